@@ -1,0 +1,33 @@
+# Two commands matter: `make dev` and `make test`. Each installs what it lacks, inside .tools/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
+
+.PHONY: help dev test lint build audit clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+dev: ## run everything on this machine: local DSQL, functions, a token to try them with
+	@scripts/dev.sh
+
+lint: ## formatting, clippy, documentation, dependencies, scripts
+	@scripts/install-tools.sh python
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	scripts/check-deps.py
+	shellcheck .ci/run scripts/*.sh
+
+test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
+	@scripts/install-tools.sh clients node postgres
+	cargo build --locked --release -p admin -p chats
+	TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
+
+audit: ## the advisory database; needs the open network and cargo-deny
+	cargo deny check advisories
+
+clean: ## remove what was built, installed and stored here
+	cargo clean
+	rm -rf .tools .local

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# `make dev`: a local DSQL with its data in .local/, migrated by the real admin function, the functions
+# behind an emulator on 127.0.0.1:9000, and a visitor token. Ctrl-C stops all of it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PORT=${DEV_PORT:-9000}
+API_URL="http://127.0.0.1:$PORT"
+local_dir=$PWD/.local
+pids=()
+
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+stop() {
+  trap - EXIT INT TERM
+  local pid
+  for pid in "${pids[@]}"; do kill -INT -- "-$pid" 2>/dev/null || true; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+}
+trap stop EXIT
+trap 'echo; exit 0' INT TERM
+
+# In a process group of its own: Ctrl-C reaches it through stop(), once, in order.
+start() { # log file, command…
+  local log=$1
+  shift
+  set -m
+  "$@" >"$log" 2>&1 </dev/null &
+  set +m
+  pids+=($!)
+}
+
+wait_for() { # what, log, pid, seconds, command…
+  local what=$1 log=$2 pid=$3 seconds=$4
+  shift 4
+  local tries=$((seconds * 10))
+  until "$@" >/dev/null 2>&1; do
+    kill -0 "$pid" 2>/dev/null || fail "$what ended early; the end of $log: $(printf '\n'; tail -n 5 "$log")"
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || fail "$what did not answer within $seconds s; see $log"
+    sleep 0.1
+  done
+}
+
+port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
+
+port_is_taken && fail "port $PORT is in use: stop what listens there, or run 'make dev DEV_PORT=9001'"
+scripts/install-tools.sh python node postgres
+mkdir -p "$local_dir"
+chmod 700 "$local_dir"
+
+say "building (the first time takes a few minutes)"
+cargo build --locked -p dsql-local -p admin -p chats
+
+# 1. The database
+rm -f "$local_dir/dsql.env"
+start "$local_dir/dsql-local.log" target/debug/dsql-local serve \
+  --data-dir "$local_dir/dsql" --env-file "$local_dir/dsql.env"
+wait_for "dsql-local" "$local_dir/dsql-local.log" "${pids[0]}" 60 test -s "$local_dir/dsql.env"
+
+# 2. The functions
+export AUTH_ISSUER=http://localhost AUTH_AUDIENCE=chat
+AUTH_JWKS=$(node scripts/mint-token.mjs jwks "$local_dir/jwt-key.pem")
+TOKEN=$(node scripts/mint-token.mjs token "$local_dir/jwt-key.pem" visitor-1)
+export AUTH_JWKS
+set -a
+# shellcheck source=/dev/null
+. "$local_dir/dsql.env"
+set +a
+start "$local_dir/functions.log" cargo lambda watch --invoke-address 127.0.0.1 --invoke-port "$PORT" \
+  --concurrency 4 --ignore-changes
+watch_pid=${pids[1]}
+listening() { port_is_taken; }
+wait_for "cargo lambda watch" "$local_dir/functions.log" "$watch_pid" 60 listening
+
+# 3. The schema, by the function that does it in the cloud
+invoke() { # function, event
+  curl --silent --show-error --fail-with-body --max-time 300 --data "$2" \
+    "$API_URL/2015-03-31/functions/$1/invocations"
+}
+say "migrating"
+answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
+  fail "the migration failed: $answer (see $local_dir/functions.log)"
+case $answer in
+  *errorMessage*) fail "the migration failed: $answer (see $local_dir/functions.log)" ;;
+esac
+wait_for "the chats function" "$local_dir/functions.log" "$watch_pid" 120 \
+  curl --silent --fail --max-time 60 "$API_URL/api/ready"
+
+umask 077
+{
+  echo "API_URL=$API_URL"
+  echo "TOKEN=$TOKEN"
+  cat "$local_dir/dsql.env"
+} >"$local_dir/dev.env"
+
+cat <<TEXT
+
+Ready. Create a chat:
+
+  . .local/dev.env
+  curl -s -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
+    -d '{"title":"Hello DSQL"}' "\$API_URL/api/chats"
+
+List them:
+
+  curl -s -H "Authorization: Bearer \$TOKEN" "\$API_URL/api/chats"
+
+Look into the database server:  curl -s $DSQL_CONTROL_URL/stats
+Variables: .local/dev.env · logs: .local/*.log · stop: Ctrl-C
+TEXT
+
+wait "$watch_pid" || fail "cargo lambda watch ended; see $local_dir/functions.log"

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Installs what a fresh machine lacks into .tools/ (never outside the project, PostgreSQL excepted).
+#   install-tools.sh python      cargo-lambda, shellcheck
+#   install-tools.sh clients     the Python clients that the tests use
+#   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { printf '%s\n' "$*" >&2; exit 1; }
+
+# pip into a folder of its own: works without the venv module and on "externally managed" systems.
+pip_into() { # folder, requirements file, pip options…
+  local folder=$1 file=$2 stamp
+  shift 2
+  stamp="$folder/.installed-$(cksum <"$file" | cut -d' ' -f1)"
+  [ -e "$stamp" ] && return
+  python3 -m pip --version >/dev/null 2>&1 || fail "Python's pip is missing: install python3-pip"
+  echo "installing $(grep -v '^#' "$file" | tr '\n' ' ')into $folder" >&2
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  # pip also reports conflicts with packages that other projects installed: shown only when it fails.
+  python3 -m pip install --quiet --no-warn-script-location --root-user-action=ignore \
+    --target "$folder" "$@" -r "$file" >"$folder/pip.log" 2>&1 ||
+    fail "pip could not install $file: $(cat "$folder/pip.log")"
+  : >"$stamp"
+}
+
+has_postgres() {
+  command -v postgres >/dev/null && return
+  local candidate
+  for candidate in /usr/lib/postgresql/*/bin/postgres /usr/local/pgsql/bin/postgres /usr/pgsql-*/bin/postgres; do
+    [ -x "$candidate" ] && return
+  done
+  return 1
+}
+
+install_postgres() {
+  has_postgres && return
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || fail "PostgreSQL is missing: run 'sudo apt-get install postgresql' (or your system's equivalent)"
+    as_root=(sudo -n)
+  fi
+  if command -v apt-get >/dev/null; then
+    echo "installing PostgreSQL with apt-get" >&2
+    "${as_root[@]}" apt-get update -qq >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2
+  elif command -v dnf >/dev/null; then
+    echo "installing PostgreSQL with dnf" >&2
+    "${as_root[@]}" dnf install -y -q postgresql-server >&2
+  elif command -v apk >/dev/null; then
+    echo "installing PostgreSQL with apk" >&2
+    "${as_root[@]}" apk add --quiet postgresql >&2
+  else
+    fail "PostgreSQL is missing: install its server with your system's package manager"
+  fi
+  has_postgres || fail "PostgreSQL was installed, but its 'postgres' program was not found"
+}
+
+command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
+command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
+for part in "$@"; do
+  case $part in
+    python) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
+    clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
+    postgres) install_postgres ;;
+    node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
+    *) fail "unknown part '$part': python, clients, postgres, node" ;;
+  esac
+done
