@@ -1,0 +1,303 @@
+//! Statements: the database within one deadline. One flight each (`query_typed`), conflicts retried, and a replay after a
+//! lost connection only where it is known to be harmless.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::TryStreamExt as _;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use crate::Dsql;
+use crate::clock::remaining;
+use crate::error::{Error, Failure, Stage};
+use crate::stats::count;
+use crate::warm::{Use, Warm};
+
+/// A bound value and its type: with the types known, a statement needs no prepare flight.
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// Replays of an idempotent statement after lost connections.
+const REPLAYS: u32 = 3;
+
+/// The database within one deadline. Cheap to clone; made by [`Dsql::until`].
+#[derive(Debug, Clone)]
+pub struct Db {
+    pub(crate) warm: Arc<Warm>,
+    pub(crate) deadline: SystemTime,
+}
+
+impl Dsql {
+    /// Everything done through the result ends by `deadline` on the wall clock.
+    pub fn until(&self, deadline: SystemTime) -> Db {
+        Db {
+            warm: Arc::clone(&self.warm),
+            deadline,
+        }
+    }
+}
+
+/// Rows, and how many a statement without rows changed.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) affected: u64,
+}
+
+/// Whether a statement may run twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replay {
+    Never,
+    Harmless,
+}
+
+impl Db {
+    /// When everything here ends.
+    pub fn deadline(&self) -> SystemTime {
+        self.deadline
+    }
+
+    /// Runs one statement and returns its rows.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the connection is lost after it was sent; else any [`Error`].
+    ///
+    /// # Cancel safety
+    /// A dropped future may leave the statement running to its end; the connection stays usable.
+    pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+        Ok(self.run(sql, params, Replay::Never).await?.rows)
+    }
+
+    /// As [`query`](Self::query), for at most one row; of several the first is returned.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn query_opt(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.query(sql, params).await?.into_iter().next())
+    }
+
+    /// Runs one statement and returns the number of rows it changed.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
+        Ok(self.run(sql, params, Replay::Never).await?.affected)
+    }
+
+    /// As [`query`](Self::query), for a statement that may run twice with the effect of once, such as any SELECT: it is
+    /// replayed when the connection is lost.
+    ///
+    /// # Errors
+    /// Any [`Error`] but [`Error::OutcomeUnknown`].
+    pub async fn query_idempotent(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        Ok(self.run(sql, params, Replay::Harmless).await?.rows)
+    }
+
+    /// As [`query_idempotent`](Self::query_idempotent), for at most one row.
+    ///
+    /// # Errors
+    /// As [`query_idempotent`](Self::query_idempotent).
+    pub async fn query_opt_idempotent(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.query_idempotent(sql, params).await?.into_iter().next())
+    }
+
+    /// As [`execute`](Self::execute), for a statement that may run twice with the effect of once. After a replay the
+    /// count is that of the last run.
+    ///
+    /// # Errors
+    /// As [`query_idempotent`](Self::query_idempotent).
+    pub async fn execute_idempotent(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<u64, Error> {
+        Ok(self.run(sql, params, Replay::Harmless).await?.affected)
+    }
+
+    /// Runs a statement whose text was made at run time: DDL, which takes no parameters. Put names in by
+    /// [`quote_identifier`](crate::quote_identifier), never raw input. Not replayed.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
+        Ok(self.run(sql, &[], Replay::Never).await?.affected)
+    }
+
+    async fn run(&self, sql: &str, params: &[Param<'_>], replay: Replay) -> Result<Answer, Error> {
+        if is_transaction_control(sql) {
+            return Err(Error::TransactionControl);
+        }
+        let (warm, clock) = (&self.warm, &*self.warm.config.clock);
+        let policy = warm.config.retry;
+        let (mut attempts, mut replays) = (0, 0);
+        loop {
+            let lease = warm.lease(Use::Statement, self.deadline).await?;
+            count(&warm.counters.attempts);
+            attempts += 1;
+            let left = remaining(clock.now(), self.deadline);
+            let may_replay = replay == Replay::Harmless && replays < REPLAYS;
+            let limit = if may_replay { left / 2 } else { left };
+            let session = Arc::clone(lease.session());
+            match tokio::time::timeout(limit, send(session.client(), sql, params)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => match Failure::of(error, session.is_closed()) {
+                    Failure::Conflict(conflict, message) => {
+                        count(&warm.counters.conflicts);
+                        drop(lease);
+                        if !policy.wait(attempts, clock, self.deadline).await {
+                            count(&warm.counters.conflicts_given_up);
+                            return Err(Error::Conflict {
+                                conflict,
+                                message,
+                                attempts,
+                            });
+                        }
+                        continue;
+                    }
+                    Failure::Unavailable(message) => {
+                        drop(lease);
+                        if replay == Replay::Never {
+                            return Err(Error::OutcomeUnknown {
+                                stage: Stage::Statement,
+                                source: None,
+                            });
+                        }
+                        if !policy.wait(attempts, clock, self.deadline).await {
+                            return Err(Error::Unavailable { message, attempts });
+                        }
+                        continue;
+                    }
+                    Failure::Lost(error) => {
+                        lease.discard();
+                        if !may_replay {
+                            let source = Some(Box::new(error));
+                            return Err(match replay {
+                                Replay::Never => Error::OutcomeUnknown {
+                                    stage: Stage::Statement,
+                                    source,
+                                },
+                                Replay::Harmless => Error::Lost { source },
+                            });
+                        }
+                    }
+                    Failure::Final(error) => return Err(error),
+                },
+                Err(_) => {
+                    lease.discard();
+                    if replay == Replay::Never {
+                        return Err(Error::OutcomeUnknown {
+                            stage: Stage::Statement,
+                            source: None,
+                        });
+                    }
+                    if !may_replay || remaining(clock.now(), self.deadline).is_zero() {
+                        return Err(Error::Deadline {
+                            during: "waiting for an answer",
+                        });
+                    }
+                }
+            }
+            replays += 1;
+            count(&warm.counters.replays);
+            tracing::warn!(
+                "the database connection was lost; an idempotent statement is sent again"
+            );
+        }
+    }
+}
+
+/// Sends one statement in one flight and collects its answer.
+pub(crate) async fn send(
+    client: &Client,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Answer, tokio_postgres::Error> {
+    let typed = params.iter().map(|(value, type_)| (*value, type_.clone()));
+    let stream = client.query_typed_raw(sql, typed).await?;
+    let mut stream = std::pin::pin!(stream);
+    let mut rows = Vec::new();
+    while let Some(row) = stream.as_mut().try_next().await? {
+        rows.push(row);
+    }
+    Ok(Answer {
+        rows,
+        affected: stream.rows_affected().unwrap_or(0),
+    })
+}
+
+/// Whether the statement begins or ends a transaction, which would outlive its lease.
+pub(crate) fn is_transaction_control(sql: &str) -> bool {
+    let mut rest = sql.trim_start();
+    loop {
+        if let Some(line) = rest.strip_prefix("--") {
+            rest = line
+                .split_once('\n')
+                .map_or("", |(_, after)| after)
+                .trim_start();
+        } else if let Some(block) = rest.strip_prefix("/*") {
+            let Some((_, after)) = block.split_once("*/") else {
+                return false;
+            };
+            rest = after.trim_start();
+        } else {
+            break;
+        }
+    }
+    let end = rest
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(rest.len());
+    let word = rest.get(..end).unwrap_or_default();
+    [
+        "begin",
+        "start",
+        "commit",
+        "end",
+        "rollback",
+        "abort",
+        "savepoint",
+        "release",
+    ]
+    .iter()
+    .any(|control| word.eq_ignore_ascii_case(control))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_transaction_control;
+
+    #[test]
+    fn transaction_control_is_seen_behind_comments_and_case() {
+        for sql in [
+            "BEGIN",
+            " \n begin;",
+            "-- x\nCommit",
+            "/* a */ ROLLBACK",
+            "start transaction",
+            "END",
+            "SAVEPOINT a",
+        ] {
+            assert!(is_transaction_control(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT 1",
+            "INSERT INTO begin VALUES (1)",
+            "",
+            "beginning",
+            "-- begin",
+        ] {
+            assert!(!is_transaction_control(sql), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! One typed error for everything that can go wrong between a handler and its rows, and the one place that reads
+//! SQLSTATEs. Rules: `Display` is one frame, without source, secret or parameter; [`Error::kind`] decides what a
+//! caller does; causes travel in `source()`.
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+
+use tokio_postgres::error::{DbError, Severity};
+
+use crate::token::TokenError;
+
+/// What a caller does with an [`Error`]. Small on purpose: it decides status, retry and metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The statement's data was wrong, or too much: a constraint, a value, a limit.
+    Client,
+    /// Conflicts with other transactions used up all attempts; nothing was written. Trying again later is right.
+    Conflict,
+    /// The database could not be reached or did not answer in time. Trying again later is right.
+    Unavailable,
+    /// Configuration or code is wrong; someone must look.
+    Bug,
+}
+
+/// Which of the two OCC conflicts it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConflictKind {
+    /// `OC000`: another transaction changed the same rows and committed first.
+    Data,
+    /// `OC001`: the catalog changed since this session last looked.
+    Schema,
+}
+
+/// What was under way when the outcome became unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// A COMMIT was sent and its answer never came.
+    Commit,
+    /// A statement outside a transaction was sent and its answer never came.
+    Statement,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No token could be made.
+    #[error("no token could be made to connect")]
+    Token(#[from] TokenError),
+    /// The server refused the token, the role or the action. Never retried.
+    #[error("{message}{}", hint.as_deref().map(|h| format!(" (hint: {h})")).unwrap_or_default())]
+    AccessDenied {
+        /// The server's message.
+        message: String,
+        /// The server's hint, which alone names the cause.
+        hint: Option<String>,
+    },
+    /// SQLSTATE 53400: new connections came too fast, until the deadline.
+    #[error("{message}")]
+    RateLimited {
+        /// The server's message.
+        message: String,
+    },
+    /// SQLSTATE 53300: the cluster has no free connection, until the deadline.
+    #[error("{message}")]
+    TooManyConnections {
+        /// The server's message.
+        message: String,
+    },
+    /// The cluster was scaled to zero and did not wake before the deadline.
+    #[error("{message}")]
+    WakingUp {
+        /// The server's message.
+        message: String,
+    },
+    /// TCP or TLS failed.
+    #[error("cannot connect to {endpoint} ({step})")]
+    Connect {
+        /// Host and port.
+        endpoint: String,
+        /// Which step failed.
+        step: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// SQLSTATE 40001 on every attempt. Nothing was written.
+    #[error("{message}, {attempts} attempts")]
+    Conflict {
+        /// Data or schema.
+        conflict: ConflictKind,
+        /// The server's last message.
+        message: String,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// XX000 `server unavailable`, on every attempt. Nothing was written.
+    #[error("{message}, {attempts} attempts")]
+    Unavailable {
+        /// The server's last message.
+        message: String,
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// A limit of the service (class 54): rows, bytes or age of a transaction, size of a value or key.
+    #[error("{message}{}", detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+    LimitExceeded {
+        /// The server's message.
+        message: String,
+        /// The server's detail.
+        detail: Option<String>,
+    },
+    /// The connection was lost after a write was sent: it may have happened. Read before trying again.
+    #[error("the connection was lost during a {}, its outcome is unknown", match stage { Stage::Commit => "COMMIT", Stage::Statement => "statement" })]
+    OutcomeUnknown {
+        /// What was under way.
+        stage: Stage,
+        /// How it was lost, if the driver said so.
+        #[source]
+        source: Option<Box<tokio_postgres::Error>>,
+    },
+    /// The connection was lost, on every attempt, before anything was committed.
+    #[error("the connection was lost before the transaction was committed")]
+    Lost {
+        /// How, if the driver said so.
+        #[source]
+        source: Option<Box<tokio_postgres::Error>>,
+    },
+    /// The deadline passed. Nothing was written by a transaction; an idempotent statement may have run.
+    #[error("the deadline passed while {during}")]
+    Deadline {
+        /// What was under way.
+        during: &'static str,
+    },
+    /// BEGIN, COMMIT and their like do not go through the statement functions: use [`Db::transaction`](crate::Db::transaction).
+    #[error("transaction control is not a statement: use Db::transaction")]
+    TransactionControl,
+    /// The transaction was used after it ended, or after one of its statements failed.
+    #[error("the transaction has ended or failed")]
+    TransactionOver,
+    /// Any other answer of the server.
+    #[error("{}", db_message(.0))]
+    Database(Box<tokio_postgres::Error>),
+}
+
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync + 'static>() {}
+    assert_send_sync::<Error>();
+};
+
+impl Error {
+    /// What to do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::LimitExceeded { .. } => ErrorKind::Client,
+            Self::AccessDenied { .. } | Self::TransactionControl | Self::TransactionOver => {
+                ErrorKind::Bug
+            }
+            Self::Token(_)
+            | Self::RateLimited { .. }
+            | Self::TooManyConnections { .. }
+            | Self::WakingUp { .. }
+            | Self::Connect { .. }
+            | Self::Unavailable { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Lost { .. }
+            | Self::Deadline { .. } => ErrorKind::Unavailable,
+            Self::Database(_) => match self.sqlstate() {
+                Some(code) if code.starts_with("22") || code.starts_with("23") => ErrorKind::Client,
+                _ => ErrorKind::Bug,
+            },
+        }
+    }
+
+    /// The server's SQLSTATE, where the error came from the server as such.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Conflict { .. } => Some("40001"),
+            Self::Database(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            _ => None,
+        }
+    }
+
+    /// The server's own error, where there is one.
+    pub fn as_db_error(&self) -> Option<&DbError> {
+        match self {
+            Self::Database(error) => error.as_db_error(),
+            _ => None,
+        }
+    }
+
+    /// Whether a write may have happened although no answer came.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown { .. })
+    }
+
+    /// The whole chain of causes in one line, for the log.
+    pub fn report(&self) -> String {
+        chain(self)
+    }
+}
+
+fn db_message(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(
+        || error.to_string(),
+        |db| format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+    )
+}
+
+/// Joins an error and its sources by `: `.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// What a failed statement means for its session and its transaction.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Conflict(ConflictKind, String),
+    Unavailable(String),
+    Lost(tokio_postgres::Error),
+    Final(Error),
+}
+
+impl Failure {
+    /// `closed`: whether the session's connection has ended by now.
+    pub(crate) fn of(error: tokio_postgres::Error, closed: bool) -> Self {
+        let Some(db) = error.as_db_error() else {
+            let io = error
+                .source()
+                .is_some_and(|s| s.downcast_ref::<std::io::Error>().is_some());
+            return if closed || io || error.is_closed() {
+                Self::Lost(error)
+            } else {
+                Self::Final(Error::Database(Box::new(error)))
+            };
+        };
+        let message = db.message().to_owned();
+        match db.code().code() {
+            "40001" | "OC000" | "OC001" => {
+                let schema = db.code().code() == "OC001" || message.starts_with("schema");
+                Self::Conflict(
+                    if schema {
+                        ConflictKind::Schema
+                    } else {
+                        ConflictKind::Data
+                    },
+                    message,
+                )
+            }
+            "XX000" if message.contains("server unavailable") => Self::Unavailable(message),
+            code if code.starts_with("54") || code == "53200" => {
+                Self::Final(Error::LimitExceeded {
+                    detail: db.detail().map(str::to_owned),
+                    message,
+                })
+            }
+            _ if matches!(
+                db.parsed_severity(),
+                Some(Severity::Fatal | Severity::Panic)
+            ) =>
+            {
+                Self::Lost(error)
+            }
+            _ => Self::Final(Error::Database(Box::new(error))),
+        }
+    }
+}
+
+/// Reads a refusal during the startup of a connection.
+pub(crate) fn startup(error: tokio_postgres::Error, endpoint: String) -> Error {
+    let Some(db) = error.as_db_error() else {
+        return Error::Connect {
+            endpoint,
+            step: "startup",
+            source: Box::new(error),
+        };
+    };
+    let message = db.message().to_owned();
+    let lower = message.to_ascii_lowercase();
+    match db.code().code() {
+        "53400" => Error::RateLimited { message },
+        "53300" => Error::TooManyConnections { message },
+        _ if lower.contains("rate exceeded") => Error::RateLimited { message },
+        _ if lower.contains("too many open connections") => Error::TooManyConnections { message },
+        _ if lower.contains("waking up") => Error::WakingUp { message },
+        code if lower.contains("access denied")
+            || lower.contains("authentication failed")
+            || code.starts_with("28") =>
+        {
+            Error::AccessDenied {
+                hint: db.hint().map(str::to_owned),
+                message,
+            }
+        }
+        _ => Error::Database(Box::new(error)),
+    }
+}

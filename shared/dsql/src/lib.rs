@@ -1,0 +1,129 @@
+//! Amazon Aurora DSQL from AWS Lambda: IAM tokens, one warm guarded connection per container, OCC retry.
+//!
+//! ```no_run
+//! # async fn handler() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::{Duration, SystemTime};
+//! use dsql::{Dsql, Type};
+//!
+//! let dsql = Dsql::from_env().await?; // Init: configuration, credentials, eager connect
+//!
+//! let db = dsql.until(dsql.clock().now() + Duration::from_secs(3)); // an invocation: until its deadline
+//! let rows = db.query_idempotent("SELECT title FROM chats WHERE owner_id = $1", &[(&"me", Type::TEXT)]).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Promises
+//! 1. A session is checked **on use**, by the wall clock: open, younger than its retirement, not in a transaction, and
+//!    alive if it was idle for more than 5 s. No timer: a frozen container runs none.
+//! 2. A token only opens a connection. It is minted when needed and cached until shortly before the earlier of its own and
+//!    the credentials' expiry.
+//! 3. A statement on a warm connection is one flight; a transaction is one per statement and one for COMMIT.
+//! 4. Conflicts (SQLSTATE 40001) are retried with full jitter, within attempts and the deadline.
+//! 5. A statement is repeated after a lost connection only if the caller declared it idempotent; a lost COMMIT never.
+//! 6. No token or key reaches a log line, an error or a `Debug`.
+//!
+//! # Configuration
+//! | Variable | Default | |
+//! |---|---|---|
+//! | `DSQL_ENDPOINT` | required | host name, or 26-character cluster id |
+//! | `DSQL_ROLE` | `app` | database role; `admin` selects `DbConnectAdmin` |
+//! | `AWS_REGION` | from the host | region that tokens are signed for |
+//! | `DSQL_HOSTADDR` | by DNS | IP address to connect to |
+//! | `DSQL_PORT` | 5432 | |
+//! | `DSQL_CA_FILE` | the web's roots | PEM file that replaces them |
+//! | `DSQL_MAX_CONNECTION_AGE_S` | 3300 | 60 to 3540 |
+//! | `DSQL_RETIRE_WITH_TOKEN` | `false` | strict: retire the connection with its token |
+//! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container |
+
+mod batch;
+mod clock;
+mod config;
+mod db;
+mod endpoint;
+mod error;
+mod quote;
+mod retry;
+mod session;
+mod stats;
+mod tls;
+mod token;
+mod transaction;
+mod warm;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use batch::{BatchLimits, Weight, batches};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::{
+    AWS_REGION, Config, ConfigError, DEFAULT_ROLE, DSQL_CA_FILE, DSQL_ENDPOINT, DSQL_HOSTADDR,
+    DSQL_MAX_CONNECTION_AGE_S, DSQL_MAX_SESSIONS, DSQL_PORT, DSQL_RETIRE_WITH_TOKEN, DSQL_ROLE,
+};
+pub use db::{Db, Param};
+pub use endpoint::Endpoint;
+pub use error::{ConflictKind, Error, ErrorKind, Stage};
+pub use quote::{quote_identifier, quote_literal};
+pub use retry::RetryPolicy;
+pub use stats::Stats;
+pub use token::{TOKEN_LIFETIME, Token, TokenError, TokenSource};
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::{FromSql, Json, ToSql, Type};
+pub use transaction::Transaction;
+
+/// Time for the eager connect, well inside Lambda's 10 s of Init.
+const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A container's way to its database: configuration, tokens and warm sessions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Dsql {
+    warm: Arc<warm::Warm>,
+}
+
+impl Dsql {
+    /// Reads the environment and connects, so that the first request finds a warm connection. A connect that fails is
+    /// logged, and tried again by the first request within its own deadline.
+    ///
+    /// # Errors
+    /// A configuration that cannot work.
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let dsql = Self::new(Config::from_env()?);
+        dsql.connect().await;
+        Ok(dsql)
+    }
+
+    /// Without I/O: the first statement connects.
+    pub fn new(config: Config) -> Self {
+        Self {
+            warm: Arc::new(warm::Warm::new(config)),
+        }
+    }
+
+    /// Connects now, unless a session is open. Returns whether one is; a failure is logged.
+    pub async fn connect(&self) -> bool {
+        let deadline = self.clock().now() + EAGER_CONNECT_LIMIT;
+        match self.warm.lease(warm::Use::Statement, deadline).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::error!(
+                    "the eager database connect failed, the first request tries again: {}",
+                    error.report()
+                );
+                false
+            }
+        }
+    }
+
+    /// Counters since the container started.
+    pub fn stats(&self) -> Stats {
+        self.warm.counters.read()
+    }
+
+    /// The clock that ages and deadlines are judged by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.warm.config.clock
+    }
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

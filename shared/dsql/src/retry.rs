@@ -1,0 +1,103 @@
+//! How often and how soon to try again: full jitter, in microseconds, so that it is real at small bases too.
+//! (The official connectors' jitter is truncated away at their defaults, and colliding clients retry in step.)
+
+use std::time::{Duration, SystemTime};
+
+use crate::clock::{Clock, remaining};
+
+/// Attempts and pauses for conflicts and refused connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included. Default 12.
+    pub attempts: u32,
+    /// The first pause is between zero and this. Default 4 ms.
+    pub base: Duration,
+    /// No pause is longer than this. Default 250 ms.
+    pub cap: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 12,
+            base: Duration::from_millis(4),
+            cap: Duration::from_millis(250),
+        }
+    }
+}
+
+/// For refused connections the pauses are longer: the rate limit refills 100 connections a second for all containers.
+pub(crate) const CONNECT: RetryPolicy = RetryPolicy {
+    attempts: u32::MAX,
+    base: Duration::from_millis(50),
+    cap: Duration::from_secs(2),
+};
+
+impl RetryPolicy {
+    /// The pause after failed attempt number `attempt` (from 1): uniform between zero and
+    /// min(`cap`, `base` × 2^(attempt − 1)).
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let ceiling = self.ceiling(attempt);
+        Duration::from_micros(fastrand::u64(
+            0..=u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX),
+        ))
+    }
+
+    fn ceiling(&self, attempt: u32) -> Duration {
+        let factor = 1_u32
+            .checked_shl(attempt.saturating_sub(1))
+            .unwrap_or(u32::MAX);
+        self.base.saturating_mul(factor).min(self.cap)
+    }
+
+    /// Pauses after failed attempt `attempt`. False, at once: no attempt or no time is left.
+    pub(crate) async fn wait(&self, attempt: u32, clock: &dyn Clock, deadline: SystemTime) -> bool {
+        if attempt >= self.attempts {
+            return false;
+        }
+        let pause = self.pause(attempt);
+        if pause >= remaining(clock.now(), deadline) {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_is_real_at_the_defaults_from_the_first_retry_on() {
+        let policy = RetryPolicy::default();
+        for attempt in 1..policy.attempts {
+            let ceiling = policy.ceiling(attempt).as_secs_f64();
+            let pauses: Vec<f64> = (0..2_000)
+                .map(|_| policy.pause(attempt).as_secs_f64())
+                .collect();
+            let mean = pauses.iter().sum::<f64>() / 2_000.0;
+            assert!(pauses.iter().all(|p| *p <= ceiling));
+            assert!(
+                (0.45..0.55).contains(&(mean / ceiling)),
+                "attempt {attempt}: mean {mean}, ceiling {ceiling}"
+            );
+            let distinct: std::collections::HashSet<u64> =
+                pauses.iter().map(|p| p.to_bits()).collect();
+            assert!(
+                distinct.len() > 1_000,
+                "attempt {attempt}: {} distinct pauses",
+                distinct.len()
+            );
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_under_the_cap() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.ceiling(1), policy.base);
+        assert_eq!(policy.ceiling(2), policy.base * 2);
+        assert_eq!(policy.ceiling(40), policy.cap);
+        assert_eq!(policy.ceiling(u32::MAX), policy.cap);
+    }
+}

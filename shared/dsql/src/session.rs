@@ -1,0 +1,172 @@
+//! One physical connection: direct TLS with SNI and full verification, then startup and token. Four flights: TCP,
+//! TLS, startup, password.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, NoTls};
+use tokio_rustls::TlsConnector;
+
+use crate::config::Config;
+use crate::error::{self, Error};
+use crate::token::Token;
+
+/// Time for one attempt to connect, from name resolution to the first ReadyForQuery.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    /// Moves bytes between socket and client; ends with the session.
+    driver: JoinHandle<()>,
+    pub(crate) opened_at: SystemTime,
+    /// Not handed out from here on.
+    pub(crate) retire_at: SystemTime,
+}
+
+impl Session {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Opens sessions for one configuration.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    tls: Arc<rustls::ClientConfig>,
+    server_name: ServerName<'static>,
+    /// Taken off every connection's life, so that containers started together do not reconnect together.
+    age_jitter: Duration,
+}
+
+impl Connector {
+    pub(crate) fn new(config: &Config) -> Self {
+        let span = u64::try_from(config.max_connection_age.as_millis() / 20).unwrap_or(0);
+        Self {
+            tls: Arc::new(crate::tls::client(Arc::clone(&config.roots))),
+            server_name: ServerName::try_from(config.endpoint.host().to_owned())
+                .expect("an endpoint is made of DNS labels"),
+            age_jitter: Duration::from_millis(fastrand::u64(0..=span)),
+        }
+    }
+
+    /// One attempt.
+    pub(crate) async fn connect(
+        &self,
+        config: &Config,
+        token: &Token,
+        limit: Duration,
+    ) -> Result<Session, Error> {
+        let endpoint = || format!("{}:{}", config.endpoint.host(), config.port);
+        let attempt = self.handshake(config, token, &endpoint);
+        match tokio::time::timeout(limit.min(CONNECT_TIMEOUT), attempt).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(Error::Connect {
+                endpoint: endpoint(),
+                step: "time limit",
+                source: Box::new(elapsed),
+            }),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        config: &Config,
+        token: &Token,
+        endpoint: &(dyn Fn() -> String + Sync),
+    ) -> Result<Session, Error> {
+        let failed = |step, source: std::io::Error| Error::Connect {
+            endpoint: endpoint(),
+            step,
+            source: Box::new(source),
+        };
+        let tcp = dial(config).await.map_err(|e| failed("TCP", e))?;
+        let tls = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(self.server_name.clone(), tcp)
+            .await
+            .map_err(|e| failed("TLS", e))?;
+
+        let mut startup = tokio_postgres::Config::new();
+        startup
+            .user(&config.role)
+            .dbname("postgres")
+            .password(token.expose())
+            .application_name(&config.application_name)
+            .ssl_mode(SslMode::Disable); // the stream is TLS already
+        let (client, connection) = startup
+            .connect_raw(tls, NoTls)
+            .await
+            .map_err(|e| error::startup(e, endpoint()))?;
+
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "owned by the session, which aborts it on drop"
+        )]
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!("a database connection ended: {}", error::chain(&error));
+            }
+        });
+        let opened_at = config.clock.now();
+        let mut retire_at = opened_at + config.max_connection_age.saturating_sub(self.age_jitter);
+        if config.retire_with_token {
+            retire_at = retire_at.min(token.expires_at());
+        }
+        Ok(Session {
+            client,
+            driver,
+            opened_at,
+            retire_at,
+        })
+    }
+}
+
+/// The first address that answers, IPv4 first: many IPv4-only networks still resolve IPv6 names.
+async fn dial(config: &Config) -> std::io::Result<TcpStream> {
+    let mut addresses: Vec<SocketAddr> = match config.hostaddr {
+        Some(ip) => vec![SocketAddr::new(ip, config.port)],
+        None => tokio::net::lookup_host((config.endpoint.host(), config.port))
+            .await?
+            .collect(),
+    };
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    let mut last =
+        std::io::Error::new(std::io::ErrorKind::NotFound, "the host name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                let socket = SockRef::from(&stream);
+                socket.set_tcp_keepalive(
+                    &TcpKeepalive::new()
+                        .with_time(Duration::from_secs(30))
+                        .with_interval(Duration::from_secs(10)),
+                )?;
+                #[cfg(target_os = "linux")]
+                socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,321 @@
+//! Transactions: a closure that is run again, as a whole, when it lost to another transaction or its connection was lost
+//! before COMMIT. A lost COMMIT is never repeated: it is [`Error::OutcomeUnknown`].
+//!
+//! BEGIN travels with the first statement, so a transaction costs one flight per statement and one for COMMIT.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio_postgres::Row;
+
+use crate::clock::{Clock, remaining};
+use crate::db::{self, Answer, Db, Param};
+use crate::error::{ConflictKind, Error, Failure, Stage};
+use crate::session::Session;
+use crate::stats::count;
+use crate::warm::{Lease, Use};
+
+/// A running transaction, handed to the closure of [`Db::transaction`]. Clones are the same transaction.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    session: Arc<Session>,
+    deadline: SystemTime,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No statement yet: BEGIN is not sent either.
+    Fresh,
+    Open,
+    /// A statement failed; the server takes nothing more but ROLLBACK.
+    Failed(Cause),
+    Ended,
+}
+
+/// Why a transaction failed, as far as it decides about running it again.
+#[derive(Debug, Clone)]
+enum Cause {
+    Conflict(ConflictKind, String),
+    Unavailable(String),
+    Lost,
+    Other,
+}
+
+impl Transaction {
+    /// Runs one statement and returns its rows.
+    ///
+    /// # Errors
+    /// Any [`Error`]. After one, the transaction takes no further statement; return the error from the closure.
+    pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
+        Ok(self.run(sql, params).await?.rows)
+    }
+
+    /// As [`query`](Self::query), for at most one row; of several the first is returned.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn query_opt(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.query(sql, params).await?.into_iter().next())
+    }
+
+    /// Runs one statement and returns the number of rows it changed.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
+        Ok(self.run(sql, params).await?.affected)
+    }
+
+    /// Runs a statement whose text was made at run time; see [`Db::execute_sql`].
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
+        Ok(self.run(sql, &[]).await?.affected)
+    }
+
+    async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Error> {
+        if db::is_transaction_control(sql) {
+            return Err(Error::TransactionControl);
+        }
+        let inner = &*self.inner;
+        let first = {
+            let mut state = inner.state();
+            match *state {
+                State::Fresh => {
+                    *state = State::Open;
+                    true
+                }
+                State::Open => false,
+                State::Failed(_) | State::Ended => return Err(Error::TransactionOver),
+            }
+        };
+        let client = inner.session.client();
+        let limit = remaining(inner.clock.now(), inner.deadline);
+        let answer = async {
+            if first {
+                // Both are sent before either answer is awaited: one flight.
+                let (begun, answer) = futures_util::future::join(
+                    client.batch_execute("BEGIN"),
+                    db::send(client, sql, params),
+                )
+                .await;
+                begun.and(answer)
+            } else {
+                db::send(client, sql, params).await
+            }
+        };
+        let Ok(answer) = tokio::time::timeout(limit, answer).await else {
+            *inner.state() = State::Failed(Cause::Other);
+            return Err(Error::Deadline {
+                during: "waiting for an answer",
+            });
+        };
+        answer.map_err(|error| {
+            let (cause, error) = match Failure::of(error, inner.session.is_closed()) {
+                Failure::Conflict(conflict, message) => (
+                    Cause::Conflict(conflict, message.clone()),
+                    Error::Conflict {
+                        conflict,
+                        message,
+                        attempts: 1,
+                    },
+                ),
+                Failure::Unavailable(message) => (
+                    Cause::Unavailable(message.clone()),
+                    Error::Unavailable {
+                        message,
+                        attempts: 1,
+                    },
+                ),
+                Failure::Lost(error) => (
+                    Cause::Lost,
+                    Error::Lost {
+                        source: Some(Box::new(error)),
+                    },
+                ),
+                Failure::Final(error) => (Cause::Other, error),
+            };
+            *inner.state() = State::Failed(cause);
+            error
+        })
+    }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it for every clone and tells what it was.
+    fn end(&self) -> State {
+        std::mem::replace(&mut *self.state(), State::Ended)
+    }
+}
+
+/// How one run of the closure ended.
+enum Run<T, E> {
+    Done(Result<T, E>),
+    Again(Cause, Option<E>),
+}
+
+impl Db {
+    /// Runs `work` in a transaction and commits it. `work` is run again from the start after a conflict, after
+    /// `server unavailable`, and when the connection was lost before COMMIT: it must have no effect outside the database.
+    ///
+    /// # Errors
+    /// What `work` returns; [`Error::Conflict`], [`Error::Unavailable`] and [`Error::Lost`] when attempts or time are used
+    /// up; [`Error::OutcomeUnknown`] when the COMMIT's answer never came; [`Error::LimitExceeded`] at COMMIT.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection, which rolls back, unless COMMIT had been sent.
+    pub async fn transaction<T, E, F, Fut>(&self, work: F) -> Result<T, E>
+    where
+        F: Fn(Transaction) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Send,
+        E: From<Error> + Send,
+    {
+        let (warm, clock) = (&self.warm, &*self.warm.config.clock);
+        let policy = warm.config.retry;
+        let mut attempts = 0;
+        loop {
+            let lease = warm.lease(Use::Transaction, self.deadline).await?;
+            count(&warm.counters.attempts);
+            attempts += 1;
+            let (cause, error) = match self.run_once(lease, &work).await {
+                Run::Done(result) => return result,
+                Run::Again(cause, error) => (cause, error),
+            };
+            match cause {
+                Cause::Conflict(..) => count(&warm.counters.conflicts),
+                _ => count(&warm.counters.replays),
+            }
+            if !policy.wait(attempts, clock, self.deadline).await {
+                if matches!(cause, Cause::Conflict(..)) {
+                    count(&warm.counters.conflicts_given_up);
+                }
+                return Err(match cause {
+                    Cause::Conflict(conflict, message) => Error::Conflict {
+                        conflict,
+                        message,
+                        attempts,
+                    }
+                    .into(),
+                    Cause::Unavailable(message) => Error::Unavailable { message, attempts }.into(),
+                    Cause::Lost | Cause::Other => {
+                        error.unwrap_or_else(|| Error::Lost { source: None }.into())
+                    }
+                });
+            }
+            tracing::debug!("a transaction is run again, attempt {}", attempts + 1);
+        }
+    }
+
+    async fn run_once<T, E, F, Fut>(&self, mut lease: Lease, work: &F) -> Run<T, E>
+    where
+        F: Fn(Transaction) -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        E: From<Error>,
+    {
+        let clock = &self.warm.config.clock;
+        let inner = Arc::new(Inner {
+            session: Arc::clone(lease.session()),
+            deadline: self.deadline,
+            clock: Arc::clone(clock),
+            state: Mutex::new(State::Fresh),
+        });
+        let transaction = Transaction {
+            inner: Arc::clone(&inner),
+        };
+        let limit = remaining(clock.now(), self.deadline);
+        let Ok(result) = tokio::time::timeout(limit, work(transaction)).await else {
+            inner.end();
+            return Run::Done(Err(Error::Deadline {
+                during: "a transaction",
+            }
+            .into())); // the lease closes the session
+        };
+        match (inner.end(), result) {
+            (State::Fresh, result) => {
+                lease.mark_clean();
+                Run::Done(result)
+            }
+            (State::Open, Ok(value)) => self.commit(lease, value).await,
+            (State::Open, Err(error)) => {
+                self.roll_back(lease).await;
+                Run::Done(Err(error))
+            }
+            (State::Failed(cause), result) => {
+                if matches!(cause, Cause::Lost) {
+                    lease.discard();
+                } else {
+                    self.roll_back(lease).await;
+                }
+                match (cause, result) {
+                    (Cause::Other, Ok(_)) => Run::Done(Err(Error::TransactionOver.into())),
+                    (Cause::Other, Err(error)) => Run::Done(Err(error)),
+                    (cause, result) => Run::Again(cause, result.err()),
+                }
+            }
+            (State::Ended, _) => Run::Done(Err(Error::TransactionOver.into())),
+        }
+    }
+
+    async fn commit<T, E: From<Error>>(&self, mut lease: Lease, value: T) -> Run<T, E> {
+        let session = Arc::clone(lease.session());
+        let limit = remaining(self.warm.config.clock.now(), self.deadline);
+        let unknown = |source| {
+            Run::Done(Err(Error::OutcomeUnknown {
+                stage: Stage::Commit,
+                source,
+            }
+            .into()))
+        };
+        match tokio::time::timeout(limit, session.client().batch_execute("COMMIT")).await {
+            Err(_) => unknown(None),
+            Ok(Ok(())) => {
+                lease.mark_clean();
+                Run::Done(Ok(value))
+            }
+            Ok(Err(error)) => match Failure::of(error, session.is_closed()) {
+                Failure::Lost(error) => unknown(Some(Box::new(error))),
+                Failure::Unavailable(_) => {
+                    // Whether it committed is not known, nor whether the block is still open.
+                    self.roll_back(lease).await;
+                    unknown(None)
+                }
+                Failure::Conflict(conflict, message) => {
+                    lease.mark_clean();
+                    Run::Again(Cause::Conflict(conflict, message), None)
+                }
+                Failure::Final(error) => {
+                    lease.mark_clean();
+                    Run::Done(Err(error.into()))
+                }
+            },
+        }
+    }
+
+    /// Awaited, so that a freeze cannot come before it is sent. A session whose ROLLBACK fails is closed.
+    async fn roll_back(&self, mut lease: Lease) {
+        let session = Arc::clone(lease.session());
+        let limit = remaining(self.warm.config.clock.now(), self.deadline);
+        if let Ok(Ok(())) =
+            tokio::time::timeout(limit, session.client().batch_execute("ROLLBACK")).await
+        {
+            lease.mark_clean();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The guard: hands out the container's sessions after checking, on use, that they are open, young enough, not in
+//! another caller's transaction, and alive if they have been idle. One session serves requests that come one at a
+//! time; more are opened, up to a small bound, only while others are busy.
+//!
+//! Lifecycle of a slot: connected → leased and returned, any number of times → dropped when it is retired (age), found
+//! closed, or was left in an unknown state by its last user. A transaction's lease that is not returned clean (its
+//! future was dropped half way) closes its session, so the next request never inherits an open transaction.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+use crate::clock::{elapsed, remaining};
+use crate::config::Config;
+use crate::error::Error;
+use crate::retry;
+use crate::session::{Connector, Session};
+use crate::stats::{Counters, count};
+use crate::token::TokenSource;
+
+/// A session idle for longer is probed before it is used: a freeze may have cost it its connection silently.
+const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(5);
+/// A probe is one bare flight; without an answer by then the connection counts as dead.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// Attempts after a failure of TCP, TLS or an end of the stream while connecting.
+const NETWORK_ATTEMPTS: u32 = 4;
+
+/// The sessions of one container.
+#[derive(Debug)]
+pub(crate) struct Warm {
+    pub(crate) config: Config,
+    tokens: TokenSource,
+    connector: Connector,
+    slots: Mutex<Slots>,
+    /// Signalled whenever a lease is returned, a slot is freed, or a connect ends.
+    changed: Notify,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    open: Vec<Slot>,
+    /// Connects under way; they count against the bound.
+    connecting: usize,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u64,
+    session: Arc<Session>,
+    users: usize,
+    /// Leased to a transaction: nobody else may use it.
+    exclusive: bool,
+    last_used: SystemTime,
+}
+
+/// What a session is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A statement on its own; several may be pipelined on one session.
+    Statement,
+    /// A transaction, alone on its session.
+    Transaction,
+}
+
+enum Choice {
+    Ready(Lease),
+    Probe(Lease),
+    Connect(Connecting),
+    Wait,
+}
+
+/// A place among the connects under way, given back when the connect ends, also by cancellation.
+struct Connecting(Arc<Warm>);
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.0.lock().connecting -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// The right to use one session until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    warm: Arc<Warm>,
+    session: Arc<Session>,
+    id: u64,
+    /// False: the session is in an unknown state, and is closed instead of returned.
+    clean: bool,
+}
+
+impl Lease {
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The transaction has ended: the session may serve others.
+    pub(crate) fn mark_clean(&mut self) {
+        self.clean = true;
+    }
+
+    /// Closes the session instead of returning it.
+    pub(crate) fn discard(mut self) {
+        self.clean = false;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let keep = self.clean && !self.session.is_closed();
+        let now = self.warm.config.clock.now();
+        let mut slots = self.warm.lock();
+        if let Some(at) = slots.open.iter().position(|slot| slot.id == self.id) {
+            if keep {
+                if let Some(slot) = slots.open.get_mut(at) {
+                    slot.users -= 1;
+                    slot.exclusive = false;
+                    slot.last_used = now;
+                }
+            } else {
+                slots.open.swap_remove(at);
+                count(&self.warm.counters.lost);
+            }
+        }
+        drop(slots);
+        self.warm.changed.notify_waiters();
+    }
+}
+
+impl Warm {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            tokens: TokenSource::new(
+                config.endpoint.clone(),
+                &config.role,
+                config.credentials.clone(),
+                Arc::clone(&config.clock),
+            ),
+            connector: Connector::new(&config),
+            config,
+            slots: Mutex::default(),
+            changed: Notify::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A checked session.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        wanted: Use,
+        deadline: SystemTime,
+    ) -> Result<Lease, Error> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable(); // before looking, so that no change is missed
+            match self.choose(wanted) {
+                Choice::Ready(lease) => return Ok(lease),
+                Choice::Probe(lease) => {
+                    if let Some(lease) = self.probe(lease, wanted, deadline).await {
+                        return Ok(lease);
+                    }
+                }
+                Choice::Connect(place) => {
+                    let session = self.connect(deadline).await?;
+                    return Ok(self.admit(session, wanted, place));
+                }
+                Choice::Wait => {
+                    let limit = remaining(self.config.clock.now(), deadline);
+                    if tokio::time::timeout(limit, changed).await.is_err() {
+                        return Err(Error::Deadline {
+                            during: "waiting for a free session",
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choose(self: &Arc<Self>, wanted: Use) -> Choice {
+        let now = self.config.clock.now();
+        let mut slots = self.lock();
+        slots.open.retain(|slot| {
+            if slot.session.is_closed() {
+                if slot.users == 0 {
+                    count(&self.counters.lost);
+                }
+                return slot.users > 0;
+            }
+            let retired = is_retired(&slot.session, now);
+            if retired && slot.users == 0 {
+                count(&self.counters.retired_by_age);
+            }
+            !retired || slot.users > 0
+        });
+        let usable = |slot: &Slot| {
+            !slot.exclusive && !slot.session.is_closed() && !is_retired(&slot.session, now)
+        };
+        if let Some(slot) = slots
+            .open
+            .iter_mut()
+            .find(|slot| slot.users == 0 && usable(slot))
+        {
+            slot.users = 1;
+            slot.exclusive = wanted == Use::Transaction;
+            let idle = elapsed(now, slot.last_used);
+            let lease = self.lease_of(slot, wanted);
+            return match idle {
+                Some(idle) if idle <= IDLE_BEFORE_PROBE => Choice::Ready(lease),
+                _ => Choice::Probe(lease),
+            };
+        }
+        if slots.open.len() + slots.connecting < self.config.max_sessions {
+            slots.connecting += 1;
+            return Choice::Connect(Connecting(Arc::clone(self)));
+        }
+        if wanted == Use::Statement
+            && let Some(slot) = slots
+                .open
+                .iter_mut()
+                .filter(|slot| usable(slot))
+                .min_by_key(|slot| slot.users)
+        {
+            slot.users += 1;
+            return Choice::Ready(self.lease_of(slot, wanted));
+        }
+        Choice::Wait
+    }
+
+    fn lease_of(self: &Arc<Self>, slot: &Slot, wanted: Use) -> Lease {
+        Lease {
+            warm: Arc::clone(self),
+            session: Arc::clone(&slot.session),
+            id: slot.id,
+            clean: wanted == Use::Statement,
+        }
+    }
+
+    fn admit(self: &Arc<Self>, session: Session, wanted: Use, place: Connecting) -> Lease {
+        let mut slots = self.lock();
+        let slot = Slot {
+            id: slots.next_id,
+            session: Arc::new(session),
+            users: 1,
+            exclusive: wanted == Use::Transaction,
+            last_used: self.config.clock.now(),
+        };
+        slots.next_id += 1;
+        let lease = self.lease_of(&slot, wanted);
+        slots.open.push(slot);
+        drop(slots);
+        drop(place);
+        lease
+    }
+
+    async fn probe(&self, mut lease: Lease, wanted: Use, deadline: SystemTime) -> Option<Lease> {
+        count(&self.counters.probes);
+        let limit = PROBE_LIMIT.min(remaining(self.config.clock.now(), deadline) / 3);
+        let alive = tokio::time::timeout(limit, lease.session.client().check_connection()).await;
+        if matches!(alive, Ok(Ok(()))) {
+            lease.clean = wanted == Use::Statement;
+            return Some(lease);
+        }
+        tracing::info!("the idle database connection did not answer a probe and is replaced");
+        lease.discard();
+        None
+    }
+
+    async fn connect(&self, deadline: SystemTime) -> Result<Session, Error> {
+        let clock = &*self.config.clock;
+        let began = clock.now();
+        let mut fresh_token_tried = false;
+        let mut attempt = 0;
+        let result = loop {
+            attempt += 1;
+            let token = self.tokens.token().await?;
+            let limit = remaining(clock.now(), deadline);
+            if limit.is_zero() {
+                break Err(Error::Deadline {
+                    during: "connecting",
+                });
+            }
+            let error = match self.connector.connect(&self.config, &token, limit).await {
+                Ok(session) => break Ok(session),
+                Err(error) => error,
+            };
+            count(&self.counters.connect_failures);
+            let again = match &error {
+                Error::AccessDenied { hint, .. } => {
+                    let expired = hint
+                        .as_deref()
+                        .is_some_and(|hint| hint.starts_with("Signature expired"));
+                    self.tokens.forget();
+                    expired && !std::mem::replace(&mut fresh_token_tried, true)
+                }
+                Error::RateLimited { .. }
+                | Error::TooManyConnections { .. }
+                | Error::WakingUp { .. } => retry::CONNECT.wait(attempt, clock, deadline).await,
+                Error::Connect { .. } => {
+                    attempt < NETWORK_ATTEMPTS
+                        && retry::CONNECT.wait(attempt, clock, deadline).await
+                }
+                _ => false,
+            };
+            if !again {
+                break Err(error);
+            }
+            tracing::warn!(
+                "connecting to the database again, after: {}",
+                error.report()
+            );
+        };
+        let spent = elapsed(clock.now(), began).unwrap_or_default();
+        if result.is_ok() {
+            count(&self.counters.connects);
+            self.counters.connect_us.fetch_add(
+                u64::try_from(spent.as_micros()).unwrap_or(0),
+                Ordering::Relaxed,
+            );
+        }
+        result
+    }
+}
+
+/// Too old, or opened in the future: a clock that stepped back counts as expired.
+fn is_retired(session: &Session, now: SystemTime) -> bool {
+    now >= session.retire_at || now < session.opened_at
+}
