@@ -1,0 +1,171 @@
+//! The control interface: JSON over loopback HTTP. Clock, faults, statistics, cutting connections.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::faults::Faults;
+use crate::server::Server;
+
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Farthest that the clock goes: a century, in either direction.
+const MAX_CLOCK_S: u64 = 100 * 365 * 86_400;
+
+/// Serves for ever. Connections are closed when this future is dropped.
+pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((tcp, _)) = accepted else { continue };
+                let server = server.clone();
+                connections.spawn(async move {
+                    let service = service_fn(|request| answer(&server, request));
+                    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service);
+                    if let Err(error) = served.await {
+                        tracing::debug!(error = %error, "a control connection ended early");
+                    }
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A request that is not carried out.
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Problem {
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: "bad_request",
+            message: message.into(),
+        }
+    }
+}
+
+async fn answer(
+    server: &Server,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, body) = match route(server, request).await {
+        Ok(body) => (StatusCode::OK, body),
+        Err(problem) => (
+            problem.status,
+            json!({"code": problem.code, "message": problem.message}),
+        ),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
+}
+
+async fn route(server: &Server, request: Request<Incoming>) -> Result<Value, Problem> {
+    // A web page that a developer has open must not reach this port, neither directly nor by a rebound name.
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    if request.headers().contains_key(ORIGIN)
+        || !["127.0.0.1", "localhost", "[::1]"].contains(&host)
+    {
+        let message = "the control interface does not talk to web pages".to_owned();
+        return Err(Problem {
+            status: StatusCode::FORBIDDEN,
+            code: "forbidden",
+            message,
+        });
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match (&method, path.as_str()) {
+        (&Method::GET, "/clock") => Ok(clock(server)),
+        (&Method::POST, "/clock") => move_clock(server, &body(request).await?),
+        (&Method::GET, "/stats") => Ok(json!(server.counters.snapshot())),
+        (&Method::POST, "/faults") => set_faults(server, &body(request).await?),
+        (&Method::POST, "/connections/cut") => {
+            server.cut_connections();
+            Ok(json!({}))
+        }
+        (_, "/clock" | "/stats" | "/faults" | "/connections/cut") => Err(Problem {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "method_not_allowed",
+            message: format!("{path} does not answer {method}"),
+        }),
+        _ => Err(Problem {
+            status: StatusCode::NOT_FOUND,
+            code: "not_found",
+            message: "there are /clock, /faults, /stats and /connections/cut".to_owned(),
+        }),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
+        .collect()
+        .await;
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+fn clock(server: &Server) -> Value {
+    json!({"epoch_s": server.clock.epoch_s()})
+}
+
+fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Move {
+        advance_s: Option<u64>,
+        set: Option<u64>,
+    }
+    let wanted: Move =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
+    match (wanted.advance_s, wanted.set) {
+        (Some(advance_s), None) if advance_s <= MAX_CLOCK_S => {
+            server.clock.advance(Duration::from_secs(advance_s))
+        }
+        (None, Some(epoch_s)) if epoch_s <= 2 * MAX_CLOCK_S => {
+            server.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s))
+        }
+        _ => {
+            return Err(Problem::bad_request(
+                "give either `advance_s` (seconds) or `set` (seconds since 1970), within a century",
+            ));
+        }
+    }
+    Ok(clock(server))
+}
+
+fn set_faults(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+    let faults: Faults =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let shown = json!(faults);
+    server
+        .faults
+        .set(faults)
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
+    Ok(shown)
+}

@@ -1,0 +1,50 @@
+//! `dsql-local`, an Aurora DSQL for a laptop: a PostgreSQL-wire front (TLS, IAM tokens, DSQL's connection semantics) over
+//! a real PostgreSQL server that it starts and stops itself.
+//!
+//! Tests start it in-process, move its clock and inject faults:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), dsql_local::StartError> {
+//! use dsql_local::{DsqlLocal, Options};
+//!
+//! let dsql = DsqlLocal::start(Options::default()).await?;
+//! println!("connect to {} at {}", dsql.endpoint(), dsql.address());
+//! dsql.advance(std::time::Duration::from_secs(16 * 60));
+//! dsql.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The way of a connection: `server` accepts, `login` does TLS, startup and token, `session` serves its flights, and
+//! `backend` speaks to PostgreSQL. `statement` is the place that judges SQL.
+
+mod backend;
+mod clock;
+mod control;
+mod faults;
+mod home;
+mod instance;
+mod limits;
+mod login;
+mod postgres;
+mod principal;
+mod server;
+mod session;
+mod startup;
+mod statement;
+mod stats;
+mod tls;
+mod token;
+mod wire;
+
+pub use faults::{Faults, FaultsError, Refuse};
+pub use home::HomeError;
+pub use instance::{DsqlLocal, Options, StartError};
+pub use postgres::PostgresError;
+pub use principal::{Action, Principal, PrincipalError, Secret};
+pub use stats::Stats;
+pub use tls::TlsError;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,0 +1,346 @@
+//! From a TCP connection to a session that may run statements: TLS, startup message, limits, token, role.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::faults::Refuse;
+use crate::server::Server;
+use crate::startup::{Startup, StartupError};
+use crate::token::{Gate, Refusal, RefusalKind};
+use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_text};
+
+const SSL_REQUEST: u32 = 80_877_103;
+const GSS_REQUEST: u32 = 80_877_104;
+const CANCEL_REQUEST: u32 = 80_877_102;
+/// First byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// PostgreSQL's own limit for a startup message.
+const MAX_STARTUP_BYTES: u32 = 10_000;
+/// A token with a session token is about 1.3 KB.
+const MAX_PASSWORD_BYTES: u32 = 64 * 1024;
+/// A client that is not logged in by then is dropped; real time.
+const PATIENCE: Duration = Duration::from_secs(60);
+const DENIED: &str = "unable to accept connection, access denied";
+
+/// A client that has logged in.
+pub(crate) struct Client {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) startup: Startup,
+    /// Counts against the limit of open connections.
+    pub(crate) slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Logs a client in; `None` when it was refused or went away.
+pub(crate) async fn login(server: &Server, tcp: TcpStream) -> io::Result<Option<Client>> {
+    tokio::time::timeout(PATIENCE, async {
+        let Some(mut stream) = negotiate(server, tcp).await? else { return Ok(None) };
+        match admit(server, &mut stream).await? {
+            Ok(Some((startup, slot))) => Ok(Some(Client { stream, startup, slot })),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                tracing::info!(error = %error.message, hint = error.hint.as_deref().unwrap_or_default(), "refused a connection");
+                refuse(&mut stream, &error).await?;
+                Ok(None)
+            }
+        }
+    })
+    .await
+    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn refuse(stream: &mut (impl AsyncWriteExt + Unpin), error: &ErrorAnswer) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    error.message().write_to(&mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    stream.shutdown().await
+}
+
+/// TLS, at once or after an SSLRequest.
+async fn negotiate(
+    server: &Server,
+    mut tcp: TcpStream,
+) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if tcp.peek(&mut first).await? == 0 {
+        return Ok(None);
+    }
+    let acceptor = TlsAcceptor::from(server.tls.clone());
+    if first == [TLS_HANDSHAKE] {
+        let stream = acceptor.accept(tcp).await?;
+        // PostgreSQL 17's rule, so that a server for another protocol cannot be meant.
+        let has_alpn = stream.get_ref().1.alpn_protocol().is_some();
+        return Ok(has_alpn.then_some(stream));
+    }
+    loop {
+        let length = tcp.read_u32().await?;
+        if !(8..=MAX_STARTUP_BYTES).contains(&length) {
+            return Ok(None);
+        }
+        match tcp.read_u32().await? {
+            SSL_REQUEST if length == 8 => {
+                // What follows is read by TLS alone, so nothing slips in before the handshake.
+                tcp.write_all(b"S").await?;
+                return acceptor.accept(tcp).await.map(Some);
+            }
+            GSS_REQUEST if length == 8 => tcp.write_all(b"N").await?,
+            CANCEL_REQUEST => return Ok(None),
+            _ => {
+                // Drained, since a close with unread input may destroy the answer on its way.
+                let mut startup = vec![0; usize::try_from(length - 8).map_err(io::Error::other)?];
+                tcp.read_exact(&mut startup).await?;
+                server.counters.connections_refused.add_one("no_tls");
+                let error =
+                    ErrorAnswer::fatal("08006", "unable to accept connection, SSL is required");
+                refuse(&mut tcp, &error).await?;
+                return Ok(None);
+            }
+        }
+    }
+}
+
+type Admitted = Option<(Startup, tokio::sync::OwnedSemaphorePermit)>;
+
+/// Everything that is decided inside TLS. The outer error is the connection's, the inner one is told to the client.
+async fn admit(
+    server: &Server,
+    stream: &mut TlsStream<TcpStream>,
+) -> io::Result<Result<Admitted, ErrorAnswer>> {
+    let Some((version, parameters)) = read_startup(stream).await? else {
+        return Ok(Ok(None));
+    };
+    if version >> 16 != 3 {
+        return Ok(Err(ErrorAnswer::fatal(
+            "0A000",
+            "unsupported frontend protocol",
+        )));
+    }
+    let sni = stream
+        .get_ref()
+        .1
+        .server_name()
+        .map(str::to_ascii_lowercase);
+    let startup = match before_token(server, sni.as_deref(), parameters) {
+        Ok(startup) => startup,
+        Err(error) => return Ok(Err(error)),
+    };
+    let Ok(slot) = server.open_slots.clone().try_acquire_owned() else {
+        server
+            .counters
+            .connections_refused
+            .add_one("too_many_connections");
+        return Ok(Err(refusal(Refuse::TooManyConnections)));
+    };
+    let mut out = BytesMut::new();
+    if version & 0xffff != 0 || !startup.protocol_options.is_empty() {
+        negotiate_version(&startup.protocol_options).write_to(&mut out);
+    }
+    Message::new(b'R', &b"\0\0\0\x03"[..]).write_to(&mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    let Some(password) = read_password(stream).await? else {
+        return Ok(Ok(None));
+    };
+    if let Err(refusal) = check_token(server, &password, &startup.user).await {
+        server.counters.tokens_refused.add_one(refusal.kind.name());
+        return Ok(Err(
+            ErrorAnswer::fatal("08006", DENIED).with_hint(refusal.hint)
+        ));
+    }
+    server.counters.tokens_accepted.add_one();
+    Ok(Ok(Some((startup, slot))))
+}
+
+fn before_token(
+    server: &Server,
+    sni: Option<&str>,
+    parameters: Bytes,
+) -> Result<Startup, ErrorAnswer> {
+    let counted = |reason: &'static str, error: ErrorAnswer| {
+        server.counters.connections_refused.add_one(reason);
+        error
+    };
+    let sni = sni.ok_or_else(|| {
+        counted(
+            "no_sni",
+            ErrorAnswer::fatal("08006", "unable to accept connection, sni was not received"),
+        )
+    })?;
+    if sni != server.host {
+        let error = ErrorAnswer::fatal("08006", DENIED)
+            .with_hint(format!("There is no cluster {sni} here."));
+        return Err(counted("other_host", error));
+    }
+    if let Some(refuse) = server.faults.refuse() {
+        return Err(counted("injected", refusal(refuse)));
+    }
+    if !server.bucket.take(server.clock.now()) {
+        return Err(counted("rate_exceeded", refusal(Refuse::RateExceeded)));
+    }
+    Startup::parse(parameters, &server.cluster_id).map_err(|error| {
+        let answer = match error {
+            StartupError::Malformed => ErrorAnswer::fatal("08P01", "invalid startup packet layout"),
+            StartupError::NoUser => ErrorAnswer::fatal(
+                "28000",
+                "no PostgreSQL user name specified in startup packet",
+            ),
+            StartupError::Database(name) => {
+                ErrorAnswer::fatal("3D000", format!("database \"{name}\" does not exist"))
+            }
+            StartupError::Setting(name) => ErrorAnswer::fatal(
+                "0A000",
+                format!("setting configuration parameter \"{name}\" not supported"),
+            ),
+        };
+        counted("startup_message", answer)
+    })
+}
+
+/// The service's words for a refusal.
+fn refusal(refuse: Refuse) -> ErrorAnswer {
+    match refuse {
+        Refuse::AccessDenied => ErrorAnswer::fatal("08006", DENIED),
+        Refuse::RateExceeded => {
+            ErrorAnswer::fatal("53400", "Unable to accept connection, rate exceeded.")
+        }
+        Refuse::TooManyConnections => ErrorAnswer::fatal(
+            "53300",
+            "Unable to accept connection, too many open connections.",
+        ),
+        Refuse::WakingUp => ErrorAnswer::fatal(
+            "08006",
+            "unable to accept connection, waking up cluster, please retry later",
+        ),
+    }
+}
+
+async fn check_token(server: &Server, password: &[u8], user: &str) -> Result<(), Refusal> {
+    let gate = Gate {
+        host: &server.host,
+        cluster_id: &server.cluster_id,
+        region: &server.region,
+        account_id: &server.account_id,
+        principals: &server.principals,
+        now: server.clock.now(),
+        skew: server.clock_skew,
+    };
+    let principal = gate.admit(std::str::from_utf8(password).unwrap_or_default(), user)?;
+    if user == "admin" {
+        return Ok(());
+    }
+    match server.postgres.catalog.is_mapped(&principal, user).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Refusal::new(
+            RefusalKind::UnmappedRole,
+            format!(
+                "Role {user} does not exist or is not mapped to {}.",
+                principal.arn
+            ),
+        )),
+        Err(error) => {
+            tracing::error!(error = %error, "cannot read the role mappings");
+            Err(Refusal::new(
+                RefusalKind::UnmappedRole,
+                format!("Cannot establish trust with role {user}"),
+            ))
+        }
+    }
+}
+
+/// The version and the parameters; `None` for what asks for no session.
+async fn read_startup(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<(u32, Bytes)>> {
+    let length = stream.read_u32().await?;
+    if !(8..=MAX_STARTUP_BYTES).contains(&length) {
+        return Ok(None);
+    }
+    let version = stream.read_u32().await?;
+    if [SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST].contains(&version) {
+        return Ok(None);
+    }
+    let mut body = vec![0; usize::try_from(length - 8).map_err(io::Error::other)?];
+    stream.read_exact(&mut body).await?;
+    Ok(Some((version, body.into())))
+}
+
+async fn read_password(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<Bytes>> {
+    let tag = match stream.read_u8().await {
+        Ok(tag) => tag,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = stream.read_u32().await?;
+    if tag != b'p' || !(5..=MAX_PASSWORD_BYTES).contains(&length) {
+        return Ok(None);
+    }
+    let mut body = vec![0; usize::try_from(length - 4).map_err(io::Error::other)?];
+    stream.read_exact(&mut body).await?;
+    // Without its NUL.
+    body.pop();
+    Ok(Some(body.into()))
+}
+
+/// NegotiateProtocolVersion: 3.0 is what we speak, and none of these options is known.
+fn negotiate_version(options: &[String]) -> Message {
+    let mut body = BytesMut::new();
+    body.put_u32(3 << 16);
+    body.put_u32(u32::try_from(options.len()).unwrap_or(u32::MAX));
+    body.put_slice(&strings(options.iter().map(String::as_str)));
+    Message::new(b'v', body)
+}
+
+/// What a client is told once it is logged in, up to the first ReadyForQuery. `reported` are the settings that an
+/// attached backend reported and that win over our own.
+pub(crate) fn welcome(startup: &Startup, reported: &[(String, String)]) -> BytesMut {
+    let mut settings: Vec<(&str, &str)> = vec![
+        ("server_version", "16.15"),
+        ("server_encoding", "UTF8"),
+        ("client_encoding", "UTF8"),
+        (
+            "application_name",
+            startup.setting("application_name").unwrap_or_default(),
+        ),
+        ("is_superuser", "off"),
+        ("session_authorization", &startup.user),
+        ("DateStyle", "ISO, MDY"),
+        ("IntervalStyle", "postgres"),
+        ("TimeZone", "UTC"),
+        ("integer_datetimes", "on"),
+        ("standard_conforming_strings", "on"),
+        ("default_transaction_read_only", "off"),
+        ("in_hot_standby", "off"),
+    ];
+    for (name, value) in reported {
+        if let Some(setting) = settings
+            .iter_mut()
+            .find(|(known, _)| known == name && name != "server_version")
+        {
+            setting.1 = value;
+        }
+    }
+    let mut out = BytesMut::new();
+    Message::new(b'R', &b"\0\0\0\0"[..]).write_to(&mut out);
+    for (name, value) in settings {
+        Message::new(b'S', strings([name, value])).write_to(&mut out);
+    }
+    // A cancel key that leads nowhere: CancelRequest has no effect on DSQL.
+    let mut key = BytesMut::new();
+    key.put_u32(fastrand::u32(1..0x7fff_ffff));
+    key.put_u32(fastrand::u32(..));
+    Message::new(b'K', key).write_to(&mut out);
+    TransactionStatus::Idle.ready_for_query().write_to(&mut out);
+    out
+}
+
+/// Name and value of a ParameterStatus.
+pub(crate) fn parameter_status(message: &Message) -> Option<(String, String)> {
+    let mut body = message.body.clone();
+    let name = take_text(&mut body)?;
+    let value = take_text(&mut body)?;
+    (!body.has_remaining()).then_some((name, value))
+}

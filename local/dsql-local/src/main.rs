@@ -1,0 +1,172 @@
+//! The command line: starts a stand-in, tells where it is, and stops it on a signal.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use dsql_local::{DsqlLocal, Options, Principal};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A local Aurora DSQL that checks real IAM tokens.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(Serve),
+}
+
+/// Serves one cluster until it is stopped by SIGINT or SIGTERM.
+///
+/// PostgreSQL (14 to 18) is found on the PATH, in the usual places, or in DSQL_LOCAL_POSTGRES_BIN; it is started and
+/// stopped with dsql-local, and never runs as root.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Environment file, written once connections are accepted and removed on a clean stop:
+  DSQL_ENDPOINT          host name of the cluster: for SNI, certificate check and token
+  DSQL_HOSTADDR          address to connect to instead of resolving that name
+  DSQL_PORT              port to connect to
+  DSQL_CA_FILE           certificate to trust
+  DSQL_CONTROL_URL       control interface
+  AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+                         credentials of the admin principal, allowed DbConnect and DbConnectAdmin
+  DSQL_PRINCIPAL_ARN     its ARN, for AWS IAM GRANT
+
+Control interface, JSON over HTTP:
+  GET  /stats            connections, tokens accepted and refused by reason, statements, flights, injected faults
+  GET  /clock            {\"epoch_s\": N}
+  POST /clock            {\"advance_s\": N} or {\"set\": seconds since 1970}
+  POST /faults           replaces all faults; {} clears them; an unknown key answers with the known ones
+  POST /connections/cut  closes all connections, as at the end of their 60 minutes
+
+The README documents the principals file and every fault.")]
+struct Serve {
+    /// Keep data, certificates and credentials here; without it all is thrown away at the end
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address for clients; loopback only, port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Address of the control interface; loopback only, port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    control: SocketAddr,
+    /// File to write the client's environment to, one KEY=value a line, mode 0600
+    #[arg(long, value_name = "FILE")]
+    env_file: PathBuf,
+    /// JSON file of further principals
+    #[arg(long, value_name = "FILE")]
+    principals: Option<PathBuf>,
+    /// AWS Region that the cluster pretends to be in
+    #[arg(long, default_value = "us-east-1")]
+    region: String,
+    /// Account that the cluster belongs to
+    #[arg(long, value_name = "DIGITS", default_value = "111122223333")]
+    account: String,
+    /// Log connections and refusals to standard error; twice for details
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+fn main() -> ExitCode {
+    let Verb::Serve(arguments) = Cli::parse().command;
+    let level = match arguments.verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        _ => tracing::Level::DEBUG,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    raise_descriptor_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+/// One line for a person.
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    let _unheard = writeln!(std::io::stderr(), "dsql-local: {text}");
+    ExitCode::FAILURE
+}
+
+async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let principals = arguments
+        .principals
+        .as_deref()
+        .map(Principal::read_file)
+        .transpose()?
+        .unwrap_or_default();
+    // Whoever waits for the file must not find that of an earlier run.
+    match std::fs::remove_file(&arguments.env_file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("cannot replace {}: {error}", arguments.env_file.display()).into());
+        }
+        _ => {}
+    }
+    let options = Options {
+        data_dir: arguments.data_dir,
+        listen: arguments.listen,
+        control: arguments.control,
+        region: arguments.region,
+        account_id: arguments.account,
+        principals,
+        ..Options::default()
+    };
+    let dsql = tokio::select! {
+        started = DsqlLocal::start(options) => started?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    dsql.write_env_file(&arguments.env_file)?;
+    let (endpoint, address) = (dsql.endpoint(), dsql.address());
+    writeln!(
+        std::io::stdout(),
+        "dsql-local: {endpoint} on {address}, environment in {}",
+        arguments.env_file.display()
+    )?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    let _absent = std::fs::remove_file(&arguments.env_file);
+    dsql.stop().await;
+    Ok(())
+}
+
+/// Ten thousand connections need as many descriptors; the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _kept = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+}

@@ -1,0 +1,73 @@
+//! The stand-in's own connection to PostgreSQL, for role mappings and the first statements.
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Config, Error, NoTls};
+
+use super::SUPERUSER;
+use crate::principal::{Identity, Principal};
+
+/// One connection as the superuser, made again when it is lost.
+pub(crate) struct Catalog {
+    socket: PathBuf,
+    connected: Mutex<Connected>,
+}
+
+struct Connected {
+    client: Client,
+    /// Owns the task that drives the connection.
+    _driver: JoinSet<()>,
+}
+
+impl Catalog {
+    pub(crate) async fn connect(socket: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            socket: socket.to_owned(),
+            connected: Mutex::new(connect(socket).await?),
+        })
+    }
+
+    /// Runs statements that take no parameters.
+    pub(crate) async fn run(&self, sql: &str) -> Result<(), Error> {
+        self.connected.lock().await.client.batch_execute(sql).await
+    }
+
+    /// Whether `principal` may log in as `role` by a mapping.
+    pub(crate) async fn is_mapped(&self, principal: &Principal, role: &str) -> Result<bool, Error> {
+        let mut connected = self.connected.lock().await;
+        if connected.client.is_closed() {
+            *connected = connect(&self.socket).await?;
+        }
+        let rows = connected
+            .client
+            .query_typed(
+                "SELECT m.arn FROM dsql_internal.iam_mapping m JOIN pg_roles r ON r.oid = m.role_oid \
+                 WHERE r.rolname = $1 AND r.rolcanlogin AND NOT r.rolsuper",
+                &[(&role, Type::TEXT)],
+            )
+            .await?;
+        let identity = principal.identity().ok();
+        Ok(rows
+            .iter()
+            .any(|row| identity.is_some() && Identity::parse(row.get(0)) == identity))
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Connected, Error> {
+    let mut config = Config::new();
+    config
+        .user(SUPERUSER)
+        .dbname("postgres")
+        .application_name("dsql-local");
+    config.host_path(socket.parent().unwrap_or(socket));
+    let (client, connection) = config.connect(NoTls).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move { drop(connection.await) });
+    Ok(Connected {
+        client,
+        _driver: driver,
+    })
+}

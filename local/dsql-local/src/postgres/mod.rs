@@ -1,0 +1,322 @@
+//! The PostgreSQL server behind the front: found, initialised, started and stopped here.
+//!
+//! 1. It listens on a Unix socket in a directory of mode 0700 and nowhere else.
+//! 2. It never runs as root, wherever the data directory lies.
+//! 3. It ends when this process ends, however that happens: a small supervisor holds the read end of a pipe.
+
+mod catalog;
+mod find;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::Semaphore;
+
+pub(crate) use catalog::Catalog;
+pub(crate) use find::{Account, account};
+
+use crate::home::{Home, is_open_to_all};
+
+/// PostgreSQL's superuser; unreachable for clients.
+pub(crate) const SUPERUSER: &str = "dsql_system";
+/// Sessions that may hold a PostgreSQL backend at once.
+const MAX_BACKENDS: usize = 980;
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(10);
+const SUPERVISOR: &str = include_str!("supervise.sh");
+const BOOTSTRAP: &str = include_str!("bootstrap.sql");
+
+/// Why there is no PostgreSQL server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// None is installed.
+    #[error(
+        "PostgreSQL 14 to 18 was not found; install it with `apt-get install postgresql` (Debian, Ubuntu), \
+         `dnf install postgresql-server` (Fedora, RHEL), `apk add postgresql` (Alpine) or `brew install postgresql@16` \
+         (macOS), or name its bin directory in DSQL_LOCAL_POSTGRES_BIN"
+    )]
+    NotFound,
+    /// The named directory holds none.
+    #[error("{0} holds no PostgreSQL server (postgres and initdb)")]
+    NotThere(PathBuf),
+    /// The data directory needs another version.
+    #[error("the data directory was made by PostgreSQL {data}, but PostgreSQL {found} was found")]
+    OtherVersion {
+        /// Version that made the data.
+        data: u32,
+        /// Version that is installed.
+        found: u32,
+    },
+    /// Started by root on a system without the accounts that PostgreSQL could use.
+    #[error(
+        "PostgreSQL refuses to run as root, and there is no account `postgres` or `nobody` to run it as"
+    )]
+    NoAccount,
+    /// The data directory cannot be reached by the unprivileged account.
+    #[error(
+        "the account that PostgreSQL runs as cannot reach {0}; choose another data directory or do not run as root"
+    )]
+    Unreachable(PathBuf),
+    /// A process could not be started, or a file not be used.
+    #[error("cannot run PostgreSQL: {0}")]
+    Run(#[from] std::io::Error),
+    /// The server ended before it was ready.
+    #[error("PostgreSQL did not start: {0}")]
+    Ended(String),
+    /// The server is still not ready after a minute.
+    #[error("PostgreSQL is not ready after {} s", START_PATIENCE.as_secs())]
+    NotReady,
+    /// The first statements failed.
+    #[error("cannot prepare the database")]
+    Bootstrap(#[source] tokio_postgres::Error),
+}
+
+/// How sessions reach the server.
+pub(crate) struct Access {
+    pub(crate) socket: PathBuf,
+    /// How many more sessions may attach a backend.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) catalog: Catalog,
+}
+
+/// A running server.
+pub(crate) struct Postgres {
+    pub(crate) access: Arc<Access>,
+    supervisor: Child,
+    /// Closing it stops the server.
+    life_line: Option<ChildStdin>,
+    scratch: PathBuf,
+}
+
+impl Postgres {
+    /// Starts the server in `home`, initialising it first if it is new. From here on the supervisor owns the scratch
+    /// directory.
+    pub(crate) async fn start(
+        home: Home,
+        named: Option<&Path>,
+    ) -> Result<(Self, Option<File>), PostgresError> {
+        let data_version = std::fs::read_to_string(home.cluster_dir.join("PG_VERSION")).ok();
+        let data_version =
+            data_version.filter(|_| home.cluster_dir.join("dsql-local.made").exists());
+        let installation = find::find(
+            named,
+            data_version.and_then(|text| text.trim().parse().ok()),
+        )?;
+        let account = account()?;
+        end_orphan(&home.cluster_dir).await?;
+        let directory = match account {
+            Some(_) if !is_open_to_all(home.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
+                // The account cannot walk to the directory, but it may use one that we hand it open.
+                if !cfg!(target_os = "linux") {
+                    return Err(PostgresError::Unreachable(home.cluster_dir));
+                }
+                Some(File::open(&home.cluster_dir)?)
+            }
+            _ => None,
+        };
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(&home.log_file)?;
+        let log_start = log.metadata()?.len();
+        let socket_dir = home.socket_dir();
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(SUPERVISOR)
+            .arg("dsql-local-postgres")
+            .arg(&installation.bin_dir);
+        command.arg(if directory.is_some() {
+            Path::new("/proc/self/fd/3")
+        } else {
+            &home.cluster_dir
+        });
+        command.arg(home.scratch.path()).arg(SUPERUSER);
+        for setting in settings(&socket_dir, installation.major, home.is_kept) {
+            command.arg("-c").arg(setting);
+        }
+        command
+            .stdin(Stdio::piped())
+            .stderr(Stdio::from(log.try_clone()?));
+        command.stdout(match directory {
+            Some(directory) => Stdio::from(directory),
+            None => Stdio::from(log.try_clone()?),
+        });
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .process_group(0);
+        if let Some(account) = account {
+            command.uid(account.uid).gid(account.gid);
+        }
+        let mut supervisor = command.spawn()?;
+        let life_line = supervisor.stdin.take();
+        let scratch = home.scratch.keep();
+        let socket = socket_dir.join(".s.PGSQL.5432");
+        let ready = wait_until_ready(&socket, &mut supervisor, log, log_start).await;
+        let catalog = match ready {
+            Ok(()) => Catalog::connect(&socket)
+                .await
+                .map_err(PostgresError::Bootstrap),
+            Err(error) => Err(error),
+        };
+        let catalog = match catalog {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                drop(life_line);
+                let _ended = tokio::time::timeout(STOP_PATIENCE, supervisor.wait()).await;
+                return Err(error);
+            }
+        };
+        let access = Arc::new(Access {
+            socket,
+            slots: Arc::new(Semaphore::new(MAX_BACKENDS)),
+            catalog,
+        });
+        let postgres = Self {
+            access,
+            supervisor,
+            life_line,
+            scratch,
+        };
+        postgres
+            .access
+            .catalog
+            .run(BOOTSTRAP)
+            .await
+            .map_err(PostgresError::Bootstrap)?;
+        Ok((postgres, home.lock))
+    }
+
+    /// Stops the server and waits until it and its files are gone.
+    pub(crate) async fn stop(mut self) {
+        drop(self.life_line.take());
+        if tokio::time::timeout(STOP_PATIENCE, self.supervisor.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "PostgreSQL did not stop within {} s",
+                STOP_PATIENCE.as_secs()
+            );
+        }
+        let _gone = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {
+    let mut settings = vec![
+        "listen_addresses=".to_owned(),
+        format!("unix_socket_directories={}", socket_dir.display()),
+        "unix_socket_permissions=0700".to_owned(),
+        "port=5432".to_owned(),
+        format!("max_connections={}", MAX_BACKENDS + 20),
+        "default_transaction_isolation=repeatable read".to_owned(),
+        "timezone=UTC".to_owned(),
+        "log_timezone=UTC".to_owned(),
+        "shared_buffers=64MB".to_owned(),
+        "logging_collector=off".to_owned(),
+        "log_checkpoints=off".to_owned(),
+        "log_min_messages=fatal".to_owned(),
+        "log_min_error_statement=panic".to_owned(),
+        "jit=off".to_owned(),
+        "max_wal_senders=0".to_owned(),
+        "wal_level=minimal".to_owned(),
+    ];
+    if major >= 16 {
+        settings.push("createrole_self_grant=set, inherit".to_owned());
+    }
+    if !is_kept {
+        settings.extend(
+            [
+                "fsync=off",
+                "full_page_writes=off",
+                "synchronous_commit=off",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    settings
+}
+
+async fn wait_until_ready(
+    socket: &Path,
+    supervisor: &mut Child,
+    mut log: File,
+    log_start: u64,
+) -> Result<(), PostgresError> {
+    let ready = async {
+        while Catalog::connect(socket).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = ready => Ok(()),
+        () = tokio::time::sleep(START_PATIENCE) => Err(PostgresError::NotReady),
+        _ = supervisor.wait() => {
+            let mut text = String::new();
+            log.seek(SeekFrom::Start(log_start))?;
+            log.read_to_string(&mut text)?;
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains("FATAL") || line.contains("error")).collect();
+            let last = lines.last().copied().or(text.lines().last()).unwrap_or("no reason was given");
+            Err(PostgresError::Ended(last.to_owned()))
+        }
+    }
+}
+
+/// Waits for, and at last ends, a server that an earlier, killed dsql-local left on this cluster. The caller holds the
+/// data directory's lock, so no living dsql-local owns it.
+async fn end_orphan(cluster_dir: &Path) -> Result<(), PostgresError> {
+    let pid_file = cluster_dir.join("postmaster.pid");
+    let Ok(text) = std::fs::read_to_string(&pid_file) else {
+        return Ok(());
+    };
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse::<i32>().ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
+        return Ok(());
+    };
+    // Its supervisor is stopping it at this moment, unless that was killed too.
+    for attempt in 0..1000 {
+        if !is_server_of(pid, cluster_dir) {
+            break;
+        }
+        if attempt == 600 {
+            rustix::process::kill_process(pid, rustix::process::Signal::QUIT)
+                .map_err(std::io::Error::from)?;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    // What is left names a process that is gone, or, after a reboot, one that is no server.
+    if !is_server_of(pid, cluster_dir) {
+        let _absent = std::fs::remove_file(&pid_file);
+    }
+    Ok(())
+}
+
+/// Whether the process is a PostgreSQL server of this cluster.
+fn is_server_of(pid: rustix::process::Pid, cluster_dir: &Path) -> bool {
+    if rustix::process::test_kill_process(pid).is_err() {
+        return false;
+    }
+    // Where there is no /proc a living process with this number is taken for the server.
+    let cwd = format!("/proc/{}/cwd", pid.as_raw_nonzero());
+    if Path::new("/proc/self").exists() {
+        std::fs::read_link(cwd).is_ok_and(|cwd| cwd == cluster_dir)
+    } else {
+        true
+    }
+}
