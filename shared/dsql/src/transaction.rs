@@ -1,7 +1,8 @@
 //! Transactions: a closure that is run again, as a whole, when it lost to another transaction or its connection was lost
 //! before COMMIT. A lost COMMIT is never repeated: it is [`Error::OutcomeUnknown`].
 //!
-//! BEGIN travels with the first statement, so a transaction costs one flight per statement and one for COMMIT.
+//! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing; else a transaction is
+//! one flight per statement, one for BEGIN and one for COMMIT.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -105,16 +106,10 @@ impl Transaction {
         let limit = remaining(inner.clock.now(), inner.deadline);
         let answer = async {
             if first {
-                // Both are sent before either answer is awaited: one flight.
-                let (begun, answer) = futures_util::future::join(
-                    client.batch_execute("BEGIN"),
-                    db::send(client, sql, params),
-                )
-                .await;
-                begun.and(answer)
-            } else {
-                db::send(client, sql, params).await
+                // Not pipelined with the statement: after a refused BEGIN it would run on its own and commit.
+                client.batch_execute("BEGIN").await?;
             }
+            db::send(client, sql, params).await
         };
         let Ok(answer) = tokio::time::timeout(limit, answer).await else {
             *inner.state() = State::Failed(Cause::Other);

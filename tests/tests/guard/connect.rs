@@ -1,0 +1,124 @@
+//! Connecting: what is tried again, what is not, and what the error says.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use dsql::{Dsql, Error};
+use dsql_local::{Faults, Options, Refuse};
+
+use crate::fixture::Fixture;
+
+async fn refused(fixture: &Fixture, client: &Dsql) -> Error {
+    fixture.db(client).query("SELECT 1", &[]).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn passing_refusals_are_waited_out() {
+    let fixture = Fixture::start().await;
+    for refuse in [
+        Refuse::RateExceeded,
+        Refuse::TooManyConnections,
+        Refuse::WakingUp,
+    ] {
+        let faults = Faults {
+            refuse_connections: Some(refuse),
+            refuse_count: Some(2),
+            ..Faults::default()
+        };
+        fixture.server.set_faults(faults).unwrap();
+        let client = fixture.client();
+        fixture.db(&client).query("SELECT 1", &[]).await.unwrap();
+        assert_eq!(client.stats().connect_failures, 2, "{refuse:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_refusal_ends_at_the_deadline_with_the_servers_words() {
+    let fixture = Fixture::start().await;
+    let faults = Faults {
+        refuse_connections: Some(Refuse::RateExceeded),
+        ..Faults::default()
+    };
+    fixture.server.set_faults(faults).unwrap();
+    let client = fixture.client();
+    let db = client.until(fixture.deadline(Duration::from_millis(100)));
+    let error = db.query("SELECT 1", &[]).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::RateLimited { message } if message.contains("rate exceeded")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn access_denied_is_not_tried_again_and_the_hint_is_in_the_error() {
+    let fixture = Fixture::start().await;
+    let client = Dsql::new(fixture.config(&[]).with_role("nobody_mapped"));
+    let error = refused(&fixture, &client).await;
+    assert!(
+        matches!(&error, Error::AccessDenied { hint: Some(_), .. }),
+        "{error:?}"
+    );
+    assert_eq!(client.stats().connect_failures, 1);
+    assert!(
+        error
+            .to_string()
+            .starts_with("unable to accept connection, access denied (hint: "),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_signature_called_expired_gets_one_fresh_token_and_no_more() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    fixture.server.advance(Duration::from_mins(16)); // the server's clock alone: every token is old on arrival
+    let error = refused(&fixture, &client).await;
+    assert!(
+        matches!(&error, Error::AccessDenied { hint: Some(hint), .. } if hint.starts_with("Signature expired")),
+        "{error:?}"
+    );
+    assert_eq!(client.stats().connect_failures, 2);
+}
+
+#[tokio::test]
+async fn expired_credentials_are_named_without_asking_the_server() {
+    let fixture = Fixture::start().await;
+    let expiry = fixture.deadline(Duration::from_secs(60));
+    let credentials = Credentials::new("AKIDEXAMPLE", "irrelevant", None, Some(expiry), "test");
+    let client = Dsql::new(fixture.config(&[]).with_credentials(credentials));
+    fixture.clock.advance(Duration::from_secs(90));
+    let report = refused(&fixture, &client).await.report();
+    assert!(report.contains("the AWS credentials expired"), "{report}");
+    assert_eq!(
+        fixture.server.stats().tokens_refused.values().sum::<u64>(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_storm_of_containers_connects_in_spite_of_the_rate_limit() {
+    let options = Options {
+        connect_rate_per_s: 100,
+        connect_burst: 10,
+        ..Options::default()
+    };
+    let fixture = Fixture::start_with(options).await;
+    let clients: Vec<Dsql> = (0..30)
+        .map(|_| Dsql::new(fixture.config(&[]).with_clock(dsql::SystemClock)))
+        .collect();
+    let deadline = dsql::Clock::now(&dsql::SystemClock) + Duration::from_secs(30);
+    let mut tasks = tokio::task::JoinSet::new();
+    for client in clients {
+        tasks.spawn(async move {
+            client
+                .until(deadline)
+                .query("SELECT 1", &[])
+                .await
+                .map(|_| ())
+        });
+    }
+    for result in tasks.join_all().await {
+        result.unwrap();
+    }
+    assert_eq!(fixture.server.stats().connections_opened, 30);
+}

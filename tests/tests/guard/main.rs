@@ -1,0 +1,16 @@
+//! The `dsql` crate against `dsql-local`, in one process, with both clocks moved: sessions, tokens, conflicts, lost
+//! connections, flights.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod connect;
+mod fixture;
+mod flights;
+mod lost;
+mod retry;
+mod warm;
