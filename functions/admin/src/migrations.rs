@@ -1,0 +1,86 @@
+//! The migrations: one DDL statement each, in the order of their numbers, embedded from `migrations/`. An applied one is
+//! never changed: a checksum says so.
+
+use ring::digest::{SHA256, digest};
+
+/// One migration.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// Its number, ascending without gaps.
+    pub version: i64,
+    /// Its file's name without the ending.
+    pub name: &'static str,
+    /// One statement that may run twice (`IF NOT EXISTS`).
+    pub sql: &'static str,
+}
+
+impl Migration {
+    /// SHA-256 of the statement, in hexadecimal.
+    pub fn checksum(&self) -> String {
+        digest(&SHA256, self.sql.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+macro_rules! migrations {
+    ($($version:literal $name:literal),+ $(,)?) => {
+        /// All of them.
+        pub const MIGRATIONS: &[Migration] = &[$(Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("../../../migrations/", $name, ".sql")),
+        }),+];
+    };
+}
+
+migrations! {
+    1 "0001_create_chats",
+    2 "0002_create_messages",
+    3 "0003_create_generations",
+    4 "0004_create_votes",
+    5 "0005_create_shares",
+    6 "0006_create_usage_daily",
+    7 "0007_create_rate_buckets",
+    8 "0008_create_idempotency",
+    9 "0009_create_jobs",
+    10 "0010_index_chats_by_owner",
+    11 "0011_index_messages_by_seq",
+    12 "0012_index_shares_by_chat",
+    13 "0013_index_jobs_by_state",
+}
+
+/// The number of the newest migration.
+pub(crate) fn latest() -> i64 {
+    MIGRATIONS.last().map_or(0, |migration| migration.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_without_gaps_and_every_file_is_embedded() {
+        for (expected, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!(migration.version, expected, "{}", migration.name);
+        }
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations"))
+            .unwrap()
+            .count();
+        assert_eq!(files, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn each_is_one_statement_that_may_run_twice() {
+        for migration in MIGRATIONS {
+            assert!(!migration.sql.contains(';'), "{}", migration.name);
+            assert!(
+                migration.sql.contains("IF NOT EXISTS"),
+                "{}",
+                migration.name
+            );
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What requests bring, checked: bodies, query parameters, ids. A refusal names the field.
+
+use api::{ApiError, ClientCode, Fields};
+use chat_store::{ChatId, Cursor, Invalid, MessageId, NewMessage, Parts, Role, Title, Visibility};
+use lambda_http::Request;
+
+/// Most bytes of one request's body.
+pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// The answer to input that is not accepted.
+pub(crate) fn refusal(invalid: Invalid) -> ApiError {
+    let code = match invalid {
+        Invalid::Malformed(_) => ClientCode::InvalidRequest,
+        Invalid::NotAllowed(_) => ClientCode::Unprocessable,
+        Invalid::TooLarge(_) => ClientCode::TooLarge,
+    };
+    ApiError::client(code, invalid.to_string())
+}
+
+pub(crate) fn body(request: &Request) -> Result<Fields, ApiError> {
+    Fields::parse(request, MAX_BODY_BYTES)
+}
+
+pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
+    ChatId::parse(text).map_err(refusal)
+}
+
+pub(crate) fn title(fields: &Fields) -> Result<Option<Title>, ApiError> {
+    fields
+        .text("title")?
+        .map(|text| Title::parse(text).map_err(refusal))
+        .transpose()
+}
+
+pub(crate) fn visibility(fields: &Fields) -> Result<Option<Visibility>, ApiError> {
+    fields
+        .text("visibility")?
+        .map(|text| Visibility::parse(text).map_err(refusal))
+        .transpose()
+}
+
+/// `{id?, role?, parts}`; the role of a chat's first message is `user` unless it says otherwise.
+pub(crate) fn message(fields: &Fields, default_role: Option<Role>) -> Result<NewMessage, ApiError> {
+    let role = match (fields.text("role")?, default_role) {
+        (Some(text), _) => Role::parse(text).map_err(refusal)?,
+        (None, Some(role)) => role,
+        (None, None) => return Err(ApiError::invalid("\"role\" is missing: user or assistant")),
+    };
+    let parts = fields
+        .value("parts")
+        .ok_or_else(|| ApiError::invalid("\"parts\" is missing"))?;
+    let id = match fields.text("id")? {
+        Some(text) => MessageId::parse(text).map_err(refusal)?,
+        None => MessageId::new(),
+    };
+    Ok(NewMessage {
+        id,
+        role,
+        parts: Parts::parse(parts).map_err(refusal)?,
+    })
+}
+
+/// The query parameter `limit`, 1 to 100.
+pub(crate) fn limit(request: &Request, default: u16) -> Result<u16, ApiError> {
+    let Some(text) = api::query(request, "limit")? else {
+        return Ok(default);
+    };
+    text.parse()
+        .ok()
+        .filter(|n| (1..=100).contains(n))
+        .ok_or_else(|| ApiError::invalid("\"limit\" must be a whole number from 1 to 100"))
+}
+
+pub(crate) fn cursor(request: &Request) -> Result<Option<Cursor>, ApiError> {
+    api::query(request, "cursor")?
+        .map(|text| Cursor::parse(text).map_err(refusal))
+        .transpose()
+}
+
+pub(crate) fn before(request: &Request) -> Result<Option<i64>, ApiError> {
+    let Some(text) = api::query(request, "before")? else {
+        return Ok(None);
+    };
+    let seq = text.parse().ok().filter(|seq| *seq >= 0);
+    seq.map(Some)
+        .ok_or_else(|| ApiError::invalid("\"before\" must be a prevCursor that a page answered"))
+}
+
+pub(crate) fn archived(request: &Request) -> Result<bool, ApiError> {
+    match api::query(request, "archived")? {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(_) => Err(ApiError::invalid("\"archived\" must be true or false")),
+    }
+}
+
+/// The query parameter `q`: at most 100 characters; empty is none.
+pub(crate) fn search(request: &Request) -> Result<Option<&str>, ApiError> {
+    match api::query(request, "q")?.map(str::trim) {
+        Some(text) if text.chars().count() > 100 => {
+            Err(ApiError::invalid("\"q\" may have 100 characters"))
+        }
+        text => Ok(text.filter(|text| !text.is_empty())),
+    }
+}

@@ -1,0 +1,25 @@
+//! Wiring: configuration, connection, handler.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chats::App;
+use dsql::Dsql;
+use lambda_http::{Request, service_fn};
+
+fn main() -> ExitCode {
+    api::start(async {
+        let dsql = Dsql::from_env().await?;
+        let app = Arc::new(App::from_lookup(
+            dsql,
+            &api::from_process,
+            Arc::new(api::StandardOutput),
+        )?);
+        let handler = service_fn(move |request: Request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(chats::handle(&app, request).await) }
+        });
+        lambda_http::run_concurrent(handler).await
+    })
+}

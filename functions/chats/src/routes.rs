@@ -1,0 +1,210 @@
+//! The routes: input, one call into the store, answer.
+
+use std::fmt::Write as _;
+
+use api::{ApiError, ClientCode};
+use chat_store::{Appended, Changes, Conversation, Created, NewChat, Role, microseconds};
+use dsql::Db;
+use lambda_http::http::{HeaderValue, StatusCode, header};
+use lambda_http::{Body, Response};
+use serde_json::json;
+
+use crate::{Call, input};
+
+type Answer = Result<Response<Body>, ApiError>;
+
+pub(crate) fn health() -> Answer {
+    api::json(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+pub(crate) async fn ready(db: &Db) -> Answer {
+    db.query_idempotent("SELECT 1", &[]).await?;
+    api::json(StatusCode::OK, &json!({"status": "ready"}))
+}
+
+pub(crate) async fn list(call: &Call<'_>) -> Answer {
+    let (limit, after) = (
+        input::limit(call.request, 20)?,
+        input::cursor(call.request)?,
+    );
+    let (archived, search) = (input::archived(call.request)?, input::search(call.request)?);
+    let page = chat_store::list(
+        &call.db,
+        &call.owner,
+        archived,
+        search,
+        after.as_ref(),
+        limit,
+    )
+    .await?;
+    let next = page.next.map(|cursor| cursor.encode());
+    let mut response = if api::query(call.request, "shape")? == Some("array") {
+        api::json(StatusCode::OK, &page.items)?
+    } else {
+        api::json(
+            StatusCode::OK,
+            &json!({"items": page.items, "nextCursor": next}),
+        )?
+    };
+    if let Some(next) = next {
+        let mut link = format!("</api/chats?limit={limit}&cursor={next}");
+        if archived {
+            link.push_str("&archived=true");
+        }
+        if let Some(search) = search {
+            link.push_str("&q=");
+            for byte in search.bytes() {
+                if byte.is_ascii_alphanumeric() {
+                    link.push(char::from(byte));
+                } else {
+                    let _ = write!(link, "%{byte:02X}"); // a String takes everything
+                }
+            }
+        }
+        link.push_str(">; rel=\"next\"");
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+    }
+    Ok(response)
+}
+
+pub(crate) async fn create(call: &Call<'_>) -> Answer {
+    let fields = input::body(call.request)?;
+    let message = match fields.object("message")? {
+        Some(message) => Some(input::message(&message, Some(Role::User))?),
+        None => None,
+    };
+    let new = NewChat {
+        id: fields
+            .text("id")?
+            .map(input::chat_id)
+            .transpose()?
+            .unwrap_or_default(),
+        title: input::title(&fields)?.unwrap_or_default(),
+        message,
+        created_at: microseconds(call.now),
+    };
+    match chat_store::create(&call.db, &call.owner, &new).await? {
+        Created::Chat(chat) => api::json(StatusCode::CREATED, &chat),
+        Created::IdTaken => Err(ApiError::client(
+            ClientCode::IdTaken,
+            "a chat with this id exists",
+        )),
+    }
+}
+
+async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
+    let id = input::chat_id(id)?;
+    let (limit, before) = (
+        input::limit(call.request, 100)?,
+        input::before(call.request)?,
+    );
+    chat_store::get(
+        &call.db,
+        &call.owner,
+        &id,
+        before,
+        limit,
+        microseconds(call.now),
+    )
+    .await?
+    .ok_or_else(ApiError::not_found)
+}
+
+pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
+    let found = conversation(call, id).await?;
+    api::json(
+        StatusCode::OK,
+        &json!({
+            "id": found.chat.id,
+            "title": found.chat.title,
+            "visibility": found.chat.visibility,
+            "pinned": found.chat.pinned,
+            "archived": found.chat.archived,
+            "createdAt": found.chat.created_at,
+            "updatedAt": found.chat.updated_at,
+            "isOwner": true,
+            "activeStreamId": found.active_stream_id,
+            "messages": found.messages,
+            "prevCursor": found.previous,
+        }),
+    )
+}
+
+pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
+    let found = conversation(call, id).await?;
+    api::json(
+        StatusCode::OK,
+        &json!({"messages": found.messages, "prevCursor": found.previous}),
+    )
+}
+
+/// Changes the fields in `allowed`; others are refused, not ignored.
+pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answer {
+    let id = input::chat_id(id)?;
+    let fields = input::body(call.request)?;
+    for name in ["title", "visibility", "pinned", "archived", "retention"] {
+        if fields.value(name).is_some() && !allowed.contains(&name) {
+            return Err(ApiError::invalid(format!(
+                "\"{name}\" cannot be changed here: only {}",
+                allowed.join(", ")
+            )));
+        }
+    }
+    let changes = Changes {
+        title: input::title(&fields)?,
+        visibility: input::visibility(&fields)?,
+        pinned: fields.boolean("pinned")?,
+        archived: fields.boolean("archived")?,
+    };
+    if allowed.iter().all(|name| fields.value(name).is_none()) {
+        return Err(ApiError::invalid(format!(
+            "nothing to change: give {}",
+            allowed.join(", ")
+        )));
+    }
+    chat_store::change(&call.db, &call.owner, &id, &changes, microseconds(call.now))
+        .await?
+        .map_or_else(
+            || Err(ApiError::not_found()),
+            |chat| api::json(StatusCode::OK, &chat),
+        )
+}
+
+pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
+    let id = input::chat_id(id)?;
+    if chat_store::delete(&call.db, &call.owner, &id).await? {
+        Ok(api::empty())
+    } else {
+        Err(ApiError::not_found())
+    }
+}
+
+pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let message = input::message(&input::body(call.request)?, None)?;
+    match chat_store::append(
+        &call.db,
+        &call.owner,
+        &chat,
+        &message,
+        microseconds(call.now),
+    )
+    .await?
+    {
+        None => Err(ApiError::not_found()),
+        Some(Appended::Stored) => api::json(
+            StatusCode::CREATED,
+            &json!({"id": message.id, "chatId": chat, "role": message.role}),
+        ),
+        Some(Appended::IdTaken) => Err(ApiError::client(
+            ClientCode::IdTaken,
+            "a message with this id and other content exists",
+        )),
+        Some(Appended::Full) => Err(ApiError::client(
+            ClientCode::Unprocessable,
+            "a chat has at most 500 messages",
+        )),
+    }
+}

@@ -1,0 +1,16 @@
+CREATE TABLE IF NOT EXISTS messages (
+    chat_id text NOT NULL,
+    id text NOT NULL,
+    seq bigint NOT NULL,
+    role text NOT NULL,
+    parts text NOT NULL,
+    metadata text,
+    status text NOT NULL,
+    finish_reason text,
+    model text,
+    input_tokens bigint,
+    output_tokens bigint,
+    checkpoint_at timestamptz,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (chat_id, id)
+)

@@ -1,0 +1,8 @@
+CREATE TABLE IF NOT EXISTS shares (
+    token_hash text PRIMARY KEY,
+    chat_id text NOT NULL,
+    owner_id text NOT NULL,
+    snapshot text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz
+)

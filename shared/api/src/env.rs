@@ -1,0 +1,66 @@
+//! The environment variables these functions read, each under one constant, and the error that names
+//! the variable when its value is wrong. Nothing here falls back silently.
+//!
+//! | Variable | Meaning | Default |
+//! |---|---|---|
+//! | `AUTH_MODE` | `jwks`: verify the bearer token here; `apigw`: trust the gateway's authorizer | `jwks` |
+//! | `AUTH_JWKS` | JSON Web Key Set with the public keys, inline (mode `jwks`) | required |
+//! | `AUTH_ISSUER` | the `iss` a token must carry (mode `jwks`) | required |
+//! | `AUTH_AUDIENCE` | the `aud` a token must carry (mode `jwks`) | required |
+//! | `CORS_ALLOWED_ORIGINS` | exact origins, separated by commas | none: no CORS headers |
+//! | `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG` | `ERROR` to `DEBUG` (`FATAL` is `ERROR`, `TRACE` is `DEBUG`) | `INFO` |
+//! | `AWS_LAMBDA_MAX_CONCURRENCY` | set by Lambda Managed Instances; above 1 the runtime is multi-threaded | 1 |
+
+/// Selects where the caller's identity comes from: `jwks` or `apigw`.
+pub const AUTH_MODE: &str = "AUTH_MODE";
+/// JSON Web Key Set with the public keys that sign callers' tokens, inline.
+pub const AUTH_JWKS: &str = "AUTH_JWKS";
+/// The `iss` every token must carry.
+pub const AUTH_ISSUER: &str = "AUTH_ISSUER";
+/// The `aud` every token must carry.
+pub const AUTH_AUDIENCE: &str = "AUTH_AUDIENCE";
+/// Origins that browsers may call from, exact, separated by commas.
+pub const CORS_ALLOWED_ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
+/// Log level that Lambda's log controls set.
+pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+/// Log level outside Lambda; weaker than [`AWS_LAMBDA_LOG_LEVEL`].
+pub const RUST_LOG: &str = "RUST_LOG";
+/// How many requests one container serves at once.
+pub const AWS_LAMBDA_MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
+
+/// How configuration is read, so that tests need not touch the process environment.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads the process environment; an empty value counts as unset.
+pub fn from_process(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable is missing or wrong: the function refuses to start.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} {reason}")]
+pub struct ConfigError {
+    variable: &'static str,
+    reason: String,
+}
+
+impl ConfigError {
+    /// Names the variable and says what is wrong with it; the value itself stays out of it.
+    pub fn new(variable: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            variable,
+            reason: reason.into(),
+        }
+    }
+
+    /// The variable at fault.
+    pub fn variable(&self) -> &'static str {
+        self.variable
+    }
+}
+
+pub(crate) fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String, ConfigError> {
+    lookup(name)
+        .filter(|value| !value.trim().is_empty())
+        .ok_or_else(|| ConfigError::new(name, "is not set"))
+}

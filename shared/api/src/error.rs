@@ -1,0 +1,347 @@
+//! Every failure of a request, in the form that leaves the function. A failure has two messages: the
+//! client's, chosen here or by the handler, and the cause, which only the log sees. This is the one
+//! place where errors become responses, and the one place where they are logged.
+
+use std::{borrow::Cow, error::Error as StdError, fmt::Write as _, time::Duration};
+
+use lambda_http::{
+    Body, Response,
+    http::{HeaderValue, StatusCode, header},
+};
+use serde_json::json;
+
+use crate::response::with_body;
+
+/// How long a client should wait when the database asks for patience.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What the caller did wrong. Each code has one status, always 4xx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCode {
+    /// 400: a value is missing, malformed or of the wrong type.
+    InvalidRequest,
+    /// 400: the body is not a JSON object in UTF-8.
+    InvalidJson,
+    /// 401: no credential, or one that is not accepted.
+    Unauthenticated,
+    /// 404: missing, or someone else's: the two look the same.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 409: the id is in use with other content.
+    IdTaken,
+    /// 413: more bytes than are read.
+    TooLarge,
+    /// 422: well formed, but beyond a limit or outside the allowed values.
+    Unprocessable,
+    /// 429: too many requests.
+    RateLimited,
+}
+
+impl ClientCode {
+    /// The `code` of the response.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidJson => "invalid_json",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::IdTaken => "id_taken",
+            Self::TooLarge => "too_large",
+            Self::Unprocessable => "unprocessable",
+            Self::RateLimited => "rate_limited",
+        }
+    }
+
+    /// The status of the response: 400 to 499.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest | Self::InvalidJson => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::IdTaken => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+}
+
+/// What went wrong on our side. The message is fixed: a cause never reaches the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerCode {
+    /// 500: a defect.
+    Internal,
+    /// 503: the database is busy or away; nothing was changed.
+    Unavailable,
+    /// 503: the database may or may not have done it.
+    OutcomeUnknown,
+}
+
+impl ServerCode {
+    /// The `code` of the response.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+
+    /// The status of the response: 500 to 599.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Internal => "the request failed",
+            Self::Unavailable => "the service is busy: try again shortly",
+            Self::OutcomeUnknown => {
+                "it is unknown whether the request took effect: repeat it with the same ids"
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Code {
+    Client(ClientCode),
+    Server(ServerCode),
+}
+
+/// A failed request: what the client reads, and what the log gets besides.
+#[derive(Debug)]
+pub struct ApiError {
+    code: Code,
+    message: Cow<'static, str>,
+    cause: Option<Cause>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+}
+
+impl ApiError {
+    /// A mistake of the caller's; `message` is what he reads.
+    pub fn client(code: ClientCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: Code::Client(code),
+            message: message.into(),
+            cause: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// A failure of ours; `cause` is for the log alone.
+    pub fn server(code: ServerCode, cause: impl Into<Cause>) -> Self {
+        Self {
+            code: Code::Server(code),
+            message: code.message().into(),
+            cause: Some(cause.into()),
+            retry_after: (code != ServerCode::Internal).then_some(RETRY_AFTER),
+            allow: None,
+        }
+    }
+
+    /// 400 `invalid_request`.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::client(ClientCode::InvalidRequest, message)
+    }
+
+    /// 401 `unauthenticated`.
+    pub fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::client(ClientCode::Unauthenticated, message)
+    }
+
+    /// The one 404, for what is missing and for what is someone else's.
+    pub fn not_found() -> Self {
+        Self::client(ClientCode::NotFound, "not found")
+    }
+
+    /// 405 with the methods that the path has.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::client(ClientCode::MethodNotAllowed, "method not allowed")
+        }
+    }
+
+    /// Adds the cause, for the log alone.
+    #[must_use]
+    pub fn because(self, cause: impl Into<Cause>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..self
+        }
+    }
+
+    /// Adds `Retry-After`, in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
+        }
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        match self.code {
+            Code::Client(code) => code.status(),
+            Code::Server(code) => code.status(),
+        }
+    }
+
+    /// The `code` of the response.
+    pub fn code(&self) -> &'static str {
+        match self.code {
+            Code::Client(code) => code.as_str(),
+            Code::Server(code) => code.as_str(),
+        }
+    }
+
+    /// The `message` of the response.
+    pub fn client_message(&self) -> &str {
+        &self.message
+    }
+
+    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`.
+    pub(crate) fn into_response(self, route: &str, request_id: &str) -> Response<Body> {
+        self.log(route);
+        let body = json!({
+            "code": self.code(),
+            "message": self.client_message(),
+            "requestId": request_id,
+        });
+        let mut response = with_body(self.status(), "application/problem+json", body.to_string());
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.code == Code::Client(ClientCode::Unauthenticated) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+
+    fn log(&self, route: &str) {
+        let code = self.code();
+        let cause = self.cause.as_deref().map(|cause| chain(cause));
+        let cause = cause.as_deref().unwrap_or("none");
+        match self.code {
+            Code::Server(ServerCode::Internal) => {
+                tracing::error!(
+                    error.code = code,
+                    error.cause = cause,
+                    "{route} failed: {cause}"
+                );
+            }
+            Code::Server(_) => {
+                tracing::warn!(
+                    error.code = code,
+                    error.cause = cause,
+                    "{route} gave up: {cause}"
+                );
+            }
+            Code::Client(_) => {
+                tracing::debug!(
+                    error.code = code,
+                    error.cause = cause,
+                    "{route} refused: {code}"
+                );
+            }
+        }
+    }
+}
+
+impl From<dsql::Error> for ApiError {
+    fn from(error: dsql::Error) -> Self {
+        let code = match (&error, error.kind()) {
+            (dsql::Error::OutcomeUnknown { .. }, _) => ServerCode::OutcomeUnknown,
+            (_, dsql::ErrorKind::Conflict | dsql::ErrorKind::Unavailable) => {
+                ServerCode::Unavailable
+            }
+            // A statement that the database refuses was checked too little: our defect.
+            (_, dsql::ErrorKind::Client | dsql::ErrorKind::Bug) => ServerCode::Internal,
+        };
+        Self::server(code, error)
+    }
+}
+
+/// An error and its sources in one line, outermost first. For logs.
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    fn body(response: &Response<Body>) -> serde_json::Value {
+        serde_json::from_slice(response.body()).unwrap()
+    }
+
+    #[test]
+    fn a_server_error_tells_the_client_nothing_of_its_cause() {
+        let error = ApiError::server(ServerCode::Internal, "password=hunter2");
+        let response = error.into_response("GET /x", "r-1");
+        assert_eq!(response.status(), 500);
+        assert_eq!(
+            body(&response),
+            json!({"code": "internal", "message": "the request failed", "requestId": "r-1"})
+        );
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
+
+    #[test]
+    fn a_busy_database_answers_503_with_retry_after() {
+        let response = ApiError::server(ServerCode::Unavailable, "x").into_response("GET /x", "r");
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+    }
+
+    #[test]
+    fn a_refused_credential_names_the_scheme_and_a_refused_method_the_others() {
+        let response = ApiError::unauthenticated("no").into_response("GET /x", "r");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        let response = ApiError::method_not_allowed("GET, POST").into_response("PUT /x", "r");
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET, POST");
+    }
+
+    #[test]
+    fn a_chain_joins_every_source() {
+        let error = Outer(std::io::Error::other("inner"));
+        assert_eq!(chain(&error), "outer: inner");
+    }
+
+    #[test]
+    fn errors_travel_between_threads() {
+        fn travels<T: Send + Sync + 'static>() {}
+        travels::<ApiError>();
+    }
+}

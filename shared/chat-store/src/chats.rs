@@ -1,0 +1,352 @@
+//! Statements about chats.
+
+use dsql::{Db, Error, Row, Type};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cursor::Cursor;
+use crate::ids::{ChatId, OwnerId};
+use crate::message::{Message, NewMessage};
+use crate::values::{Title, Visibility};
+
+/// A chat without its messages.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chat {
+    /// The id.
+    pub id: String,
+    /// The title.
+    pub title: String,
+    /// `private` or `public`.
+    pub visibility: String,
+    /// Kept on top by the page.
+    pub pinned: bool,
+    /// Left out of the usual list.
+    pub archived: bool,
+    /// RFC 3339.
+    pub created_at: Timestamp,
+    /// RFC 3339; the list's order.
+    pub updated_at: Timestamp,
+}
+
+impl Chat {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get("id"),
+            title: row.get("title"),
+            visibility: row.get("visibility"),
+            pinned: row.get("pinned"),
+            archived: row.get("archived"),
+            created_at: row.get("created_at"),
+            updated_at: row.get("updated_at"),
+        }
+    }
+}
+
+/// A chat to create.
+#[derive(Debug, Clone)]
+pub struct NewChat {
+    /// Its id.
+    pub id: ChatId,
+    /// Its title.
+    pub title: Title,
+    /// A first message.
+    pub message: Option<NewMessage>,
+    /// The time, fixed before the first attempt: it tells a repeated attempt from another request.
+    pub created_at: Timestamp,
+}
+
+/// How creating a chat ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Created {
+    /// It exists now.
+    Chat(Chat),
+    /// The id is in use.
+    IdTaken,
+}
+
+const CREATE: &str = "\
+WITH chat AS (
+    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at)
+    VALUES ($1, $2, $3, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4)
+    ON CONFLICT (id) DO NOTHING RETURNING id
+), message AS (
+    INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at)
+    SELECT id, $5, 0, $6, $7, 'complete', $4 FROM chat WHERE $5::text IS NOT NULL
+)
+SELECT true AS mine FROM chat
+UNION ALL
+SELECT owner_id = $2 AND created_at = $4 FROM chats WHERE id = $1";
+
+/// Creates a chat, with its first message if there is one.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, Error> {
+    let message = new.message.as_ref();
+    let (id, role, parts) = (
+        message.map(|m| m.id.as_str()),
+        message.map(|m| m.role.as_str()),
+        message.map(|m| m.parts.as_str()),
+    );
+    let row = db
+        .query_opt_idempotent(
+            CREATE,
+            &[
+                (&new.id.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&new.title.as_str(), Type::TEXT),
+                (&new.created_at, Type::TIMESTAMPTZ),
+                (&id, Type::TEXT),
+                (&role, Type::TEXT),
+                (&parts, Type::TEXT),
+            ],
+        )
+        .await?;
+    if !row.is_some_and(|row| row.get("mine")) {
+        return Ok(Created::IdTaken);
+    }
+    Ok(Created::Chat(Chat {
+        id: new.id.as_str().to_owned(),
+        title: new.title.as_str().to_owned(),
+        visibility: Visibility::Private.as_str().to_owned(),
+        pinned: false,
+        archived: false,
+        created_at: new.created_at,
+        updated_at: new.created_at,
+    }))
+}
+
+/// A page of chats, the last changed first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatPage {
+    /// The chats.
+    pub items: Vec<Chat>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+const LIST: &str = "\
+SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chats
+WHERE owner_id = $1 AND archived = $2 AND (updated_at, id) < ($3, $4) AND ($5::text IS NULL OR title ILIKE $5)
+ORDER BY updated_at DESC, id DESC LIMIT $6";
+
+/// Lists the owner's chats behind `after`, at most `limit`, whose title contains `search`.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn list(
+    db: &Db,
+    owner: &OwnerId,
+    archived: bool,
+    search: Option<&str>,
+    after: Option<&Cursor>,
+    limit: u16,
+) -> Result<ChatPage, Error> {
+    let start = Cursor::start();
+    let after = after.unwrap_or(&start);
+    let pattern = search.map(containing);
+    let rows = db
+        .query_idempotent(
+            LIST,
+            &[
+                (&owner.as_str(), Type::TEXT),
+                (&archived, Type::BOOL),
+                (&after.updated_at, Type::TIMESTAMPTZ),
+                (&after.id, Type::TEXT),
+                (&pattern, Type::TEXT),
+                (&(i64::from(limit) + 1), Type::INT8),
+            ],
+        )
+        .await?;
+    let items: Vec<Chat> = rows
+        .iter()
+        .take(usize::from(limit))
+        .map(Chat::from_row)
+        .collect();
+    let more = rows.len() > items.len();
+    let next = items.last().filter(|_| more).map(|chat| Cursor {
+        updated_at: chat.updated_at,
+        id: chat.id.clone(),
+    });
+    Ok(ChatPage { items, next })
+}
+
+/// The LIKE pattern for texts that contain `search`, whose own `%`, `_` and `\` mean themselves.
+fn containing(search: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in search.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// A chat with a page of its messages, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// The chat.
+    pub chat: Chat,
+    /// The reply being written just now, whose message is left out until it is done.
+    pub active_stream_id: Option<String>,
+    /// The last messages before the given place.
+    pub messages: Vec<Message>,
+    /// Where the page before begins, if there is one.
+    pub previous: Option<i64>,
+}
+
+const GET: &str = "\
+SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
+    g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.message_created_at
+FROM chats c
+LEFT JOIN generations g ON g.chat_id = c.id AND g.lease_until > $5
+LEFT JOIN LATERAL (
+    SELECT id AS message_id, seq, role, parts, metadata, created_at AS message_created_at FROM messages
+    WHERE chat_id = c.id AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
+) m ON true
+WHERE c.id = $1 AND c.owner_id = $2
+ORDER BY m.seq DESC";
+
+/// Reads a chat and its last `limit` messages with a `seq` below `before`.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn get(
+    db: &Db,
+    owner: &OwnerId,
+    id: &ChatId,
+    before: Option<i64>,
+    limit: u16,
+    now: Timestamp,
+) -> Result<Option<Conversation>, Error> {
+    let rows = db
+        .query_idempotent(
+            GET,
+            &[
+                (&id.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&before.unwrap_or(i64::MAX), Type::INT8),
+                (&(i64::from(limit) + 1), Type::INT8),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let stored: Vec<(i64, Message)> = rows
+        .iter()
+        .filter_map(|row| {
+            let seq = row.get::<_, Option<i64>>("seq")?;
+            let message = Message::from_stored(
+                row.get("message_id"),
+                row.get("role"),
+                row.get("parts"),
+                row.get("metadata"),
+                row.get("message_created_at"),
+            );
+            Some((seq, message))
+        })
+        .collect();
+    let page = usize::from(limit);
+    let previous = if stored.len() > page {
+        page.checked_sub(1)
+            .and_then(|at| stored.get(at))
+            .map(|m| m.0)
+    } else {
+        None
+    };
+    let mut messages: Vec<Message> = stored
+        .into_iter()
+        .take(page)
+        .map(|(_, message)| message)
+        .collect();
+    messages.reverse();
+    Ok(Some(Conversation {
+        chat: Chat::from_row(first),
+        active_stream_id: first.get("stream_id"),
+        messages,
+        previous,
+    }))
+}
+
+/// What to change about a chat; what is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// The title.
+    pub title: Option<Title>,
+    /// Who may read it.
+    pub visibility: Option<Visibility>,
+    /// Kept on top.
+    pub pinned: Option<bool>,
+    /// Left out of the usual list.
+    pub archived: Option<bool>,
+}
+
+const CHANGE: &str = "\
+UPDATE chats SET title = COALESCE($3, title), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
+    archived = COALESCE($6, archived), updated_at = $7
+WHERE id = $1 AND owner_id = $2
+RETURNING id, title, visibility, pinned, archived, created_at, updated_at";
+
+/// Changes a chat and returns it as it is then.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn change(
+    db: &Db,
+    owner: &OwnerId,
+    id: &ChatId,
+    changes: &Changes,
+    now: Timestamp,
+) -> Result<Option<Chat>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            CHANGE,
+            &[
+                (&id.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&changes.title.as_ref().map(Title::as_str), Type::TEXT),
+                (&changes.visibility.map(Visibility::as_str), Type::TEXT),
+                (&changes.pinned, Type::BOOL),
+                (&changes.archived, Type::BOOL),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(row.as_ref().map(Chat::from_row))
+}
+
+// At most 500 messages and as many votes: far below 3,000 rows.
+const DELETE: &str = "\
+WITH mine AS (SELECT id FROM chats WHERE id = $1 AND owner_id = $2),
+    v AS (DELETE FROM votes WHERE chat_id IN (SELECT id FROM mine)),
+    s AS (DELETE FROM shares WHERE chat_id IN (SELECT id FROM mine)),
+    g AS (DELETE FROM generations WHERE chat_id IN (SELECT id FROM mine)),
+    m AS (DELETE FROM messages WHERE chat_id IN (SELECT id FROM mine))
+DELETE FROM chats WHERE id IN (SELECT id FROM mine)";
+
+/// Deletes a chat and all that belongs to it. False: there is none (any more).
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn delete(db: &Db, owner: &OwnerId, id: &ChatId) -> Result<bool, Error> {
+    let params = [
+        (&id.as_str() as _, Type::TEXT),
+        (&owner.as_str() as _, Type::TEXT),
+    ];
+    Ok(db.execute_idempotent(DELETE, &params).await? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::containing;
+
+    #[test]
+    fn a_search_for_wildcards_finds_wildcards() {
+        assert_eq!(containing(r"50%_\"), r"%50\%\_\\%");
+    }
+}

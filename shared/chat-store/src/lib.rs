@@ -1,0 +1,23 @@
+//! The chat domain: its types, which can only be made from checked input, and every SQL statement of the chat schema.
+//!
+//! # Promises
+//! 1. Every statement carries the owner. Someone else's chat and a missing one look the same: `None`.
+//! 2. Every function here is one statement, one flight.
+//! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids and times are
+//!    fixed before the first attempt.
+
+mod chats;
+mod cursor;
+mod ids;
+mod message;
+mod messages;
+mod values;
+
+pub use chats::{
+    Changes, Chat, ChatPage, Conversation, Created, NewChat, change, create, delete, get, list,
+};
+pub use cursor::Cursor;
+pub use ids::{ChatId, MessageId, OwnerId};
+pub use message::{MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, NewMessage, Parts, Role};
+pub use messages::{Appended, MAX_MESSAGES, append};
+pub use values::{DEFAULT_TITLE, Invalid, MAX_TITLE_CHARS, Title, Visibility, microseconds};

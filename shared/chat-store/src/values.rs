@@ -1,0 +1,105 @@
+//! Small checked values, and what is wrong with those that do not pass.
+
+use std::time::SystemTime;
+
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+
+/// The title of a chat without one.
+pub const DEFAULT_TITLE: &str = "New chat";
+/// Longest title, in characters.
+pub const MAX_TITLE_CHARS: usize = 100;
+
+/// Why input is refused. The text is fit for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// It does not have the form.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// It has the form, and is too much or not allowed.
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    /// It has too many bytes.
+    #[error("{0}")]
+    TooLarge(&'static str),
+}
+
+/// A chat's title: 1 to 100 characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Title(String);
+
+impl Title {
+    /// Surrounding blanks are taken off.
+    ///
+    /// # Errors
+    /// Empty, or longer than [`MAX_TITLE_CHARS`].
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > MAX_TITLE_CHARS {
+            return Err(Invalid::NotAllowed("a title has 1 to 100 characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Title {
+    fn default() -> Self {
+        Self(DEFAULT_TITLE.to_owned())
+    }
+}
+
+/// Who may read a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// Its owner.
+    Private,
+    /// Anyone with a share.
+    Public,
+}
+
+impl Visibility {
+    /// # Errors
+    /// Anything but `private` and `public`.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "private" => Ok(Self::Private),
+            "public" => Ok(Self::Public),
+            _ => Err(Invalid::NotAllowed("visibility is private or public")),
+        }
+    }
+
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+/// A time as the database keeps it: to the microsecond, so that what was written compares equal to what is read.
+pub fn microseconds(now: SystemTime) -> Timestamp {
+    Timestamp::try_from(now)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .round(Unit::Microsecond)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_trimmed_and_counted_in_characters() {
+        assert_eq!(Title::parse("  Grüße ").unwrap().as_str(), "Grüße");
+        assert!(Title::parse(&"ä".repeat(100)).is_ok());
+        assert!(Title::parse(&"ä".repeat(101)).is_err());
+        assert!(Title::parse("   ").is_err());
+    }
+}
