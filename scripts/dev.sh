@@ -51,7 +51,8 @@ mkdir -p "$local_dir"
 chmod 700 "$local_dir"
 
 say "building (the first time takes a few minutes)"
-cargo build --locked -p dsql-local -p admin -p chats
+# Chosen by binary, as cargo lambda chooses them: by package, features would differ and all be built again.
+cargo build --locked --bin dsql-local --bin admin --bin chats
 
 # 1. The database
 rm -f "$local_dir/dsql.env"

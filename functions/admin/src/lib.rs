@@ -16,8 +16,8 @@ pub use command::{Command, CommandError};
 pub use migrations::{MIGRATIONS, Migration};
 pub use roles::ROLES;
 
-/// Time kept back before the invocation's deadline, to answer.
-const MARGIN: Duration = Duration::from_secs(1);
+/// Time for a command where the platform tells no deadline.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,8 @@ impl From<AdminError> for Diagnostic {
 /// The event is no command, or the database refused a step; what was done before stays, and the command may run again.
 pub async fn handle(dsql: &Dsql, event: LambdaEvent<Value>) -> Result<Value, AdminError> {
     let command = Command::parse(&event.payload)?;
-    let db = dsql.until(event.context.deadline() - MARGIN);
+    let deadline = api::known_deadline(event.context.deadline());
+    let db = dsql.until(deadline.unwrap_or_else(|| dsql.clock().now() + WITHOUT_DEADLINE));
     match command {
         Command::Migrate { roles } => {
             let applied = migrate::run(&db).await?;

@@ -28,7 +28,7 @@ pub use metrics::{
     COLD_START, CONNECTS, FUNCTION, Line, Metrics, NAMESPACE, OCC_RETRIES, RECONNECTS, SilentLine,
     StandardOutput,
 };
-pub use request::{Fields, deadline, query, segments};
+pub use request::{Fields, deadline, known_deadline, query, segments};
 pub use response::{empty, json};
 pub use start::start;
 pub use telemetry::{JsonLines, Level, REQUEST_ID, init};

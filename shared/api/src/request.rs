@@ -13,6 +13,9 @@ const MARGIN: Duration = Duration::from_millis(300);
 /// A buffered REST integration ends after 29 s; working longer answers nobody.
 const GATEWAY_LIMIT: Duration = Duration::from_millis(28_500);
 
+/// Deadlines before 2020 are none.
+const FIRST_PLAUSIBLE: Duration = Duration::from_secs(1_577_836_800);
+
 /// The fields of a JSON object body. A field that is `null` counts as absent.
 #[derive(Debug)]
 pub struct Fields(Map<String, Value>);
@@ -173,11 +176,14 @@ pub fn deadline(request: &Request, now: SystemTime) -> SystemTime {
     let gateway = now + GATEWAY_LIMIT;
     request
         .lambda_context_ref()
-        .map(lambda_http::Context::deadline)
-        .filter(|end| *end > UNIX_EPOCH)
-        .map_or(gateway, |end| {
-            end.checked_sub(MARGIN).unwrap_or(end).min(gateway)
-        })
+        .and_then(|context| known_deadline(context.deadline()))
+        .map_or(gateway, |end| end.min(gateway))
+}
+
+/// The end of an invocation less a margin to answer in; `None` where the platform tells none: a context made by hand
+/// has 1970, and `cargo lambda watch` sends a duration in place of a date.
+pub fn known_deadline(end: SystemTime) -> Option<SystemTime> {
+    (end > UNIX_EPOCH + FIRST_PLAUSIBLE).then(|| end.checked_sub(MARGIN).unwrap_or(end))
 }
 
 #[cfg(test)]

@@ -1,0 +1,91 @@
+//! Owns where binaries come from: the target folder this test runs from, and the build that puts them there.
+//!
+//! `TEST_PROFILE=release` takes the binaries as deployed when they exist; otherwise the debug build is brought up to
+//! date first, once per binary and test process, so that no test runs against yesterday's program.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex};
+
+/// Selects the profile of the binaries under test: `release`, or anything else for debug.
+pub const TEST_PROFILE: &str = "TEST_PROFILE";
+
+/// The workspace's root folder.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+}
+
+/// Cargo's target folder: the one the running test was built into.
+pub fn target_dir() -> PathBuf {
+    let running = std::env::current_exe().expect("the running program has a path");
+    let profile = running
+        .ancestors()
+        .find(|folder| {
+            folder
+                .file_name()
+                .is_some_and(|name| name == "debug" || name == "release")
+        })
+        .unwrap_or_else(|| panic!("{} does not lie in a target folder", running.display()));
+    profile
+        .parent()
+        .expect("a profile's folder has a parent")
+        .to_owned()
+}
+
+/// The release binary of a package, if it was built.
+pub fn release_binary(name: &str) -> Option<PathBuf> {
+    Some(target_dir().join("release").join(name)).filter(|path| path.exists())
+}
+
+/// The binary of the package `name` that tests run.
+///
+/// # Panics
+/// When it does not build.
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    if std::env::var(TEST_PROFILE).is_ok_and(|profile| profile == "release") {
+        if let Some(path) = release_binary(name) {
+            return path;
+        }
+    }
+    let mut built = BUILT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    built
+        .entry(name.to_owned())
+        .or_insert_with(|| build(name))
+        .clone()
+}
+
+fn build(name: &str) -> PathBuf {
+    let target = target_dir();
+    let output = cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            name,
+            "--bin",
+            name,
+            "--target-dir",
+        ])
+        .arg(&target)
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{name} does not build: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    target.join("debug").join(name)
+}
+
+/// The cargo that runs this test, in the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}

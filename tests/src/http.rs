@@ -1,0 +1,298 @@
+//! Owns HTTP as API Gateway hands it to a function: requests become events (REST payload v1, HTTP payload v2), and a
+//! function's JSON answer becomes a response again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+
+/// A visitor's request, before API Gateway.
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: String,
+    path: String,
+    query: String,
+    headers: Vec<(String, String)>,
+    body: Option<Bytes>,
+}
+
+impl Request {
+    /// A request without body; `target` is a path with an optional query, percent-encoded as on the wire.
+    pub fn new(method: &str, target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers = [
+            ("Host", "api.example.com"),
+            ("Accept", "*/*"),
+            ("User-Agent", "Mozilla/5.0 (test)"),
+            (
+                "X-Amzn-Trace-Id",
+                "Root=1-67891233-abcdef012345678912345678",
+            ),
+            ("X-Forwarded-For", "203.0.113.7"),
+            ("X-Forwarded-Port", "443"),
+            ("X-Forwarded-Proto", "https"),
+        ];
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: headers
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            body: None,
+        }
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds `Authorization: Bearer <token>`.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Sets a JSON body and its content type.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.header("Content-Type", "application/json")
+            .body(body.to_string())
+    }
+
+    /// Sets the body. Bytes that are no UTF-8 travel as base64, as with a binary media type.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// The event of a REST API (payload v1), stage `prod`, resource `/{proxy+}`.
+    pub fn rest_event(&self) -> Value {
+        let mut headers = Map::new();
+        let mut many_headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), json!(value));
+            many_headers.entry(name).or_default().push(value);
+        }
+        let mut query = Map::new();
+        let mut many_query: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in self.query_pairs() {
+            query.insert(name.clone(), json!(value));
+            many_query.entry(name).or_default().push(value);
+        }
+        let (body, is_base64) = self.event_body();
+        json!({
+            "resource": "/{proxy+}",
+            "path": self.path,
+            "httpMethod": self.method,
+            "headers": headers,
+            "multiValueHeaders": many_headers,
+            "queryStringParameters": null_if_empty(query.is_empty(), json!(query)),
+            "multiValueQueryStringParameters": null_if_empty(many_query.is_empty(), json!(many_query)),
+            "pathParameters": { "proxy": self.path.trim_start_matches('/') },
+            "stageVariables": null,
+            "requestContext": {
+                "resourceId": "2gxmpl", "resourcePath": "/{proxy+}", "httpMethod": self.method,
+                "extendedRequestId": "JJbxmplHYosFVYQ=", "requestTime": "22/Nov/2026:10:03:03 +0000",
+                "path": format!("/prod{}", self.path), "accountId": "123456789012", "protocol": "HTTP/1.1",
+                "stage": "prod", "domainPrefix": "api", "requestTimeEpoch": 1_795_341_783_000_u64,
+                "requestId": "77375676-xmpl-4b79-853a-f982474efe18",
+                "identity": {
+                    "cognitoIdentityPoolId": null, "accountId": null, "cognitoIdentityId": null, "caller": null,
+                    "sourceIp": "203.0.113.7", "principalOrgId": null, "accessKey": null,
+                    "cognitoAuthenticationType": null, "cognitoAuthenticationProvider": null, "userArn": null,
+                    "userAgent": "Mozilla/5.0 (test)", "user": null
+                },
+                "domainName": "api.example.com", "deploymentId": "3t3xmp", "apiId": "70ixmpl4fl"
+            },
+            "body": body,
+            "isBase64Encoded": is_base64,
+        })
+    }
+
+    /// The event of an HTTP API or function URL (payload v2), as the local emulator sends it.
+    pub fn http_event(&self) -> Value {
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let joined = headers.entry(name.to_lowercase()).or_default();
+            let _ = write!(
+                joined,
+                "{}{value}",
+                if joined.is_empty() { "" } else { "," }
+            );
+        }
+        let (body, is_base64) = self.event_body();
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": self.path,
+            "rawQueryString": self.query,
+            "headers": headers,
+            "requestContext": {
+                "accountId": "123456789012", "apiId": "70ixmpl4fl", "domainName": "api.example.com",
+                "domainPrefix": "api", "requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default",
+                "http": {
+                    "method": self.method, "path": self.path, "protocol": "HTTP/1.1",
+                    "sourceIp": "203.0.113.7", "userAgent": "Mozilla/5.0 (test)"
+                },
+                "time": "22/Nov/2026:10:03:03 +0000", "timeEpoch": 1_795_341_783_000_u64
+            },
+            "isBase64Encoded": is_base64,
+        });
+        if let Some(body) = body {
+            event["body"] = json!(body);
+        }
+        event
+    }
+
+    /// Decoded, as the REST payload carries them.
+    fn query_pairs(&self) -> Vec<(String, String)> {
+        let decode = |text: &str| {
+            percent_decode_str(&text.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned()
+        };
+        self.query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                (decode(name), decode(value))
+            })
+            .collect()
+    }
+
+    fn event_body(&self) -> (Option<String>, bool) {
+        match &self.body {
+            None => (None, false),
+            Some(body) => match std::str::from_utf8(body) {
+                Ok(text) => (Some(text.to_owned()), false),
+                Err(_) => (Some(STANDARD.encode(body)), true),
+            },
+        }
+    }
+}
+
+fn null_if_empty(is_empty: bool, value: Value) -> Value {
+    if is_empty { Value::Null } else { value }
+}
+
+/// A function's answer as the visitor sees it.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// By lower-case name.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Decoded when it travelled as base64.
+    pub body: Bytes,
+}
+
+/// Response headers that our functions may send. Anything else is a leak or an unannounced change.
+pub const ALLOWED_HEADERS: [&str; 15] = [
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "allow",
+    "cache-control",
+    "content-type",
+    "link",
+    "location",
+    "retry-after",
+    "vary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-request-id",
+];
+
+impl Response {
+    /// Reads the answer to an event of either payload version.
+    ///
+    /// # Panics
+    /// When it is no such answer, or carries a header that is not in [`ALLOWED_HEADERS`].
+    pub fn from_answer(answer: &[u8]) -> Self {
+        let answer: Value = serde_json::from_slice(answer).expect("the answer is JSON");
+        let status = answer["statusCode"]
+            .as_u64()
+            .and_then(|status| u16::try_from(status).ok());
+        let Some(status) = status else {
+            panic!("no statusCode in {answer}")
+        };
+        let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in answer["headers"].as_object().into_iter().flatten() {
+            headers
+                .entry(name.to_lowercase())
+                .or_default()
+                .push(text(value));
+        }
+        for (name, values) in answer["multiValueHeaders"]
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
+            let values = values.as_array().into_iter().flatten().map(text).collect();
+            headers.insert(name.to_lowercase(), values);
+        }
+        for name in headers.keys() {
+            assert!(
+                ALLOWED_HEADERS.contains(&name.as_str()),
+                "unexpected response header {name}: {:?}",
+                headers[name]
+            );
+        }
+        let body = answer["body"].as_str().unwrap_or_default();
+        let body = if answer["isBase64Encoded"].as_bool().unwrap_or_default() {
+            STANDARD.decode(body).expect("a base64 body decodes").into()
+        } else {
+            Bytes::copy_from_slice(body.as_bytes())
+        };
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.first().map(String::as_str)
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!(
+                "{error} in the body {:?}",
+                String::from_utf8_lossy(&self.body)
+            )
+        })
+    }
+
+    /// The `code` of an error body, empty when there is none.
+    pub fn code(&self) -> String {
+        serde_json::from_slice::<Value>(&self.body)
+            .ok()
+            .and_then(|body| body["code"].as_str().map(str::to_owned))
+            .unwrap_or_default()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,26 @@
+//! What end-to-end tests stand on: a Runtime API ([`runtime_api`]) in front of real function binaries ([`function`])
+//! whose clock can be moved ([`clock`]), events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
+//! ([`jwt`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
+
+#![allow(
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "a test library: a set-up that fails is a test that fails"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "measures real processes by the machine's own clocks; the movable one is the functions'"
+)]
+
+pub mod background;
+pub mod binary;
+pub mod clock;
+pub mod function;
+pub mod http;
+pub mod jwt;
+pub mod proxy;
+pub mod runtime_api;
+pub mod sample;
+pub mod wait;

@@ -1,0 +1,20 @@
+//! End-to-end tests, one file for each surface.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes are measured by the machine's own clocks"
+)]
+
+mod admin;
+mod chats;
+mod faults;
+mod harness;
+mod stack;
+mod warm;
+mod weight;

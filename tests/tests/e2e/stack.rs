@@ -1,0 +1,87 @@
+//! What most tests start from: a `dsql-local`, migrated by the real `admin`, and the real `chats` in front of it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dsql_local::{DsqlLocal, Options};
+use serde_json::{Value, json};
+use tests::function::{Function, Launch};
+use tests::http::{Request, Response};
+use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
+use tests::runtime_api::Outcome;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Stack {
+    pub(crate) server: DsqlLocal,
+    pub(crate) key: Arc<SigningKey>,
+    /// Everything functions wrote that have ended.
+    pub(crate) written: Vec<String>,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        let server = DsqlLocal::start(Options::default())
+            .await
+            .expect("dsql-local starts");
+        let mut stack = Self {
+            server,
+            key: Arc::new(SigningKey::ed25519("test-1")),
+            written: Vec::new(),
+        };
+        let report = stack
+            .admin(json!({"command": "migrate", "roles": {"chats": stack.server.admin().arn}}))
+            .await;
+        assert_eq!(
+            report["applied"].as_array().map(Vec::len),
+            report["schemaVersion"].as_u64().map(|n| n as usize)
+        );
+        stack
+    }
+
+    /// Runs one command of `admin` in a process of its own.
+    pub(crate) async fn admin(&mut self, command: Value) -> Value {
+        let function = self.launch_admin().start().await;
+        let outcome = function.invoke(command.to_string(), LIMIT).await;
+        self.written.extend(function.output());
+        match outcome {
+            Outcome::FunctionError {
+                error_type,
+                message,
+            } => json!({"errorType": error_type, "errorMessage": message}),
+            other => serde_json::from_slice(&other.response()).unwrap(),
+        }
+    }
+
+    pub(crate) fn launch_admin(&self) -> Launch {
+        Launch::binary("admin")
+            .envs(self.server.env())
+            .env("DSQL_ROLE", "admin")
+    }
+
+    pub(crate) fn launch_chats(&self) -> Launch {
+        Launch::binary("chats")
+            .envs(self.server.env())
+            .env("DSQL_ROLE", "chats")
+            .env("AUTH_ISSUER", ISSUER)
+            .env("AUTH_AUDIENCE", AUDIENCE)
+            .env("AUTH_JWKS", key_set(&[&self.key]))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "tokens for processes under the machine's clock"
+    )]
+    pub(crate) fn token(&self, subject: &str) -> String {
+        self.key.token(subject, SystemTime::now())
+    }
+}
+
+/// Sends one request to a `chats` function as API Gateway's REST API does.
+pub(crate) async fn send(function: &Function, request: &Request) -> Response {
+    let answer = function
+        .invoke(request.rest_event().to_string(), LIMIT)
+        .await
+        .response();
+    Response::from_answer(&answer)
+}

@@ -1,0 +1,56 @@
+//! What is deployed: its size, and what it must not contain.
+
+use tests::binary::{cargo, release_binary};
+
+#[test]
+fn no_deployed_crate_depends_on_aws_lc_openssl_or_the_legacy_http_stack() {
+    for package in ["chats", "admin"] {
+        for forbidden in [
+            "aws-lc-rs",
+            "aws-lc-sys",
+            "openssl-sys",
+            "native-tls",
+            "hyper@0.14",
+            "rustls@0.21",
+        ] {
+            let output = cargo()
+                .args([
+                    "tree",
+                    "--locked",
+                    "--offline",
+                    "--edges",
+                    "normal",
+                    "--package",
+                    package,
+                    "--invert",
+                    forbidden,
+                ])
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            // A check that cannot run fails too: the absence has to be said in words.
+            assert!(
+                text.contains("did not match any packages")
+                    || String::from_utf8_lossy(&output.stdout).is_empty()
+                        && text.contains("nothing to print"),
+                "{package} and {forbidden}: {text}"
+            );
+        }
+    }
+}
+
+/// Budget of the walking skeleton, in bytes; `make test` builds the release binaries first.
+const BUDGET_BYTES: u64 = 6_000_000;
+
+#[test]
+fn chats_stays_below_its_size_budget() {
+    let Some(path) = release_binary("chats") else {
+        assert!(
+            std::env::var_os("TEST_PROFILE").is_none_or(|profile| profile != "release"),
+            "no release binary of chats"
+        );
+        return;
+    };
+    let size = std::fs::metadata(&path).unwrap().len();
+    assert!(size < BUDGET_BYTES, "{size} bytes");
+}
