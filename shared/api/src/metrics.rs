@@ -131,3 +131,36 @@ impl Line for KeptLines {
         self.0.lock().unwrap().push(line.to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_line_counts_what_happened_since_the_one_before() {
+        let kept = Arc::new(KeptLines::default());
+        let metrics = Metrics::new("chats", kept.clone());
+        let now = UNIX_EPOCH + Duration::from_secs(7);
+        let mut stats = dsql::Stats::default();
+        stats.connects = 1;
+        metrics.report(now, "r-1", stats);
+        stats.connects = 2;
+        stats.conflicts = 3;
+        metrics.report(now, "r-2", stats);
+        let lines = kept.take();
+        assert_eq!(lines[0][COLD_START], 1);
+        assert_eq!(lines[0][CONNECTS], 1);
+        assert_eq!(lines[1][COLD_START], 0);
+        assert_eq!(lines[1][CONNECTS], 1);
+        assert_eq!(lines[1][RECONNECTS], 1);
+        assert_eq!(lines[1][OCC_RETRIES], 3);
+        assert_eq!(lines[1]["requestId"], "r-2");
+        assert_eq!(lines[1]["_aws"]["Timestamp"], 7000);
+        let names = &lines[1]["_aws"]["CloudWatchMetrics"][0]["Metrics"];
+        for metric in names.as_array().unwrap() {
+            assert!(lines[1][metric["Name"].as_str().unwrap()].is_u64());
+        }
+    }
+}

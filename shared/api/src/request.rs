@@ -258,15 +258,16 @@ mod tests {
 
     #[test]
     fn work_ends_before_lambda_does_and_before_the_gateway_does() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        let now = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
         let at = |deadline_ms| {
             let mut context = lambda_http::Context::default();
             context.deadline = deadline_ms;
             deadline(&request(Body::Empty).with_lambda_context(context), now)
         };
-        assert_eq!(at(1_010_000), now + Duration::from_millis(9_700));
-        assert_eq!(at(1_900_000), now + GATEWAY_LIMIT);
+        assert_eq!(at(1_795_305_610_000), now + Duration::from_millis(9_700));
+        assert_eq!(at(1_795_306_500_000), now + GATEWAY_LIMIT);
         assert_eq!(at(0), now + GATEWAY_LIMIT);
+        assert_eq!(at(60_000), now + GATEWAY_LIMIT); // a duration in place of a date
         assert_eq!(deadline(&request(Body::Empty), now), now + GATEWAY_LIMIT);
     }
 

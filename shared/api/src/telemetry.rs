@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_line_has_timestamp_level_message_and_its_fields_at_the_top() {
         let lines = lines("INFO", || {
-            tracing::info!(chat.id = "c1", n = 3, "deleted chat c1")
+            tracing::info!(chat.id = "c1", n = 3, "deleted chat c1");
         });
         assert_eq!(
             lines,
