@@ -622,6 +622,8 @@ impl<'a> Session<'a> {
                         b'X' => return Err(End::Client),
                         _ => {
                             backend.queue(&message);
+                            // In the extended protocol the outcome waits for a Sync that the client may send later.
+                            backend.queue(&Message::new(b'H', Bytes::new()));
                             return Ok(());
                         }
                     }

@@ -48,7 +48,9 @@ impl Statement {
         let parts = split(sql);
         let kinds = parts.iter().map(|tokens| kind(tokens)).collect();
         let verdict = match parts.as_slice() {
-            [tokens] => iam(tokens).unwrap_or(Verdict::Forward),
+            [tokens] => iam(tokens)
+                .or_else(|| index_async(sql, tokens))
+                .unwrap_or(Verdict::Forward),
             _ => Verdict::Forward,
         };
         Self { kinds, verdict }
@@ -131,6 +133,34 @@ fn iam(tokens: &[Token<'_>]) -> Option<Verdict> {
         arn.replace('\\', "\\\\")
     );
     Some(Verdict::Rewrite { sql, tag })
+}
+
+/// `CREATE [UNIQUE] INDEX ASYNC …`: PostgreSQL builds it at once, under its own syntax. No job row is answered.
+fn index_async(sql: &str, tokens: &[Token<'_>]) -> Option<Verdict> {
+    let mut words = tokens.iter().map(|token| match token {
+        Token::Word(word) => *word,
+        _ => "",
+    });
+    let is = |word: Option<&str>, expected: &str| {
+        word.is_some_and(|word| word.eq_ignore_ascii_case(expected))
+    };
+    if !is(words.next(), "CREATE") {
+        return None;
+    }
+    let mut next = words.next();
+    if is(next, "UNIQUE") {
+        next = words.next();
+    }
+    let word = words.next()?;
+    if !is(next, "INDEX") || !word.eq_ignore_ascii_case("ASYNC") {
+        return None;
+    }
+    let start = word.as_ptr() as usize - sql.as_ptr() as usize; // a token is a piece of the text
+    let sql = format!("{}{}", sql.get(..start)?, sql.get(start + word.len()..)?);
+    Some(Verdict::Rewrite {
+        sql,
+        tag: "CREATE INDEX",
+    })
 }
 
 fn iam_syntax_error(rest: &[Token<'_>]) -> Verdict {
@@ -317,6 +347,23 @@ mod tests {
         assert_eq!(kinds(" ; ;"), []);
         assert_eq!(kinds("ROLLBACK"), [Kind::Rollback]);
         assert_eq!(kinds("'unfinished"), [Kind::Other]);
+    }
+
+    #[test]
+    fn an_asynchronous_index_is_built_at_once() {
+        let statement = Statement::judge("create unique index /* x */ Async a ON t (b)");
+        let sql = "create unique index /* x */  a ON t (b)".to_owned();
+        assert_eq!(
+            statement.verdict,
+            Verdict::Rewrite {
+                sql,
+                tag: "CREATE INDEX"
+            }
+        );
+        assert_eq!(
+            Statement::judge("CREATE INDEX a ON t (async)").verdict,
+            Verdict::Forward
+        );
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! `dsql-local` as its clients see it: one file per surface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, and its runtime ends its tasks"
+)]
+
+mod clock;
+mod connect;
+mod faults;
+mod lifecycle;
+mod limits;
+mod psql;
+mod session;
+mod support;
+mod token;

@@ -1,0 +1,271 @@
+//! Shared stand-ins, a signer of tokens that is not the one under test, and clients.
+
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use dsql_local::{DsqlLocal, Faults, Options, Secret};
+use hmac::{Hmac, Mac};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha2::{Digest, Sha256};
+use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::error::DbError;
+use tokio_postgres::{Client, Config, Error};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Outlives every test's own runtime.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+static STEADY: LazyLock<DsqlLocal> = LazyLock::new(start_shared);
+static MOODY: LazyLock<tokio::sync::Mutex<DsqlLocal>> =
+    LazyLock::new(|| tokio::sync::Mutex::new(start_shared()));
+
+fn start_shared() -> DsqlLocal {
+    let options = Options {
+        connect_burst: 100_000,
+        ..Options::default()
+    };
+    std::thread::spawn(|| RUNTIME.block_on(DsqlLocal::start(options)).unwrap())
+        .join()
+        .unwrap()
+}
+
+/// A stand-in that all tests use at once: nobody moves its clock or sets faults.
+pub(crate) fn steady() -> &'static DsqlLocal {
+    &STEADY
+}
+
+/// A stand-in for one test at a time, without faults at first.
+pub(crate) async fn moody() -> tokio::sync::MutexGuard<'static, DsqlLocal> {
+    let dsql = MOODY.lock().await;
+    dsql.set_faults(Faults::default()).unwrap();
+    dsql
+}
+
+/// Polls until `holds`, or fails with what was waited for.
+pub(crate) async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+/// Everything that a login is made of.
+#[derive(Clone)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) action: String,
+    pub(crate) host: String,
+    pub(crate) region: String,
+    pub(crate) key: String,
+    pub(crate) secret: String,
+    pub(crate) session_token: Option<String>,
+    pub(crate) signed_at: SystemTime,
+    pub(crate) expires_s: u64,
+    /// Sent instead of a token.
+    pub(crate) password: Option<String>,
+    pub(crate) negotiation: SslNegotiation,
+    pub(crate) options: String,
+}
+
+impl Login {
+    pub(crate) fn admin(dsql: &DsqlLocal) -> Self {
+        Self::of(dsql, "admin")
+    }
+
+    pub(crate) fn of(dsql: &DsqlLocal, user: &str) -> Self {
+        Self {
+            user: user.into(),
+            action: if user == "admin" {
+                "DbConnectAdmin"
+            } else {
+                "DbConnect"
+            }
+            .into(),
+            host: dsql.endpoint().into(),
+            region: "us-east-1".into(),
+            key: dsql.admin().access_key_id.clone(),
+            secret: dsql.admin().secret_access_key.expose().into(),
+            session_token: dsql
+                .admin()
+                .session_token
+                .as_ref()
+                .map(Secret::expose)
+                .map(str::to_owned),
+            signed_at: dsql.now(),
+            expires_s: 900,
+            password: None,
+            negotiation: SslNegotiation::Direct,
+            options: String::new(),
+        }
+    }
+
+    pub(crate) fn token(&self) -> String {
+        const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+            .remove(b'-')
+            .remove(b'_')
+            .remove(b'.')
+            .remove(b'~');
+        let date = jiff::Timestamp::try_from(self.signed_at)
+            .unwrap()
+            .strftime("%Y%m%dT%H%M%SZ")
+            .to_string();
+        let scope = format!("{}/{}/dsql/aws4_request", &date[..8], self.region);
+        let mut query = vec![
+            ("Action", self.action.clone()),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into()),
+            ("X-Amz-Credential", format!("{}/{scope}", self.key)),
+            ("X-Amz-Date", date.clone()),
+            ("X-Amz-Expires", self.expires_s.to_string()),
+            ("X-Amz-SignedHeaders", "host".into()),
+        ];
+        query.extend(
+            self.session_token
+                .clone()
+                .map(|token| ("X-Amz-Security-Token", token)),
+        );
+        query.sort_unstable();
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ENCODED)))
+            .collect();
+        let query = query.join("&");
+        let request = format!(
+            "GET\n/\n{query}\nhost:{}\n\nhost\n{}",
+            self.host,
+            hex::encode(Sha256::digest(""))
+        );
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
+            hex::encode(Sha256::digest(request))
+        );
+        let sign = |key: &[u8], text: &str| {
+            Hmac::<Sha256>::new_from_slice(key)
+                .unwrap()
+                .chain_update(text)
+                .finalize()
+                .into_bytes()
+                .to_vec()
+        };
+        let key = scope
+            .split('/')
+            .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| {
+                sign(&key, part)
+            });
+        format!(
+            "{}/?{query}&X-Amz-Signature={}",
+            self.host,
+            hex::encode(sign(&key, &to_sign))
+        )
+    }
+
+    pub(crate) async fn connect(&self, dsql: &DsqlLocal) -> Result<Client, Error> {
+        let mut config = Config::new();
+        config
+            .host(dsql.endpoint())
+            .hostaddr(dsql.hostaddr().parse::<IpAddr>().unwrap())
+            .port(dsql.port())
+            .user(&self.user)
+            .dbname("postgres")
+            .password(self.password.clone().unwrap_or_else(|| self.token()))
+            .options(&self.options)
+            .ssl_mode(SslMode::Require)
+            .ssl_negotiation(self.negotiation);
+        let (client, connection) = config
+            .connect(MakeRustlsConnect::new(trusting(dsql)))
+            .await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// The refusal that this login meets.
+    pub(crate) async fn refusal(&self, dsql: &DsqlLocal) -> DbError {
+        match self.connect(dsql).await {
+            Ok(_) => panic!("the login was accepted"),
+            Err(error) => error
+                .as_db_error()
+                .unwrap_or_else(|| panic!("no refusal but {error:?}"))
+                .clone(),
+        }
+    }
+}
+
+/// A session of the administrator.
+pub(crate) async fn admin(dsql: &DsqlLocal) -> Client {
+    Login::admin(dsql).connect(dsql).await.unwrap()
+}
+
+/// Verifies certificates against the stand-in's authority alone, as verify-full does.
+pub(crate) fn trusting(dsql: &DsqlLocal) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(dsql.ca_file()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config
+}
+
+/// The SQLSTATE of a failed statement.
+pub(crate) fn sqlstate<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("the statement succeeded"),
+        Err(error) => error
+            .code()
+            .map_or_else(|| format!("{error:?}"), |code| code.code().to_owned()),
+    }
+}
+
+/// A table of its own, with one integer column `n`.
+pub(crate) async fn table(client: &Client) -> String {
+    let name = format!("t{:016x}", fastrand::u64(..));
+    client
+        .batch_execute(&format!("CREATE TABLE {name} (n int)"))
+        .await
+        .unwrap();
+    name
+}
+
+pub(crate) async fn count(client: &Client, table: &str) -> i64 {
+    client
+        .query_one(&format!("SELECT count(*) FROM {table}"), &[])
+        .await
+        .unwrap()
+        .get(0)
+}
+
+/// One request to the control interface: status and JSON.
+pub(crate) async fn http(
+    url: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, serde_json::Value) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = url.strip_prefix("http://").unwrap();
+    let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        serde_json::from_str(body).unwrap(),
+    )
+}
