@@ -145,10 +145,10 @@ fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
         serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
     match (wanted.advance_s, wanted.set) {
         (Some(advance_s), None) if advance_s <= MAX_CLOCK_S => {
-            server.clock.advance(Duration::from_secs(advance_s))
+            server.clock.advance(Duration::from_secs(advance_s));
         }
         (None, Some(epoch_s)) if epoch_s <= 2 * MAX_CLOCK_S => {
-            server.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s))
+            server.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s));
         }
         _ => {
             return Err(Problem::bad_request(

@@ -230,11 +230,17 @@ impl DsqlLocal {
     /// # Errors
     /// The file cannot be written.
     pub fn write_env_file(&self, path: &Path) -> Result<(), StartError> {
-        let lines: String = self
+        let lines = self
             .env()
-            .iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect();
+            .into_iter()
+            .fold(String::new(), |lines, (name, value)| {
+                lines
+                    + &name
+                    + "="
+                    + &value
+                    + "
+"
+            });
         Ok(write_file(path, lines.as_bytes(), 0o600)?)
     }
 

@@ -15,13 +15,14 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `server` accepts, `login` does TLS, startup and token, `session` serves its flights, and
+//! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `gate` judges), `session` serves its flights, and
 //! `backend` speaks to PostgreSQL. `statement` is the place that judges SQL.
 
 mod backend;
 mod clock;
 mod control;
 mod faults;
+mod gate;
 mod home;
 mod instance;
 mod limits;

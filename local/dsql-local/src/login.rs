@@ -10,9 +10,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::faults::Refuse;
+use crate::gate::{Gate, Refusal, RefusalKind};
 use crate::server::Server;
 use crate::startup::{Startup, StartupError};
-use crate::token::{Gate, Refusal, RefusalKind};
+
 use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_text};
 
 const SSL_REQUEST: u32 = 80_877_103;
@@ -62,7 +63,7 @@ async fn refuse(stream: &mut (impl AsyncWriteExt + Unpin), error: &ErrorAnswer) 
     stream.shutdown().await
 }
 
-/// TLS, at once or after an SSLRequest.
+/// TLS, at once or after an `SSLRequest`.
 async fn negotiate(
     server: &Server,
     mut tcp: TcpStream,
@@ -285,7 +286,7 @@ async fn read_password(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<B
     Ok(Some(body.into()))
 }
 
-/// NegotiateProtocolVersion: 3.0 is what we speak, and none of these options is known.
+/// `NegotiateProtocolVersion`: 3.0 is what we speak, and none of these options is known.
 fn negotiate_version(options: &[String]) -> Message {
     let mut body = BytesMut::new();
     body.put_u32(3 << 16);

@@ -24,7 +24,7 @@ enum Verb {
 
 /// Serves one cluster until it is stopped by SIGINT or SIGTERM.
 ///
-/// PostgreSQL (14 to 18) is found on the PATH, in the usual places, or in DSQL_LOCAL_POSTGRES_BIN; it is started and
+/// PostgreSQL (14 to 18) is found on the PATH, in the usual places, or in `DSQL_LOCAL_POSTGRES_BIN`; it is started and
 /// stopped with dsql-local, and never runs as root.
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -25,7 +25,7 @@ const ALLOWED: [&str; 18] = [
     "disable_sync_create_index",
     CLUSTER_ID,
 ];
-/// Names the cluster where the host name cannot (PrivateLink without private DNS).
+/// Names the cluster where the host name cannot (`PrivateLink` without private DNS).
 const CLUSTER_ID: &str = "amzn-cluster-id";
 /// DSQL's own, unknown to PostgreSQL.
 const OURS: [&str; 2] = [CLUSTER_ID, "disable_sync_create_index"];

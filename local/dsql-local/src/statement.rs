@@ -91,7 +91,7 @@ fn kind(tokens: &[Token<'_>]) -> Kind {
         "COMMIT" | "END" if word(1) != "PREPARED" => Kind::Commit,
         "ROLLBACK" | "ABORT" => Kind::Rollback,
         "SELECT" | "VALUES" | "TABLE" | "WITH" | "EXPLAIN"
-            if tokens.iter().any(|token| token.is_write()) =>
+            if tokens.iter().any(Token::is_write) =>
         {
             Kind::Write
         }
@@ -285,12 +285,10 @@ fn quoted(rest: &str, prefix: usize, quote: char, has_escapes: bool) -> (Option<
     while let Some((at, c)) = chars.next() {
         if has_escapes && c == '\\' {
             chars.next();
-        } else if c == quote {
-            if chars.next_if(|(_, next)| *next == quote).is_none() {
-                end = start + at;
-                after = end + 1;
-                break;
-            }
+        } else if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
+            end = start + at;
+            after = end + 1;
+            break;
         }
     }
     let text = rest.get(start..end).unwrap_or_default();

@@ -1,0 +1,417 @@
+//! Who gets in: a token judged against the cluster, the principals, and the movable clock, in the service's order and words.
+
+use std::time::{Duration, SystemTime};
+
+use crate::principal::{Action, Principal, Principals};
+use crate::token::{SERVICE, Token};
+
+/// One week, the longest life of a token (reference: token expiry).
+const LONGEST_LIFE_S: u64 = 604_800;
+
+/// Why a token is refused; the kinds that [`Stats`](crate::Stats) counts by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    Malformed,
+    Host,
+    Region,
+    Service,
+    UnknownKey,
+    SessionToken,
+    Signature,
+    Lifetime,
+    NotYetValid,
+    Expired,
+    CredentialsExpired,
+    Action,
+    Account,
+    Policy,
+    UnmappedRole,
+}
+
+impl RefusalKind {
+    /// The name in the statistics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Host => "host",
+            Self::Region => "region",
+            Self::Service => "service",
+            Self::UnknownKey => "unknown_key",
+            Self::SessionToken => "session_token",
+            Self::Signature => "signature",
+            Self::Lifetime => "lifetime",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::CredentialsExpired => "credentials_expired",
+            Self::Action => "action",
+            Self::Account => "account",
+            Self::Policy => "policy",
+            Self::UnmappedRole => "unmapped_role",
+        }
+    }
+}
+
+/// A refusal with the text that the client finds in the HINT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) kind: RefusalKind,
+    pub(crate) hint: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: RefusalKind, hint: impl Into<String>) -> Self {
+        Self {
+            kind,
+            hint: hint.into(),
+        }
+    }
+}
+
+/// What a token is judged by.
+#[derive(Debug)]
+pub(crate) struct Gate<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) cluster_id: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) account_id: &'a str,
+    pub(crate) principals: &'a Principals,
+    pub(crate) now: SystemTime,
+    /// How far in the future a token may be dated.
+    pub(crate) skew: Duration,
+}
+
+impl Gate<'_> {
+    /// Checks `token` for a login as `user` and says whose it is.
+    pub(crate) fn admit(&self, token: &str, user: &str) -> Result<Principal, Refusal> {
+        let token = Token::parse(token).ok_or_else(|| {
+            Refusal::new(
+                RefusalKind::Malformed,
+                "The password is not a valid authentication token.",
+            )
+        })?;
+        if token.host != self.host {
+            return Err(Refusal::new(
+                RefusalKind::Host,
+                format!(
+                    "The token was signed for host {}, not for {}.",
+                    token.host, self.host
+                ),
+            ));
+        }
+        if token.region != self.region {
+            let hint = format!(
+                "Credential should be scoped to a valid region, not '{}'.",
+                token.region
+            );
+            return Err(Refusal::new(RefusalKind::Region, hint));
+        }
+        if token.service != SERVICE {
+            return Err(Refusal::new(
+                RefusalKind::Service,
+                format!("Credential should be scoped to correct service: '{SERVICE}'."),
+            ));
+        }
+        let invalid = "The security token included in the request is invalid.";
+        let principal = self
+            .principals
+            .find(&token.access_key_id)
+            .ok_or_else(|| Refusal::new(RefusalKind::UnknownKey, invalid))?;
+        let expected = principal.session_token.as_ref().map(crate::Secret::expose);
+        if token.session_token() != expected {
+            return Err(Refusal::new(RefusalKind::SessionToken, invalid));
+        }
+        if !token.is_signed_with(principal.secret_access_key.expose()) {
+            return Err(Refusal::new(
+                RefusalKind::Signature,
+                "The request signature we calculated does not match the signature you provided. \
+                 Check your AWS Secret Access Key and signing method.",
+            ));
+        }
+        self.check_time(&token, &principal)?;
+        self.check_action(&token, &principal, user)?;
+        Ok(principal)
+    }
+
+    fn check_time(&self, token: &Token, principal: &Principal) -> Result<(), Refusal> {
+        if token.life_s == 0 || token.life_s > LONGEST_LIFE_S {
+            return Err(Refusal::new(
+                RefusalKind::Lifetime,
+                format!("X-Amz-Expires must be between 1 and {LONGEST_LIFE_S} seconds"),
+            ));
+        }
+        let life = Duration::from_secs(token.life_s);
+        if self.now > token.signed_at + life {
+            let hint = format!(
+                "Signature expired: {} is now earlier than {} ({} - {} min.)",
+                token.date,
+                stamp(self.now - life),
+                stamp(self.now),
+                token.life_s.div_ceil(60),
+            );
+            return Err(Refusal::new(RefusalKind::Expired, hint));
+        }
+        if token.signed_at > self.now + self.skew {
+            let hint = format!(
+                "Signature not yet current: {} is still later than {} ({} + {} min.)",
+                token.date,
+                stamp(self.now + self.skew),
+                stamp(self.now),
+                self.skew.as_secs().div_ceil(60),
+            );
+            return Err(Refusal::new(RefusalKind::NotYetValid, hint));
+        }
+        if principal.expires_at.is_some_and(|end| self.now >= end) {
+            return Err(Refusal::new(
+                RefusalKind::CredentialsExpired,
+                "The security token included in the request is expired",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_action(
+        &self,
+        token: &Token,
+        principal: &Principal,
+        user: &str,
+    ) -> Result<(), Refusal> {
+        let action = token.action;
+        if action != Action::required_for(user) {
+            return Err(Refusal::new(
+                RefusalKind::Action,
+                format!(
+                    "Wrong user to action mapping. user: {user}, action: {}",
+                    action.name()
+                ),
+            ));
+        }
+        let arn = &principal.arn;
+        if principal
+            .identity()
+            .is_ok_and(|identity| identity.account != self.account_id)
+        {
+            return Err(Refusal::new(
+                RefusalKind::Account,
+                format!("User: {arn} is not authorized to access this resource"),
+            ));
+        }
+        if !principal.actions.contains(&action) {
+            let name = action.name();
+            let hint = format!(
+                "User: {arn} is not authorized to perform: dsql:{name} on resource: \
+                 arn:aws:dsql:{}:{}:cluster/{} because no identity-based policy allows the dsql:{name} action",
+                self.region, self.account_id, self.cluster_id
+            );
+            return Err(Refusal::new(RefusalKind::Policy, hint));
+        }
+        Ok(())
+    }
+}
+
+/// `YYYYMMDDTHHMMSSZ`
+fn stamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::Secret;
+
+    const HOST: &str = "peccy.dsql.us-east-1.on.aws";
+    const CONNECT: &str = "peccy.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=450&X-Amz-SignedHeaders=host&X-Amz-Signature=f5f2ad764ca5df44045d4ab6ccecba0eef941b0007e5765885a0b6ed3702a3f8";
+    const ADMIN: &str = "peccy.dsql.us-east-1.on.aws/?Action=DbConnectAdmin&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=450&X-Amz-SignedHeaders=host&X-Amz-Signature=267cf8d04d84444f7a62d5bdb40c44bfc6cb13dd6c64fa7f772df6bbaa90fff1";
+    const TEMPORARY: &str = "peccy.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=AQo%2F%2B%3DEXAMPLE&X-Amz-Signature=236ab1b16d42d35876f034d8f04605ea98c73b46efea74f901dc6c1b67374f56";
+    const SIGNED_AT_S: u64 = 1_724_716_800;
+
+    fn principals(session_token: Option<&str>) -> Principals {
+        let principals = Principals::default();
+        principals
+            .add(Principal {
+                access_key_id: "akid".into(),
+                secret_access_key: Secret::new("secret"),
+                session_token: session_token.map(Secret::new),
+                arn: "arn:aws:iam::123456789012:user/peccy".into(),
+                actions: vec![Action::DbConnect, Action::DbConnectAdmin],
+                expires_at: None,
+            })
+            .unwrap();
+        principals
+    }
+
+    fn admit(
+        principals: &Principals,
+        token: &str,
+        user: &str,
+        after_s: i64,
+    ) -> Result<Principal, Refusal> {
+        let now =
+            UNIX_EPOCH + Duration::from_secs(SIGNED_AT_S.checked_add_signed(after_s).unwrap());
+        let gate = Gate {
+            host: HOST,
+            cluster_id: "peccy",
+            region: "us-east-1",
+            account_id: "123456789012",
+            principals,
+            now,
+            skew: Duration::from_secs(300),
+        };
+        gate.admit(token, user)
+    }
+
+    fn kind(result: Result<Principal, Refusal>) -> RefusalKind {
+        result.unwrap_err().kind
+    }
+
+    #[test]
+    fn the_published_vectors_are_accepted() {
+        let permanent = principals(None);
+        admit(&permanent, CONNECT, "app", 0).unwrap();
+        admit(&permanent, ADMIN, "admin", 450).unwrap();
+        admit(&principals(Some("AQo/+=EXAMPLE")), TEMPORARY, "app", 899).unwrap();
+    }
+
+    #[test]
+    fn the_canonical_request_has_the_published_digest() {
+        let digest = |token| {
+            hex::encode(Sha256::digest(
+                Token::parse(token).unwrap().canonical_request(),
+            ))
+        };
+        assert_eq!(
+            digest(CONNECT),
+            "3c1402505ef9b6bb6222037e1d068537b99830143d445035538ca111a7126b3d"
+        );
+        assert_eq!(
+            digest(ADMIN),
+            "2f5d99741812ce47543f322059eb30738334b566b20209ca84eb7479fe38d139"
+        );
+        assert_eq!(
+            digest(TEMPORARY),
+            "f34e9f22554f7920ee739156aac7f87437ffed666bbb5ffed1c3aed49e60ba24"
+        );
+    }
+
+    #[test]
+    fn the_order_of_the_query_does_not_matter() {
+        let (host, query) = CONNECT.split_once("/?").unwrap();
+        let mut pairs: Vec<&str> = query.split('&').collect();
+        pairs.reverse();
+        admit(
+            &principals(None),
+            &format!("{host}/?{}", pairs.join("&")),
+            "app",
+            0,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn an_altered_token_is_refused() {
+        let known = principals(None);
+        let altered = CONNECT.replace("f5f2ad", "f5f2ae");
+        assert_eq!(
+            kind(admit(&known, &altered, "app", 0)),
+            RefusalKind::Signature
+        );
+        let longer = CONNECT.replace("Expires=450", "Expires=900");
+        assert_eq!(
+            kind(admit(&known, &longer, "app", 0)),
+            RefusalKind::Signature
+        );
+        let promoted = CONNECT.replace("Action=DbConnect&", "Action=DbConnectAdmin&");
+        assert_eq!(
+            kind(admit(&known, &promoted, "admin", 0)),
+            RefusalKind::Signature
+        );
+        let elsewhere = CONNECT.replace("peccy.dsql", "pecky.dsql");
+        assert_eq!(kind(admit(&known, &elsewhere, "app", 0)), RefusalKind::Host);
+        let region = CONNECT.replace("%2Fus-east-1", "%2Feu-west-1");
+        assert_eq!(kind(admit(&known, &region, "app", 0)), RefusalKind::Region);
+        let service = CONNECT.replace("%2Fdsql%2F", "%2Frds-db%2F");
+        assert_eq!(
+            kind(admit(&known, &service, "app", 0)),
+            RefusalKind::Service
+        );
+        let key = CONNECT.replace("=akid", "=akie");
+        assert_eq!(kind(admit(&known, &key, "app", 0)), RefusalKind::UnknownKey);
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_malformed() {
+        let known = principals(None);
+        let twice = format!("{CONNECT}&Action=DbConnect");
+        let extra = format!("{CONNECT}&X-Amz-Extra=1");
+        let scheme = format!("https://{CONNECT}");
+        let cut = &CONNECT[..CONNECT.len() - 2];
+        for token in [
+            "",
+            "secret",
+            "/?",
+            "host/?",
+            twice.as_str(),
+            extra.as_str(),
+            scheme.as_str(),
+            cut,
+        ] {
+            assert_eq!(
+                kind(admit(&known, token, "app", 0)),
+                RefusalKind::Malformed,
+                "{token}"
+            );
+        }
+    }
+
+    #[test]
+    fn time_decides_with_the_services_words() {
+        let known = principals(None);
+        let late = admit(&known, CONNECT, "app", 451).unwrap_err();
+        assert_eq!(late.kind, RefusalKind::Expired);
+        assert_eq!(
+            late.hint,
+            "Signature expired: 20240827T000000Z is now earlier than 20240827T000001Z (20240827T000731Z - 8 min.)"
+        );
+        admit(&known, CONNECT, "app", -300).unwrap();
+        assert_eq!(
+            kind(admit(&known, CONNECT, "app", -301)),
+            RefusalKind::NotYetValid
+        );
+    }
+
+    #[test]
+    fn the_session_token_must_be_the_principals_own() {
+        assert_eq!(
+            kind(admit(&principals(Some("other")), TEMPORARY, "app", 0)),
+            RefusalKind::SessionToken
+        );
+        assert_eq!(
+            kind(admit(&principals(Some("other")), CONNECT, "app", 0)),
+            RefusalKind::SessionToken
+        );
+        assert_eq!(
+            kind(admit(&principals(None), TEMPORARY, "app", 0)),
+            RefusalKind::SessionToken
+        );
+    }
+
+    #[test]
+    fn the_action_must_fit_the_user() {
+        let known = principals(None);
+        let refusal = admit(&known, CONNECT, "admin", 0).unwrap_err();
+        assert_eq!(
+            refusal.hint,
+            "Wrong user to action mapping. user: admin, action: DbConnect"
+        );
+        let refusal = admit(&known, ADMIN, "app", 0).unwrap_err();
+        assert_eq!(
+            refusal.hint,
+            "Wrong user to action mapping. user: app, action: DbConnectAdmin"
+        );
+    }
+}

@@ -1,0 +1,300 @@
+//! A logged-in session: reads the client's messages in flights, has every statement judged, and answers in order.
+//!
+//! 1. A flight is what a client sends before it waits: up to a Sync, a Flush or a simple query. It is read whole, then
+//!    executed; answers are passed on as they come.
+//! 2. Every message sent to the backend leaves an entry in `expected`, so every answer is known to belong to a message,
+//!    and an answer of our own finds its place between those of PostgreSQL.
+//! 3. Where the front answers instead of PostgreSQL, the transaction ends up as if PostgreSQL had answered.
+
+mod answers;
+mod messages;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::backend::{AttachError, Backend};
+use crate::faults::Drop;
+use crate::login::{Client, welcome};
+use crate::server::Server;
+use crate::startup::Startup;
+use crate::statement::{Kind, Statement};
+use crate::wire::{
+    ErrorAnswer, MAX_CLIENT_MESSAGE_BYTES, Message, MessageReader, TransactionStatus,
+};
+
+/// Answers are passed on when so much has gathered, and at the end of a flight.
+const FLUSH_BYTES: usize = 16 * 1024;
+/// A flight longer than this is executed in parts.
+const MAX_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why a session ends; none of it is an error to anybody but the client.
+pub(crate) enum End {
+    /// The client said goodbye, closed, or broke the protocol.
+    Client,
+    /// A fault dropped the connection.
+    Dropped,
+    /// The connection to the client or to PostgreSQL failed.
+    Io(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+type Flow<T = ()> = Result<T, End>;
+
+/// What the backend still has to answer.
+enum Expected {
+    Parse,
+    Bind,
+    Describe,
+    Execute {
+        statement: Option<Arc<Statement>>,
+    },
+    Close,
+    /// `rolls_back`: the client shall find the transaction rolled back, not failed.
+    Sync {
+        rolls_back: bool,
+    },
+    Query {
+        statement: Arc<Statement>,
+    },
+}
+
+impl Expected {
+    /// Whether the transaction's state is unknown until this is answered.
+    fn changes_block(&self) -> bool {
+        match self {
+            Self::Execute {
+                statement: Some(statement),
+            } => statement
+                .kinds
+                .iter()
+                .any(|kind| matches!(kind, Kind::Begin | Kind::Commit | Kind::Rollback)),
+            _ => false,
+        }
+    }
+}
+
+/// Where the extended protocol stands between two Syncs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sequence {
+    Runs,
+    /// After an error nothing is executed until Sync; `rolls_back` is for that Sync.
+    Skips {
+        rolls_back: bool,
+    },
+}
+
+struct Flight {
+    messages: Vec<Message>,
+    /// Whether the client waits for the answer now.
+    is_whole: bool,
+}
+
+/// What is answered instead of executing a statement.
+struct Failure {
+    answer: ErrorAnswer,
+    /// The transaction is rolled back; otherwise it is failed and waits for a ROLLBACK.
+    rolls_back: bool,
+}
+
+/// A session and its connection.
+pub(crate) struct Session<'a> {
+    server: &'a Server,
+    startup: Startup,
+    client: MessageReader<ReadHalf<TlsStream<TcpStream>>>,
+    writer: WriteHalf<TlsStream<TcpStream>>,
+    /// Answers that are not written yet.
+    out: BytesMut,
+    backend: Option<Backend>,
+    status: TransactionStatus,
+    expected: VecDeque<Expected>,
+    sequence: Sequence,
+    statements: HashMap<Bytes, Arc<Statement>>,
+    portals: HashMap<Bytes, Arc<Statement>>,
+    /// Messages since the login.
+    messages: u64,
+    /// The connection is to be dropped after this flight, unanswered.
+    withholds: bool,
+    /// The data of a COPY came with the flight that started it.
+    has_copy_end: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Greets the client and serves it until one of the two goes.
+    pub(crate) async fn serve(server: &'a Server, client: Client) -> End {
+        let (reader, writer) = tokio::io::split(client.stream);
+        let mut session = Self {
+            server,
+            startup: client.startup,
+            client: MessageReader::new(reader, MAX_CLIENT_MESSAGE_BYTES),
+            writer,
+            out: BytesMut::new(),
+            backend: None,
+            status: TransactionStatus::Idle,
+            expected: VecDeque::new(),
+            sequence: Sequence::Runs,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            messages: 0,
+            withholds: false,
+            has_copy_end: false,
+        };
+        let _open = server.counters.open_connection();
+        let _slot = client.slot;
+        match session.run().await {
+            Ok(()) => End::Client,
+            Err(end) => end,
+        }
+    }
+
+    async fn run(&mut self) -> Flow {
+        if self.startup.needs_backend() {
+            self.attach().await?;
+        }
+        let reported = self
+            .backend
+            .as_ref()
+            .map(|backend| backend.reported.as_slice())
+            .unwrap_or_default();
+        self.out = welcome(&self.startup, reported);
+        self.flush().await?;
+        while let Some(flight) = self.read_flight().await? {
+            self.execute_flight(flight).await?;
+        }
+        Ok(())
+    }
+
+    /// The next flight; `None` when the client closed.
+    async fn read_flight(&mut self) -> Flow<Option<Flight>> {
+        let mut flight = Flight {
+            messages: Vec::new(),
+            is_whole: false,
+        };
+        let mut bytes = 0;
+        loop {
+            let message = match &mut self.backend {
+                // Between flights PostgreSQL speaks only to say that it goes, or that a setting changed.
+                Some(backend) if flight.messages.is_empty() => tokio::select! {
+                    message = self.client.next() => message?,
+                    told = backend.next() => {
+                        let told = told?;
+                        self.emit(&told);
+                        self.flush().await?;
+                        continue;
+                    }
+                },
+                _ => self.client.next().await?,
+            };
+            let Some(message) = message else {
+                return Ok(None);
+            };
+            self.server.counters.client_messages.add_one();
+            bytes += message.body.len();
+            flight.is_whole = matches!(message.tag, b'Q' | b'S' | b'H' | b'F' | b'X');
+            flight.messages.push(message);
+            if flight.is_whole || bytes > MAX_FLIGHT_BYTES {
+                return Ok(Some(flight));
+            }
+        }
+    }
+
+    async fn execute_flight(&mut self, mut flight: Flight) -> Flow {
+        let faults = &self.server.faults;
+        let is_goodbye = flight
+            .messages
+            .last()
+            .is_some_and(|message| message.tag == b'X');
+        if flight.is_whole && !is_goodbye {
+            self.server.counters.client_flights.add_one();
+            let delay = faults.delay();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            faults.thawed().await;
+            match faults.drop_flight() {
+                Some(Drop::Before) => return self.dropped(),
+                Some(Drop::After) => self.withholds = true,
+                None => {}
+            }
+        }
+        for at in 0..flight.messages.len() {
+            self.messages += 1;
+            let Some(drop) = faults.drop_at_message(self.messages) else {
+                continue;
+            };
+            flight
+                .messages
+                .truncate(at + usize::from(drop == Drop::After));
+            self.withholds = true;
+            break;
+        }
+        self.has_copy_end = flight
+            .messages
+            .iter()
+            .any(|message| matches!(message.tag, b'c' | b'f'));
+        for message in flight.messages {
+            self.execute(message).await?;
+        }
+        self.drain().await?;
+        if self.withholds {
+            return self.dropped();
+        }
+        self.flush().await
+    }
+
+    fn dropped(&self) -> Flow {
+        self.server.counters.drops_injected.add_one();
+        Err(End::Dropped)
+    }
+
+    async fn forward(&mut self, message: &Message, expected: Expected) -> Flow {
+        let backend = self.attach().await?;
+        backend.queue(message);
+        self.expected.push_back(expected);
+        Ok(())
+    }
+
+    async fn attach(&mut self) -> Flow<&mut Backend> {
+        if self.backend.is_none() {
+            match Backend::attach(&self.server.postgres, &self.startup).await {
+                Ok(backend) => {
+                    self.server.counters.backends_attached.add_one();
+                    self.backend = Some(backend);
+                }
+                Err(AttachError::Refused(answer)) => {
+                    self.emit(&answer);
+                    self.flush().await?;
+                    return Err(End::Client);
+                }
+                Err(AttachError::Io(error)) => return Err(End::Io(error)),
+            }
+        }
+        self.backend.as_mut().ok_or(End::Client)
+    }
+
+    fn emit(&mut self, message: &Message) {
+        if !self.withholds {
+            message.write_to(&mut self.out);
+        }
+    }
+
+    async fn flush(&mut self) -> Flow {
+        if !self.out.is_empty() {
+            self.writer.write_all(&self.out).await?;
+            self.writer.flush().await?;
+            // A large answer's buffer is not kept for an idle session.
+            self.out = BytesMut::new();
+        }
+        Ok(())
+    }
+}
