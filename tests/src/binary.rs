@@ -46,10 +46,10 @@ pub fn release_binary(name: &str) -> Option<PathBuf> {
 /// When it does not build.
 pub fn binary(name: &str) -> PathBuf {
     static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
-    if std::env::var(TEST_PROFILE).is_ok_and(|profile| profile == "release") {
-        if let Some(path) = release_binary(name) {
-            return path;
-        }
+    if std::env::var(TEST_PROFILE).is_ok_and(|profile| profile == "release")
+        && let Some(path) = release_binary(name)
+    {
+        return path;
     }
     let mut built = BUILT
         .lock()

@@ -19,8 +19,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -
             }
         }
     };
-    match timeout(limit, poll).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {limit:?}"),
-    }
+    timeout(limit, poll)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen within {limit:?}"))
 }

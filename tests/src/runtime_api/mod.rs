@@ -128,10 +128,10 @@ impl RuntimeApi {
     /// The deadline of an invocation passed: without an answer it has timed out. One that already streams keeps what it
     /// sent; the cut shows when its connection breaks.
     pub(crate) fn time_out(&self, request_id: &str) {
-        if let Some(invoked) = self.shared.running(request_id) {
-            if !invoked.is_streaming() {
-                self.shared.end(&invoked, Outcome::TimedOut);
-            }
+        if let Some(invoked) = self.shared.running(request_id)
+            && !invoked.is_streaming()
+        {
+            self.shared.end(&invoked, Outcome::TimedOut);
         }
     }
 

@@ -36,12 +36,11 @@ mod tests {
         for cut in 0..=WIRE.len() {
             let mut splitter = PreludeSplitter::default();
             let (first, second) = WIRE.split_at(cut);
-            let (prelude, body) = match splitter.push(first) {
-                Some((prelude, body)) => (prelude, [&body[..], second].concat()),
-                None => {
-                    let (prelude, body) = splitter.push(second).expect("the separator has passed");
-                    (prelude, body.to_vec())
-                }
+            let (prelude, body) = if let Some((prelude, body)) = splitter.push(first) {
+                (prelude, [&body[..], second].concat())
+            } else {
+                let (prelude, body) = splitter.push(second).expect("the separator has passed");
+                (prelude, body.to_vec())
             };
             assert_eq!(&prelude[..], b"{\"statusCode\":200}", "cut at {cut}");
             assert_eq!(body, b"data: a\0b", "cut at {cut}");

@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
+#![allow(clippy::too_many_lines, reason = "a story is read in one piece")]
 #![allow(
     clippy::disallowed_methods,
     reason = "real processes are measured by the machine's own clocks"
@@ -13,6 +14,7 @@
 
 mod admin;
 mod chats;
+mod clients;
 mod faults;
 mod harness;
 mod stack;
