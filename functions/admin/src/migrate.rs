@@ -63,7 +63,13 @@ pub(crate) async fn applied(db: &Db) -> Result<BTreeMap<i64, String>, Error> {
 }
 
 async fn apply(db: &Db, migration: &Migration) -> Result<(), AdminError> {
-    if let Some(job_id) = ddl(db, migration.sql).await? {
+    let mut job = ddl(db, migration.sql).await?;
+    if job.is_none()
+        && let Some(index) = migration.index()
+    {
+        job = unfinished_build(db, index).await?;
+    }
+    if let Some(job_id) = job {
         wait_for(db, migration, job_id).await?;
     }
     db.execute_idempotent(
@@ -101,6 +107,27 @@ async fn ddl(db: &Db, sql: &'static str) -> Result<Option<String>, Error> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The job of an index that an earlier run began and that is not valid yet.
+async fn unfinished_build(db: &Db, index: &str) -> Result<Option<String>, Error> {
+    let invalid = db
+        .query_opt_idempotent(
+            "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE relname = $1 AND NOT indisvalid",
+            &[(&index, Type::TEXT)],
+        )
+        .await?;
+    if invalid.is_none() {
+        return Ok(None);
+    }
+    let job = db
+        .query_opt_idempotent(
+            "SELECT job_id::text FROM sys.jobs WHERE job_type = 'INDEX_BUILD' AND object_name LIKE '%' || $1
+             ORDER BY start_time DESC LIMIT 1",
+            &[(&index, Type::TEXT)],
+        )
+        .await?;
+    Ok(job.map(|row| row.get(0)))
 }
 
 /// Waits until an index build ends. A run that hits its deadline here is repeated by the next one, which finds the

@@ -27,6 +27,16 @@ impl Migration {
     }
 }
 
+impl Migration {
+    /// The index it builds asynchronously, if that is what it does.
+    pub(crate) fn index(&self) -> Option<&'static str> {
+        let (statement, rest) = self.sql.split_once(" IF NOT EXISTS ")?;
+        statement
+            .ends_with("INDEX ASYNC")
+            .then(|| rest.split_whitespace().next())?
+    }
+}
+
 macro_rules! migrations {
     ($($version:literal $name:literal),+ $(,)?) => {
         /// All of them.
@@ -72,6 +82,15 @@ mod tests {
             .unwrap()
             .count();
         assert_eq!(files, MIGRATIONS.len());
+    }
+
+    #[test]
+    fn an_index_is_known_by_its_name() {
+        let indexes: Vec<&str> = MIGRATIONS.iter().filter_map(Migration::index).collect();
+        assert_eq!(
+            indexes,
+            ["chats_owner", "messages_seq", "shares_chat", "jobs_state"]
+        );
     }
 
     #[test]

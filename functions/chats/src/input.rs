@@ -1,7 +1,9 @@
 //! What requests bring, checked: bodies, query parameters, ids. A refusal names the field.
 
 use api::{ApiError, ClientCode, Fields};
-use chat_store::{ChatId, Cursor, Invalid, MessageId, NewMessage, Parts, Role, Title, Visibility};
+use chat_store::{
+    ChatId, Cursor, Invalid, MessageId, Metadata, NewMessage, Parts, Role, Title, Visibility,
+};
 use lambda_http::Request;
 
 /// Most bytes of one request's body.
@@ -39,7 +41,7 @@ pub(crate) fn visibility(fields: &Fields) -> Result<Option<Visibility>, ApiError
         .transpose()
 }
 
-/// `{id?, role?, parts}`; the role of a chat's first message is `user` unless it says otherwise.
+/// `{id?, role?, parts, metadata?}`; the role of a chat's first message is `user` unless it says otherwise.
 pub(crate) fn message(fields: &Fields, default_role: Option<Role>) -> Result<NewMessage, ApiError> {
     let role = match (fields.text("role")?, default_role) {
         (Some(text), _) => Role::parse(text).map_err(refusal)?,
@@ -53,10 +55,16 @@ pub(crate) fn message(fields: &Fields, default_role: Option<Role>) -> Result<New
         Some(text) => MessageId::parse(text).map_err(refusal)?,
         None => MessageId::new(),
     };
+    let metadata = fields
+        .value("metadata")
+        .map(Metadata::parse)
+        .transpose()
+        .map_err(refusal)?;
     Ok(NewMessage {
         id,
         role,
         parts: Parts::parse(parts).map_err(refusal)?,
+        metadata,
     })
 }
 

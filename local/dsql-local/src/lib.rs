@@ -20,6 +20,7 @@
 
 mod backend;
 mod clock;
+mod conflict;
 mod control;
 mod faults;
 mod gate;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cursor::Cursor;
 use crate::ids::{ChatId, OwnerId};
-use crate::message::{Message, NewMessage};
+use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
 
 /// A chat without its messages.
@@ -52,7 +52,7 @@ pub struct NewChat {
     pub title: Title,
     /// A first message.
     pub message: Option<NewMessage>,
-    /// The time, fixed before the first attempt: it tells a repeated attempt from another request.
+    /// The time, fixed before the first attempt.
     pub created_at: Timestamp,
 }
 
@@ -69,26 +69,26 @@ const CREATE: &str = "\
 WITH chat AS (
     INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at)
     VALUES ($1, $2, $3, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4)
-    ON CONFLICT (id) DO NOTHING RETURNING id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, title, visibility, pinned, archived, created_at, updated_at
 ), message AS (
-    INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at)
-    SELECT id, $5, 0, $6, $7, 'complete', $4 FROM chat WHERE $5::text IS NOT NULL
+    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
+    SELECT id, $5, 0, $6, $7, $8, 'complete', $4 FROM chat WHERE $5::text IS NOT NULL
 )
-SELECT true AS mine FROM chat
+SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chat
 UNION ALL
-SELECT owner_id = $2 AND created_at = $4 FROM chats WHERE id = $1";
+SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chats
+WHERE id = $1 AND owner_id = $2 AND title = $3 AND ($5::text IS NULL OR EXISTS (
+    SELECT FROM messages WHERE chat_id = $1 AND messages.id = $5 AND role = $6 AND parts = $7
+))";
 
-/// Creates a chat, with its first message if there is one.
+/// Creates a chat, with its first message if there is one. The same owner's same request again finds what the first one
+/// made, whether it is repeated here, after a lost connection, or by a client that got no answer.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
 pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, Error> {
     let message = new.message.as_ref();
-    let (id, role, parts) = (
-        message.map(|m| m.id.as_str()),
-        message.map(|m| m.role.as_str()),
-        message.map(|m| m.parts.as_str()),
-    );
     let row = db
         .query_opt_idempotent(
             CREATE,
@@ -97,24 +97,19 @@ pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, 
                 (&owner.as_str(), Type::TEXT),
                 (&new.title.as_str(), Type::TEXT),
                 (&new.created_at, Type::TIMESTAMPTZ),
-                (&id, Type::TEXT),
-                (&role, Type::TEXT),
-                (&parts, Type::TEXT),
+                (&message.map(|m| m.id.as_str()), Type::TEXT),
+                (&message.map(|m| m.role.as_str()), Type::TEXT),
+                (&message.map(|m| m.parts.as_str()), Type::TEXT),
+                (
+                    &message
+                        .and_then(|m| m.metadata.as_ref())
+                        .map(Metadata::as_str),
+                    Type::TEXT,
+                ),
             ],
         )
         .await?;
-    if !row.is_some_and(|row| row.get("mine")) {
-        return Ok(Created::IdTaken);
-    }
-    Ok(Created::Chat(Chat {
-        id: new.id.as_str().to_owned(),
-        title: new.title.as_str().to_owned(),
-        visibility: Visibility::Private.as_str().to_owned(),
-        pinned: false,
-        archived: false,
-        created_at: new.created_at,
-        updated_at: new.created_at,
-    }))
+    Ok(row.map_or(Created::IdTaken, |row| Created::Chat(Chat::from_row(&row))))
 }
 
 /// A page of chats, the last changed first.
@@ -198,19 +193,26 @@ pub struct Conversation {
     pub previous: Option<i64>,
 }
 
+/// A page holds no more bytes of parts than this, its last message excepted: a response may have 6 MB.
+const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
+
 const GET: &str = "\
 SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
-    g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.message_created_at
+    g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
 FROM chats c
 LEFT JOIN generations g ON g.chat_id = c.id AND g.lease_until > $5
 LEFT JOIN LATERAL (
-    SELECT id AS message_id, seq, role, parts, metadata, created_at AS message_created_at FROM messages
-    WHERE chat_id = c.id AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
-) m ON true
+    SELECT message_id, seq, role, parts, metadata, count(*) OVER () AS found,
+        sum(octet_length(parts)) OVER (ORDER BY seq DESC) - octet_length(parts) AS bytes_behind
+    FROM (
+        SELECT id AS message_id, seq, role, parts, metadata FROM messages
+        WHERE chat_id = c.id AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
+    ) page
+) m ON m.bytes_behind < $6
 WHERE c.id = $1 AND c.owner_id = $2
 ORDER BY m.seq DESC";
 
-/// Reads a chat and its last `limit` messages with a `seq` below `before`.
+/// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -231,14 +233,17 @@ pub async fn get(
                 (&before.unwrap_or(i64::MAX), Type::INT8),
                 (&(i64::from(limit) + 1), Type::INT8),
                 (&now, Type::TIMESTAMPTZ),
+                (&MAX_PAGE_BYTES, Type::INT8),
             ],
         )
         .await?;
     let Some(first) = rows.first() else {
         return Ok(None);
     };
-    let stored: Vec<(i64, Message)> = rows
+    let found: i64 = first.get::<_, Option<i64>>("found").unwrap_or(0);
+    let page: Vec<(i64, Message)> = rows
         .iter()
+        .take(usize::from(limit))
         .filter_map(|row| {
             let seq = row.get::<_, Option<i64>>("seq")?;
             let message = Message::from_stored(
@@ -246,24 +251,13 @@ pub async fn get(
                 row.get("role"),
                 row.get("parts"),
                 row.get("metadata"),
-                row.get("message_created_at"),
             );
             Some((seq, message))
         })
         .collect();
-    let page = usize::from(limit);
-    let previous = if stored.len() > page {
-        page.checked_sub(1)
-            .and_then(|at| stored.get(at))
-            .map(|m| m.0)
-    } else {
-        None
-    };
-    let mut messages: Vec<Message> = stored
-        .into_iter()
-        .take(page)
-        .map(|(_, message)| message)
-        .collect();
+    let more = usize::try_from(found).is_ok_and(|found| found > page.len());
+    let previous = page.last().filter(|_| more).map(|(seq, _)| *seq);
+    let mut messages: Vec<Message> = page.into_iter().map(|(_, message)| message).collect();
     messages.reverse();
     Ok(Some(Conversation {
         chat: Chat::from_row(first),
@@ -288,7 +282,7 @@ pub struct Changes {
 
 const CHANGE: &str = "\
 UPDATE chats SET title = COALESCE($3, title), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
-    archived = COALESCE($6, archived), updated_at = $7
+    archived = COALESCE($6, archived), updated_at = GREATEST(updated_at, $7)
 WHERE id = $1 AND owner_id = $2
 RETURNING id, title, visibility, pinned, archived, created_at, updated_at";
 
@@ -338,7 +332,13 @@ pub async fn delete(db: &Db, owner: &OwnerId, id: &ChatId) -> Result<bool, Error
         (&id.as_str() as _, Type::TEXT),
         (&owner.as_str() as _, Type::TEXT),
     ];
-    Ok(db.execute_idempotent(DELETE, &params).await? > 0)
+    match db.execute(DELETE, &params).await {
+        // What the lost attempt may have deleted is not missing: it is deleted.
+        Err(error) if error.is_outcome_unknown() => {
+            db.execute_idempotent(DELETE, &params).await.map(|_| true)
+        }
+        deleted => deleted.map(|chats| chats > 0),
+    }
 }
 
 #[cfg(test)]

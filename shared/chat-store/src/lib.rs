@@ -18,6 +18,9 @@ pub use chats::{
 };
 pub use cursor::Cursor;
 pub use ids::{ChatId, MessageId, OwnerId};
-pub use message::{MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, NewMessage, Parts, Role};
+pub use message::{
+    MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
+    Parts, Role,
+};
 pub use messages::{Appended, MAX_MESSAGES, append};
 pub use values::{DEFAULT_TITLE, Invalid, MAX_TITLE_CHARS, Title, Visibility, microseconds};

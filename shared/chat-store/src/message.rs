@@ -1,7 +1,6 @@
 //! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. What a client may send is an allow-list: text, and
 //! small inline images; everything else (tools, reasoning, data parts, system messages) is made by the server or by nobody.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -14,6 +13,12 @@ pub const MAX_PARTS: usize = 20;
 pub const MAX_TEXT_CHARS: usize = 16_000;
 /// Most bytes in a message's parts, as JSON.
 pub const MAX_PARTS_BYTES: usize = 256 * 1024;
+/// Most bytes in a message's metadata, as JSON.
+pub const MAX_METADATA_BYTES: usize = 2 * 1024;
+/// Longest name of a file, in characters.
+const MAX_FILENAME_CHARS: usize = 255;
+/// Inline images; SVG is not among them, because it can carry script.
+const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -90,20 +95,57 @@ fn part(part: &Value) -> Result<Value, Invalid> {
             let (media_type, url) = text("mediaType")
                 .zip(text("url"))
                 .ok_or(Invalid::Malformed("a file part has a mediaType and a url"))?;
-            let inline = media_type.starts_with("image/")
-                && url
-                    .strip_prefix("data:")
-                    .is_some_and(|rest| rest.starts_with(media_type));
-            if !inline {
-                return Err(Invalid::NotAllowed("a file is an image in a data: URL"));
+            let data = url
+                .strip_prefix("data:")
+                .and_then(|rest| rest.strip_prefix(media_type))
+                .and_then(|rest| rest.strip_prefix(";base64,"));
+            let is_base64 = |data: &str| {
+                !data.is_empty()
+                    && data
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+            };
+            if !IMAGE_TYPES.contains(&media_type) || !data.is_some_and(is_base64) {
+                return Err(Invalid::NotAllowed(
+                    "a file is a PNG, JPEG, GIF or WebP image in a base64 data: URL",
+                ));
             }
             let mut file = json!({"type": "file", "mediaType": media_type, "url": url});
             if let (Some(name), Some(fields)) = (text("filename"), file.as_object_mut()) {
+                if name.chars().count() > MAX_FILENAME_CHARS {
+                    return Err(Invalid::NotAllowed("a filename has at most 255 characters"));
+                }
                 fields.insert("filename".to_owned(), name.into());
             }
             Ok(file)
         }
         Some(_) => Err(Invalid::NotAllowed("a part's type is text or file")),
+    }
+}
+
+/// What the client notes about a message, as the JSON object that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata(String);
+
+impl Metadata {
+    /// # Errors
+    /// Not an object, or more than [`MAX_METADATA_BYTES`].
+    pub fn parse(value: &Value) -> Result<Self, Invalid> {
+        if !value.is_object() {
+            return Err(Invalid::Malformed("metadata must be an object"));
+        }
+        let text = value.to_string();
+        if text.len() > MAX_METADATA_BYTES {
+            return Err(Invalid::NotAllowed(
+                "a message's metadata may have 2048 bytes",
+            ));
+        }
+        Ok(Self(text))
+    }
+
+    /// The JSON.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -116,9 +158,11 @@ pub struct NewMessage {
     pub role: Role,
     /// What is said.
     pub parts: Parts,
+    /// What the client noted.
+    pub metadata: Option<Metadata>,
 }
 
-/// A stored message, in the form the AI SDK reads.
+/// A stored message, in the form the AI SDK reads: what the client sent is what it gets back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Message {
     /// Unique within the chat.
@@ -127,8 +171,9 @@ pub struct Message {
     pub role: String,
     /// The parts as they were stored.
     pub parts: Value,
-    /// `createdAt` in milliseconds since 1970, and what the server noted.
-    pub metadata: Value,
+    /// What was noted; absent if nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
 }
 
 impl Message {
@@ -137,21 +182,12 @@ impl Message {
         role: String,
         parts: &str,
         metadata: Option<&str>,
-        at: Timestamp,
     ) -> Self {
-        let mut metadata = metadata
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_else(|| json!({}));
-        if let Some(fields) = metadata.as_object_mut() {
-            fields
-                .entry("createdAt")
-                .or_insert_with(|| at.as_millisecond().into());
-        }
         Self {
             id,
             role,
             parts: serde_json::from_str(parts).unwrap_or_else(|_| json!([])),
-            metadata,
+            metadata: metadata.and_then(|text| serde_json::from_str(text).ok()),
         }
     }
 }
@@ -181,6 +217,9 @@ mod tests {
             json!([{"type": "reasoning", "text": "x"}]),
             json!([{"type": "file", "mediaType": "image/png", "url": "https://example.com/a.png"}]),
             json!([{"type": "file", "mediaType": "text/html", "url": "data:text/html,x"}]),
+            json!([{"type": "file", "mediaType": "image/svg+xml", "url": "data:image/svg+xml;base64,PHN2Zz4="}]),
+            json!([{"type": "file", "mediaType": "image/png", "url": "data:image/pngx;base64,AAAA"}]),
+            json!([{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,<b>"}]),
             json!(vec![json!({"type": "text", "text": "a"}); 21]),
         ] {
             assert!(Parts::parse(&parts).is_err(), "{parts}");
@@ -190,6 +229,25 @@ mod tests {
             20
         ]);
         assert!(matches!(Parts::parse(&large), Err(Invalid::TooLarge(_))));
+    }
+
+    #[test]
+    fn a_small_inline_image_is_kept() {
+        let part = json!([{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA==", "filename": "a.png"}]);
+        assert_eq!(
+            serde_json::from_str::<Value>(Parts::parse(&part).unwrap().as_str()).unwrap(),
+            part
+        );
+    }
+
+    #[test]
+    fn metadata_is_a_small_object() {
+        assert_eq!(
+            Metadata::parse(&json!({"client": "t"})).unwrap().as_str(),
+            r#"{"client":"t"}"#
+        );
+        assert!(Metadata::parse(&json!("x")).is_err());
+        assert!(Metadata::parse(&json!({"x": "a".repeat(2048)})).is_err());
     }
 
     proptest! {

@@ -31,6 +31,13 @@ async fn a_chat_is_created_listed_read_changed_and_deleted() {
             (201, json!(format!("Chat {n}")))
         );
     }
+    let again = ask(
+        "POST",
+        "/api/chats",
+        Some(json!({"id": "c0", "title": "Chat 0"})),
+    )
+    .await;
+    assert_eq!(again.status, 201, "the same request again finds its chat");
     let taken = ask("POST", "/api/chats", Some(json!({"id": "c1"}))).await;
     assert_eq!((taken.status, taken.code().as_str()), (409, "id_taken"));
 
@@ -112,6 +119,49 @@ async fn a_chat_is_created_listed_read_changed_and_deleted() {
     assert_eq!(ask("GET", "/api/chats/c0", None).await.status, 404);
     assert_eq!(ask("DELETE", "/api/chats/c0", None).await.status, 404);
     assert_eq!(stack.server.stats().connections_open, 1);
+}
+
+#[tokio::test]
+async fn a_page_of_large_messages_ends_before_it_is_too_large_to_answer() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let token = stack.token("visitor");
+    let part = json!({"type": "text", "text": "a".repeat(16_000)});
+    let parts = vec![part; 15];
+    let create = Request::new("POST", "/api/chats")
+        .bearer(&token)
+        .json(&json!({"id": "large"}));
+    assert_eq!(send(&function, &create).await.status, 201);
+    for n in 0..40 {
+        let append = Request::new("POST", "/api/chats/large/messages")
+            .bearer(&token)
+            .json(&json!({"id": format!("m{n}"), "role": "user", "parts": parts, "metadata": {"n": n}}));
+        assert_eq!(send(&function, &append).await.status, 201);
+    }
+    let mut seen = Vec::new();
+    let mut path = "/api/chats/large".to_owned();
+    loop {
+        let response = send(&function, &Request::new("GET", &path).bearer(&token)).await;
+        assert!(
+            response.status == 200 && response.body.len() < 6_000_000,
+            "{}",
+            response.body.len()
+        );
+        let page = response.json();
+        let messages = page["messages"].as_array().unwrap();
+        assert!(!messages.is_empty());
+        seen.extend(
+            messages
+                .iter()
+                .rev()
+                .map(|m| m["metadata"]["n"].as_u64().unwrap()),
+        );
+        let Some(before) = page["prevCursor"].as_i64() else {
+            break;
+        };
+        path = format!("/api/chats/large?before={before}");
+    }
+    assert!(seen.iter().copied().eq((0..40).rev()), "{seen:?}");
 }
 
 #[tokio::test]

@@ -82,4 +82,19 @@ async fn every_acknowledged_write_is_there_exactly_once() {
         stored.len() - acknowledged.len() <= refused,
         "more was written than was asked for"
     );
+
+    // A deletion whose answer was lost is still a deletion.
+    stack
+        .server
+        .set_faults(Faults {
+            drop_rate: 0.3,
+            seed: Some(7),
+            ..Faults::default()
+        })
+        .unwrap();
+    for n in 0..CHATS {
+        let delete = Request::new("DELETE", &format!("/api/chats/c{n}")).bearer(&token);
+        let status = send(&function, &delete).await.status;
+        assert!(matches!(status, 204 | 503), "chat c{n}: {status}");
+    }
 }

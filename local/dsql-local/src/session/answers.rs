@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session};
+use crate::conflict;
 use crate::statement::{Statement, Verdict};
 use crate::wire::{Message, TransactionStatus, strings};
 
@@ -44,6 +45,9 @@ impl Session<'_> {
         let Some(first) = self.expected.front() else {
             return Ok(());
         };
+        if message.tag == b'E' {
+            message = conflict::translate(message);
+        }
         let is_answered = match (message.tag, first) {
             (b'1', Expected::Parse)
             | (b'2', Expected::Bind)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::{End, Expected, Failure, Flow, Sequence, Session};
+use crate::conflict;
 use crate::server::Server;
 use crate::statement::{Statement, Verdict};
 use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_cstr, take_text};
@@ -155,23 +156,14 @@ impl Session<'_> {
         if self.status == TransactionStatus::Failed || statement.is_empty() {
             return None;
         }
-        let fail = |sqlstate, message, rolls_back| {
-            Some(Failure {
-                answer: ErrorAnswer::error(sqlstate, message),
-                rolls_back,
-            })
-        };
+        let fail = |answer, rolls_back| Some(Failure { answer, rolls_back });
         if faults.server_unavailable() {
             counters.unavailable_injected.add_one();
-            return fail("XX000", "server unavailable", false);
+            return fail(ErrorAnswer::error("XX000", "server unavailable"), false);
         }
         if statement.uses_catalog() && faults.schema_conflict() {
             counters.schema_conflicts_injected.add_one();
-            return fail(
-                "40001",
-                "schema has been updated by another transaction (OC001)",
-                false,
-            );
+            return fail(conflict::schema(), false);
         }
         let commits = match self.status {
             TransactionStatus::InBlock => statement.commits_block(),
@@ -180,11 +172,7 @@ impl Session<'_> {
         };
         if commits && faults.conflict() {
             counters.conflicts_injected.add_one();
-            return fail(
-                "40001",
-                "change conflicts with another transaction (OC000)",
-                true,
-            );
+            return fail(conflict::data(), true);
         }
         if commits && faults.drop_at_commit() {
             self.withholds = true;

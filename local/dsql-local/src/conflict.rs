@@ -1,0 +1,105 @@
+//! Conflicts in the service's words. PostgreSQL notices some of them by itself, under its own names: a row or a catalog
+//! entry that another transaction changed. On DSQL all of these are SQLSTATE 40001.
+
+use crate::wire::{ErrorAnswer, Message};
+
+/// Another transaction changed the same data.
+pub(crate) fn data() -> ErrorAnswer {
+    ErrorAnswer::error("40001", "change conflicts with another transaction (OC000)")
+}
+
+/// Another transaction changed the catalog.
+pub(crate) fn schema() -> ErrorAnswer {
+    ErrorAnswer::error(
+        "40001",
+        "schema has been updated by another transaction (OC001)",
+    )
+}
+
+/// An error of PostgreSQL as DSQL would answer it.
+pub(crate) fn translate(message: Message) -> Message {
+    let field = |code: u8| {
+        let mut rest = message.body.as_ref();
+        while let [first, text @ ..] = rest {
+            let end = text.iter().position(|&byte| byte == 0)?;
+            if *first == code {
+                return text.get(..end);
+            }
+            rest = text.get(end + 1..)?;
+        }
+        None
+    };
+    let text = field(b'M').unwrap_or_default();
+    let answer = match field(b'C') {
+        // serialization failure, deadlock
+        Some(b"40001" | b"40P01") => data(),
+        // Two changes of one catalog entry: "tuple concurrently updated" (or deleted).
+        Some(b"XX000") if text.starts_with(b"tuple concurrently ") => schema(),
+        // Two creations of one name that did not see each other: IF NOT EXISTS does not help.
+        Some(b"23505") if field(b's') == Some(b"pg_catalog") => schema(),
+        _ => return message,
+    };
+    answer.message()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(fields: &[(u8, &str)]) -> Message {
+        let mut body = Vec::new();
+        for (code, text) in fields {
+            body.push(*code);
+            body.extend(text.as_bytes());
+            body.push(0);
+        }
+        body.push(0);
+        Message::new(b'E', body)
+    }
+
+    #[test]
+    fn conflicts_that_postgresql_notices_have_the_services_code_and_text() {
+        for (fields, expected) in [
+            (
+                vec![
+                    (b'C', "40001"),
+                    (b'M', "could not serialize access due to concurrent update"),
+                ],
+                data(),
+            ),
+            (vec![(b'C', "40P01"), (b'M', "deadlock detected")], data()),
+            (
+                vec![
+                    (b'S', "ERROR"),
+                    (b'C', "XX000"),
+                    (b'M', "tuple concurrently updated"),
+                ],
+                schema(),
+            ),
+            (
+                vec![
+                    (b'C', "23505"),
+                    (b'M', "duplicate key"),
+                    (b's', "pg_catalog"),
+                ],
+                schema(),
+            ),
+        ] {
+            assert_eq!(translate(error(&fields)).body, expected.message().body);
+        }
+    }
+
+    #[test]
+    fn other_errors_and_garbage_stay_as_they_are() {
+        for fields in [
+            vec![(b'C', "23505"), (b'M', "duplicate key"), (b's', "public")],
+            vec![(b'C', "XX000"), (b'M', "server unavailable")],
+            vec![],
+        ] {
+            let message = error(&fields);
+            assert_eq!(translate(message.clone()).body, message.body);
+        }
+        let cut = Message::new(b'E', b"CXX000".to_vec());
+        assert_eq!(translate(cut.clone()).body, cut.body);
+    }
+}
