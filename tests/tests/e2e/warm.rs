@@ -123,6 +123,34 @@ async fn a_database_that_is_away_at_start_is_found_by_the_first_request() {
 }
 
 #[tokio::test]
+async fn several_requests_at_once_in_one_container_share_a_few_connections() {
+    let stack = Stack::start().await;
+    let before = stack.server.stats().connections_opened;
+    let function = stack.launch_chats().concurrency(8).start().await;
+    let token = stack.token("visitor");
+    stack
+        .server
+        .set_faults(Faults {
+            delay_ms: 20,
+            ..Faults::default()
+        })
+        .unwrap();
+    let requests: Vec<Request> = (0..40)
+        .map(|n| {
+            Request::new("POST", "/api/chats")
+                .bearer(&token)
+                .json(&json!({"id": format!("c{n}")}))
+        })
+        .collect();
+    let answers =
+        futures_util::future::join_all(requests.iter().map(|request| send(&function, request)))
+            .await;
+    assert!(answers.iter().all(|answer| answer.status == 201));
+    let opened = stack.server.stats().connections_opened - before;
+    assert!((2..=4).contains(&opened), "{opened} connections");
+}
+
+#[tokio::test]
 async fn no_secret_reaches_a_log_line_or_an_answer() {
     let mut stack = Stack::start().await;
     let token = stack.token("visitor");
