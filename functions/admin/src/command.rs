@@ -23,6 +23,12 @@ pub enum Command {
 #[error("{0}")]
 pub struct CommandError(String);
 
+impl CommandError {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Command {
     /// # Errors
     /// Unknown commands, unknown keys, unknown roles, malformed ARNs; the text says which are known.

@@ -1,14 +1,16 @@
-//! The `admin` function: direct commands that bring the schema and the functions' database roles up to date. It is the
-//! only one that connects as `admin`, and every command may run again at any time, also twice at once.
+//! The `admin` function: commands, direct or from CloudFormation, that bring the schema and the functions' database roles
+//! up to date. It is the only one that connects as `admin`, and every command may run again at any time, also twice at
+//! once.
 
 mod command;
+mod custom_resource;
 mod migrate;
 mod migrations;
 mod roles;
 
 use std::time::Duration;
 
-use dsql::Dsql;
+use dsql::{Db, Dsql};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -46,6 +48,9 @@ pub enum AdminError {
         /// The job in `sys.jobs`.
         job_id: String,
     },
+    /// CloudFormation's answer could not be delivered.
+    #[error("the answer to CloudFormation could not be delivered: {0}")]
+    Undeliverable(String),
     /// The database.
     #[error("{}", .0.report())]
     Database(#[from] dsql::Error),
@@ -57,6 +62,7 @@ impl From<AdminError> for Diagnostic {
             AdminError::Command(_) => "InvalidCommand",
             AdminError::ChecksumChanged { .. } => "ChecksumChanged",
             AdminError::JobFailed { .. } => "JobFailed",
+            AdminError::Undeliverable(_) => "Undeliverable",
             AdminError::Database(_) => "Database",
         };
         Self {
@@ -66,18 +72,25 @@ impl From<AdminError> for Diagnostic {
     }
 }
 
-/// Runs the command in `event` and returns its report.
+/// Runs the command in `event` and returns its report. A custom resource's event is answered at its own URL, always, and
+/// what is returned here is for the log.
 ///
 /// # Errors
 /// The event is no command, or the database refused a step; what was done before stays, and the command may run again.
 pub async fn handle(dsql: &Dsql, event: LambdaEvent<Value>) -> Result<Value, AdminError> {
-    let command = Command::parse(&event.payload)?;
     let deadline = api::known_deadline(event.context.deadline());
-    let db = dsql.until(deadline.unwrap_or_else(|| dsql.clock().now() + WITHOUT_DEADLINE));
+    let deadline = deadline.unwrap_or_else(|| dsql.clock().now() + WITHOUT_DEADLINE);
+    if event.payload.get("RequestType").is_some() {
+        return custom_resource::answer(dsql, event.payload, deadline).await;
+    }
+    run(&dsql.until(deadline), Command::parse(&event.payload)?).await
+}
+
+async fn run(db: &Db, command: Command) -> Result<Value, AdminError> {
     match command {
         Command::Migrate { roles } => {
-            let applied = migrate::run(&db).await?;
-            let roles = roles::provide(&db, &roles).await?;
+            let applied = migrate::run(db).await?;
+            let roles = roles::provide(db, &roles).await?;
             tracing::info!(
                 migrations.applied = applied.len(),
                 "migrated: {} new migrations",
@@ -86,7 +99,7 @@ pub async fn handle(dsql: &Dsql, event: LambdaEvent<Value>) -> Result<Value, Adm
             Ok(json!({ "schemaVersion": migrations::latest(), "applied": applied, "roles": roles }))
         }
         Command::Status => {
-            let applied = migrate::applied(&db).await?;
+            let applied = migrate::applied(db).await?;
             let pending: Vec<&str> = MIGRATIONS
                 .iter()
                 .filter(|m| !applied.contains_key(&m.version))
@@ -97,7 +110,7 @@ pub async fn handle(dsql: &Dsql, event: LambdaEvent<Value>) -> Result<Value, Adm
                 "schemaVersion": current,
                 "latestVersion": migrations::latest(),
                 "pending": pending,
-                "roles": roles::mappings(&db).await?,
+                "roles": roles::mappings(db).await?,
             }))
         }
     }
