@@ -16,20 +16,33 @@ pub struct Role {
 }
 
 /// Every role that `migrate` provides.
-pub const ROLES: &[Role] = &[Role {
-    name: "chats",
-    privileges: &[
-        ("chats", "SELECT, INSERT, UPDATE, DELETE"),
-        ("messages", "SELECT, INSERT, DELETE"),
-        ("generations", "SELECT, UPDATE, DELETE"),
-        ("votes", "SELECT, INSERT, UPDATE, DELETE"),
-        ("shares", "SELECT, INSERT, UPDATE, DELETE"),
-        ("usage_daily", "SELECT"),
-        ("rate_buckets", "SELECT, INSERT, UPDATE"),
-        ("idempotency", "SELECT, INSERT, UPDATE"),
-        ("jobs", "SELECT, INSERT"),
-    ],
-}];
+pub const ROLES: &[Role] = &[
+    Role {
+        name: "chats",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE, DELETE"),
+            ("messages", "SELECT, INSERT, DELETE"),
+            ("generations", "SELECT, UPDATE, DELETE"),
+            ("votes", "SELECT, INSERT, UPDATE, DELETE"),
+            ("shares", "SELECT, INSERT, UPDATE, DELETE"),
+            ("usage_daily", "SELECT"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+            ("idempotency", "SELECT, INSERT, UPDATE"),
+            ("jobs", "SELECT, INSERT"),
+        ],
+    },
+    Role {
+        name: "chat",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE"),
+            ("messages", "SELECT, INSERT, UPDATE, DELETE"),
+            ("generations", "SELECT, INSERT, UPDATE, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+        ],
+    },
+];
 
 /// Brings all roles up to date and maps the given ARNs; reports what it changed.
 pub(crate) async fn provide(
