@@ -21,6 +21,8 @@ pub mod function;
 pub mod http;
 pub mod jwt;
 pub mod proxy;
+pub mod python;
+pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
 pub mod wait;

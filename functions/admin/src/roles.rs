@@ -16,16 +16,45 @@ pub struct Role {
 }
 
 /// Every role that `migrate` provides.
-pub const ROLES: &[Role] = &[Role {
-    name: "chats",
-    privileges: &[
-        ("chats", "SELECT, INSERT, UPDATE, DELETE"),
-        ("messages", "SELECT, INSERT, DELETE"),
-        ("generations", "SELECT, DELETE"),
-        ("votes", "SELECT, DELETE"),
-        ("shares", "SELECT, DELETE"),
-    ],
-}];
+pub const ROLES: &[Role] = &[
+    Role {
+        name: "chats",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE, DELETE"),
+            ("messages", "SELECT, INSERT, DELETE"),
+            ("generations", "SELECT, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("shares", "SELECT, DELETE"),
+        ],
+    },
+    Role {
+        name: "jobs",
+        privileges: &[
+            ("chats", "SELECT, DELETE"),
+            ("messages", "SELECT, DELETE"),
+            ("generations", "SELECT, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("shares", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, DELETE"),
+            ("idempotency", "SELECT, DELETE"),
+            ("jobs", "SELECT, UPDATE"),
+        ],
+    },
+    Role {
+        name: "maintenance",
+        privileges: &[
+            ("chats", "SELECT, DELETE"),
+            ("messages", "SELECT, DELETE"),
+            ("generations", "SELECT, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("shares", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE, DELETE"),
+            ("rate_buckets", "SELECT, DELETE"),
+            ("idempotency", "SELECT, DELETE"),
+            ("jobs", "SELECT, UPDATE, DELETE"),
+        ],
+    },
+];
 
 /// Brings all roles up to date and maps the given ARNs; reports what it changed.
 pub(crate) async fn provide(

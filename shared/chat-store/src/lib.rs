@@ -8,9 +8,12 @@
 
 mod chats;
 mod cursor;
+pub mod erasure;
 mod ids;
+pub mod jobs;
 mod message;
 mod messages;
+pub mod upkeep;
 mod values;
 
 pub use chats::{
