@@ -19,6 +19,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	scripts/check-deps.py
 	shellcheck .ci/run scripts/*.sh
+	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
 	@scripts/install-tools.sh clients node postgres
