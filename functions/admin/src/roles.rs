@@ -22,9 +22,13 @@ pub const ROLES: &[Role] = &[
         privileges: &[
             ("chats", "SELECT, INSERT, UPDATE, DELETE"),
             ("messages", "SELECT, INSERT, DELETE"),
-            ("generations", "SELECT, DELETE"),
-            ("votes", "SELECT, DELETE"),
-            ("shares", "SELECT, DELETE"),
+            ("generations", "SELECT, UPDATE, DELETE"),
+            ("votes", "SELECT, INSERT, UPDATE, DELETE"),
+            ("shares", "SELECT, INSERT, UPDATE, DELETE"),
+            ("usage_daily", "SELECT"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+            ("idempotency", "SELECT, INSERT, UPDATE"),
+            ("jobs", "SELECT, INSERT"),
         ],
     },
     Role {
