@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dsql::text::{
-    AnswerLimits, Begin, Excess, TextAnswer, TextError, TextRequest, TextSessions, TextStatement,
+    AnswerLimits, Begin, Excess, TextAnswer, TextError, TextRequest, TextRole, TextSessions,
+    TextStatement,
 };
 use dsql::{Dsql, Error};
 use dsql_local::Faults;
@@ -57,7 +58,7 @@ impl Texts {
         request: TextRequest<'_>,
     ) -> Result<Vec<TextAnswer>, TextError> {
         let deadline = self.fixture.deadline(Duration::from_secs(10));
-        self.sessions.run(role, request, deadline).await
+        self.sessions.run(&role_of(role), request, deadline).await
     }
 
     async fn one(&self, sql: &'static str, params: &[&str]) -> Result<TextAnswer, TextError> {
@@ -84,6 +85,13 @@ impl Texts {
 
     fn flights(&self) -> u64 {
         self.fixture.server.stats().client_flights
+    }
+}
+
+fn role_of(name: &str) -> TextRole {
+    TextRole {
+        name: name.to_owned(),
+        search_path: None,
     }
 }
 
@@ -308,13 +316,41 @@ async fn each_role_has_its_own_session_and_the_one_unused_for_longest_makes_room
     let many = texts.fixture.deadline(Duration::from_secs(10));
     let deny = TextStatement::new("SELECT 1", &[]);
     let request = TextRequest::one(&deny, LIMITS);
-    let refused = texts.sessions.run("carl", request, many).await.unwrap_err();
+    let refused = texts
+        .sessions
+        .run(&role_of("carl"), request, many)
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused, TextError::Session(Error::AccessDenied { .. })),
         "{refused:?}"
     );
     assert_eq!(ask("bert").await, bert, "anna's made room");
     assert_ne!(ask("anna").await, anna);
+}
+
+#[tokio::test]
+async fn a_role_s_sessions_start_with_its_search_path_and_go_back_to_it() {
+    let texts = Texts::start().await;
+    let role = TextRole {
+        search_path: Some("blog,shared".to_owned()),
+        ..role_of("anna")
+    };
+    let deadline = texts.fixture.deadline(Duration::from_secs(10));
+    for sql in [
+        "SHOW search_path",
+        "SET search_path = public",
+        "RESET ALL",
+        "SHOW search_path",
+    ] {
+        let statement = TextStatement::new(sql, &[]);
+        let request = TextRequest::one(&statement, LIMITS);
+        let answers = texts.sessions.run(&role, request, deadline).await.unwrap();
+        if sql.starts_with("SHOW") {
+            assert_eq!(values(&answers[0]), ["blog,shared"]);
+        }
+    }
+    assert_eq!(texts.value("SHOW search_path").await, "\"$user\", public");
 }
 
 #[tokio::test]
@@ -412,7 +448,7 @@ async fn a_statement_over_the_deadline_is_given_up_with_its_connection() {
     let deadline = texts.fixture.deadline(Duration::from_millis(300));
     let error = texts
         .sessions
-        .run("anna", request, deadline)
+        .run(&role_of("anna"), request, deadline)
         .await
         .unwrap_err();
     assert!(matches!(error, TextError::Deadline), "{error:?}");

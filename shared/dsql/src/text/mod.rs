@@ -25,6 +25,16 @@ pub use answer::{TextAnswer, TextField, TextRow};
 pub use error::{Excess, ServerError, TextError};
 pub use pool::TextSessions;
 
+/// Whose sessions are wanted: a database role, and the search path its sessions start with, since the service sets none by
+/// role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRole {
+    /// The role's name.
+    pub name: String,
+    /// Schemas, separated by commas; none is the server's default.
+    pub search_path: Option<String>,
+}
+
 /// A statement and its parameters, all in text form; `None` is NULL.
 #[derive(Debug, Clone, Default)]
 pub struct TextStatement<'a> {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::session::TextSession;
-use super::{AnswerLimits, flight};
+use super::{AnswerLimits, TextRole, flight};
 use crate::Dsql;
 use crate::clock::{elapsed, remaining};
 use crate::error::Error;
@@ -42,7 +42,7 @@ struct Slots {
 
 #[derive(Debug)]
 struct Idle {
-    role: String,
+    role: TextRole,
     session: TextSession,
     since: SystemTime,
 }
@@ -76,7 +76,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) session: TextSession,
-    role: String,
+    role: TextRole,
     /// Since when it was idle before this lease, if nothing has proved it alive since.
     unproved_since: Option<SystemTime>,
     place: Place,
@@ -130,13 +130,16 @@ impl TextSessions {
     }
 
     /// The role that `dsql` was configured with.
-    pub fn own_role(&self) -> &str {
-        &self.inner.warm.config.role
+    pub fn own_role(&self) -> TextRole {
+        TextRole {
+            name: self.inner.warm.config.role.clone(),
+            search_path: None,
+        }
     }
 
     /// Opens a session of the configuration's own role, unless one is open. Returns whether one is; a failure is logged.
     pub async fn connect(&self, deadline: SystemTime) -> bool {
-        match self.lease(self.own_role(), true, deadline).await {
+        match self.lease(&self.own_role(), true, deadline).await {
             Ok(lease) => {
                 lease.give_back();
                 true
@@ -158,7 +161,7 @@ impl TextSessions {
     /// A checked session of `role`; `unprobed`: idle ones too.
     pub(super) async fn lease(
         &self,
-        role: &str,
+        role: &TextRole,
         unprobed: bool,
         deadline: SystemTime,
     ) -> Result<Lease, Error> {
@@ -185,7 +188,7 @@ impl TextSessions {
                     let session = inner.connect(role, deadline).await?;
                     return Ok(Lease {
                         session,
-                        role: role.to_owned(),
+                        role: role.clone(),
                         unproved_since: None,
                         place,
                     });
@@ -209,7 +212,7 @@ impl Inner {
     }
 
     /// A session or a place, both already counted as taken.
-    fn choose(&self, role: &str) -> Choice {
+    fn choose(&self, role: &TextRole) -> Choice {
         let now = self.warm.config.clock.now();
         let mut slots = self.lock();
         let before = slots.idle.len();
@@ -225,7 +228,7 @@ impl Inner {
             false
         });
         slots.open -= before - slots.idle.len();
-        if let Some(at) = slots.idle.iter().rposition(|idle| idle.role == role) {
+        if let Some(at) = slots.idle.iter().rposition(|idle| idle.role == *role) {
             return Choice::Ready(slots.idle.remove(at));
         }
         if slots.open < self.max_open {
@@ -247,9 +250,9 @@ impl Inner {
         !is_recent(since) && !self.lock().proof.is_some_and(is_proved)
     }
 
-    async fn connect(&self, role: &str, deadline: SystemTime) -> Result<TextSession, Error> {
+    async fn connect(&self, role: &TextRole, deadline: SystemTime) -> Result<TextSession, Error> {
         let warm = &*self.warm;
-        let role: Arc<str> = role.into();
+        let role = Arc::new(role.clone());
         warm.connect_by(deadline, &|token, limit| {
             let role = Arc::clone(&role);
             Box::pin(async move {

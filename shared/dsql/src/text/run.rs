@@ -8,7 +8,7 @@ use super::error::{ServerError, TextError};
 use super::flight;
 use super::pool::{Lease, TextSessions};
 use super::session::{Broken, Reply};
-use super::{TextAnswer, TextRequest};
+use super::{TextAnswer, TextRequest, TextRole};
 use crate::clock::remaining;
 use crate::error::{ConflictKind, is_unavailable};
 use crate::lead::leading_words;
@@ -41,7 +41,7 @@ impl TextSessions {
     /// A dropped future closes its session; the request may still run to its end.
     pub async fn run(
         &self,
-        role: &str,
+        role: &TextRole,
         request: TextRequest<'_>,
         deadline: SystemTime,
     ) -> Result<Vec<TextAnswer>, TextError> {

@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::answer::{TextAnswer, TextField, TextRow};
 use super::error::{Excess, ServerError};
-use super::{AnswerLimits, flight};
+use super::{AnswerLimits, TextRole, flight};
 use crate::config::Config;
 use crate::error::{self, Error};
 use crate::session::{Connector, place, within};
@@ -80,7 +80,7 @@ impl TextSession {
     pub(super) async fn connect(
         connector: &Connector,
         config: &Config,
-        role: &str,
+        role: &TextRole,
         token: &Token,
         limit: Duration,
     ) -> Result<Self, Error> {
@@ -111,17 +111,19 @@ impl TextSession {
     async fn start(
         &mut self,
         config: &Config,
-        role: &str,
+        role: &TextRole,
         token: &Token,
     ) -> io::Result<Option<ServerError>> {
         let name = config.application_name.as_str();
         let whom = [
-            ("user", role),
+            ("user", role.name.as_str()),
             ("database", "postgres"),
             ("application_name", name),
         ];
         let mut out = BytesMut::new();
-        frontend::startup_message(whom.into_iter().chain(SETTINGS), &mut out)?;
+        let path = role.search_path.as_deref();
+        let path = path.map(|path| ("search_path", path));
+        frontend::startup_message(whom.into_iter().chain(SETTINGS).chain(path), &mut out)?;
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         loop {
