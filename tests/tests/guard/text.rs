@@ -96,7 +96,7 @@ fn role_of(name: &str) -> TextRole {
 }
 
 fn values(answer: &TextAnswer) -> Vec<String> {
-    let rows = answer.rows.iter().flat_map(|row| row.values());
+    let rows = answer.rows.iter().flat_map(dsql::text::TextRow::values);
     rows.map(|value| value.map_or_else(|| "NULL".to_owned(), std::borrow::Cow::into_owned))
         .collect()
 }
