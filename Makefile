@@ -22,7 +22,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 
 test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
 	@scripts/install-tools.sh clients node postgres
-	cargo build --locked --release -p admin -p chats
+	cargo build --locked --release -p admin -p chats -p sql
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 
 audit: ## the advisory database; needs the open network and cargo-deny
