@@ -20,6 +20,7 @@ pub mod clock;
 pub mod function;
 pub mod http;
 pub mod jwt;
+pub mod logins;
 pub mod proxy;
 pub mod python;
 pub mod response_url;
