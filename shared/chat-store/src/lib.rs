@@ -8,8 +8,10 @@
 
 mod chats;
 mod cursor;
+pub mod erasure;
 mod generations;
 mod ids;
+pub mod jobs;
 mod limits;
 mod message;
 mod messages;
@@ -17,6 +19,7 @@ mod outbox;
 mod reply;
 mod secret;
 mod turn;
+pub mod upkeep;
 mod values;
 
 pub use chats::{
