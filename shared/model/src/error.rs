@@ -41,7 +41,7 @@ impl Error {
     }
 
     /// Adds the cause.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "openai")]
     pub(crate) fn because(
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
