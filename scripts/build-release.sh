@@ -6,3 +6,4 @@ cd "$(dirname "$0")/.."
 
 cargo build --locked --release -p admin -p chats -p jobs -p sql
 cargo build --locked --release -p maintenance
+cargo build --locked --release -p chat
