@@ -65,7 +65,7 @@ impl Logins {
             .add_principal(principal)
             .expect("the ARN is well formed");
         let logins = Self {
-            admin: admin(server),
+            admin: as_role(server, "admin"),
             env,
         };
         logins
@@ -176,9 +176,11 @@ impl Logins {
     }
 }
 
-fn admin(server: &DsqlLocal) -> Dsql {
+/// The database as a role sees it, with the admin principal's credentials.
+pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
     let mut env = server.env();
-    env.push(("DSQL_ROLE".to_owned(), "admin".to_owned()));
+    env.retain(|(name, _)| name != "DSQL_ROLE");
+    env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
     let of = move |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let principal = server.admin();
     let credentials = Credentials::new(
@@ -192,7 +194,8 @@ fn admin(server: &DsqlLocal) -> Dsql {
     Dsql::new(config.with_credentials(credentials))
 }
 
-fn hash(password: &str) -> String {
+/// What is stored of a password.
+pub fn hash(password: &str) -> String {
     let digest = digest(&SHA256, password.as_bytes());
     digest
         .as_ref()
