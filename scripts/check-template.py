@@ -29,6 +29,7 @@ ACTIONS = {
     "Chats": {"dsql:DbConnect"},
     "Jobs": {"dsql:DbConnect", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Maintenance": {"dsql:DbConnect", "sqs:SendMessage"},
+    "Sql": {"dsql:DbConnect"},
 }
 COMMON = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 # Path and method of everything that streams.

@@ -1,17 +1,14 @@
 //! What the kinds of jobs do. Each goes in steps of one transaction that also writes the job's progress, stops when its
 //! time is up, and begins where the last step ended.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use chat_store::erasure::{self, Receipt, StepError};
 use chat_store::jobs::Job;
-use chat_store::microseconds;
+use chat_store::{JobKind, OwnerId, anonymous_payload, microseconds};
 use dsql::Dsql;
 use jiff::SignedDuration;
-use ring::digest::{SHA256, digest};
 use serde::Deserialize;
-use serde_json::json;
 
 /// Longest reason that is kept, in characters.
 const REASON_CHARS: usize = 500;
@@ -35,13 +32,6 @@ pub(crate) enum Outcome {
     Poisoned(String),
 }
 
-/// What jobs are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    EraseUser,
-    DeleteAllChats,
-}
-
 #[derive(Debug, Deserialize)]
 struct Payload {
     owner: String,
@@ -50,12 +40,16 @@ struct Payload {
 /// Works on `job` until it is done or `until` is near.
 pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
     let kind = match job.kind.as_str() {
-        "erase_user" => Kind::EraseUser,
-        "delete_all_chats" => Kind::DeleteAllChats,
+        kind if kind == JobKind::EraseUser.as_str() => JobKind::EraseUser,
+        kind if kind == JobKind::DeleteAllChats.as_str() => JobKind::DeleteAllChats,
         other => return Outcome::Poisoned(format!("unknown kind {other:?}")),
     };
     // The payload names a person: what is wrong with it is told without it.
-    let Ok(Payload { owner }) = serde_json::from_str(&job.payload) else {
+    let payload = serde_json::from_str(&job.payload);
+    let Some(owner) = payload
+        .ok()
+        .and_then(|Payload { owner }| OwnerId::parse(&owner).ok())
+    else {
         return Outcome::Poisoned("the payload has no \"owner\"".to_owned());
     };
     let begun_with = Receipt::of(job);
@@ -79,22 +73,22 @@ pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
 async fn erase(
     dsql: &Dsql,
     job: &Job,
-    kind: Kind,
-    owner: &str,
+    kind: JobKind,
+    owner: &OwnerId,
     receipt: &mut Receipt,
     until: SystemTime,
 ) -> Result<bool, StepError> {
     let db = dsql.until(until);
     let made_by = match kind {
-        Kind::EraseUser => job.created_at + STILL_ERASED,
-        Kind::DeleteAllChats => job.created_at,
+        JobKind::EraseUser => job.created_at + STILL_ERASED,
+        JobKind::DeleteAllChats => job.created_at,
     };
     loop {
         if dsql.clock().now() + STEP > until {
             return Ok(false);
         }
         let mut more = erasure::erase_chats(&db, job, receipt, owner, made_by).await?;
-        if more.is_none() && kind == Kind::EraseUser {
+        if more.is_none() && kind == JobKind::EraseUser {
             more = erasure::erase_traces(&db, job, receipt, owner).await?;
         }
         match more {
@@ -102,32 +96,8 @@ async fn erase(
             None => break,
         }
     }
-    let kept = json!({"owner": pseudonym(owner)}).to_string();
+    let kept = anonymous_payload(&job.id, owner).to_string();
     let now = microseconds(dsql.clock().now());
     *receipt = erasure::finish(&db, job, receipt, &kept, now).await?;
     Ok(true)
-}
-
-/// Stands for an owner in a receipt: enough to ask for it, not enough to name anyone.
-fn pseudonym(owner: &str) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in digest(&SHA256, owner.as_bytes()).as_ref() {
-        let _ = write!(text, "{byte:02x}"); // a String takes everything
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pseudonym;
-
-    #[test]
-    fn a_pseudonym_does_not_contain_the_owner() {
-        let text = pseudonym("visitor-1");
-        assert!(
-            text.starts_with("sha256:") && !text.contains("visitor"),
-            "{text}"
-        );
-        assert_ne!(text, pseudonym("visitor-2"));
-    }
 }

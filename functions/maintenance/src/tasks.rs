@@ -7,11 +7,15 @@ use chat_store::erasure::delete_expired_chats;
 use chat_store::microseconds;
 use chat_store::upkeep::{self, Expiring};
 use dsql::{Dsql, Error};
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 /// A batch is not begun with less time than this.
 const BATCH: Duration = Duration::from_secs(2);
+
+/// Chats hidden by an erasure count in its receipt: they are left to its job this long after they expired.
+const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether there is time for another batch.
 pub(crate) fn has_time(dsql: &Dsql, deadline: SystemTime) -> bool {
@@ -30,7 +34,7 @@ pub(crate) async fn purge(dsql: &Dsql, deadline: SystemTime) -> Result<Value, Er
             complete = false;
             break;
         }
-        match delete_expired_chats(&db, now).await? {
+        match delete_expired_chats(&db, now - GRACE).await? {
             Some(count) => chats += count,
             None => break,
         }

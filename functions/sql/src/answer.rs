@@ -106,7 +106,7 @@ fn object(
         if !std::mem::take(&mut is_first) {
             body.push(',');
         }
-        put(&field.name, body);
+        put_text(&field.name, body);
         body.push(':');
         cell(value.as_deref(), Some(field), output, body);
     }
@@ -127,7 +127,7 @@ fn cell(value: Option<&str>, field: Option<&TextField>, output: Output, body: &m
     match (value, field) {
         (None, _) => body.push_str("null"),
         (Some(text), Some(field)) if !output.raw_text => value::write(text, field.type_oid, body),
-        (Some(text), _) => put(&text, body),
+        (Some(text), _) => put_text(text, body),
     }
 }
 
@@ -137,9 +137,31 @@ pub(crate) fn put(value: &impl Serialize, body: &mut String) {
     body.push_str(&json);
 }
 
+/// Appends text as a JSON string; most needs no escapes.
+pub(crate) fn put_text(text: &str, body: &mut String) {
+    if text.bytes().any(|b| b < b' ' || matches!(b, b'"' | b'\\')) {
+        put(&text, body);
+        return;
+    }
+    body.push('"');
+    body.push_str(text);
+    body.push('"');
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_the_string_that_serde_would_write(text in ".*|\\PC*|[\u{0}-\u{7f}]*") {
+            let mut body = String::new();
+            put_text(&text, &mut body);
+            prop_assert_eq!(body, serde_json::to_string(&text).unwrap());
+        }
+    }
 
     const RAW: Output = Output {
         raw_text: true,

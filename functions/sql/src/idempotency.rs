@@ -4,6 +4,7 @@
 //! The key is inserted first: a repeat fails there, before any of its statements runs. Two at once meet at COMMIT, where one
 //! of them loses, is run again, and fails at the key too.
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use lambda_http::http::HeaderMap;
 
 use crate::failure::Failure;
 use crate::login;
-use crate::request::{Asked, Options, text};
+use crate::request::{Asked, Options, Output, isolation_name, text};
 
 /// Longer answers are not kept (a value of the service has at most 1 MiB).
 const MAX_KEPT_BYTES: usize = 1_000_000;
@@ -33,6 +34,44 @@ const LIMITS: AnswerLimits = AnswerLimits {
 pub(crate) struct Key {
     key: String,
     request_hash: String,
+}
+
+/// A request as one text that no other request has, whichever version of this function writes it: every part that varies in
+/// length has its length in front.
+fn canonical(asked: &Asked<'_>, options: Options) -> String {
+    let isolation = options.isolation.map_or("-", isolation_name);
+    let flags = [
+        asked.is_batch,
+        options.read_only == Some(true),
+        options.deferrable == Some(true),
+    ];
+    let mut text = format!(
+        "1 {isolation} {}",
+        flags
+            .map(|flag| if flag { '1' } else { '0' })
+            .iter()
+            .collect::<String>()
+    );
+    let mut part = |value: Option<&str>| {
+        let _infallible = match value {
+            Some(value) => write!(text, " {}:{value}", value.len()),
+            None => write!(text, " null"),
+        };
+    };
+    for statement in &asked.statements {
+        let Output {
+            raw_text,
+            array_mode,
+        } = statement.output;
+        part(Some(if raw_text { "text" } else { "json" }));
+        part(Some(if array_mode { "array" } else { "object" }));
+        part(Some(&statement.text.sql));
+        part(Some(&statement.text.params.len().to_string()));
+        for value in &statement.text.params {
+            part(value.as_deref());
+        }
+    }
+    text
 }
 
 /// How a request with a key ended.
@@ -60,11 +99,9 @@ impl Key {
                 format!("an Idempotency-Key has 1 to {MAX_KEY_CHARS} visible ASCII characters"),
             ));
         }
-        // Debug of the statements separates and quotes every text, so different requests have different texts.
-        let what = format!("{} {options:?} {:?}", asked.is_batch, asked.statements);
         Ok(Some(Self {
             key: key.to_owned(),
-            request_hash: login::hash(&what),
+            request_hash: login::hash(&canonical(asked, options)),
         }))
     }
 }
@@ -243,5 +280,43 @@ fn at_key(error: &TextError) -> Option<&str> {
             ..
         } => Some(&error.code),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical_of(body: &str, array_mode: bool) -> String {
+        let output = Output {
+            raw_text: true,
+            array_mode,
+        };
+        let asked = Asked::parse(body.as_bytes(), output).unwrap();
+        canonical(&asked, Options::default())
+    }
+
+    #[test]
+    fn different_requests_have_different_texts() {
+        let bodies = [
+            r#"{"query":"SELECT $1","params":["a"]}"#,
+            r#"{"query":"SELECT $1","params":["null"]}"#,
+            r#"{"query":"SELECT $1","params":[null]}"#,
+            r#"{"query":"SELECT $1","params":[]}"#,
+            r#"{"query":"SELECT $1","params":["a",""]}"#,
+            r#"{"queries":[{"query":"SELECT $1","params":["a"]}]}"#,
+            r#"{"queries":[{"query":"SELECT $1","params":["a 10:SELECT $1"]}]}"#,
+            r#"{"queries":[{"query":"SELECT $1","params":["a"]},{"query":"SELECT $1"}]}"#,
+        ];
+        let mut texts: Vec<String> = bodies.iter().map(|body| canonical_of(body, true)).collect();
+        texts.push(canonical_of(bodies[0], false));
+        let all = texts.len();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), all);
+        assert_eq!(
+            canonical_of(bodies[0], true),
+            "1 - 000 4:text 5:array 9:SELECT $1 1:1 1:a"
+        );
     }
 }

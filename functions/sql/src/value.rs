@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::answer::put;
+use crate::answer::put_text;
 
 mod oid {
     pub(super) const BOOL: u32 = 16;
@@ -37,7 +37,7 @@ fn scalar(text: &str, type_oid: u32, body: &mut String) {
         oid::JSON | oid::JSONB if serde_json::from_str::<&RawValue>(text).is_ok() => {
             body.push_str(text);
         }
-        _ => put(&text, body),
+        _ => put_text(text, body),
     }
 }
 

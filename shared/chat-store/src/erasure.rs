@@ -7,6 +7,7 @@ use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::OwnerId;
 use crate::jobs::{self, Job, Progress};
 
 /// Most rows that one batch deletes: the service refuses the 3,001st.
@@ -192,11 +193,11 @@ pub async fn erase_chats(
     db: &Db,
     job: &Job,
     receipt: &Receipt,
-    owner: &str,
+    owner: &OwnerId,
     until: Timestamp,
 ) -> Result<Option<Receipt>, StepError> {
     step(db, job, receipt, "chats", |transaction| async move {
-        delete_batch(&transaction, Whose::Owner(owner, until)).await
+        delete_batch(&transaction, Whose::Owner(owner.as_str(), until)).await
     })
     .await
 }
@@ -227,12 +228,15 @@ pub async fn erase_traces(
     db: &Db,
     job: &Job,
     receipt: &Receipt,
-    owner: &str,
+    owner: &OwnerId,
 ) -> Result<Option<Receipt>, StepError> {
     for (kind, sql) in TRACES {
         let done = step(db, job, receipt, kind, |transaction| async move {
             let row = transaction
-                .query_opt(sql, &[(&owner, Type::TEXT), (&MAX_ROWS, Type::INT8)])
+                .query_opt(
+                    sql,
+                    &[(&owner.as_str(), Type::TEXT), (&MAX_ROWS, Type::INT8)],
+                )
                 .await?;
             let count: i64 = row.map_or(0, |row| row.get(0));
             Ok(if count == 0 {

@@ -45,6 +45,7 @@ const BUDGETS: &[(&str, u64)] = &[
     ("chats", 6_000_000),
     ("jobs", 5_000_000),
     ("maintenance", 7_000_000),
+    ("sql", 5_000_000),
 ];
 
 #[test]

@@ -14,8 +14,8 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
     fill(&db, "anon_1", 60, 50).await;
     fill(&db, "owner", 3, 10).await;
     for sql in [
-        "UPDATE chats SET expires_at = now() - interval '1 s' WHERE owner_id = 'anon_1'",
-        "UPDATE chats SET expires_at = now() + interval '1 day' WHERE id = 'owner-1'",
+        "UPDATE chats SET expires_at = now() - interval '25 h' WHERE owner_id = 'anon_1'",
+        "UPDATE chats SET expires_at = now() - interval '1 h' WHERE id = 'owner-1'",
         "INSERT INTO shares SELECT 's' || n, 'owner-1', 'owner', '{}', now(), now() + (n - 2) * interval '1 hour' FROM generate_series(1, 3) n",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() - interval '1 s' FROM generate_series(1, 2300) n",
         "INSERT INTO rate_buckets VALUES ('live', now(), 1, now() + interval '1 min')",
