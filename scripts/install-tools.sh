@@ -2,6 +2,7 @@
 # Installs what a fresh machine lacks into .tools/ (never outside the project, PostgreSQL excepted).
 #   install-tools.sh python      cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
+#   install-tools.sh npm         the npm clients that the tests use, in tests/clients
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
 set -euo pipefail
@@ -23,6 +24,18 @@ pip_into() { # folder, requirements file, pip options…
   python3 -m pip install --quiet --no-warn-script-location --root-user-action=ignore \
     --target "$folder" "$@" -r "$file" >"$folder/pip.log" 2>&1 ||
     fail "pip could not install $file: $(cat "$folder/pip.log")"
+  : >"$stamp"
+}
+
+# The npm clients, from their lock file, beside the tests that run them.
+npm_clients() {
+  local stamp
+  stamp="tests/clients/node_modules/.installed-$(cksum <tests/clients/package-lock.json | cut -d' ' -f1)"
+  [ -e "$stamp" ] && return
+  command -v npm >/dev/null || fail "npm is missing: install Node 18 or newer with npm"
+  echo "installing the npm clients into tests/clients/node_modules" >&2
+  (cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) ||
+    fail "npm could not install tests/clients/package-lock.json"
   : >"$stamp"
 }
 
@@ -64,9 +77,10 @@ for part in "$@"; do
   case $part in
     python) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
+    npm) npm_clients ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, npm, cloud, postgres, node" ;;
   esac
 done
