@@ -110,6 +110,26 @@ pub(crate) async fn mappings(db: &Db) -> Result<BTreeMap<String, Vec<String>>, E
     Ok(roles)
 }
 
+/// What is missing of the functions' roles, in words: the role, or its mapping to IAM.
+pub(crate) async fn missing(db: &Db) -> Result<Vec<String>, Error> {
+    let rows = db
+        .query_idempotent(
+            "SELECT r.rolname::text, EXISTS (SELECT FROM sys.iam_pg_role_mappings m WHERE m.pg_role_name::text = r.rolname)
+             FROM pg_roles r",
+            &[],
+        )
+        .await?;
+    let known: BTreeMap<String, bool> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    Ok(ROLES
+        .iter()
+        .filter_map(|role| match known.get(role.name) {
+            None => Some(format!("{} does not exist", role.name)),
+            Some(false) => Some(format!("{} is mapped to no IAM role", role.name)),
+            Some(true) => None,
+        })
+        .collect())
+}
+
 /// Creates a role that may log in.
 pub(crate) async fn create(db: &Db, role: &str) -> Result<bool, Error> {
     ensure(
