@@ -18,8 +18,8 @@ mod messages;
 mod outbox;
 mod reply;
 mod secret;
-pub mod upkeep;
 mod turn;
+pub mod upkeep;
 mod values;
 
 pub use chats::{
