@@ -18,6 +18,7 @@ pub mod background;
 pub mod binary;
 pub mod clock;
 pub mod function;
+pub mod gateway;
 pub mod http;
 pub mod jwt;
 pub mod logins;

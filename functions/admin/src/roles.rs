@@ -34,6 +34,17 @@ pub const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "chat",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE"),
+            ("messages", "SELECT, INSERT, UPDATE, DELETE"),
+            ("generations", "SELECT, INSERT, UPDATE, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+        ],
+    },
+    Role {
         name: "jobs",
         privileges: &[
             ("chats", "SELECT, DELETE"),

@@ -9,13 +9,16 @@
 mod chats;
 mod cursor;
 pub mod erasure;
+mod generations;
 mod ids;
 pub mod jobs;
 mod limits;
 mod message;
 mod messages;
 mod outbox;
+mod reply;
 mod secret;
+mod turn;
 pub mod upkeep;
 mod values;
 
@@ -23,8 +26,11 @@ pub use chats::{
     Changes, Chat, ChatPage, Conversation, Created, NewChat, change, create, delete, get, list,
 };
 pub use cursor::Cursor;
-pub use ids::{ChatId, MessageId, OwnerId};
-pub use limits::{Admission, Limit, Visitor, admit};
+pub use generations::{
+    ACTIVE, Active, POLL, Progress, STOP, Stopped, active, interrupt, poll, reap, stop,
+};
+pub use ids::{ChatId, MessageId, OwnerId, StreamId};
+pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{
     MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
     Parts, Role,
@@ -33,5 +39,10 @@ pub use messages::{Appended, MAX_MESSAGES, append};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
+pub use reply::{CHECKPOINT, CLOSE, Closing, Held, NewTitle, Reply, abandon, checkpoint, close};
 pub use secret::{NoRandomness, derived_text, random_text};
+pub use turn::{
+    Allowance, EMPTY_REPLY, NewTurn, OPEN, Opening, Place, Stored, StoredMessage, StoredReply,
+    Target, open,
+};
 pub use values::{DEFAULT_TITLE, Invalid, MAX_TITLE_CHARS, Title, Visibility, microseconds};
