@@ -22,6 +22,8 @@ pub mod http;
 pub mod jwt;
 pub mod logins;
 pub mod proxy;
+pub mod python;
+pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
 pub mod wait;
