@@ -48,14 +48,6 @@ impl Request {
         }
     }
 
-    /// A request that has only the headers it is given, as a server receives it.
-    pub fn received(method: &str, target: &str) -> Self {
-        Self {
-            headers: Vec::new(),
-            ..Self::new(method, target)
-        }
-    }
-
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {

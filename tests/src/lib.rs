@@ -1,6 +1,6 @@
 //! What end-to-end tests stand on: a Runtime API ([`runtime_api`]) in front of real function binaries ([`function`])
 //! whose clock can be moved ([`clock`]), events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
-//! ([`jwt`]), a socket for clients not written by us ([`gateway`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
+//! ([`jwt`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
 
 #![allow(
     clippy::panic,

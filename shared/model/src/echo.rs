@@ -321,7 +321,7 @@ mod tests {
             system: None,
             messages: vec![Message::text(Role::User, text)],
             max_tokens: 1000,
-            deadline: SystemTime::UNIX_EPOCH,
+            deadline: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
         }
     }
 

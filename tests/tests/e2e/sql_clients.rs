@@ -1,11 +1,12 @@
 //! Clients of the SQL endpoint that we did not write: the unmodified driver in Node and in workerd, and the ORMs on top of
-//! it, against the real `sql` and a login by the real `admin`. What they check stands in tests/clients.
+//! it, against the real `sql` and a login by the real `admin`. What they check stands in tests/clients/sql.
 
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
 use tests::binary::workspace;
+use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::Gateway;
 
@@ -26,27 +27,26 @@ impl Site {
         });
         let login = stack.admin(create).await;
         let connection_string = login["connectionString"].as_str().unwrap().to_owned();
-        let function = Launch::binary("sql")
+        let sql = Launch::binary("sql")
             .envs(stack.server.env())
-            .env("DSQL_ROLE", "sql_function")
-            .concurrency(4)
-            .start()
-            .await;
+            .env("DSQL_ROLE", "sql_function");
+        let (key, clock) = (Arc::clone(&stack.key), WallClock::new());
+        let gateway = Gateway::start(sql.clone(), sql, key, clock).await;
         Self {
             stack,
-            gateway: Gateway::in_front_of(function).await,
+            gateway,
             connection_string,
         }
     }
 
-    /// Runs one file of `tests/clients`.
+    /// Runs one file of `tests/clients/sql`.
     async fn run(&self, file: &str, variables: &[(&str, &str)]) {
         LazyLock::force(&INSTALLED);
         let mut node = Command::new("node");
         node.args(["--test-reporter=tap", "--test", file])
-            .current_dir(workspace().join("tests/clients"))
+            .current_dir(workspace().join("tests/clients/sql"))
             .envs(self.stack.server.env())
-            .env("SQL_ENDPOINT", self.gateway.url("/sql"))
+            .env("SQL_ENDPOINT", format!("{}/sql", self.gateway.url()))
             .env("DATABASE_URL", &self.connection_string)
             .env("TZ", "America/St_Johns") // an offset with minutes
             .envs(variables.iter().copied())
@@ -60,7 +60,7 @@ impl Site {
             "{}\n{}\n{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
-            self.gateway.function().output().join("\n")
+            self.gateway.output().join("\n")
         );
     }
 }
@@ -68,11 +68,14 @@ impl Site {
 /// The packages, from their lock file.
 static INSTALLED: LazyLock<()> = LazyLock::new(|| {
     let status = Command::new("scripts/install-tools.sh")
-        .arg("npm")
+        .arg("sql-clients")
         .current_dir(workspace())
         .status()
         .unwrap();
-    assert!(status.success(), "scripts/install-tools.sh npm failed");
+    assert!(
+        status.success(),
+        "scripts/install-tools.sh sql-clients failed"
+    );
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
