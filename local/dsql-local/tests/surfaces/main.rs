@@ -15,5 +15,6 @@ mod lifecycle;
 mod limits;
 mod psql;
 mod session;
+mod soak;
 mod support;
 mod token;
