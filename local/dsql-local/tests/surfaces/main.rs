@@ -11,6 +11,7 @@ mod clock;
 mod conflict;
 mod connect;
 mod faults;
+mod garbage;
 mod lifecycle;
 mod limits;
 mod psql;

@@ -241,7 +241,8 @@ pub(crate) fn trusting(dsql: &DsqlLocal) -> rustls::ClientConfig {
     trusting_file(dsql.ca_file())
 }
 
-fn trusting_file(ca_file: &Path) -> rustls::ClientConfig {
+/// Verifies certificates against the authority in a file alone.
+pub(crate) fn trusting_file(ca_file: &Path) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(ca_file).unwrap())
