@@ -10,6 +10,7 @@
 mod clock;
 mod conflict;
 mod connect;
+mod connectors;
 mod faults;
 mod garbage;
 mod lifecycle;
