@@ -136,10 +136,10 @@ DATABASE_URL='$connection' node hello.mjs
   import { neon, neonConfig } from '@neondatabase/serverless';
   neonConfig.fetchEndpoint = '$API_URL/sql';
   const sql = neon(process.env.DATABASE_URL);
-  await sql\`CREATE TABLE IF NOT EXISTS reactions (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), post text, emoji text)\`;
-  const add = (emoji) => sql\`INSERT INTO reactions (post, emoji) VALUES (\${'hello'}, \${emoji})\`;
+  await sql\`CREATE TABLE IF NOT EXISTS claps (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), post text, emoji text)\`;
+  const add = (emoji) => sql\`INSERT INTO claps (post, emoji) VALUES (\${'hello'}, \${emoji})\`;
   await sql.transaction([add('👍'), add('🎉')]);
-  console.log(await sql\`SELECT emoji, count(*) FROM reactions GROUP BY emoji\`);
+  console.log(await sql\`SELECT emoji, count(*) FROM claps GROUP BY emoji\`);
 
 In a Worker: the same lines inside fetch(), with env.DATABASE_URL.
 
