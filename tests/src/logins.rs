@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use aws_credential_types::Credentials;
+use dsql::{Config, Dsql};
 use dsql_local::{Action, DsqlLocal, Principal, Secret};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::function::{Function, Launch};
@@ -127,4 +130,35 @@ impl Logins {
             other => panic!("{command}: {other:?}"),
         }
     }
+}
+
+/// The database as a role sees it, with the admin principal's credentials.
+pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
+    let mut env = server.env();
+    env.retain(|(name, _)| name != "DSQL_ROLE");
+    env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
+    let of = move |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+    let principal = server.admin();
+    let credentials = Credentials::new(
+        &principal.access_key_id,
+        principal.secret_access_key.expose(),
+        None,
+        None,
+        "test",
+    );
+    let config = Config::from_lookup(&of).expect("dsql-local's variables are a configuration");
+    Dsql::new(config.with_credentials(credentials))
+}
+
+/// What is stored of a password.
+pub fn hash(password: &str) -> String {
+    let digest = digest(&SHA256, password.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
