@@ -32,12 +32,22 @@ pub enum ClientCode {
     MethodNotAllowed,
     /// 409: the id is in use with other content.
     IdTaken,
+    /// 409: a reply is being written in this chat.
+    GenerationInProgress,
+    /// 409: the chat has gone on since the client last read it.
+    Stale,
+    /// 409: another request with this `Idempotency-Key` ended while this one ran.
+    KeyInUse,
     /// 413: more bytes than are read.
     TooLarge,
     /// 422: well formed, but beyond a limit or outside the allowed values.
     Unprocessable,
     /// 429: too many requests.
     RateLimited,
+    /// 429: the day's tokens are used up.
+    BudgetSpent,
+    /// 429: the model is asked too much.
+    ModelBusy,
 }
 
 impl ClientCode {
@@ -50,9 +60,14 @@ impl ClientCode {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::IdTaken => "id_taken",
+            Self::GenerationInProgress => "generation_in_progress",
+            Self::Stale => "stale",
+            Self::KeyInUse => "key_in_use",
             Self::TooLarge => "too_large",
             Self::Unprocessable => "unprocessable",
             Self::RateLimited => "rate_limited",
+            Self::BudgetSpent => "budget_spent",
+            Self::ModelBusy => "model_busy",
         }
     }
 
@@ -63,10 +78,14 @@ impl ClientCode {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdTaken => StatusCode::CONFLICT,
+            Self::IdTaken | Self::GenerationInProgress | Self::Stale | Self::KeyInUse => {
+                StatusCode::CONFLICT
+            }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::BudgetSpent | Self::ModelBusy => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 }
@@ -80,6 +99,10 @@ pub enum ServerCode {
     Unavailable,
     /// 503: the database may or may not have done it.
     OutcomeUnknown,
+    /// 502: the model does not accept the request.
+    ModelRefused,
+    /// 503: the model cannot answer now.
+    ModelUnavailable,
 }
 
 impl ServerCode {
@@ -89,6 +112,8 @@ impl ServerCode {
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::ModelRefused => "model_refused",
+            Self::ModelUnavailable => "model_unavailable",
         }
     }
 
@@ -96,7 +121,10 @@ impl ServerCode {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ModelRefused => StatusCode::BAD_GATEWAY,
+            Self::Unavailable | Self::OutcomeUnknown | Self::ModelUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -107,6 +135,8 @@ impl ServerCode {
             Self::OutcomeUnknown => {
                 "it is unknown whether the request took effect: repeat it with the same ids"
             }
+            Self::ModelRefused => "the model does not accept the request",
+            Self::ModelUnavailable => "the model cannot answer now: try again shortly",
         }
     }
 }
@@ -145,7 +175,7 @@ impl ApiError {
             code: Code::Server(code),
             message: code.message().into(),
             cause: Some(cause.into()),
-            retry_after: (code != ServerCode::Internal).then_some(RETRY_AFTER),
+            retry_after: (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
             allow: None,
         }
     }

@@ -17,6 +17,8 @@ mod chats;
 mod clients;
 mod faults;
 mod harness;
+mod logins;
+mod sql_clients;
 mod stack;
 mod warm;
 mod weight;

@@ -30,13 +30,19 @@ impl Stack {
             written: Vec::new(),
         };
         let report = stack
-            .admin(json!({"command": "migrate", "roles": {"chats": stack.server.admin().arn}}))
+            .admin(json!({"command": "migrate", "roles": stack.roles()}))
             .await;
         assert_eq!(
             report["applied"].as_array().map(|names| names.len() as u64),
             report["schemaVersion"].as_u64()
         );
         stack
+    }
+
+    /// The admin principal stands for every function.
+    fn roles(&self) -> Value {
+        let arn = &self.server.admin().arn;
+        json!({"chats": arn, "sql_function": arn})
     }
 
     /// Runs one command of `admin` in a process of its own.

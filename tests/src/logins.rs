@@ -1,0 +1,164 @@
+//! Owns logins of the `sql` function in a `dsql-local`: the real `admin` makes them, for a principal that is the function's
+//! own and may do nothing else.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use dsql::{Config, Dsql};
+use dsql_local::{Action, DsqlLocal, Principal, Secret};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::function::{Function, Launch};
+use crate::runtime_api::Outcome;
+
+const ROLE: &str = "sql_function";
+const ARN: &str = "arn:aws:iam::111122223333:user/sql-function";
+const HOST: &str = "db.example.com";
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A login as its owner knows it.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Of the login, its role and its own schema.
+    pub name: String,
+    /// Plain.
+    pub password: String,
+}
+
+impl Login {
+    fn of(report: &Value) -> Self {
+        let connection = report["connectionString"].as_str();
+        let credentials = connection
+            .and_then(|text| text.strip_prefix("postgresql://")?.split_once('@'))
+            .and_then(|(credentials, _)| credentials.split_once(':'));
+        let Some((name, password)) = credentials else {
+            panic!("no connection string in {report}")
+        };
+        Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+
+    /// What a client puts into its configuration.
+    pub fn connection_string(&self) -> String {
+        format!(
+            "postgresql://{}:{}@{HOST}/postgres",
+            self.name, self.password
+        )
+    }
+}
+
+/// The logins of one server.
+#[derive(Debug)]
+pub struct Logins {
+    admin: Function,
+    env: Vec<(String, String)>,
+}
+
+impl Logins {
+    /// Migrates the server, with a principal for the function.
+    pub async fn of(server: &DsqlLocal) -> Self {
+        let principal = Principal {
+            access_key_id: "AKIASQLFUNCTION00000".to_owned(),
+            secret_access_key: Secret::new("secret-of-the-sql-function"),
+            session_token: None,
+            arn: ARN.to_owned(),
+            actions: vec![Action::DbConnect],
+            expires_at: None,
+        };
+        let mut env = server.env();
+        for (name, value) in &mut env {
+            match name.as_str() {
+                "AWS_ACCESS_KEY_ID" => value.clone_from(&principal.access_key_id),
+                "AWS_SECRET_ACCESS_KEY" => {
+                    principal.secret_access_key.expose().clone_into(value);
+                }
+                _ => {}
+            }
+        }
+        env.push(("DSQL_ROLE".to_owned(), ROLE.to_owned()));
+        server
+            .add_principal(principal)
+            .expect("the ARN is well formed");
+        let admin = Launch::binary("admin")
+            .envs(server.env())
+            .env("DSQL_ROLE", "admin")
+            .start()
+            .await;
+        let logins = Self { admin, env };
+        logins
+            .command(json!({"command": "migrate", "roles": {ROLE: ARN}}))
+            .await;
+        logins
+    }
+
+    /// The function, as its own principal.
+    pub fn launch(&self) -> Launch {
+        Launch::binary("sql").envs(self.env.clone())
+    }
+
+    /// A login that owns a schema of its own name.
+    pub async fn create(&self, name: &str) -> Login {
+        self.create_with(name, "owner", json!([name])).await
+    }
+
+    /// A login with an access to schemas.
+    pub async fn create_with(&self, name: &str, access: &str, schemas: Value) -> Login {
+        let command = json!({"command": "create-login", "name": name, "access": access, "schemas": schemas, "host": HOST});
+        Login::of(&self.command(command).await)
+    }
+
+    /// Gives a login another password; the one before is good for `grace`.
+    pub async fn rotate(&self, login: &Login, grace: Duration) -> Login {
+        let command = json!({"command": "rotate-login", "name": login.name, "graceSeconds": grace.as_secs(), "host": HOST});
+        Login::of(&self.command(command).await)
+    }
+
+    /// Takes a login away.
+    pub async fn drop(&self, login: &Login) {
+        self.command(json!({"command": "drop-login", "name": login.name}))
+            .await;
+    }
+
+    /// Runs one command of `admin`, which has to succeed.
+    async fn command(&self, command: Value) -> Value {
+        let outcome = self.admin.invoke(command.to_string(), LIMIT).await;
+        match outcome {
+            Outcome::Response(answer) => serde_json::from_slice(&answer).expect("a report is JSON"),
+            other => panic!("{command}: {other:?}"),
+        }
+    }
+}
+
+/// The database as a role sees it, with the admin principal's credentials.
+pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
+    let mut env = server.env();
+    env.retain(|(name, _)| name != "DSQL_ROLE");
+    env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
+    let of = move |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+    let principal = server.admin();
+    let credentials = Credentials::new(
+        &principal.access_key_id,
+        principal.secret_access_key.expose(),
+        None,
+        None,
+        "test",
+    );
+    let config = Config::from_lookup(&of).expect("dsql-local's variables are a configuration");
+    Dsql::new(config.with_credentials(credentials))
+}
+
+/// What is stored of a password.
+pub fn hash(password: &str) -> String {
+    let digest = digest(&SHA256, password.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
