@@ -81,7 +81,7 @@ invoke() { # function, event
     "$API_URL/2015-03-31/functions/$1/invocations"
 }
 say "migrating"
-answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
+answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\",\"sql_function\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
   fail "the migration failed: $answer (see $local_dir/functions.log)"
 case $answer in
   *errorMessage*) fail "the migration failed: $answer (see $local_dir/functions.log)" ;;

@@ -2,6 +2,7 @@
 # Installs what a fresh machine lacks into .tools/ (never outside the project, PostgreSQL excepted).
 #   install-tools.sh python      cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
+#   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,8 +64,9 @@ for part in "$@"; do
   case $part in
     python) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
+    cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, postgres, node" ;;
   esac
 done

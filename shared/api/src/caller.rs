@@ -90,6 +90,17 @@ impl Authenticator {
     }
 }
 
+impl Authenticator {
+    /// The caller that a token in a body names, such as a guest's at login. `None` when it is not accepted, and always
+    /// where the gateway checks tokens: there are no keys here then.
+    pub fn subject_of(&self, token: &str, now: SystemTime) -> Option<Caller> {
+        match self {
+            Self::Jwks { keys, policy } => verify(token, keys, policy, now).ok().map(Caller::from),
+            Self::ApiGateway => None,
+        }
+    }
+}
+
 /// The token of the only `Authorization` header; the scheme is case-insensitive (RFC 9110 11.1).
 fn bearer(request: &Request) -> Option<&str> {
     let mut values = request.headers().get_all("authorization").iter();

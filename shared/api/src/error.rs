@@ -32,6 +32,10 @@ pub enum ClientCode {
     MethodNotAllowed,
     /// 409: the id is in use with other content.
     IdTaken,
+    /// 409: a reply is being written in this chat.
+    GenerationInProgress,
+    /// 409: another request with this `Idempotency-Key` ended while this one ran.
+    KeyInUse,
     /// 413: more bytes than are read.
     TooLarge,
     /// 422: well formed, but beyond a limit or outside the allowed values.
@@ -50,6 +54,8 @@ impl ClientCode {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::IdTaken => "id_taken",
+            Self::GenerationInProgress => "generation_in_progress",
+            Self::KeyInUse => "key_in_use",
             Self::TooLarge => "too_large",
             Self::Unprocessable => "unprocessable",
             Self::RateLimited => "rate_limited",
@@ -63,7 +69,7 @@ impl ClientCode {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdTaken => StatusCode::CONFLICT,
+            Self::IdTaken | Self::GenerationInProgress | Self::KeyInUse => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,

@@ -1,6 +1,7 @@
 //! What the HTTP functions share: who is calling, what is read from a request, how an answer and a
 //! failure leave, and what is written about it. Knows Lambda and HTTP; knows no chat and no SQL.
 
+mod address;
 mod caller;
 mod cors;
 mod edge;
@@ -14,21 +15,22 @@ mod response;
 mod start;
 mod telemetry;
 
+pub use address::AddressHasher;
 pub use caller::{Authenticator, Caller};
 pub use cors::Cors;
 pub use edge::Edge;
 pub use env::{
-    AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MODE, AWS_LAMBDA_LOG_LEVEL,
+    ADDRESS_HASH_KEY, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MODE, AWS_LAMBDA_LOG_LEVEL,
     AWS_LAMBDA_MAX_CONCURRENCY, CORS_ALLOWED_ORIGINS, ConfigError, Lookup, RUST_LOG, from_process,
 };
 pub use error::{ApiError, ClientCode, ServerCode, chain};
 pub use jwk::{Algorithm, JwkSet, VerifyingKey};
 pub use jwt::{Claims, Policy, Rejection, verify};
 pub use metrics::{
-    COLD_START, CONNECTS, FUNCTION, Line, Metrics, NAMESPACE, OCC_RETRIES, RECONNECTS, SilentLine,
-    StandardOutput,
+    ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, LOST, Line, Metrics,
+    NAMESPACE, OCC_GIVEN_UP, OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, SilentLine, StandardOutput,
 };
-pub use request::{Fields, deadline, known_deadline, query, segments};
-pub use response::{empty, json};
+pub use request::{Fields, bytes, deadline, known_deadline, query, segments};
+pub use response::{empty, json, json_text};
 pub use start::start;
 pub use telemetry::{JsonLines, Level, REQUEST_ID, init};

@@ -26,11 +26,7 @@ impl Fields {
     /// # Errors
     /// `too_large`, or `invalid_json` when it is not an object in UTF-8 without NUL characters.
     pub fn parse(request: &Request, limit_bytes: usize) -> Result<Self, ApiError> {
-        let bytes: &[u8] = match request.body() {
-            Body::Text(text) => text.as_bytes(),
-            Body::Binary(bytes) => bytes,
-            _ => &[],
-        };
+        let bytes = bytes(request);
         if bytes.len() > limit_bytes {
             return Err(ApiError::client(
                 ClientCode::TooLarge,
@@ -143,6 +139,15 @@ fn any_nul(value: &Value) -> bool {
             .iter()
             .any(|(key, value)| has_nul(key) || any_nul(value)),
         _ => false,
+    }
+}
+
+/// The body as it came.
+pub fn bytes(request: &Request) -> &[u8] {
+    match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
     }
 }
 

@@ -19,6 +19,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response<Body>
     Ok(with_body(status, "application/json", text))
 }
 
+/// A JSON answer whose text is there already, such as one that was stored.
+pub fn json_text(status: StatusCode, text: String) -> Response<Body> {
+    with_body(status, "application/json", text)
+}
+
 /// An answer without a body: 204.
 pub fn empty() -> Response<Body> {
     let mut response = Response::new(Body::Empty);

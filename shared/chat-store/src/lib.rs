@@ -8,9 +8,15 @@
 
 mod chats;
 mod cursor;
+pub mod erasure;
 mod ids;
+pub mod jobs;
+mod limits;
 mod message;
 mod messages;
+mod outbox;
+mod secret;
+pub mod upkeep;
 mod values;
 
 pub use chats::{
@@ -18,9 +24,14 @@ pub use chats::{
 };
 pub use cursor::Cursor;
 pub use ids::{ChatId, MessageId, OwnerId};
+pub use limits::{Admission, Limit, Visitor, admit};
 pub use message::{
     MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
     Parts, Role,
 };
 pub use messages::{Appended, MAX_MESSAGES, append};
+pub use outbox::{
+    JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
+};
+pub use secret::{NoRandomness, derived_text, random_text};
 pub use values::{DEFAULT_TITLE, Invalid, MAX_TITLE_CHARS, Title, Visibility, microseconds};

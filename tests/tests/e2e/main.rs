@@ -17,6 +17,7 @@ mod chats;
 mod clients;
 mod faults;
 mod harness;
+mod logins;
 mod stack;
 mod warm;
 mod weight;

@@ -1,0 +1,118 @@
+//! Client addresses, only ever as a keyed hash that changes every day: enough to count requests, not to follow anyone.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use lambda_http::{Request, RequestExt, request::RequestContext};
+use ring::hmac;
+
+use crate::env::{ADDRESS_HASH_KEY, ConfigError, Lookup};
+
+const MIN_KEY_BYTES: usize = 16;
+const HASH_BYTES: usize = 16;
+const DAY_S: u64 = 86_400;
+
+/// Hashes the address a request came from.
+#[derive(Clone)]
+pub struct AddressHasher(Option<hmac::Key>);
+
+impl fmt::Debug for AddressHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AddressHasher")
+            .field(&self.0.is_some())
+            .finish()
+    }
+}
+
+impl AddressHasher {
+    /// Reads `ADDRESS_HASH_KEY`; without it nothing is hashed.
+    ///
+    /// # Errors
+    /// When the key is shorter than 16 bytes.
+    pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let Some(key) = lookup(ADDRESS_HASH_KEY) else {
+            return Ok(Self(None));
+        };
+        if key.len() < MIN_KEY_BYTES {
+            return Err(ConfigError::new(
+                ADDRESS_HASH_KEY,
+                "must have at least 16 bytes",
+            ));
+        }
+        Ok(Self(Some(hmac::Key::new(
+            hmac::HMAC_SHA256,
+            key.as_bytes(),
+        ))))
+    }
+
+    /// The hash of the address that the gateway saw, never one that a header claims. An IPv6 visitor is its /64 network.
+    pub fn hash(&self, request: &Request, now: SystemTime) -> Option<String> {
+        let key = self.0.as_ref()?;
+        let address = match request.request_context_ref()? {
+            RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
+            RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+            #[allow(
+                unreachable_patterns,
+                reason = "the crate's features decide which others there are"
+            )]
+            _ => None,
+        }?;
+        let day = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S;
+        Some(hash(key, day, &network(address)))
+    }
+}
+
+fn network(address: &str) -> String {
+    match address.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => {
+            let [a, b, c, d, ..] = v6.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}")
+        }
+        _ => address.to_owned(),
+    }
+}
+
+fn hash(key: &hmac::Key, day: u64, network: &str) -> String {
+    let tag = hmac::sign(key, format!("{day}|{network}").as_bytes());
+    let bytes = tag.as_ref();
+    BASE64_URL_SAFE_NO_PAD.encode(bytes.get(..HASH_BYTES).unwrap_or(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_depends_on_key_day_and_network_and_shows_none_of_them() {
+        let key = |text: &str| hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+        let (a, b) = (key("0123456789abcdef"), key("fedcba9876543210"));
+        let first = hash(&a, 1, "203.0.113.7");
+        assert_eq!(first, hash(&a, 1, "203.0.113.7"));
+        assert!(!first.contains("203"));
+        for other in [
+            hash(&a, 2, "203.0.113.7"),
+            hash(&a, 1, "203.0.113.8"),
+            hash(&b, 1, "203.0.113.7"),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_visitor_is_its_network() {
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("203.0.113.7"), "203.0.113.7");
+    }
+
+    #[test]
+    fn a_short_key_stops_the_start_and_none_hashes_nothing() {
+        let read = |key: Option<&str>| AddressHasher::from_lookup(&|_| key.map(str::to_owned));
+        assert!(read(Some("short")).is_err());
+        assert!(read(None).unwrap().0.is_none());
+        let hasher = read(Some("0123456789abcdef")).unwrap();
+        assert!(!format!("{hasher:?}").contains("0123"));
+    }
+}
