@@ -105,7 +105,7 @@ pub(super) struct Block {
 impl Block {
     /// Keeps a message and says where.
     fn keep(&mut self, kept: Kept, bytes: usize) -> Option<usize> {
-        self.kept_bytes += bytes;
+        self.kept_bytes += bytes + size_of::<Entry>();
         if self.kept_bytes > MAX_KEPT_BYTES {
             self.cut();
         }
