@@ -1,6 +1,6 @@
 //! What end-to-end tests stand on: a Runtime API ([`runtime_api`]) in front of real function binaries ([`function`])
 //! whose clock can be moved ([`clock`]), events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
-//! ([`jwt`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
+//! ([`jwt`]), the API's description ([`openapi`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
 
 #![allow(
     clippy::panic,
@@ -20,6 +20,7 @@ pub mod clock;
 pub mod function;
 pub mod http;
 pub mod jwt;
+pub mod openapi;
 pub mod proxy;
 pub mod runtime_api;
 pub mod sample;
