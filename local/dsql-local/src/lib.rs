@@ -25,6 +25,8 @@ mod clock;
 mod conflict;
 mod control;
 mod faults;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod gate;
 mod home;
 mod instance;

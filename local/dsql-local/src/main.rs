@@ -68,6 +68,9 @@ struct Serve {
     /// Account that the cluster belongs to
     #[arg(long, value_name = "DIGITS", default_value = "111122223333")]
     account: String,
+    /// A changed catalog does not fail the next statement of every other session (OC001), as on DSQL it does
+    #[arg(long)]
+    no_schema_conflicts: bool,
     /// Log connections and refusals to standard error; twice for details
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -135,6 +138,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         region: arguments.region,
         account_id: arguments.account,
         principals,
+        schema_conflicts: !arguments.no_schema_conflicts,
         ..Options::default()
     };
     let dsql = tokio::select! {

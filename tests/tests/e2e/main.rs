@@ -18,6 +18,7 @@ mod clients;
 mod faults;
 mod harness;
 mod logins;
+mod sql_clients;
 mod stack;
 mod warm;
 mod weight;

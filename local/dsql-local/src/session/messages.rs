@@ -311,7 +311,7 @@ impl Session<'_> {
 }
 
 /// A text that begins with BEGIN, cut after its first statement. None if nothing follows.
-fn split_begin(sql: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_begin(sql: &str) -> Option<(&str, &str)> {
     let mut at = 0;
     // Before the first semicolon there are only words, blanks and comments.
     while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {

@@ -11,6 +11,9 @@ mod answers;
 mod block;
 mod messages;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use self::messages::split_begin;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -265,7 +268,7 @@ impl<'a> Session<'a> {
                 return Ok(None);
             };
             self.server.counters.client_messages.add_one();
-            bytes += message.body.len();
+            bytes += message.body.len() + size_of::<Message>();
             flight.is_whole = matches!(message.tag, b'Q' | b'S' | b'H' | b'F' | b'X');
             flight.messages.push(message);
             if flight.is_whole || bytes > MAX_FLIGHT_BYTES {

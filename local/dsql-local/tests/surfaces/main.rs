@@ -10,10 +10,13 @@
 mod clock;
 mod conflict;
 mod connect;
+mod connectors;
 mod faults;
+mod garbage;
 mod lifecycle;
 mod limits;
 mod psql;
 mod session;
+mod soak;
 mod support;
 mod token;
