@@ -113,3 +113,8 @@ async fn the_driver_works_in_workerd() {
 async fn drizzle_kysely_and_prisma_work() {
     Site::start().await.run("orm.test.mjs", &[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_worker_serves_a_blog() {
+    Site::start().await.run("example.test.mjs", &[]).await;
+}
