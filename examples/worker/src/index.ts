@@ -1,105 +1,142 @@
-// The Worker of a blog. Reactions and comments lie in Aurora DSQL, reached over HTTP by the Neon driver: no AWS SDK, no
-// token, no socket. For the chat backend it mints a short-lived token with a key that never leaves it.
-import { neon, neonConfig, NeonDbError } from '@neondatabase/serverless'
-import { addComment, listComments, listReactions, react, unreact } from './posts'
-import { mintToken } from './token'
-import { recognise } from './visitor'
+// A blog's reactions and comments, stored in Aurora DSQL through the unmodified Neon driver, and the token with which its
+// visitors chat. The Worker holds a connection string and a signing key: no AWS SDK, no socket.
+import { neon, neonConfig, NeonDbError, type NeonQueryFunction } from '@neondatabase/serverless';
+import { mint } from './token';
 
 export interface Env {
-  /** The connection string of a login; a secret. */
-  DATABASE_URL: string
-  /** The URL that answers `/sql`, where it is not `api.<zone of the host>`. */
-  SQL_ENDPOINT?: string
-  /** The private JWK whose public half the chat backend has; a secret. */
-  JWT_PRIVATE_KEY: string
-  /** Signs visitors' cookies; a secret. */
-  VISITOR_SECRET: string
-  BLOG_ORIGIN: string
-  AUTH_ISSUER: string
-  AUTH_AUDIENCE: string
+  DATABASE_URL: string;
+  SQL_ENDPOINT?: string;
+  TOKEN_KEY: string;
+  TOKEN_ISSUER: string;
+  TOKEN_AUDIENCE: string;
+  SITE: string;
 }
 
-/** What a visitor did wrong; its message is for him. */
-export class BadRequest extends Error {}
+type Sql = NeonQueryFunction<false, false>;
 
-const MOST_BODY_BYTES = 16 * 1024
+const EMOJI = new Set(['👍', '❤️', '🎉', '🤔']);
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const TOKEN_SECONDS = 3600;
 
 export default {
-  async fetch(request, env) {
-    const { headers, id: visitor } = await recognise(request, env)
-    headers.set('access-control-allow-origin', env.BLOG_ORIGIN)
-    headers.set('access-control-allow-credentials', 'true')
-    headers.set('cache-control', 'no-store')
-    headers.set('vary', 'origin')
-    if (request.method === 'OPTIONS') {
-      headers.set('access-control-allow-methods', 'GET, POST, DELETE')
-      headers.set('access-control-allow-headers', 'content-type')
-      return new Response(null, { status: 204, headers })
-    }
-    // A cookie travels with any site's request; only the blog's own pages may act for its visitors.
-    const origin = request.headers.get('origin')
-    if (request.method !== 'GET' && origin !== env.BLOG_ORIGIN) {
-      return Response.json({ message: 'not from this page' }, { status: 403, headers })
-    }
+  async fetch(request: Request, env: Env): Promise<Response> {
+    let response: Response;
     try {
-      const answer = await route(request, env, visitor)
-      return answer === undefined
-        ? Response.json({ message: 'not found' }, { status: 404, headers })
-        : Response.json(answer, { headers })
+      response = await answer(request, env);
     } catch (error) {
-      const { status, message } = explain(error)
-      return Response.json({ message }, { status, headers })
+      response = failure(error);
     }
+    response.headers.set('Access-Control-Allow-Origin', env.SITE);
+    response.headers.set('Access-Control-Allow-Credentials', 'true');
+    response.headers.set('Vary', 'Origin');
+    return response;
   },
-} satisfies ExportedHandler<Env>
+} satisfies ExportedHandler<Env>;
 
-async function route(request: Request, env: Env, visitor: string): Promise<unknown> {
-  if (env.SQL_ENDPOINT) neonConfig.fetchEndpoint = env.SQL_ENDPOINT
-  const sql = neon(env.DATABASE_URL)
-  const url = new URL(request.url)
-  const [, first, slug, what] = url.pathname.split('/')
-  const post = slug ? decodeURIComponent(slug) : ''
-  const method = request.method
-  if (first === 'chat-token' && !slug && method === 'POST') return mintToken(env, visitor)
-  if (first !== 'posts' || !/^[a-z0-9-]{1,100}$/.test(post)) return undefined
-  switch (`${method} ${what}`) {
-    case 'GET reactions':
-      return listReactions(sql, post, visitor)
-    case 'POST reactions':
-      return react(sql, post, visitor, await body(request))
-    case 'DELETE reactions':
-      return unreact(sql, post, visitor, await body(request))
-    case 'GET comments':
-      return listComments(sql, post, url.searchParams.get('before'))
-    case 'POST comments':
-      return addComment(sql, post, visitor, await body(request))
+async function answer(request: Request, env: Env): Promise<Response> {
+  if (request.method === 'OPTIONS') {
+    const headers = {
+      'Access-Control-Allow-Methods': 'GET, POST, OPTIONS',
+      'Access-Control-Allow-Headers': 'Content-Type',
+      'Access-Control-Max-Age': '86400',
+    };
+    return new Response(null, { status: 204, headers });
+  }
+  // Cookies are sent from any page; only the blog's own may write with them.
+  const origin = request.headers.get('Origin');
+  if (request.method === 'POST' && origin !== null && origin !== env.SITE) return reply({ error: 'origin' }, 403);
+
+  if (env.SQL_ENDPOINT) neonConfig.fetchEndpoint = env.SQL_ENDPOINT;
+  const sql = neon(env.DATABASE_URL);
+  const { visitor, cookie } = identify(request);
+  const segments = new URL(request.url).pathname.split('/').filter(Boolean);
+  const [root, post, what] = segments.map(decodeURIComponent);
+  const route = `${request.method} ${root === 'posts' ? `/posts/:post/${what}` : `/${segments.join('/')}`}`;
+  let response: Response;
+  if (root === 'posts' && (!post || post.length > 200 || segments.length !== 3)) return reply({ error: 'not found' }, 404);
+  switch (route) {
+    case 'GET /posts/:post/reactions':
+      response = await reactions(sql, post!);
+      break;
+    case 'POST /posts/:post/reactions':
+      response = await react(sql, post!, visitor, await request.json());
+      break;
+    case 'GET /posts/:post/comments':
+      response = await comments(sql, post!);
+      break;
+    case 'POST /posts/:post/comments':
+      response = await comment(sql, post!, visitor, await request.json());
+      break;
+    case 'POST /token': {
+      // anon: a guest without an account, with a guest's limits.
+      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor, anon: true };
+      const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
+      response = reply({ token, expiresIn: TOKEN_SECONDS });
+      break;
+    }
     default:
-      return undefined
+      return reply({ error: 'not found' }, 404);
   }
+  if (cookie) response.headers.append('Set-Cookie', cookie);
+  return response;
 }
 
-async function body(request: Request): Promise<Record<string, unknown>> {
-  const text = await request.text()
-  if (text.length > MOST_BODY_BYTES) throw new BadRequest('too long')
-  try {
-    const value: unknown = JSON.parse(text)
-    if (value && typeof value === 'object' && !Array.isArray(value)) return value as Record<string, unknown>
-  } catch {
-    // said below
-  }
-  throw new BadRequest('a JSON object is expected')
+async function reactions(sql: Sql, post: string): Promise<Response> {
+  const rows = await sql`SELECT emoji, count(*)::int AS count FROM reactions WHERE post = ${post} GROUP BY emoji`;
+  return reply(Object.fromEntries(rows.map((row) => [row.emoji, row.count])));
 }
 
-/** What the visitor reads of an error; the log has the rest. */
-function explain(error: unknown): { status: number; message: string } {
-  if (error instanceof BadRequest) return { status: 400, message: error.message }
-  if (error instanceof NeonDbError) {
-    console.error('database', error.code ?? 'unreachable', error.message)
-    // Conflicts that did not go away, a full or waking database, an unknown outcome: all worth another try.
-    const passing = ['40001', '08006', '08007', '53300', '53400', '57014', '57P03']
-    if (!error.code || passing.includes(error.code)) return { status: 503, message: 'please try again' }
-  } else {
-    console.error(error)
-  }
-  return { status: 500, message: 'something went wrong' }
+// A second click takes the reaction back. Both statements are one transaction and one round trip.
+async function react(sql: Sql, post: string, visitor: string, input: unknown): Promise<Response> {
+  const { emoji, on } = fields(input);
+  if (typeof emoji !== 'string' || !EMOJI.has(emoji)) return reply({ error: 'emoji' }, 422);
+  const change =
+    on === false
+      ? sql`DELETE FROM reactions WHERE post = ${post} AND visitor = ${visitor} AND emoji = ${emoji}`
+      : sql`INSERT INTO reactions (post, visitor, emoji) VALUES (${post}, ${visitor}, ${emoji}) ON CONFLICT DO NOTHING`;
+  const count = sql`SELECT count(*)::int AS count FROM reactions WHERE post = ${post} AND emoji = ${emoji}`;
+  const [, counted] = await sql.transaction([change, count]);
+  return reply({ emoji, count: counted?.[0]?.count ?? 0 });
+}
+
+async function comments(sql: Sql, post: string): Promise<Response> {
+  const rows = await sql`
+    SELECT id, name, body, created_at AS "createdAt" FROM comments WHERE post = ${post} ORDER BY created_at DESC, id LIMIT 100`;
+  return reply(rows);
+}
+
+// The page chooses the id, so that sending again after a lost answer stores nothing twice.
+async function comment(sql: Sql, post: string, visitor: string, input: unknown): Promise<Response> {
+  const { id, name, body } = fields(input);
+  if (typeof id !== 'string' || !UUID.test(id)) return reply({ error: 'id' }, 422);
+  if (typeof name !== 'string' || name.length < 1 || name.length > 80) return reply({ error: 'name' }, 422);
+  if (typeof body !== 'string' || body.length < 1 || body.length > 4000) return reply({ error: 'body' }, 422);
+  await sql`
+    INSERT INTO comments (post, id, visitor, name, body) VALUES (${post}, ${id}, ${visitor}, ${name}, ${body})
+    ON CONFLICT DO NOTHING`;
+  return reply({ id }, 201);
+}
+
+function fields(input: unknown): Record<string, unknown> {
+  return typeof input === 'object' && input !== null ? (input as Record<string, unknown>) : {};
+}
+
+// The visitor's id is a random one in a cookie; it owns his reactions, comments and chats.
+function identify(request: Request): { visitor: string; cookie?: string } {
+  const known = /(?:^|;\s*)visitor=([0-9a-f-]{36})(?:;|$)/.exec(request.headers.get('Cookie') ?? '')?.[1];
+  if (known && UUID.test(known)) return { visitor: known };
+  const visitor = crypto.randomUUID();
+  return { visitor, cookie: `visitor=${visitor}; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=None` };
+}
+
+function failure(error: unknown): Response {
+  if (error instanceof SyntaxError || error instanceof URIError) return reply({ error: 'invalid request' }, 400);
+  const code = error instanceof NeonDbError ? error.code : undefined;
+  console.error(JSON.stringify({ message: 'the request failed', code, error: String(error) }));
+  // 08007: it may have been done. Everything here may be sent again.
+  return reply({ error: 'try again' }, 503);
+}
+
+function reply(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' } });
 }

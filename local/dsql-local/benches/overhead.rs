@@ -102,8 +102,11 @@ async fn through(dsql: &DsqlLocal) -> Client {
         .credentials(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
         .build()
         .unwrap();
+    let sdk = aws_types::SdkConfig::builder()
+        .time_source(aws_smithy_async::time::SystemTimeSource::new())
+        .build();
     let token = AuthTokenGenerator::new(config)
-        .db_connect_admin_auth_token(&aws_types::SdkConfig::builder().build())
+        .db_connect_admin_auth_token(&sdk)
         .await
         .unwrap();
     let mut roots = rustls::RootCertStore::empty();
