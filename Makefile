@@ -19,10 +19,11 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	scripts/check-deps.py
 	shellcheck .ci/run scripts/*.sh
+	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
-	@scripts/install-tools.sh clients node postgres
-	cargo build --locked --release -p admin -p chats
+	@scripts/install-tools.sh clients ai-sdk page node postgres
+	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 
 audit: ## the advisory database; needs the open network and cargo-deny

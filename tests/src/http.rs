@@ -208,7 +208,7 @@ pub struct Response {
 }
 
 /// Response headers that our functions may send. Anything else is a leak or an unannounced change.
-pub const ALLOWED_HEADERS: [&str; 15] = [
+pub const ALLOWED_HEADERS: [&str; 21] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
@@ -216,9 +216,15 @@ pub const ALLOWED_HEADERS: [&str; 15] = [
     "access-control-max-age",
     "allow",
     "cache-control",
+    "content-encoding",
     "content-type",
+    "idempotent-replayed",
     "link",
     "location",
+    "neon-batch-deferrable",
+    "neon-batch-isolation-level",
+    "neon-batch-read-only",
+    "neon-request-id",
     "retry-after",
     "vary",
     "www-authenticate",

@@ -45,20 +45,24 @@ impl Sample {
 
     /// The event with every bearer token in its headers replaced by `token`.
     pub fn event_for(&self, token: &str) -> Value {
+        self.event_with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The event with the header `name`, where it has it, replaced by `value`.
+    pub fn event_with(&self, name: &str, value: &str) -> Value {
         let mut event = self.event.clone();
         for part in ["headers", "multiValueHeaders"] {
-            for (name, value) in event
+            for (header, old) in event
                 .get_mut(part)
                 .and_then(Value::as_object_mut)
                 .into_iter()
                 .flatten()
             {
-                if name.eq_ignore_ascii_case("authorization") {
-                    let bearer = json!(format!("Bearer {token}"));
-                    *value = if value.is_array() {
-                        json!([bearer])
+                if header.eq_ignore_ascii_case(name) {
+                    *old = if old.is_array() {
+                        json!([value])
                     } else {
-                        bearer
+                        json!(value)
                     };
                 }
             }

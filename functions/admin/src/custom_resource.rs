@@ -17,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{AdminError, Command, CommandError, run};
+use crate::{AdminError, Command, CommandError, Settings, run};
 
 /// Kept back to deliver the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
@@ -44,6 +44,7 @@ struct Event {
 /// Does what the event asks for and answers CloudFormation.
 pub(crate) async fn answer(
     dsql: &Dsql,
+    settings: &Settings,
     payload: Value,
     deadline: SystemTime,
 ) -> Result<Value, AdminError> {
@@ -53,7 +54,7 @@ pub(crate) async fn answer(
         )))
     })?;
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
-    let outcome = work(dsql, &event, until).await;
+    let outcome = work(dsql, settings, &event, until).await;
     let body = json!({
         "Status": if outcome.is_ok() { "SUCCESS" } else { "FAILED" },
         "Reason": outcome.as_ref().err().map_or("done", String::as_str),
@@ -74,7 +75,12 @@ pub(crate) async fn answer(
 }
 
 /// The report, or the reason for CloudFormation's console.
-async fn work(dsql: &Dsql, event: &Event, until: SystemTime) -> Result<Value, String> {
+async fn work(
+    dsql: &Dsql,
+    settings: &Settings,
+    event: &Event,
+    until: SystemTime,
+) -> Result<Value, String> {
     let short = |text: String| text.chars().take(REASON_CHARS).collect::<String>();
     match event.request_type.as_str() {
         "Create" | "Update" => {}
@@ -90,7 +96,12 @@ async fn work(dsql: &Dsql, event: &Event, until: SystemTime) -> Result<Value, St
         .map_err(|e| short(e.to_string()))?;
     let db = dsql.until(until);
     let left = until.duration_since(dsql.clock().now()).unwrap_or_default();
-    match tokio::time::timeout(left, AssertUnwindSafe(run(&db, command)).catch_unwind()).await {
+    match tokio::time::timeout(
+        left,
+        AssertUnwindSafe(run(&db, settings, command)).catch_unwind(),
+    )
+    .await
+    {
         Err(_) => Err(
             "not finished before the deadline; what was done stays: update the stack to go on"
                 .to_owned(),

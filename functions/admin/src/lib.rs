@@ -1,9 +1,19 @@
 //! The `admin` function: commands, direct or from CloudFormation, that bring the schema and the functions' database roles
-//! up to date. It is the only one that connects as `admin`, and every command may run again at any time, also twice at
-//! once.
+//! up to date and manage the logins of the `sql` function. It is the only one that connects as `admin`, and every command
+//! may run again at any time, also twice at once.
+//!
+//! | Variable | Meaning | Default |
+//! |---|---|---|
+//! | `SQL_HOST` | the host in the connection strings of logins, such as `db.example.com` | the command names it |
+//!
+//! Those of the database connection: [`dsql::Config`].
 
 mod command;
 mod custom_resource;
+mod ddl;
+mod digest;
+mod login;
+mod logins;
 mod migrate;
 mod migrations;
 mod roles;
@@ -15,8 +25,13 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 pub use command::{Command, CommandError};
+pub use login::{Access, LoginName, Password, Schemas, SqlHost};
+pub use logins::Keep;
 pub use migrations::{MIGRATIONS, Migration};
 pub use roles::ROLES;
+
+/// The host in the connection strings of logins.
+pub const SQL_HOST: &str = "SQL_HOST";
 
 /// Time for a command where the platform tells no deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
@@ -48,6 +63,12 @@ pub enum AdminError {
         /// The job in `sys.jobs`.
         job_id: String,
     },
+    /// A command about logins cannot be done as things are.
+    #[error("{0}")]
+    Login(String),
+    /// The system has no randomness for a password.
+    #[error("the system has no randomness for a password")]
+    NoRandomness,
     /// CloudFormation's answer could not be delivered.
     #[error("the answer to CloudFormation could not be delivered: {0}")]
     Undeliverable(String),
@@ -62,6 +83,8 @@ impl From<AdminError> for Diagnostic {
             AdminError::Command(_) => "InvalidCommand",
             AdminError::ChecksumChanged { .. } => "ChecksumChanged",
             AdminError::JobFailed { .. } => "JobFailed",
+            AdminError::Login(_) => "LoginRefused",
+            AdminError::NoRandomness => "NoRandomness",
             AdminError::Undeliverable(_) => "Undeliverable",
             AdminError::Database(_) => "Database",
         };
@@ -72,31 +95,68 @@ impl From<AdminError> for Diagnostic {
     }
 }
 
+/// What the function is told by its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The host in connection strings, where a command names none.
+    pub sql_host: Option<SqlHost>,
+}
+
+impl Settings {
+    /// # Errors
+    /// A host that is none.
+    pub fn from_lookup(lookup: api::Lookup<'_>) -> Result<Self, api::ConfigError> {
+        let sql_host = lookup(SQL_HOST)
+            .map(|host| SqlHost::parse(&host).map_err(|e| api::ConfigError::new(SQL_HOST, e)))
+            .transpose()?;
+        Ok(Self { sql_host })
+    }
+
+    fn host(&self, named: Option<SqlHost>) -> Result<SqlHost, CommandError> {
+        named.or_else(|| self.sql_host.clone()).ok_or_else(|| {
+            CommandError::new(format!(
+                "\"host\" is missing: the connection string's host, such as db.example.com, unless {SQL_HOST} is set"
+            ))
+        })
+    }
+}
+
 /// Runs the command in `event` and returns its report. A custom resource's event is answered at its own URL, always, and
 /// what is returned here is for the log.
 ///
 /// # Errors
 /// The event is no command, or the database refused a step; what was done before stays, and the command may run again.
-pub async fn handle(dsql: &Dsql, event: LambdaEvent<Value>) -> Result<Value, AdminError> {
+pub async fn handle(
+    dsql: &Dsql,
+    settings: &Settings,
+    event: LambdaEvent<Value>,
+) -> Result<Value, AdminError> {
     let deadline = api::known_deadline(event.context.deadline());
     let deadline = deadline.unwrap_or_else(|| dsql.clock().now() + WITHOUT_DEADLINE);
     if event.payload.get("RequestType").is_some() {
-        return custom_resource::answer(dsql, event.payload, deadline).await;
+        return custom_resource::answer(dsql, settings, event.payload, deadline).await;
     }
-    run(&dsql.until(deadline), Command::parse(&event.payload)?).await
+    let command = Command::parse(&event.payload)?;
+    run(&dsql.until(deadline), settings, command).await
 }
 
-async fn run(db: &Db, command: Command) -> Result<Value, AdminError> {
+async fn run(db: &Db, settings: &Settings, command: Command) -> Result<Value, AdminError> {
     match command {
         Command::Migrate { roles } => {
             let applied = migrate::run(db).await?;
             let roles = roles::provide(db, &roles).await?;
+            let logins = logins::map_all(db).await?;
             tracing::info!(
                 migrations.applied = applied.len(),
                 "migrated: {} new migrations",
                 applied.len()
             );
-            Ok(json!({ "schemaVersion": migrations::latest(), "applied": applied, "roles": roles }))
+            Ok(json!({
+                "schemaVersion": migrations::latest(),
+                "applied": applied,
+                "roles": roles,
+                "logins": logins,
+            }))
         }
         Command::Status => {
             let applied = migrate::applied(db).await?;
@@ -113,5 +173,19 @@ async fn run(db: &Db, command: Command) -> Result<Value, AdminError> {
                 "roles": roles::mappings(db).await?,
             }))
         }
+        Command::CreateLogin {
+            name,
+            access,
+            schemas,
+            host,
+        } => logins::create(db, name, access, schemas, &settings.host(host)?).await,
+        Command::RotateLogin {
+            name,
+            grace_s,
+            keep,
+            host,
+        } => logins::rotate(db, &name, grace_s, keep, &settings.host(host)?).await,
+        Command::DropLogin { name } => logins::drop(db, &name).await,
+        Command::ListLogins => logins::list(db).await,
     }
 }

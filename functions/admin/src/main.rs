@@ -1,16 +1,18 @@
 //! Wiring: configuration, connection, handler.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use dsql::Dsql;
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
     api::start(async {
+        let settings = Arc::new(admin::Settings::from_lookup(&api::from_process)?);
         let dsql = Dsql::from_env().await?;
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
-            let dsql = dsql.clone();
-            async move { admin::handle(&dsql, event).await }
+            let (dsql, settings) = (dsql.clone(), Arc::clone(&settings));
+            async move { admin::handle(&dsql, &settings, event).await }
         });
         lambda_runtime::run_concurrent(handler).await
     })

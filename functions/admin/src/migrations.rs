@@ -1,9 +1,7 @@
 //! The migrations: one DDL statement each, in the order of their numbers, embedded from `migrations/`. An applied one is
 //! never changed: a checksum says so.
 
-use std::fmt::Write as _;
-
-use ring::digest::{SHA256, digest};
+use crate::digest::sha256_hex;
 
 /// One migration.
 #[derive(Debug, Clone, Copy)]
@@ -19,11 +17,7 @@ pub struct Migration {
 impl Migration {
     /// SHA-256 of the statement, in hexadecimal.
     pub fn checksum(&self) -> String {
-        let mut hex = String::with_capacity(64);
-        for byte in digest(&SHA256, self.sql.as_bytes()).as_ref() {
-            let _ = write!(hex, "{byte:02x}"); // a String takes everything
-        }
-        hex
+        sha256_hex(self.sql.as_bytes())
     }
 }
 
@@ -62,6 +56,13 @@ migrations! {
     11 "0011_index_messages_by_seq",
     12 "0012_index_shares_by_chat",
     13 "0013_index_jobs_by_state",
+    14 "0014_index_chats_by_expiry",
+    15 "0015_index_shares_by_expiry",
+    16 "0016_index_idempotency_by_expiry",
+    17 "0017_index_rate_buckets_by_expiry",
+    18 "0018_index_generations_by_lease",
+    19 "0019_index_usage_by_day",
+    20 "0020_create_sql_logins",
 }
 
 /// The number of the newest migration.
@@ -89,7 +90,18 @@ mod tests {
         let indexes: Vec<&str> = MIGRATIONS.iter().filter_map(Migration::index).collect();
         assert_eq!(
             indexes,
-            ["chats_owner", "messages_seq", "shares_chat", "jobs_state"]
+            [
+                "chats_owner",
+                "messages_seq",
+                "shares_chat",
+                "jobs_state",
+                "chats_expiry",
+                "shares_expiry",
+                "idempotency_expiry",
+                "rate_buckets_expiry",
+                "generations_lease",
+                "usage_daily_day"
+            ]
         );
     }
 

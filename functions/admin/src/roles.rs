@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use dsql::{Db, Error, Type, quote_identifier, quote_literal};
 use serde_json::{Value, json};
 
+use crate::ddl::ensure;
+
 /// A function's database role.
 #[derive(Debug, Clone, Copy)]
 pub struct Role {
@@ -16,20 +18,67 @@ pub struct Role {
 }
 
 /// Every role that `migrate` provides.
-pub const ROLES: &[Role] = &[Role {
-    name: "chats",
-    privileges: &[
-        ("chats", "SELECT, INSERT, UPDATE, DELETE"),
-        ("messages", "SELECT, INSERT, DELETE"),
-        ("generations", "SELECT, UPDATE, DELETE"),
-        ("votes", "SELECT, INSERT, UPDATE, DELETE"),
-        ("shares", "SELECT, INSERT, UPDATE, DELETE"),
-        ("usage_daily", "SELECT"),
-        ("rate_buckets", "SELECT, INSERT, UPDATE"),
-        ("idempotency", "SELECT, INSERT, UPDATE"),
-        ("jobs", "SELECT, INSERT"),
-    ],
-}];
+pub const ROLES: &[Role] = &[
+    Role {
+        name: "chats",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE, DELETE"),
+            ("messages", "SELECT, INSERT, DELETE"),
+            ("generations", "SELECT, UPDATE, DELETE"),
+            ("votes", "SELECT, INSERT, UPDATE, DELETE"),
+            ("shares", "SELECT, INSERT, UPDATE, DELETE"),
+            ("usage_daily", "SELECT"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+            ("idempotency", "SELECT, INSERT, UPDATE"),
+            ("jobs", "SELECT, INSERT"),
+        ],
+    },
+    Role {
+        name: "chat",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE"),
+            ("messages", "SELECT, INSERT, UPDATE, DELETE"),
+            ("generations", "SELECT, INSERT, UPDATE, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+        ],
+    },
+    Role {
+        name: "jobs",
+        privileges: &[
+            ("chats", "SELECT, DELETE"),
+            ("messages", "SELECT, DELETE"),
+            ("generations", "SELECT, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("shares", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, DELETE"),
+            ("idempotency", "SELECT, DELETE"),
+            ("jobs", "SELECT, UPDATE"),
+        ],
+    },
+    Role {
+        name: "maintenance",
+        privileges: &[
+            ("chats", "SELECT, DELETE"),
+            ("messages", "SELECT, DELETE"),
+            ("generations", "SELECT, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("shares", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE, DELETE"),
+            ("rate_buckets", "SELECT, DELETE"),
+            ("idempotency", "SELECT, DELETE"),
+            ("jobs", "SELECT, UPDATE, DELETE"),
+        ],
+    },
+    Role {
+        name: SQL_FUNCTION,
+        privileges: &[("sql_logins", "SELECT")],
+    },
+];
+
+/// The role of the `sql` function, whose principals connect as every login's role too.
+pub(crate) const SQL_FUNCTION: &str = "sql_function";
 
 /// Brings all roles up to date and maps the given ARNs; reports what it changed.
 pub(crate) async fn provide(
@@ -58,7 +107,7 @@ pub(crate) async fn provide(
 }
 
 /// The ARNs mapped to each role.
-pub(crate) async fn mappings(db: &Db) -> Result<Value, Error> {
+pub(crate) async fn mappings(db: &Db) -> Result<BTreeMap<String, Vec<String>>, Error> {
     let rows = db
         .query_idempotent(
             "SELECT pg_role_name::text, arn::text FROM sys.iam_pg_role_mappings ORDER BY 1, 2",
@@ -69,69 +118,53 @@ pub(crate) async fn mappings(db: &Db) -> Result<Value, Error> {
     for row in rows {
         roles.entry(row.get(0)).or_default().push(row.get(1));
     }
-    Ok(json!(roles))
+    Ok(roles)
 }
 
-async fn create(db: &Db, role: &str) -> Result<bool, Error> {
-    let exists = db
-        .query_opt_idempotent(
-            "SELECT 1 FROM pg_roles WHERE rolname = $1",
-            &[(&role, Type::TEXT)],
-        )
-        .await?;
-    if exists.is_some() {
-        return Ok(false);
-    }
-    match db
-        .execute_sql(&format!(
-            "CREATE ROLE {} WITH LOGIN",
-            quote_identifier(role)
-        ))
-        .await
-    {
-        Ok(_) => Ok(true),
-        // Another run was faster.
-        Err(error) if matches!(error.sqlstate(), Some("42710" | "23505")) => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Creates a role that may log in.
+pub(crate) async fn create(db: &Db, role: &str) -> Result<bool, Error> {
+    ensure(
+        db,
+        "SELECT true FROM pg_roles WHERE rolname = $1",
+        &[(&role, Type::TEXT)],
+        &format!("CREATE ROLE {} WITH LOGIN", quote_identifier(role)),
+    )
+    .await
 }
 
 async fn grant(db: &Db, role: &str, table: &str, privileges: &str) -> Result<bool, Error> {
     // has_table_privilege() asks for any of a list; here each counts.
-    let held = db
-        .query_opt_idempotent(
-            "SELECT bool_and(has_table_privilege($1, $2, trim(privilege))) FROM unnest(string_to_array($3, ',')) privilege",
-            &[(&role, Type::TEXT), (&table, Type::TEXT), (&privileges, Type::TEXT)],
-        )
-        .await?
-        .is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true));
-    if held {
-        return Ok(false);
-    }
-    let sql = format!(
-        "GRANT {privileges} ON {} TO {}",
-        quote_identifier(table),
-        quote_identifier(role)
-    );
-    db.execute_sql(&sql).await?;
-    Ok(true)
+    ensure(
+        db,
+        "SELECT bool_and(has_table_privilege($1, $2, trim(privilege))) FROM unnest(string_to_array($3, ',')) privilege",
+        &[(&role, Type::TEXT), (&table, Type::TEXT), (&privileges, Type::TEXT)],
+        &format!(
+            "GRANT {privileges} ON {} TO {}",
+            quote_identifier(table),
+            quote_identifier(role)
+        ),
+    )
+    .await
 }
 
-async fn map(db: &Db, role: &str, arn: &str) -> Result<bool, Error> {
-    let mapped = db
-        .query_opt_idempotent(
-            "SELECT 1 FROM sys.iam_pg_role_mappings WHERE pg_role_name::text = $1 AND arn::text = $2",
-            &[(&role, Type::TEXT), (&arn, Type::TEXT)],
-        )
-        .await?;
-    if mapped.is_some() {
-        return Ok(false);
-    }
-    db.execute_sql(&format!(
-        "AWS IAM GRANT {} TO {}",
-        quote_identifier(role),
-        quote_literal(arn)
-    ))
-    .await?;
-    Ok(true)
+/// Lets an IAM principal connect as a role.
+pub(crate) async fn map(db: &Db, role: &str, arn: &str) -> Result<bool, Error> {
+    ensure(
+        db,
+        "SELECT true FROM sys.iam_pg_role_mappings WHERE pg_role_name::text = $1 AND arn::text = $2",
+        &[(&role, Type::TEXT), (&arn, Type::TEXT)],
+        &format!("AWS IAM GRANT {} TO {}", quote_identifier(role), quote_literal(arn)),
+    )
+    .await
+}
+
+/// No longer lets an IAM principal connect as a role.
+pub(crate) async fn unmap(db: &Db, role: &str, arn: &str) -> Result<bool, Error> {
+    ensure(
+        db,
+        "SELECT NOT EXISTS (SELECT FROM sys.iam_pg_role_mappings WHERE pg_role_name::text = $1 AND arn::text = $2)",
+        &[(&role, Type::TEXT), (&arn, Type::TEXT)],
+        &format!("AWS IAM REVOKE {} FROM {}", quote_identifier(role), quote_literal(arn)),
+    )
+    .await
 }

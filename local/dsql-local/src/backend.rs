@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -20,6 +20,13 @@ use crate::wire::{
 const SLOT_PATIENCE: Duration = Duration::from_secs(30);
 /// Text that no PostgreSQL can parse: it fails the transaction it is sent in.
 const POISON: &str = "!";
+/// Name of the prepared statement and the portal of what the front runs itself; the client's unnamed ones live on.
+const OURS: &str = "dsql_local";
+/// What is done since the start of a transaction block can be undone without ending the block, and with it its locks.
+const GUARD: &str = "SAVEPOINT dsql_local";
+
+/// How many messages answer a statement of our own: `ParseComplete`, `BindComplete`, CommandComplete, `CloseComplete` twice.
+pub(crate) const OWN_ANSWERS: u8 = 5;
 
 /// An attached backend.
 pub(crate) struct Backend {
@@ -31,6 +38,8 @@ pub(crate) struct Backend {
     returned: Option<Message>,
     /// The settings that it reported when it was attached.
     pub(crate) reported: Vec<(String, String)>,
+    /// Its process.
+    pub(crate) pid: i32,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -65,12 +74,14 @@ impl Backend {
             unsent: startup_message(startup),
             returned: None,
             reported: Vec::new(),
+            pid: 0,
             _slot: slot,
         };
         loop {
             let message = backend.next().await?;
             match message.tag {
                 b'S' => backend.reported.extend(parameter_status(&message)),
+                b'K' => backend.pid = message.body.clone().try_get_i32().unwrap_or_default(),
                 b'Z' => return Ok(backend),
                 b'E' => return Err(AttachError::Refused(message)),
                 _ => {}
@@ -112,7 +123,8 @@ impl Backend {
 
     /// Runs a statement of our own between two of the client's.
     pub(crate) async fn run(&mut self, sql: &str) -> io::Result<TransactionStatus> {
-        self.queue(&Message::new(b'Q', strings([sql])));
+        self.queue_own(sql);
+        self.queue(&Message::new(b'S', Bytes::new()));
         loop {
             let message = self.next().await?;
             if message.tag == b'Z' {
@@ -121,6 +133,41 @@ impl Backend {
                 ));
             }
         }
+    }
+
+    /// Queues a statement of our own, which answers [`OWN_ANSWERS`] messages.
+    fn queue_own(&mut self, sql: &str) {
+        let mut parse = BytesMut::from(&strings([OURS, sql])[..]);
+        parse.put_u16(0);
+        let mut bind = BytesMut::from(&strings([OURS, OURS])[..]);
+        bind.put_bytes(0, 6);
+        let mut execute = BytesMut::from(&strings([OURS])[..]);
+        execute.put_u32(0);
+        for (tag, body) in [(b'P', parse), (b'B', bind), (b'E', execute)] {
+            self.queue(&Message::new(tag, body));
+        }
+        for kind in [b'P', b'S'] {
+            let mut close = BytesMut::from(&[kind][..]);
+            close.put_slice(&strings([OURS]));
+            self.queue(&Message::new(b'C', close));
+        }
+    }
+
+    /// Queues the guard of a transaction block, whose effects and locks [`step_aside`](Self::step_aside) takes back. It
+    /// answers [`OWN_ANSWERS`] messages.
+    pub(crate) fn queue_guard(&mut self) {
+        self.queue_own(GUARD);
+    }
+
+    /// Takes back what the open transaction block did since its guard, and releases its locks; its snapshot stays.
+    pub(crate) async fn step_aside(&mut self) -> io::Result<TransactionStatus> {
+        self.run("ROLLBACK TO SAVEPOINT dsql_local").await
+    }
+
+    /// Ends the open transaction block with all it holds and opens an empty one in its place.
+    pub(crate) async fn begin_anew(&mut self) -> io::Result<TransactionStatus> {
+        self.run("ROLLBACK").await?;
+        self.run("BEGIN").await
     }
 
     /// Ends the open transaction without its effects.

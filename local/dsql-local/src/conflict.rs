@@ -1,7 +1,10 @@
 //! Conflicts in the service's words. PostgreSQL notices some of them by itself, under its own names: a row or a catalog
 //! entry that another transaction changed. On DSQL all of these are SQLSTATE 40001.
 
-use crate::wire::{ErrorAnswer, Message};
+use crate::wire::{ErrorAnswer, Message, error_field};
+
+/// Why a COPY is broken off for a session that waits.
+pub(crate) const GIVES_WAY: &str = "dsql-local gives way to another transaction";
 
 /// Another transaction changed the same data.
 pub(crate) fn data() -> ErrorAnswer {
@@ -18,21 +21,12 @@ pub(crate) fn schema() -> ErrorAnswer {
 
 /// An error of PostgreSQL as DSQL would answer it.
 pub(crate) fn translate(message: Message) -> Message {
-    let field = |code: u8| {
-        let mut rest = message.body.as_ref();
-        while let [first, text @ ..] = rest {
-            let end = text.iter().position(|&byte| byte == 0)?;
-            if *first == code {
-                return text.get(..end);
-            }
-            rest = text.get(end + 1..)?;
-        }
-        None
-    };
+    let field = |code| error_field(&message, code);
     let text = field(b'M').unwrap_or_default();
     let answer = match field(b'C') {
         // serialization failure, deadlock
         Some(b"40001" | b"40P01") => data(),
+        Some(b"57014") if text.ends_with(GIVES_WAY.as_bytes()) => data(),
         // Two changes of one catalog entry: "tuple concurrently updated" (or deleted).
         Some(b"XX000") if text.starts_with(b"tuple concurrently ") => schema(),
         // Two creations of one name that did not see each other: IF NOT EXISTS does not help.

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::control;
 use crate::faults::{Faults, FaultsError, Injector};
@@ -17,6 +18,7 @@ use crate::home::{Home, HomeError, write_file};
 use crate::limits::Bucket;
 use crate::postgres::{Postgres, PostgresError, account};
 use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
+use crate::schema::Schema;
 use crate::server::Server;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsError;
@@ -51,6 +53,9 @@ pub struct Options {
     pub connect_burst: u32,
     /// Connections that may be open.
     pub max_connections: u32,
+    /// Whether a committed change of the catalog fails the next statement of every other session with 40001 OC001, as on
+    /// DSQL. Tests that share a stand-in and create their tables in it may want to do without.
+    pub schema_conflicts: bool,
 }
 
 impl Default for Options {
@@ -68,6 +73,7 @@ impl Default for Options {
             connect_rate_per_s: 100,
             connect_burst: 1000,
             max_connections: 10_000,
+            schema_conflicts: true,
         }
     }
 }
@@ -189,9 +195,12 @@ impl DsqlLocal {
             faults: Injector::new(),
             counters: Counters::default(),
             postgres: postgres.access.clone(),
+            arbiter: Arc::new(Arbiter::new(&postgres.access.socket)),
+            schema: Schema::new(options.schema_conflicts),
             cut: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
+        tasks.spawn(server.arbiter.clone().run());
         tasks.spawn(server.clone().accept(listener));
         tasks.spawn(control::serve(server.clone(), control_listener));
         Ok(Self {

@@ -16,8 +16,10 @@
 //! ```
 //!
 //! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `gate` judges), `session` serves its flights, and
-//! `backend` speaks to PostgreSQL. `statement` is the place that judges SQL.
+//! `backend` speaks to PostgreSQL. `statement` is the place that judges SQL. Conflicts without lock waits are made by `arbiter`, which sees who
+//! waits, and `session`, which steps aside and tries again at COMMIT.
 
+mod arbiter;
 mod backend;
 mod clock;
 mod conflict;
@@ -30,6 +32,7 @@ mod limits;
 mod login;
 mod postgres;
 mod principal;
+mod schema;
 mod server;
 mod session;
 mod startup;

@@ -8,12 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::faults::Injector;
 use crate::limits::Bucket;
 use crate::login::login;
 use crate::postgres::Access;
 use crate::principal::Principals;
+use crate::schema::Schema;
 use crate::session::{End, Session};
 use crate::stats::Counters;
 
@@ -37,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) faults: Injector,
     pub(crate) counters: Counters,
     pub(crate) postgres: Arc<Access>,
+    pub(crate) arbiter: Arc<Arbiter>,
+    pub(crate) schema: Schema,
     /// Changes when all connections are cut.
     pub(crate) cut: watch::Sender<u64>,
 }

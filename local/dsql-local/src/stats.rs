@@ -27,6 +27,10 @@ pub struct Stats {
     pub client_messages: u64,
     /// PostgreSQL backends that sessions attached; a session attaches one at its first statement.
     pub backends_attached: u64,
+    /// How often an idle transaction stepped aside for a session that waited for it.
+    pub steps_aside: u64,
+    /// How often a transaction that had stepped aside was done again, before its next statement or at its COMMIT.
+    pub repeats: u64,
     /// Injected 40001 OC000.
     pub conflicts_injected: u64,
     /// Injected 40001 OC001.
@@ -89,6 +93,8 @@ pub(crate) struct Counters {
     pub(crate) client_flights: Counter,
     pub(crate) client_messages: Counter,
     pub(crate) backends_attached: Counter,
+    pub(crate) steps_aside: Counter,
+    pub(crate) repeats: Counter,
     pub(crate) conflicts_injected: Counter,
     pub(crate) schema_conflicts_injected: Counter,
     pub(crate) unavailable_injected: Counter,
@@ -122,6 +128,8 @@ impl Counters {
             client_flights: self.client_flights.get(),
             client_messages: self.client_messages.get(),
             backends_attached: self.backends_attached.get(),
+            steps_aside: self.steps_aside.get(),
+            repeats: self.repeats.get(),
             conflicts_injected: self.conflicts_injected.get(),
             schema_conflicts_injected: self.schema_conflicts_injected.get(),
             unavailable_injected: self.unavailable_injected.get(),

@@ -109,6 +109,19 @@ pub(crate) fn take_text(body: &mut Bytes) -> Option<String> {
     String::from_utf8(take_cstr(body)?.to_vec()).ok()
 }
 
+/// A field of an ErrorResponse.
+pub(crate) fn error_field(message: &Message, code: u8) -> Option<&[u8]> {
+    let mut rest = message.body.as_ref();
+    while let [first, text @ ..] = rest {
+        let end = text.iter().position(|&byte| byte == 0)?;
+        if *first == code {
+            return text.get(..end);
+        }
+        rest = text.get(end + 1..)?;
+    }
+    None
+}
+
 /// An ErrorResponse that the front makes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ErrorAnswer {

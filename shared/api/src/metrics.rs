@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::telemetry::REQUEST_ID;
 
@@ -21,8 +21,20 @@ pub const COLD_START: &str = "ColdStart";
 pub const CONNECTS: &str = "DsqlConnects";
 /// Of these, the ones that replaced an earlier connection.
 pub const RECONNECTS: &str = "DsqlReconnects";
+/// Connections retired because of their age, or a clock that stepped back.
+pub const RETIRED_BY_AGE: &str = "DsqlRetiredByAge";
+/// Connections found closed or dead, or lost while in use.
+pub const LOST: &str = "DsqlLost";
+/// Attempts to connect that were refused or failed.
+pub const CONNECT_FAILURES: &str = "DsqlConnectFailures";
+/// Milliseconds spent in connecting, retries included.
+pub const CONNECT_MS: &str = "DsqlConnectTime";
+/// Statements outside transactions, and transactions, each attempt counted.
+pub const ATTEMPTS: &str = "DsqlAttempts";
 /// Statements and transactions that were run again after a conflict.
 pub const OCC_RETRIES: &str = "DsqlConflictsRetried";
+/// Conflicts that used up all attempts.
+pub const OCC_GIVEN_UP: &str = "DsqlConflictsGivenUp";
 
 /// Where finished lines go.
 pub trait Line: fmt::Debug + Send + Sync {
@@ -47,25 +59,27 @@ impl Line for SilentLine {
 pub struct Metrics {
     function: &'static str,
     line: Arc<dyn Line>,
-    last: Mutex<Option<Totals>>,
+    last: Mutex<Option<dsql::Stats>>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    connects: u64,
-    reconnects: u64,
-    conflicts: u64,
-}
+/// A counter of each line: its name, its unit, and its running total.
+type Counter = (&'static str, &'static str, fn(&dsql::Stats) -> u64);
 
-impl From<dsql::Stats> for Totals {
-    fn from(stats: dsql::Stats) -> Self {
-        Self {
-            connects: stats.connects,
-            reconnects: stats.connects.saturating_sub(1),
-            conflicts: stats.conflicts.saturating_sub(stats.conflicts_given_up),
-        }
-    }
-}
+const COUNTERS: [Counter; 9] = [
+    (CONNECTS, "Count", |stats| stats.connects),
+    (RECONNECTS, "Count", |stats| {
+        stats.connects.saturating_sub(1)
+    }),
+    (RETIRED_BY_AGE, "Count", |stats| stats.retired_by_age),
+    (LOST, "Count", |stats| stats.lost),
+    (CONNECT_FAILURES, "Count", |stats| stats.connect_failures),
+    (CONNECT_MS, "Milliseconds", |stats| stats.connect_us / 1_000),
+    (ATTEMPTS, "Count", |stats| stats.attempts),
+    (OCC_RETRIES, "Count", |stats| {
+        stats.conflicts.saturating_sub(stats.conflicts_given_up)
+    }),
+    (OCC_GIVEN_UP, "Count", |stats| stats.conflicts_given_up),
+];
 
 impl Metrics {
     /// Metrics of `function`, written to `line`.
@@ -79,33 +93,35 @@ impl Metrics {
 
     /// Writes the line of one invocation. With several at once each event is counted in one of them.
     pub fn report(&self, now: SystemTime, request_id: &str, stats: dsql::Stats) {
-        let totals = Totals::from(stats);
         let last = self
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace(totals);
+            .replace(stats);
         let before = last.unwrap_or_default();
-        let names = [COLD_START, CONNECTS, RECONNECTS, OCC_RETRIES];
-        let metrics = names.map(|name| json!({"Name": name, "Unit": "Count"}));
+        let mut metrics = vec![json!({"Name": COLD_START, "Unit": "Count"})];
+        let mut line = Map::new();
+        line.insert(FUNCTION.to_owned(), self.function.into());
+        line.insert(REQUEST_ID.to_owned(), request_id.into());
+        line.insert(COLD_START.to_owned(), u64::from(last.is_none()).into());
+        for (name, unit, total) in COUNTERS {
+            metrics.push(json!({"Name": name, "Unit": unit}));
+            let since = total(&stats).saturating_sub(total(&before));
+            line.insert(name.to_owned(), since.into());
+        }
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line: Value = json!({
-            "_aws": {
+        line.insert(
+            "_aws".to_owned(),
+            json!({
                 "Timestamp": u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
                 "CloudWatchMetrics": [{
                     "Namespace": NAMESPACE,
                     "Dimensions": [[FUNCTION]],
                     "Metrics": metrics,
                 }],
-            },
-            FUNCTION: self.function,
-            REQUEST_ID: request_id,
-            COLD_START: u64::from(last.is_none()),
-            CONNECTS: totals.connects.saturating_sub(before.connects),
-            RECONNECTS: totals.reconnects.saturating_sub(before.reconnects),
-            OCC_RETRIES: totals.conflicts.saturating_sub(before.conflicts),
-        });
-        self.line.write(&line.to_string());
+            }),
+        );
+        self.line.write(&Value::Object(line).to_string());
     }
 }
 

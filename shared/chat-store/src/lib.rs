@@ -11,17 +11,23 @@
 mod chats;
 mod claim;
 mod cursor;
+pub mod erasure;
 mod export;
 mod fork;
+mod generations;
 mod idempotency;
 mod ids;
 pub mod import;
+pub mod jobs;
 mod limits;
 mod message;
 mod messages;
 mod outbox;
+mod reply;
 mod secret;
 mod shares;
+mod turn;
+pub mod upkeep;
 mod usage;
 mod values;
 mod votes;
@@ -34,9 +40,12 @@ pub use claim::claim;
 pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
+pub use generations::{
+    ACTIVE, Active, POLL, Progress, STOP, Stopped, active, interrupt, poll, reap, stop,
+};
 pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, once};
-pub use ids::{ChatId, MessageId, OwnerId};
-pub use limits::{Admission, Limit, Visitor, admit};
+pub use ids::{ChatId, MessageId, OwnerId, StreamId};
+pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{
     MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
     Parts, Role,
@@ -45,11 +54,15 @@ pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
+pub use reply::{CHECKPOINT, CLOSE, Closing, Held, NewTitle, Reply, abandon, checkpoint, close};
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
+pub use turn::{
+    Allowance, EMPTY_REPLY, NewTurn, OPEN, Opening, Place, Stored, StoredMessage, StoredReply,
+    Target, open,
+};
 pub use usage::{DailyUsage, usage};
 pub use values::{
-    DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,
-    expiry, microseconds,
+    DEFAULT_TITLE, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility, microseconds,
 };
 pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted, vote, votes};

@@ -67,7 +67,7 @@ pub fn owner_payload(owner: &OwnerId) -> Value {
 // Hidden at once, up to a number that stays below 3,000 rows; the job deletes all. An open job is found again.
 const DISCARD: &str = "\
 WITH open AS (
-    SELECT id FROM jobs WHERE state = 'pending' AND kind = $3 AND payload = $4 ORDER BY id LIMIT 1
+    SELECT id FROM jobs WHERE state IN ('pending', 'queued', 'running') AND kind = $3 AND payload = $4 ORDER BY id LIMIT 1
 ), hidden AS (
     UPDATE chats SET expires_at = $5
     WHERE owner_id = $2 AND id IN (

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Row};
 use crate::Dsql;
 use crate::clock::remaining;
 use crate::error::{Error, Failure, Stage};
+use crate::lead::is_transaction_control;
 use crate::stats::count;
 use crate::warm::{Use, Warm};
 
@@ -235,69 +236,4 @@ pub(crate) async fn send(
         rows,
         affected: stream.rows_affected().unwrap_or(0),
     })
-}
-
-/// Whether the statement begins or ends a transaction, which would outlive its lease.
-pub(crate) fn is_transaction_control(sql: &str) -> bool {
-    let mut rest = sql.trim_start();
-    loop {
-        if let Some(line) = rest.strip_prefix("--") {
-            rest = line
-                .split_once('\n')
-                .map_or("", |(_, after)| after)
-                .trim_start();
-        } else if let Some(block) = rest.strip_prefix("/*") {
-            let Some((_, after)) = block.split_once("*/") else {
-                return false;
-            };
-            rest = after.trim_start();
-        } else {
-            break;
-        }
-    }
-    let end = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
-    let word = rest.get(..end).unwrap_or_default();
-    [
-        "begin",
-        "start",
-        "commit",
-        "end",
-        "rollback",
-        "abort",
-        "savepoint",
-        "release",
-    ]
-    .iter()
-    .any(|control| word.eq_ignore_ascii_case(control))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_transaction_control;
-
-    #[test]
-    fn transaction_control_is_seen_behind_comments_and_case() {
-        for sql in [
-            "BEGIN",
-            " \n begin;",
-            "-- x\nCommit",
-            "/* a */ ROLLBACK",
-            "start transaction",
-            "END",
-            "SAVEPOINT a",
-        ] {
-            assert!(is_transaction_control(sql), "{sql}");
-        }
-        for sql in [
-            "SELECT 1",
-            "INSERT INTO begin VALUES (1)",
-            "",
-            "beginning",
-            "-- begin",
-        ] {
-            assert!(!is_transaction_control(sql), "{sql}");
-        }
-    }
 }

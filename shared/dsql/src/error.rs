@@ -31,6 +31,23 @@ pub enum ConflictKind {
     Schema,
 }
 
+impl ConflictKind {
+    /// Reads a SQLSTATE and its message; `None`: no conflict.
+    pub(crate) fn of(code: &str, message: &str) -> Option<Self> {
+        match code {
+            "OC001" => Some(Self::Schema),
+            "40001" if message.starts_with("schema") => Some(Self::Schema),
+            "40001" | "OC000" => Some(Self::Data),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the server asks to try again on the same connection.
+pub(crate) fn is_unavailable(code: &str, message: &str) -> bool {
+    code == "XX000" && message.contains("server unavailable")
+}
+
 /// What was under way when the outcome became unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -242,19 +259,14 @@ impl Failure {
             };
         };
         let message = db.message().to_owned();
-        match db.code().code() {
-            "40001" | "OC000" | "OC001" => {
-                let schema = db.code().code() == "OC001" || message.starts_with("schema");
-                Self::Conflict(
-                    if schema {
-                        ConflictKind::Schema
-                    } else {
-                        ConflictKind::Data
-                    },
-                    message,
-                )
-            }
-            "XX000" if message.contains("server unavailable") => Self::Unavailable(message),
+        let code = db.code().code();
+        if let Some(conflict) = ConflictKind::of(code, &message) {
+            return Self::Conflict(conflict, message);
+        }
+        if is_unavailable(code, &message) {
+            return Self::Unavailable(message);
+        }
+        match code {
             code if code.starts_with("54") || code == "53200" => {
                 Self::Final(Error::LimitExceeded {
                     detail: db.detail().map(str::to_owned),
@@ -282,9 +294,15 @@ pub(crate) fn startup(error: tokio_postgres::Error, endpoint: String) -> Error {
             source: Box::new(error),
         };
     };
-    let message = db.message().to_owned();
+    refusal(db.code().code(), db.message(), db.hint())
+        .unwrap_or_else(|| Error::Database(Box::new(error)))
+}
+
+/// What the server's refusal of a connection means; `None`: nothing in particular.
+pub(crate) fn refusal(code: &str, message: &str, hint: Option<&str>) -> Option<Error> {
     let lower = message.to_ascii_lowercase();
-    match db.code().code() {
+    let message = message.to_owned();
+    Some(match code {
         "53400" => Error::RateLimited { message },
         "53300" => Error::TooManyConnections { message },
         _ if lower.contains("rate exceeded") => Error::RateLimited { message },
@@ -295,10 +313,10 @@ pub(crate) fn startup(error: tokio_postgres::Error, endpoint: String) -> Error {
             || code.starts_with("28") =>
         {
             Error::AccessDenied {
-                hint: db.hint().map(str::to_owned),
+                hint: hint.map(str::to_owned),
                 message,
             }
         }
-        _ => Error::Database(Box::new(error)),
-    }
+        _ => return None,
+    })
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::Config;
 use crate::error::{self, Error};
@@ -76,34 +77,40 @@ impl Connector {
         token: &Token,
         limit: Duration,
     ) -> Result<Session, Error> {
-        let endpoint = || format!("{}:{}", config.endpoint.host(), config.port);
-        let attempt = self.handshake(config, token, &endpoint);
-        match tokio::time::timeout(limit.min(CONNECT_TIMEOUT), attempt).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(Error::Connect {
-                endpoint: endpoint(),
-                step: "time limit",
-                source: Box::new(elapsed),
-            }),
-        }
+        within(config, limit, self.handshake(config, token)).await
     }
 
-    async fn handshake(
-        &self,
-        config: &Config,
-        token: &Token,
-        endpoint: &(dyn Fn() -> String + Sync),
-    ) -> Result<Session, Error> {
+    /// TCP and TLS.
+    pub(crate) async fn open(&self, config: &Config) -> Result<TlsStream<TcpStream>, Error> {
         let failed = |step, source: std::io::Error| Error::Connect {
-            endpoint: endpoint(),
+            endpoint: place(config),
             step,
             source: Box::new(source),
         };
         let tcp = dial(config).await.map_err(|e| failed("TCP", e))?;
-        let tls = TlsConnector::from(Arc::clone(&self.tls))
+        TlsConnector::from(Arc::clone(&self.tls))
             .connect(self.server_name.clone(), tcp)
             .await
-            .map_err(|e| failed("TLS", e))?;
+            .map_err(|e| failed("TLS", e))
+    }
+
+    /// When a connection opened at `opened_at` with `token` is not handed out any more.
+    pub(crate) fn retire_at(
+        &self,
+        config: &Config,
+        token: &Token,
+        opened_at: SystemTime,
+    ) -> SystemTime {
+        let by_age = opened_at + config.max_connection_age.saturating_sub(self.age_jitter);
+        if config.retire_with_token {
+            by_age.min(token.expires_at())
+        } else {
+            by_age
+        }
+    }
+
+    async fn handshake(&self, config: &Config, token: &Token) -> Result<Session, Error> {
+        let tls = self.open(config).await?;
 
         let mut startup = tokio_postgres::Config::new();
         startup
@@ -115,7 +122,7 @@ impl Connector {
         let (client, connection) = startup
             .connect_raw(tls, NoTls)
             .await
-            .map_err(|e| error::startup(e, endpoint()))?;
+            .map_err(|e| error::startup(e, place(config)))?;
 
         #[expect(
             clippy::disallowed_methods,
@@ -127,16 +134,33 @@ impl Connector {
             }
         });
         let opened_at = config.clock.now();
-        let mut retire_at = opened_at + config.max_connection_age.saturating_sub(self.age_jitter);
-        if config.retire_with_token {
-            retire_at = retire_at.min(token.expires_at());
-        }
         Ok(Session {
             client,
             driver,
             opened_at,
-            retire_at,
+            retire_at: self.retire_at(config, token, opened_at),
         })
+    }
+}
+
+/// Host and port, for errors.
+pub(crate) fn place(config: &Config) -> String {
+    format!("{}:{}", config.endpoint.host(), config.port)
+}
+
+/// Ends an attempt to connect after `limit`, or after the crate's own limit for one.
+pub(crate) async fn within<T>(
+    config: &Config,
+    limit: Duration,
+    attempt: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit.min(CONNECT_TIMEOUT), attempt).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(Error::Connect {
+            endpoint: place(config),
+            step: "time limit",
+            source: Box::new(elapsed),
+        }),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 use crate::clock::{Clock, remaining};
 use crate::db::{self, Answer, Db, Param};
 use crate::error::{ConflictKind, Error, Failure, Stage};
+use crate::lead::is_transaction_control;
 use crate::session::Session;
 use crate::stats::count;
 use crate::warm::{Lease, Use};
@@ -87,7 +88,7 @@ impl Transaction {
     }
 
     async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Error> {
-        if db::is_transaction_control(sql) {
+        if is_transaction_control(sql) {
             return Err(Error::TransactionControl);
         }
         let inner = &*self.inner;

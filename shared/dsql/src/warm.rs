@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use crate::clock::{elapsed, remaining};
@@ -18,12 +19,12 @@ use crate::error::Error;
 use crate::retry;
 use crate::session::{Connector, Session};
 use crate::stats::{Counters, count};
-use crate::token::TokenSource;
+use crate::token::{Token, TokenSource};
 
 /// A session idle for longer is probed before it is used: a freeze may have cost it its connection silently.
-const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(5);
+pub(crate) const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(5);
 /// A probe is one bare flight; without an answer by then the connection counts as dead.
-const PROBE_LIMIT: Duration = Duration::from_secs(1);
+pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// Attempts after a failure of TCP, TLS or an end of the stream while connecting.
 const NETWORK_ATTEMPTS: u32 = 4;
 
@@ -32,7 +33,7 @@ const NETWORK_ATTEMPTS: u32 = 4;
 pub(crate) struct Warm {
     pub(crate) config: Config,
     tokens: TokenSource,
-    connector: Connector,
+    pub(crate) connector: Connector,
     slots: Mutex<Slots>,
     /// Signalled whenever a lease is returned, a slot is freed, or a connect ends.
     changed: Notify,
@@ -275,6 +276,18 @@ impl Warm {
     }
 
     async fn connect(&self, deadline: SystemTime) -> Result<Session, Error> {
+        self.connect_by(deadline, &|token, limit| {
+            Box::pin(async move { self.connector.connect(&self.config, &token, limit).await })
+        })
+        .await
+    }
+
+    /// Connects by `attempt`, again and again where that is right, until the deadline.
+    pub(crate) async fn connect_by<'a, S>(
+        &'a self,
+        deadline: SystemTime,
+        attempt_once: &(dyn Fn(Token, Duration) -> BoxFuture<'a, Result<S, Error>> + Sync),
+    ) -> Result<S, Error> {
         let clock = &*self.config.clock;
         let began = clock.now();
         let mut fresh_token_tried = false;
@@ -288,7 +301,7 @@ impl Warm {
                     during: "connecting",
                 });
             }
-            let error = match self.connector.connect(&self.config, &token, limit).await {
+            let error = match attempt_once(token, limit).await {
                 Ok(session) => break Ok(session),
                 Err(error) => error,
             };

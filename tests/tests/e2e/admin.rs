@@ -58,7 +58,7 @@ async fn a_wrong_command_says_which_are_known() {
     };
     assert_eq!(error_type, "InvalidCommand");
     assert!(
-        message.contains("known are \"migrate\" and \"status\""),
+        message.contains("known are \"migrate\", \"status\", \"create-login\""),
         "{message}"
     );
 }
@@ -66,34 +66,14 @@ async fn a_wrong_command_says_which_are_known() {
 #[tokio::test]
 async fn the_chats_role_can_do_no_more_than_its_function_does() {
     let stack = Stack::start().await;
-    let mut env = stack.server.env();
-    env.push(("DSQL_ROLE".to_owned(), "chats".to_owned()));
-    let of = |name: &str| {
-        env.iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-    };
-    let admin = stack.server.admin();
-    let credentials = aws_credential_types::Credentials::new(
-        admin.access_key_id.clone(),
-        admin.secret_access_key.expose().to_owned(),
-        None,
-        None,
-        "test",
-    );
-    let client = dsql::Dsql::new(
-        dsql::Config::from_lookup(&of)
-            .unwrap()
-            .with_credentials(credentials),
-    );
-    let db = client.until(client.clock().now() + LIMIT);
+    let db = stack.database("chats");
     for sql in [
         "UPDATE messages SET role = 'assistant'",
         "DELETE FROM usage_daily",
         "UPDATE jobs SET state = 'done'",
         "DELETE FROM rate_buckets",
         "SELECT * FROM schema_migrations",
+        "SELECT * FROM sql_logins",
         "INSERT INTO generations VALUES ('a', 'b', 'c', 'd', now(), false)",
         "CREATE TABLE mine (id text PRIMARY KEY)",
         "DROP TABLE chats",

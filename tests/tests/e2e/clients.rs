@@ -4,21 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use dsql_local::{DsqlLocal, Options};
-use tests::binary::workspace;
-
-/// The folder with the Python clients: `TEST_CLIENTS`, or made now.
-fn python_path() -> PathBuf {
-    if let Some(folder) = std::env::var_os("TEST_CLIENTS") {
-        return folder.into();
-    }
-    let status = Command::new("scripts/install-tools.sh")
-        .arg("clients")
-        .current_dir(workspace())
-        .status()
-        .unwrap();
-    assert!(status.success(), "scripts/install-tools.sh clients failed");
-    workspace().join(".tools/clients")
-}
+use tests::python::python_path;
 
 async fn python(server: &DsqlLocal, script: &'static str) -> String {
     let mut command = Command::new("python3");

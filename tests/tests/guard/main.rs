@@ -13,4 +13,5 @@ mod fixture;
 mod flights;
 mod lost;
 mod retry;
+mod text;
 mod warm;

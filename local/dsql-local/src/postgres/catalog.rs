@@ -16,11 +16,8 @@ pub(crate) struct Catalog {
     connected: Mutex<Connected>,
 }
 
-struct Connected {
-    client: Client,
-    /// Owns the task that drives the connection.
-    _driver: JoinSet<()>,
-}
+/// A connection as the superuser, and the task that drives it.
+type Connected = (Client, JoinSet<()>);
 
 impl Catalog {
     pub(crate) async fn connect(socket: &Path) -> Result<Self, Error> {
@@ -32,17 +29,17 @@ impl Catalog {
 
     /// Runs statements that take no parameters.
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Error> {
-        self.connected.lock().await.client.batch_execute(sql).await
+        self.connected.lock().await.0.batch_execute(sql).await
     }
 
     /// Whether `principal` may log in as `role` by a mapping.
     pub(crate) async fn is_mapped(&self, principal: &Principal, role: &str) -> Result<bool, Error> {
         let mut connected = self.connected.lock().await;
-        if connected.client.is_closed() {
+        if connected.0.is_closed() {
             *connected = connect(&self.socket).await?;
         }
         let rows = connected
-            .client
+            .0
             .query_typed(
                 "SELECT m.arn FROM dsql_internal.iam_mapping m JOIN pg_roles r ON r.oid = m.role_oid \
                  WHERE r.rolname = $1 AND r.rolcanlogin AND NOT r.rolsuper",
@@ -56,7 +53,8 @@ impl Catalog {
     }
 }
 
-async fn connect(socket: &Path) -> Result<Connected, Error> {
+/// Connects as the superuser.
+pub(crate) async fn connect(socket: &Path) -> Result<Connected, Error> {
     let mut config = Config::new();
     config
         .user(SUPERUSER)
@@ -66,8 +64,5 @@ async fn connect(socket: &Path) -> Result<Connected, Error> {
     let (client, connection) = config.connect(NoTls).await?;
     let mut driver = JoinSet::new();
     driver.spawn(async move { drop(connection.await) });
-    Ok(Connected {
-        client,
-        _driver: driver,
-    })
+    Ok((client, driver))
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Semaphore;
 
-pub(crate) use catalog::Catalog;
+pub(crate) use catalog::{Catalog, connect};
 pub(crate) use find::{Account, account};
 
 use crate::home::{Home, is_open_to_all};
@@ -231,9 +231,15 @@ fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {
         "log_min_messages=fatal".to_owned(),
         "log_min_error_statement=panic".to_owned(),
         "jit=off".to_owned(),
+        // Two statements that wait for each other: rare, since whoever is idle steps aside.
+        "deadlock_timeout=100ms".to_owned(),
         "max_wal_senders=0".to_owned(),
         "wal_level=minimal".to_owned(),
     ];
+    if cfg!(target_os = "linux") {
+        // A statement whose client is gone holds no locks for long.
+        settings.push("client_connection_check_interval=500ms".to_owned());
+    }
     if major >= 16 {
         settings.push("createrole_self_grant=set, inherit".to_owned());
     }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session};
+use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session, answer};
 use crate::conflict;
+use crate::schema;
 use crate::statement::{Statement, Verdict};
 use crate::wire::{Message, TransactionStatus, strings};
 
@@ -35,17 +36,29 @@ impl Session<'_> {
             let Some(backend) = &mut self.backend else {
                 return Ok(());
             };
-            let message = backend.next().await?;
+            let message = answer(self.server, backend).await?;
             self.receive_one(message).await?;
         }
         Ok(())
     }
 
     async fn receive_one(&mut self, mut message: Message) -> Flow {
-        let Some(first) = self.expected.front() else {
+        let Some(first) = self.expected.front_mut() else {
             return Ok(());
         };
+        if let Expected::Guard(left) = first
+            && message.tag != b'E'
+        {
+            *left -= u8::from(matches!(message.tag, b'1' | b'2' | b'3' | b'C'));
+            if *left == 0 {
+                self.expected.pop_front();
+                self.block.is_guarded = true;
+            }
+            return Ok(());
+        }
+        self.block.feed(first.kept(), &message);
         if message.tag == b'E' {
+            self.has_failed = true;
             message = conflict::translate(message);
         }
         let is_answered = match (message.tag, first) {
@@ -54,22 +67,31 @@ impl Session<'_> {
             | (b'3', Expected::Close)
             | (b'T' | b'n', Expected::Describe)
             | (b'I' | b's', Expected::Execute { .. })
-            | (b'C', Expected::Execute { statement: None }) => true,
+            | (
+                b'C',
+                Expected::Execute {
+                    statement: None, ..
+                },
+            ) => true,
             (
                 b'C',
                 Expected::Execute {
                     statement: Some(statement),
+                    ..
                 },
             ) => {
                 message = retag(message, statement);
                 self.status = status_after(self.status, &message);
+                self.completed(&message);
                 true
             }
-            (b'C', Expected::Query { statement }) => {
+            (b'C', Expected::Query { statement, .. }) => {
                 message = retag(message, statement);
+                self.completed(&message);
                 false
             }
             (b'G', _) => {
+                self.block.cut();
                 self.emit(&message);
                 return self.copy_in().await;
             }
@@ -88,6 +110,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// What a command's end means for the transaction.
+    fn completed(&mut self, complete: &Message) {
+        match complete.body.strip_suffix(b"\0") {
+            Some(b"COMMIT") => self.end_transaction(true),
+            Some(b"ROLLBACK") => self.end_transaction(false),
+            _ => self.block.changes_catalog |= schema::is_change(&complete.body),
+        }
+    }
+
     /// PostgreSQL skips what follows an error until Sync.
     fn fail_expected(&mut self) {
         while let Some(expected) = self.expected.front() {
@@ -101,10 +132,19 @@ impl Session<'_> {
 
     async fn ready(&mut self, message: Message) -> Flow {
         self.status = TransactionStatus::parse(message.body.first().copied().unwrap_or_default());
-        if let Some(Expected::Sync { rolls_back: true }) = self.expected.pop_front()
+        let expected = self.expected.pop_front();
+        if let Some(Expected::Sync { rolls_back: true }) = expected
             && let Some(backend) = &mut self.backend
         {
             self.status = backend.roll_back().await?;
+            self.end_transaction(false);
+        }
+        let has_failed = std::mem::take(&mut self.has_failed);
+        if self.status == TransactionStatus::Idle {
+            self.end_transaction(!has_failed);
+        }
+        if matches!(expected, Some(Expected::Query { is_head: true, .. })) && !has_failed {
+            return Ok(());
         }
         self.emit(&self.status.ready_for_query());
         Ok(())
@@ -120,11 +160,17 @@ impl Session<'_> {
         if matches!(self.expected.get(1), Some(Expected::Sync { .. })) {
             self.expected.remove(1);
         }
-        let Some(backend) = &mut self.backend else {
+        let (Some(backend), Some(party)) = (&mut self.backend, &self.party) else {
             return Ok(());
         };
         loop {
             tokio::select! {
+                _ = party.requested() => {
+                    // Others do not wait for a client that takes its time; PostgreSQL answers an error.
+                    backend.queue(&Message::new(b'f', strings([conflict::GIVES_WAY])));
+                    backend.queue(&Message::new(b'H', Bytes::new()));
+                    return Ok(());
+                }
                 message = self.client.next() => {
                     let Some(message) = message? else { return Err(End::Client) };
                     self.messages += 1;

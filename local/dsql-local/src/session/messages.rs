@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use super::{End, Expected, Failure, Flow, Sequence, Session};
+use super::{End, Expected, Failure, Flow, Prepared, Sequence, Session};
+use crate::backend::OWN_ANSWERS;
 use crate::conflict;
 use crate::server::Server;
-use crate::statement::{Statement, Verdict};
+use crate::statement::{Kind, Statement, Verdict};
 use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_cstr, take_text};
 
 impl Session<'_> {
@@ -21,15 +22,21 @@ impl Session<'_> {
             return Ok(());
         }
         match message.tag {
+            b'P' | b'B' | b'D' | b'E' | b'C' => self.is_mid_sequence = true,
+            b'Q' | b'S' => self.is_mid_sequence = false,
+            _ => {}
+        }
+        match message.tag {
             b'Q' => self.query(message).await,
             b'P' => self.parse(message).await,
             b'B' => {
                 let mut body = message.body.clone();
                 let (portal, name) = (take_cstr(&mut body), take_cstr(&mut body));
                 if let (Some(portal), Some(name)) = (portal, name)
-                    && let Some(statement) = self.statements.get(&name)
+                    && let Some(prepared) = self.statements.get(&name)
                 {
-                    self.portals.insert(portal, statement.clone());
+                    self.block.keep_bind(prepared, &message);
+                    self.portals.insert(portal, prepared.clone());
                 }
                 self.forward(&message, Expected::Bind).await
             }
@@ -41,6 +48,7 @@ impl Session<'_> {
                     let named = if message.body.first() == Some(&b'S') {
                         &mut self.statements
                     } else {
+                        self.block.keep_plain(&message);
                         &mut self.portals
                     };
                     named.remove(&name);
@@ -89,7 +97,63 @@ impl Session<'_> {
             Verdict::Rewrite { sql, .. } => Message::new(b'Q', strings([sql.as_str()])),
             Verdict::Refuse(answer) => return self.refuse_query(answer.clone()).await,
         };
-        self.forward(&message, Expected::Query { statement }).await
+        let message = self.send_head(&statement, message).await?;
+        let Some(message) = message else {
+            return Ok(());
+        };
+        let kept = self.guard(&statement, &message).await?;
+        let expected = Expected::Query {
+            statement,
+            kept,
+            is_head: false,
+        };
+        self.forward(&message, expected).await
+    }
+
+    /// A query that begins a transaction block and goes on in it is sent in two parts, so that the block has a guard. The
+    /// second part; none if the first one failed.
+    async fn send_head(
+        &mut self,
+        statement: &Statement,
+        message: Message,
+    ) -> Flow<Option<Message>> {
+        let goes_on = matches!(statement.kinds.as_slice(), [Kind::Begin, .., last]
+            if !matches!(last, Kind::Commit | Kind::Rollback));
+        if !goes_on || self.status != TransactionStatus::Idle {
+            return Ok(Some(message));
+        }
+        let sql = take_text(&mut message.body.clone()).unwrap_or_default();
+        let Some((head, rest)) = split_begin(&sql) else {
+            return Ok(Some(message));
+        };
+        let expected = Expected::Query {
+            statement: Arc::new(Statement::judge("BEGIN")),
+            kept: None,
+            is_head: true,
+        };
+        self.forward(&Message::new(b'Q', strings([head])), expected)
+            .await?;
+        self.drain().await?;
+        let has_begun = self.status == TransactionStatus::InBlock;
+        Ok(has_begun.then(|| Message::new(b'Q', strings([rest]))))
+    }
+
+    /// Before a statement of an open block is sent: sees that the block has a guard, and keeps the message. Where.
+    async fn guard(&mut self, statement: &Statement, message: &Message) -> Flow<Option<usize>> {
+        let ends = matches!(statement.kinds.first(), Some(Kind::Commit | Kind::Rollback));
+        if ends || self.status != TransactionStatus::InBlock || self.block.lost.is_some() {
+            return Ok(None);
+        }
+        self.block.has_run |= statement.uses_catalog();
+        let is_guarding = self
+            .expected
+            .iter()
+            .any(|expected| matches!(expected, Expected::Guard(_)));
+        if !self.block.is_guarded && !is_guarding {
+            self.attach().await?.queue_guard();
+            self.expected.push_back(Expected::Guard(OWN_ANSWERS));
+        }
+        Ok(self.block.keep_plain(message))
     }
 
     async fn parse(&mut self, message: Message) -> Flow {
@@ -115,14 +179,20 @@ impl Session<'_> {
             }
             Verdict::Refuse(answer) => return self.fail_sequence(answer.clone(), false).await,
         };
-        self.statements.insert(name, statement);
+        let prepared = Prepared {
+            statement,
+            parse: message.clone(),
+        };
+        self.statements.insert(name, Arc::new(prepared));
         self.forward(&message, Expected::Parse).await
     }
 
     async fn execute_portal(&mut self, message: Message) -> Flow {
         self.server.counters.statements.add_one();
         let portal = take_cstr(&mut message.body.clone()).unwrap_or_default();
-        let statement = self.portals.get(&portal).cloned();
+        let prepared = self.portals.get(&portal).cloned();
+        let statement = prepared.map(|prepared| prepared.statement.clone());
+        let mut kept = None;
         if let Some(statement) = &statement {
             if self.expected.iter().any(Expected::changes_block) {
                 self.catch_up().await?;
@@ -133,8 +203,9 @@ impl Session<'_> {
             if let Some(failure) = self.failure(statement) {
                 return self.fail_sequence(failure.answer, failure.rolls_back).await;
             }
+            kept = self.guard(statement, &message).await?;
         }
-        self.forward(&message, Expected::Execute { statement })
+        self.forward(&message, Expected::Execute { statement, kept })
             .await
     }
 
@@ -148,7 +219,7 @@ impl Session<'_> {
         self.forward(message, Expected::Sync { rolls_back }).await
     }
 
-    /// What goes wrong with this statement by an injected fault.
+    /// What goes wrong with this statement by an injected fault, a changed catalog, or a conflict that was lost before.
     fn failure(&mut self, statement: &Statement) -> Option<Failure> {
         let Server {
             faults, counters, ..
@@ -164,6 +235,20 @@ impl Session<'_> {
         if statement.uses_catalog() && faults.schema_conflict() {
             counters.schema_conflicts_injected.add_one();
             return fail(conflict::schema(), false);
+        }
+        let ends_block = self.status == TransactionStatus::InBlock && statement.commits_block();
+        let is_rollback = statement.kinds.first() == Some(&Kind::Rollback);
+        if let Some(lost) = &self.block.lost
+            && !is_rollback
+        {
+            // Whoever steps aside for a change of the catalog need not hear of it twice.
+            self.schema = self.server.schema.current();
+            return fail(lost.clone(), ends_block);
+        }
+        if (statement.uses_catalog() || (ends_block && self.block.has_run))
+            && self.server.schema.is_stale(&mut self.schema)
+        {
+            return fail(conflict::schema(), ends_block);
         }
         let commits = match self.status {
             TransactionStatus::InBlock => statement.commits_block(),
@@ -199,6 +284,9 @@ impl Session<'_> {
             } else {
                 backend.fail_block().await?
             };
+            if self.status == TransactionStatus::Idle {
+                self.end_transaction(false);
+            }
         }
         self.emit(&failure.answer.message());
         self.emit(&self.status.ready_for_query());
@@ -206,7 +294,7 @@ impl Session<'_> {
     }
 
     /// Answers a message of the extended protocol with an error, as PostgreSQL would.
-    async fn fail_sequence(&mut self, answer: ErrorAnswer, rolls_back: bool) -> Flow {
+    pub(super) async fn fail_sequence(&mut self, answer: ErrorAnswer, rolls_back: bool) -> Flow {
         self.catch_up().await?;
         if self.sequence != Sequence::Runs {
             return Ok(());
@@ -214,9 +302,75 @@ impl Session<'_> {
         if let Some(backend) = &mut self.backend {
             backend.fail_sequence().await?;
         }
+        self.has_failed = true;
         let rolls_back = rolls_back && self.status == TransactionStatus::InBlock;
         self.sequence = Sequence::Skips { rolls_back };
         self.emit(&answer.message());
         Ok(())
+    }
+}
+
+/// A text that begins with BEGIN, cut after its first statement. None if nothing follows.
+fn split_begin(sql: &str) -> Option<(&str, &str)> {
+    let mut at = 0;
+    // Before the first semicolon there are only words, blanks and comments.
+    while let Some(rest) = sql.get(at..).filter(|rest| !rest.is_empty()) {
+        if let Some(comment) = rest.strip_prefix("--") {
+            at += 2 + comment.find('\n').unwrap_or(comment.len());
+        } else if rest.starts_with("/*") {
+            at += block_comment_bytes(rest);
+        } else if let Some(rest) = rest.strip_prefix(';') {
+            return Some((sql.get(..=at)?, rest)).filter(|(_, rest)| !rest.trim().is_empty());
+        } else {
+            at += rest.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    None
+}
+
+/// The length of a comment, in which others may be nested.
+fn block_comment_bytes(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while at < bytes.len() {
+        match bytes.get(at..at + 2) {
+            Some(b"/*") => {
+                depth += 1;
+                at += 1;
+            }
+            Some(b"*/") => {
+                depth -= 1;
+                at += 1;
+            }
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_cut_after_its_begin() {
+        assert_eq!(
+            split_begin("BEGIN; UPDATE t SET a = ';'"),
+            Some(("BEGIN;", " UPDATE t SET a = ';'"))
+        );
+        assert_eq!(
+            split_begin("-- ;\n/* ; /* */ ; */ start /* ; */ transaction;SELECT 1; SELECT 2"),
+            Some((
+                "-- ;\n/* ; /* */ ; */ start /* ; */ transaction;",
+                "SELECT 1; SELECT 2"
+            ))
+        );
+        for whole in ["BEGIN", "BEGIN;", "BEGIN; ", "BEGIN -- ;", "BEGIN /* ;", ""] {
+            assert_eq!(split_begin(whole), None, "{whole}");
+        }
     }
 }

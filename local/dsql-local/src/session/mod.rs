@@ -4,23 +4,29 @@
 //!    executed; answers are passed on as they come.
 //! 2. Every message sent to the backend leaves an entry in `expected`, so every answer is known to belong to a message,
 //!    and an answer of our own finds its place between those of PostgreSQL.
-//! 3. Where the front answers instead of PostgreSQL, the transaction ends up as if PostgreSQL had answered.
+//! 3. A session whose client is idle in a transaction steps aside for those that wait for it (`block`).
+//! 4. Where the front answers instead of PostgreSQL, the transaction ends up as if PostgreSQL had answered.
 
 mod answers;
+mod block;
 mod messages;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use self::block::Block;
+use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
 use crate::faults::Drop;
 use crate::login::{Client, welcome};
+use crate::schema::Known;
 use crate::server::Server;
 use crate::startup::Startup;
 use crate::statement::{Kind, Statement};
@@ -32,6 +38,12 @@ use crate::wire::{
 const FLUSH_BYTES: usize = 16 * 1024;
 /// A flight longer than this is executed in parts.
 const MAX_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
+
+/// A statement that takes longer may be waiting for another session; real time.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(3);
+
+/// How long a client that others wait for may read nothing of a large answer; real time.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a session ends; none of it is an error to anybody but the client.
 pub(crate) enum End {
@@ -56,25 +68,41 @@ enum Expected {
     Parse,
     Bind,
     Describe,
+    /// `kept`: where the open block keeps it.
     Execute {
         statement: Option<Arc<Statement>>,
+        kept: Option<usize>,
     },
+    /// So many answers to the guard of a block, which the client does not see.
+    Guard(u8),
     Close,
     /// `rolls_back`: the client shall find the transaction rolled back, not failed.
     Sync {
         rolls_back: bool,
     },
+    /// `is_head`: the rest of the query follows if this part succeeds.
     Query {
         statement: Arc<Statement>,
+        kept: Option<usize>,
+        is_head: bool,
     },
 }
 
 impl Expected {
+    /// Where the open block keeps the statement that is answered.
+    fn kept(&self) -> Option<usize> {
+        match self {
+            Self::Execute { kept, .. } | Self::Query { kept, .. } => *kept,
+            _ => None,
+        }
+    }
+
     /// Whether the transaction's state is unknown until this is answered.
     fn changes_block(&self) -> bool {
         match self {
             Self::Execute {
                 statement: Some(statement),
+                ..
             } => statement
                 .kinds
                 .iter()
@@ -107,7 +135,27 @@ struct Failure {
     rolls_back: bool,
 }
 
+/// A prepared statement.
+struct Prepared {
+    statement: Arc<Statement>,
+    /// The Parse message that PostgreSQL got.
+    parse: Message,
+}
+
+/// The backend's next answer. Cancel-safe.
+async fn answer(server: &Server, backend: &mut Backend) -> io::Result<Message> {
+    if let Ok(message) = tokio::time::timeout(ANSWER_PATIENCE, backend.next()).await {
+        return message;
+    }
+    let _waiting = server.arbiter.wait();
+    backend.next().await
+}
+
 /// A session and its connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, not a state"
+)]
 pub(crate) struct Session<'a> {
     server: &'a Server,
     startup: Startup,
@@ -116,11 +164,20 @@ pub(crate) struct Session<'a> {
     /// Answers that are not written yet.
     out: BytesMut,
     backend: Option<Backend>,
+    /// By which others find the backend.
+    party: Option<Registration>,
+    block: Block,
+    /// The catalog that the session knows.
+    schema: Known,
     status: TransactionStatus,
     expected: VecDeque<Expected>,
     sequence: Sequence,
-    statements: HashMap<Bytes, Arc<Statement>>,
-    portals: HashMap<Bytes, Arc<Statement>>,
+    /// The last message of the extended protocol was no Sync.
+    is_mid_sequence: bool,
+    /// PostgreSQL answered an error since the last ReadyForQuery.
+    has_failed: bool,
+    statements: HashMap<Bytes, Arc<Prepared>>,
+    portals: HashMap<Bytes, Arc<Prepared>>,
     /// Messages since the login.
     messages: u64,
     /// The connection is to be dropped after this flight, unanswered.
@@ -140,9 +197,14 @@ impl<'a> Session<'a> {
             writer,
             out: BytesMut::new(),
             backend: None,
+            party: None,
+            block: Block::default(),
+            schema: server.schema.current(),
             status: TransactionStatus::Idle,
             expected: VecDeque::new(),
             sequence: Sequence::Runs,
+            is_mid_sequence: false,
+            has_failed: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
             messages: 0,
@@ -182,10 +244,14 @@ impl<'a> Session<'a> {
         };
         let mut bytes = 0;
         loop {
-            let message = match &mut self.backend {
-                // Between flights PostgreSQL speaks only to say that it goes, or that a setting changed.
-                Some(backend) if flight.messages.is_empty() => tokio::select! {
+            let message = match (&mut self.backend, &self.party) {
+                // PostgreSQL speaks between flights only to say that it goes, or that a setting changed.
+                (Some(backend), Some(party)) => tokio::select! {
                     message = self.client.next() => message?,
+                    request = party.requested() => {
+                        self.step_aside(request).await?;
+                        continue;
+                    }
                     told = backend.next() => {
                         let told = told?;
                         self.emit(&told);
@@ -217,10 +283,13 @@ impl<'a> Session<'a> {
         if flight.is_whole && !is_goodbye {
             self.server.counters.client_flights.add_one();
             let delay = faults.delay();
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            faults.thawed().await;
+            self.pause(async {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                faults.thawed().await;
+            })
+            .await?;
             match faults.drop_flight() {
                 Some(Drop::Before) => return self.dropped(),
                 Some(Drop::After) => self.withholds = true,
@@ -242,6 +311,7 @@ impl<'a> Session<'a> {
             .messages
             .iter()
             .any(|message| matches!(message.tag, b'c' | b'f'));
+        self.come_back(&flight.messages).await?;
         for message in flight.messages {
             self.execute(message).await?;
         }
@@ -269,6 +339,7 @@ impl<'a> Session<'a> {
             match Backend::attach(&self.server.postgres, &self.startup).await {
                 Ok(backend) => {
                     self.server.counters.backends_attached.add_one();
+                    self.party = Some(self.server.arbiter.register(backend.pid));
                     self.backend = Some(backend);
                 }
                 Err(AttachError::Refused(answer)) => {
@@ -290,7 +361,17 @@ impl<'a> Session<'a> {
 
     async fn flush(&mut self) -> Flow {
         if !self.out.is_empty() {
-            self.writer.write_all(&self.out).await?;
+            while !self.out.is_empty() {
+                let written = self.writer.write_buf(&mut self.out);
+                match tokio::time::timeout(CLIENT_PATIENCE, written).await {
+                    Ok(written) => drop(written?),
+                    // A client that does not read keeps nobody waiting.
+                    Err(_) if self.party.as_ref().is_some_and(Registration::is_asked) => {
+                        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                    }
+                    Err(_) => {}
+                }
+            }
             self.writer.flush().await?;
             // A large answer's buffer is not kept for an idle session.
             self.out = BytesMut::new();

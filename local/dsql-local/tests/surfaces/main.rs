@@ -8,6 +8,7 @@
 )]
 
 mod clock;
+mod conflict;
 mod connect;
 mod faults;
 mod lifecycle;

@@ -21,13 +21,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Outlives every test's own runtime.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
-static STEADY: LazyLock<DsqlLocal> = LazyLock::new(start_shared);
+static STEADY: LazyLock<DsqlLocal> = LazyLock::new(|| start_shared(false));
 static MOODY: LazyLock<tokio::sync::Mutex<DsqlLocal>> =
-    LazyLock::new(|| tokio::sync::Mutex::new(start_shared()));
+    LazyLock::new(|| tokio::sync::Mutex::new(start_shared(true)));
 
-fn start_shared() -> DsqlLocal {
+fn start_shared(schema_conflicts: bool) -> DsqlLocal {
     let options = Options {
         connect_burst: 100_000,
+        schema_conflicts,
         ..Options::default()
     };
     std::thread::spawn(|| RUNTIME.block_on(DsqlLocal::start(options)).unwrap())
@@ -35,7 +36,8 @@ fn start_shared() -> DsqlLocal {
         .unwrap()
 }
 
-/// A stand-in that all tests use at once: nobody moves its clock or sets faults.
+/// A stand-in that all tests use at once: nobody moves its clock or sets faults, and the tables that one test creates do not
+/// fail another one's statement.
 pub(crate) fn steady() -> &'static DsqlLocal {
     &STEADY
 }

@@ -1,0 +1,308 @@
+//! Logins of the SQL-over-HTTP endpoint: a row in `sql_logins`, a database role of the same name that the `sql` function's
+//! principals may connect as, and its privileges. The row is written first, without a password, and gets its password
+//! last: a run that ends half way leaves nothing that could be used, and the next run goes on where it ended.
+
+mod privileges;
+mod removal;
+
+use dsql::{Db, Row, Type};
+use serde_json::{Value, json};
+
+pub(crate) use removal::drop;
+
+use crate::AdminError;
+use crate::login::{Access, LoginName, Password, Schemas, SqlHost};
+use crate::roles::{self, SQL_FUNCTION};
+
+/// Which of two valid passwords stays valid beside a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The one made by the last rotation.
+    Current,
+    /// The one from before it.
+    Previous,
+}
+
+/// A row of `sql_logins`, without its hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Login {
+    name: LoginName,
+    access: Access,
+    schemas: Schemas,
+    state: String,
+}
+
+impl Login {
+    fn from_row(row: &Row) -> Result<Self, AdminError> {
+        let foreign =
+            |what| AdminError::Login(format!("sql_logins holds a row not made here: {what}"));
+        Ok(Self {
+            name: LoginName::parse(row.get(0)).map_err(foreign)?,
+            access: Access::parse(row.get(1)).map_err(foreign)?,
+            schemas: Schemas::from_stored(row.get(2)),
+            state: row.get(3),
+        })
+    }
+}
+
+/// Creates a login, or finishes one; a complete one is repaired and keeps its password.
+pub(crate) async fn create(
+    db: &Db,
+    name: LoginName,
+    access: Access,
+    schemas: Schemas,
+    host: &SqlHost,
+) -> Result<Value, AdminError> {
+    let arns = function_principals(db).await?;
+    if arns.is_empty() {
+        return Err(AdminError::Login(format!(
+            "no IAM principal is mapped to {SQL_FUNCTION}, so nobody could use the login: run migrate with its ARN in \
+             \"roles\" first"
+        )));
+    }
+    let wanted = Login {
+        name,
+        access,
+        schemas,
+        state: String::new(),
+    };
+    let name = &wanted.name;
+    let login = match read(db, name).await? {
+        Some(login) => login,
+        None if privileges::exists(db, name).await? => {
+            return Err(AdminError::Login(format!(
+                "a database role {name} exists already and is no login: choose another name"
+            )));
+        }
+        None => reserve(db, &wanted).await?,
+    };
+    if login.is_dropping() {
+        return Err(AdminError::Login(format!(
+            "the login {name} is half dropped: run drop-login again first"
+        )));
+    }
+    if (login.access, &login.schemas) != (wanted.access, &wanted.schemas) {
+        return Err(AdminError::Login(format!(
+            "the login {name} exists with access {} to {}: drop it first, or choose another name",
+            login.access.word(),
+            login.schemas.joined()
+        )));
+    }
+
+    let mut changes = Vec::new();
+    if roles::create(db, name.as_str()).await? {
+        changes.push("created the role".to_owned());
+    }
+    for arn in &arns {
+        if roles::map(db, name.as_str(), arn).await? {
+            changes.push(format!("mapped to {arn}"));
+        }
+    }
+    let others = all(db).await?;
+    let others: Vec<Login> = others
+        .into_iter()
+        .filter(|other| other.name != *name && !other.is_dropping())
+        .collect();
+    privileges::provide(db, &login, &others, &mut changes).await?;
+    if access != Access::ReadOnly {
+        privileges::provide_record(db, name, &mut changes).await?;
+    }
+    let password = open(db, &login).await?;
+    tracing::info!(login.name = %name, "login {name} is complete: {} changes", changes.len());
+    let note = "the login existed and keeps its password; rotate-login makes a new one";
+    Ok(json!({
+        "login": name.as_str(),
+        "created": password.is_some(),
+        "access": access.word(),
+        "schemas": login.schemas.names(),
+        "changes": changes,
+        "note": password.is_none().then_some(note),
+        "connectionString": password.map(|password| password.connection_string(name, host)),
+    }))
+}
+
+/// Makes a new password. The old one stays valid for `grace_s` seconds.
+pub(crate) async fn rotate(
+    db: &Db,
+    name: &LoginName,
+    grace_s: u32,
+    keep: Option<Keep>,
+    host: &SqlHost,
+) -> Result<Value, AdminError> {
+    let row = db
+        .query_opt_idempotent(
+            "SELECT state, password_hash, previous_hash, previous_until > now() FROM sql_logins WHERE name = $1",
+            &[(&name.as_str(), Type::TEXT)],
+        )
+        .await?;
+    let Some(row) = row.filter(|row| row.get::<_, String>(0) == "ready") else {
+        return Err(AdminError::Login(format!(
+            "there is no complete login {name}: list-logins tells which there are"
+        )));
+    };
+    let (current, previous): (String, Option<String>) = (row.get(1), row.get(2));
+    let both_valid = row.get::<_, Option<bool>>(3) == Some(true);
+    let stays = match (grace_s, both_valid, keep) {
+        (0, _, _) => None,
+        (_, false, _) | (_, true, Some(Keep::Current)) => Some(current.clone()),
+        (_, true, Some(Keep::Previous)) => previous,
+        (_, true, None) => {
+            return Err(AdminError::Login(format!(
+                "two passwords of {name} are valid, from a rotation whose grace period still runs: say which of them \
+                 stays valid beside a new one, \"keep\": \"current\" (made by that rotation) or \"previous\", or end \
+                 both at once with \"graceSeconds\": 0"
+            )));
+        }
+    };
+    let password = new_password()?;
+    // A replay finds its own hash, and sets the same again.
+    let changed = db
+        .execute_idempotent(
+            "UPDATE sql_logins SET password_hash = $3, previous_hash = $4, rotated_at = now(),
+                previous_until = CASE WHEN $4 IS NULL THEN NULL ELSE now() + make_interval(secs => $5) END
+             WHERE name = $1 AND state = 'ready' AND password_hash IN ($2, $3)",
+            &[
+                (&name.as_str(), Type::TEXT),
+                (&current, Type::TEXT),
+                (&password.hash(), Type::TEXT),
+                (&stays, Type::TEXT),
+                (&f64::from(grace_s), Type::FLOAT8),
+            ],
+        )
+        .await?;
+    if changed == 0 {
+        return Err(AdminError::Login(format!(
+            "another run rotated {name} at the same time: run it again if you need another password"
+        )));
+    }
+    tracing::info!(login.name = %name, "rotated the password of login {name}");
+    Ok(json!({
+        "login": name.as_str(),
+        "connectionString": password.connection_string(name, host),
+        "oldPasswordValidForSeconds": stays.map_or(0, |_| grace_s),
+    }))
+}
+
+/// Every login, without secrets.
+pub(crate) async fn list(db: &Db) -> Result<Value, AdminError> {
+    let rows = db
+        .query_idempotent(
+            "SELECT name, access, schemas, state,
+                to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
+                to_char(rotated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
+                CASE WHEN previous_until > now()
+                    THEN to_char(previous_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') END
+             FROM sql_logins ORDER BY name",
+            &[],
+        )
+        .await?;
+    let mappings = roles::mappings(db).await?;
+    let logins: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let (name, access): (String, String) = (row.get(0), row.get(1));
+            let (schemas, state): (String, String) = (row.get(2), row.get(3));
+            let (created, rotated): (String, Option<String>) = (row.get(4), row.get(5));
+            let until: Option<String> = row.get(6);
+            json!({
+                "name": name,
+                "access": access,
+                "schemas": Schemas::from_stored(&schemas).names(),
+                "state": state,
+                "createdAt": created,
+                "rotatedAt": rotated,
+                "previousPasswordValidUntil": until,
+                "mappedTo": mappings.get(&name),
+            })
+        })
+        .collect();
+    Ok(json!({ "logins": logins }))
+}
+
+/// Lets the `sql` function's principals connect as every login: after one of them changed.
+pub(crate) async fn map_all(db: &Db) -> Result<Value, AdminError> {
+    let arns = function_principals(db).await?;
+    let mut report = serde_json::Map::new();
+    for login in all(db).await? {
+        if login.is_dropping() || !privileges::exists(db, &login.name).await? {
+            continue;
+        }
+        let mut mapped = Vec::new();
+        for arn in &arns {
+            if roles::map(db, login.name.as_str(), arn).await? {
+                mapped.push(format!("mapped to {arn}"));
+            }
+        }
+        report.insert(login.name.to_string(), json!(mapped));
+    }
+    Ok(report.into())
+}
+
+async fn function_principals(db: &Db) -> Result<Vec<String>, AdminError> {
+    Ok(roles::mappings(db)
+        .await?
+        .remove(SQL_FUNCTION)
+        .unwrap_or_default())
+}
+
+async fn read(db: &Db, name: &LoginName) -> Result<Option<Login>, AdminError> {
+    let row = db
+        .query_opt_idempotent(
+            "SELECT name, access, schemas, state FROM sql_logins WHERE name = $1",
+            &[(&name.as_str(), Type::TEXT)],
+        )
+        .await?;
+    row.as_ref().map(Login::from_row).transpose()
+}
+
+async fn all(db: &Db) -> Result<Vec<Login>, AdminError> {
+    let rows = db
+        .query_idempotent(
+            "SELECT name, access, schemas, state FROM sql_logins ORDER BY name",
+            &[],
+        )
+        .await?;
+    rows.iter().map(Login::from_row).collect()
+}
+
+/// Writes the row that says whose the role is, before there is one.
+async fn reserve(db: &Db, login: &Login) -> Result<Login, AdminError> {
+    db.execute_idempotent(
+        "INSERT INTO sql_logins (name, password_hash, created_at, access, schemas, state)
+         VALUES ($1, '', now(), $2, $3, 'creating') ON CONFLICT (name) DO NOTHING",
+        &[
+            (&login.name.as_str(), Type::TEXT),
+            (&login.access.word(), Type::TEXT),
+            (&login.schemas.joined(), Type::TEXT),
+        ],
+    )
+    .await?;
+    let stored = read(db, &login.name).await?;
+    stored.ok_or_else(|| {
+        AdminError::Login(format!(
+            "the login {} was dropped while it was created: run it again",
+            login.name
+        ))
+    })
+}
+
+/// Gives a login that has none a password; `None` if it is open already.
+async fn open(db: &Db, login: &Login) -> Result<Option<Password>, AdminError> {
+    let password = new_password()?;
+    // A replay finds its own hash, and sets the same again.
+    let changed = db
+        .execute_idempotent(
+            "UPDATE sql_logins SET password_hash = $2, state = 'ready', created_at = now()
+             WHERE name = $1 AND (state = 'creating' OR password_hash = $2)",
+            &[
+                (&login.name.as_str(), Type::TEXT),
+                (&password.hash(), Type::TEXT),
+            ],
+        )
+        .await?;
+    Ok((changed > 0).then_some(password))
+}
+
+fn new_password() -> Result<Password, AdminError> {
+    Password::generate().map_err(|_| AdminError::NoRandomness)
+}

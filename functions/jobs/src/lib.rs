@@ -1,0 +1,237 @@
+//! The `jobs` function: works off the jobs that the queue names. A message carries a job's id and nothing else; what to do
+//! and how far it came is in the job's row, so a message may come twice, late, or after its job is done. A message that
+//! cannot be taken goes back to the queue alone; a job that fails goes back to its row, and after its last attempt to the
+//! dead-letter queue. Called directly, it works off one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
+
+mod work;
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, SystemTime};
+
+use api::Metrics;
+use aws_lambda_events::sqs::SqsEvent;
+use chat_store::jobs::{self, Claim, Job, MAX_JOB_ATTEMPTS};
+use dsql::{Db, Dsql};
+use futures_util::FutureExt as _;
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::Instrument as _;
+
+use crate::work::{Outcome, work};
+
+/// Kept back before Lambda's deadline, to write down how far a job came.
+const TIME_TO_STOP: Duration = Duration::from_secs(5);
+/// A job is not begun with less time than this.
+const TIME_TO_START: Duration = Duration::from_secs(5);
+/// A lease outlives the invocation by this, so that nobody takes a job from a worker that may still write.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// Where the platform tells no deadline (direct calls to a function under a local emulator).
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
+/// The first wait before a failed job is tried again; it doubles with each attempt.
+const FIRST_RETRY: Duration = Duration::from_secs(30);
+
+/// What every invocation needs.
+#[derive(Debug)]
+pub struct App {
+    dsql: Dsql,
+    metrics: Metrics,
+}
+
+impl App {
+    /// An app on this database that reports these metrics.
+    pub fn new(dsql: Dsql, metrics: Metrics) -> Self {
+        Self { dsql, metrics }
+    }
+}
+
+/// What an invocation may fail with. A failing message of a batch is no failure of the invocation.
+#[derive(Debug, thiserror::Error)]
+pub enum JobsError {
+    /// The event is none that this function knows.
+    #[error(
+        "the event is neither a batch of the queue (\"Records\"), nor {{\"jobId\": …}}, nor {{\"run\": \"due\"}}: {0}"
+    )]
+    UnknownEvent(String),
+    /// A job that was asked for directly was not taken.
+    #[error("{0}")]
+    NotTaken(String),
+}
+
+impl From<JobsError> for Diagnostic {
+    fn from(error: JobsError) -> Self {
+        let error_type = match &error {
+            JobsError::UnknownEvent(_) => "UnknownEvent",
+            JobsError::NotTaken(_) => "NotTaken",
+        };
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// Why a message goes back to the queue.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the message is not {{\"jobId\": …}}: {0}")]
+    Malformed(String),
+    #[error("there is no job {0}")]
+    Unknown(String),
+    #[error("{}", .0.report())]
+    Database(#[from] dsql::Error),
+    #[error("a panic, see the log")]
+    Panic,
+}
+
+/// The body of a message, and of a direct call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Message {
+    job_id: String,
+}
+
+/// A direct call.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Call {
+    One(Message),
+    Due { run: Due },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Due {
+    Due,
+}
+
+/// Works off one batch, and answers which messages the queue shall deliver again.
+///
+/// # Errors
+/// The event is unknown, or a job that was asked for directly was not taken.
+pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, JobsError> {
+    let request_id = event.context.request_id.clone();
+    let span = tracing::info_span!("invocation", requestId = %request_id);
+    let deadline = api::known_deadline(event.context.deadline())
+        .unwrap_or_else(|| app.dsql.clock().now() + WITHOUT_DEADLINE);
+    let answer = answer(app, event.payload, deadline).instrument(span).await;
+    app.metrics
+        .report(app.dsql.clock().now(), &request_id, app.dsql.stats());
+    answer
+}
+
+async fn answer(app: &App, event: Value, deadline: SystemTime) -> Result<Value, JobsError> {
+    if event.get("Records").is_none() {
+        let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
+        return match serde_json::from_value(event) {
+            Ok(Call::One(message)) => {
+                let outcome = one(app, message, deadline).await.map_err(not_taken)?;
+                Ok(json!({"outcome": outcome}))
+            }
+            Ok(Call::Due { run: Due::Due }) => due(app, deadline).await.map_err(not_taken),
+            Err(error) => Err(JobsError::UnknownEvent(error.to_string())),
+        };
+    }
+    let batch: SqsEvent = serde_json::from_value(event)
+        .map_err(|error| JobsError::UnknownEvent(error.to_string()))?;
+    let mut failures = Vec::new();
+    for record in batch.records {
+        let id = record.message_id.unwrap_or_default();
+        let body = record.body.unwrap_or_default();
+        // Each alone: a panic must not take the batch with it.
+        let taken = AssertUnwindSafe(delivered(app, &body, deadline))
+            .catch_unwind()
+            .await;
+        match taken.unwrap_or(Err(Refusal::Panic)) {
+            Ok(_) => {}
+            Err(refusal) => {
+                tracing::error!(message.id = %id, "the message {id} goes back to the queue: {refusal}");
+                // Without an id the queue delivers the whole batch again, which is right: nothing else names it.
+                failures.push(json!({"itemIdentifier": id}));
+            }
+        }
+    }
+    Ok(json!({"batchItemFailures": failures}))
+}
+
+/// Works off what is due without a queue, one after the other, as long as there is time.
+async fn due(app: &App, deadline: SystemTime) -> Result<Value, Refusal> {
+    let mut outcomes = Vec::new();
+    loop {
+        let now = app.dsql.clock().now();
+        if now + TIME_TO_START + TIME_TO_STOP > deadline {
+            break;
+        }
+        let taken = jobs::take_due(&app.dsql.until(deadline), now, now, 1).await?;
+        let Some(job) = taken.into_iter().next() else {
+            break;
+        };
+        let outcome = one(app, Message { job_id: job.id }, deadline).await?;
+        outcomes.push(outcome);
+    }
+    Ok(json!({"outcomes": outcomes}))
+}
+
+async fn delivered(app: &App, body: &str, deadline: SystemTime) -> Result<&'static str, Refusal> {
+    let message =
+        serde_json::from_str(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    one(app, message, deadline).await
+}
+
+/// Takes one message: claims its job, works on it, and writes down how that ended.
+async fn one(app: &App, message: Message, deadline: SystemTime) -> Result<&'static str, Refusal> {
+    let clock = app.dsql.clock();
+    let until = deadline.checked_sub(TIME_TO_STOP).unwrap_or(deadline);
+    let db = app.dsql.until(deadline);
+    if clock.now() + TIME_TO_START > until {
+        // Not begun: due again at once, without having failed.
+        jobs::make_due(&db, &[message.job_id], clock.now()).await?;
+        return Ok("postponed");
+    }
+    let job = match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN).await? {
+        Claim::Job(job) => job,
+        Claim::Over => return Ok("over"),
+        Claim::Busy => return Ok("busy"),
+        Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
+    };
+    let outcome = AssertUnwindSafe(work(&app.dsql, &job, until))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Outcome::Failed("a panic, see the log".to_owned()));
+    end(&db, &job, outcome, clock.now()).await
+}
+
+async fn end(
+    db: &Db,
+    job: &Job,
+    outcome: Outcome,
+    now: SystemTime,
+) -> Result<&'static str, Refusal> {
+    let (id, kind, attempts) = (&job.id, &job.kind, job.attempts);
+    match outcome {
+        Outcome::Done => {
+            tracing::info!(job.id = %id, job.kind = %kind, "the job {id} is done");
+            Ok("done")
+        }
+        Outcome::TimeUp => {
+            tracing::info!(job.id = %id, job.kind = %kind, "the job {id} goes on in the next invocation");
+            jobs::give_back(db, job, now).await?;
+            Ok("continued")
+        }
+        Outcome::LeaseLost => {
+            tracing::warn!(job.id = %id, job.kind = %kind, "another worker has the job {id}");
+            Ok("busy")
+        }
+        Outcome::Failed(reason) if attempts < MAX_JOB_ATTEMPTS => {
+            tracing::warn!(job.id = %id, job.kind = %kind, attempts, "the job {id} failed and is tried again: {reason}");
+            let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0);
+            jobs::retry_later(db, job, now + FIRST_RETRY * 2_u32.pow(doublings.min(10))).await?;
+            Ok("retried")
+        }
+        Outcome::Failed(reason) | Outcome::Poisoned(reason) => {
+            tracing::error!(job.id = %id, job.kind = %kind, attempts, "the job {id} is given up: {reason}");
+            jobs::give_up(db, job, &reason).await?;
+            Ok("given up")
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The `sql` function: `POST /sql`, the protocol of the unmodified Neon serverless driver, in front of Aurora DSQL. The login
+//! named in the connection string becomes the database role; its statements run with that role's privileges and nothing
+//! else. One statement or one batch a request, each one flight.
+//!
+//! | Variable | Default | |
+//! |---|---|---|
+//! | `SQL_MAX_SESSIONS` | 8 | database sessions per container, 2 to 64: one reads logins, the rest are the logins' |
+//! | `SQL_SERIALIZABLE` | `refuse` | the isolation level `Serializable`: `refuse`, `downgrade` to the service's snapshot isolation, or `pass` every level on (plain PostgreSQL) |
+//!
+//! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
+//!
+//! The way of a request: `connection_string` → `request` (and `params`) → `login` → `dsql::text` (through `idempotency` if it
+//! has a key) → `answer` (and `value`) → `transport`; every failure leaves as a `failure`.
+
+mod answer;
+mod connection_string;
+mod failure;
+mod idempotency;
+mod login;
+mod params;
+mod request;
+mod transport;
+mod value;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::{ConfigError, Line, Lookup, Metrics};
+use dsql::text::{
+    AnswerLimits, Begin, TextAnswer, TextRequest, TextRole, TextSessions, TextStatement,
+};
+use dsql::{Clock, Dsql};
+use futures_util::FutureExt as _;
+use lambda_http::http::{HeaderMap, Method, header};
+use lambda_http::{Body, Request, RequestExt as _, Response};
+use tracing::Instrument as _;
+
+use crate::connection_string::ConnectionString;
+use crate::failure::Failure;
+use crate::idempotency::{Kept, Key, Record};
+use crate::login::Logins;
+use crate::request::{Asked, MAX_BODY_BYTES, Options, Output, Serializable};
+
+/// Database sessions that one container opens.
+pub const SQL_MAX_SESSIONS: &str = "SQL_MAX_SESSIONS";
+/// What is done with the isolation level `Serializable`.
+pub const SQL_SERIALIZABLE: &str = "SQL_SERIALIZABLE";
+
+const DEFAULT_SESSIONS: usize = 8;
+/// Time for the eager connect, well inside Lambda's 10 s of Init.
+const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// What one request may hold of its answer, before it is written as JSON: three times what Lambda takes, since most of it
+/// travels compressed.
+const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
+    rows: 200_000,
+    bytes: 18 * 1024 * 1024,
+};
+
+/// What every request needs.
+#[derive(Debug)]
+pub struct App {
+    dsql: Dsql,
+    sessions: TextSessions,
+    logins: Logins,
+    serializable: Serializable,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Reads the configuration; metrics go to `line`.
+    ///
+    /// # Errors
+    /// When a variable is wrong; the error names it.
+    pub fn from_lookup(
+        dsql: Dsql,
+        lookup: Lookup<'_>,
+        line: Arc<dyn Line>,
+    ) -> Result<Self, ConfigError> {
+        let max_sessions = match lookup(SQL_MAX_SESSIONS) {
+            None => DEFAULT_SESSIONS,
+            Some(text) => text
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| (2..=64).contains(n))
+                .ok_or_else(|| {
+                    ConfigError::new(SQL_MAX_SESSIONS, "must be a whole number from 2 to 64")
+                })?,
+        };
+        let serializable = match lookup(SQL_SERIALIZABLE).as_deref().map(str::trim) {
+            None | Some("refuse") => Serializable::Refuse,
+            Some("downgrade") => Serializable::Downgrade,
+            Some("pass") => Serializable::Pass,
+            Some(_) => {
+                return Err(ConfigError::new(
+                    SQL_SERIALIZABLE,
+                    "must be refuse, downgrade or pass",
+                ));
+            }
+        };
+        let sessions = TextSessions::new(&dsql, max_sessions);
+        let clock = Arc::clone(dsql.clock());
+        Ok(Self {
+            logins: Logins::new(sessions.clone(), Arc::clone(&clock)),
+            sessions,
+            serializable,
+            clock,
+            metrics: Metrics::new("sql", line),
+            dsql,
+        })
+    }
+
+    /// Opens the session that reads logins. A failure is logged, and tried again by the first request.
+    pub async fn connect(&self) {
+        let deadline = self.clock.now() + EAGER_CONNECT_LIMIT;
+        self.sessions.connect(deadline).await;
+    }
+}
+
+/// What the log says of a request.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Known once it is admitted.
+    login: Option<String>,
+    application: Option<String>,
+    queries: usize,
+}
+
+/// Answers one request. Never fails: every error is a response the driver can read.
+pub async fn handle(app: &App, request: Request) -> Response<Body> {
+    let request_id = request
+        .lambda_context_ref()
+        .map(|context| context.request_id.clone())
+        .unwrap_or_default();
+    let span = tracing::info_span!("request", requestId = %request_id);
+    async {
+        let begun = app.clock.now();
+        let mut notes = Notes::default();
+        let answer = AssertUnwindSafe(answer(app, &request, &mut notes))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Failure::internal()));
+        let failed = answer.as_ref().err().map(|failure| {
+            if let Some(cause) = failure.cause_for_log() {
+                tracing::error!(
+                    dsql.sqlstate = failure.code(),
+                    error.cause = cause,
+                    "POST /sql failed with {}: {cause}",
+                    failure.code()
+                );
+            }
+            failure.code().to_owned()
+        });
+        let mut response = answer.unwrap_or_else(|failure| transport::failure(&failure));
+        transport::common_headers(&mut response, &request_id);
+        let spent = app.clock.now().duration_since(begun).unwrap_or_default();
+        let status = response.status().as_u16();
+        let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            http.route = "/sql",
+            http.status = status,
+            dsql.sqlstate = failed.as_deref(),
+            sql.login = notes.login.as_deref(),
+            sql.application = notes.application.as_deref(),
+            sql.queries = notes.queries,
+            duration_ms,
+            "/sql answered {status} in {duration_ms} ms"
+        );
+        app.metrics
+            .report(app.clock.now(), &request_id, app.dsql.stats());
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+async fn answer(
+    app: &App,
+    request: &Request,
+    notes: &mut Notes,
+) -> Result<Response<Body>, Failure> {
+    if api::segments(request).last() != Some(&"sql") {
+        return Err(Failure::new("08P01", "query is not supported")
+            .hint("Queries are sent by POST to /sql. WebSockets (Pool and Client) are not offered: use neon()."));
+    }
+    match *request.method() {
+        Method::OPTIONS => return Ok(transport::preflight()),
+        Method::POST => {}
+        _ => return Err(Failure::new("08P01", "query is not supported").hint("Send a POST.")),
+    }
+    let headers = request.headers();
+    let connection = connection_string(headers)?;
+    notes.application.clone_from(&connection.application);
+    let body = body(request)?;
+    let asked = Asked::parse(body, Output::of(headers))?;
+    let options = if asked.is_batch {
+        Options::of(headers)?
+    } else {
+        Options::default()
+    };
+    let begin = options.begin(app.serializable)?;
+    let key = Key::of(headers, &asked, options)?;
+    let deadline = api::deadline(request, app.clock.now());
+    let login = admit(app, connection, headers, deadline).await?;
+    notes.login = Some(login.name.clone());
+    notes.queries = asked.statements.len();
+    let call = Call {
+        app,
+        login: &login,
+        asked: &asked,
+        begin,
+        deadline,
+    };
+    let (body, is_repeated) = match key {
+        _ if asked.statements.is_empty() => (answer::batch(&[], &[]), false),
+        Some(key) if !begin.read_only => call.run_once(&key).await?,
+        _ => (call.run().await?, false),
+    };
+    let mut response = transport::success(body, headers, asked.is_batch.then_some(options))?;
+    if is_repeated {
+        transport::mark_repeated(&mut response);
+    }
+    Ok(response)
+}
+
+/// A checked request of an admitted login.
+struct Call<'a> {
+    app: &'a App,
+    login: &'a TextRole,
+    asked: &'a Asked<'a>,
+    begin: Begin,
+    deadline: SystemTime,
+}
+
+impl Call<'_> {
+    async fn run(&self) -> Result<String, Failure> {
+        let statements = self.statements();
+        let request = match statements.as_slice() {
+            [one] if !self.asked.is_batch => TextRequest::one(one, ANSWER_LIMITS),
+            all => TextRequest::batch(all, self.begin, ANSWER_LIMITS),
+        };
+        let sessions = &self.app.sessions;
+        match sessions.run(self.login, request, self.deadline).await {
+            Ok(answers) => Ok(self.body(&answers)),
+            Err(error) => Err(Failure::of(error, self.batch_length(), 0)),
+        }
+    }
+
+    async fn run_once(&self, key: &Key) -> Result<(String, bool), Failure> {
+        let terms = (self.begin, ANSWER_LIMITS);
+        let body = |answers: &[TextAnswer]| self.body(answers);
+        let record = Record::new(&self.app.sessions, self.login, key, self.deadline);
+        let statements = self.statements();
+        let run = record.run(&statements, self.batch_length(), terms, &body);
+        match run.await? {
+            Kept::Fresh(body) => Ok((body, false)),
+            Kept::Before(body) => Ok((body, true)),
+        }
+    }
+
+    fn statements(&self) -> Vec<TextStatement<'_>> {
+        let statements = self.asked.statements.iter();
+        statements.map(|statement| statement.text.clone()).collect()
+    }
+
+    fn batch_length(&self) -> Option<usize> {
+        self.asked.is_batch.then_some(self.asked.statements.len())
+    }
+
+    fn body(&self, answers: &[TextAnswer]) -> String {
+        let outputs: Vec<Output> = self.asked.statements.iter().map(|s| s.output).collect();
+        match (answers, outputs.as_slice()) {
+            ([answer], [output]) if !self.asked.is_batch => answer::one(answer, *output),
+            (answers, outputs) => answer::batch(answers, outputs),
+        }
+    }
+}
+
+fn connection_string(headers: &HeaderMap) -> Result<ConnectionString, Failure> {
+    let text = request::text(headers, "neon-connection-string").ok_or_else(|| {
+        Failure::new("08001", "no Neon-Connection-String header").hint(
+            "The driver sends it. fetchOptions with headers of its own replaces all of the driver's: leave them out.",
+        )
+    })?;
+    ConnectionString::parse(text).map_err(|why| {
+        let code = match why {
+            connection_string::Malformed::NoUser => "28000",
+            _ => "08001",
+        };
+        Failure::new(code, why.to_string())
+    })
+}
+
+fn body(request: &Request) -> Result<&[u8], Failure> {
+    let encoding = request::text(request.headers(), header::CONTENT_ENCODING.as_str());
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(
+            Failure::new("08P01", "a compressed body is not supported").hint("Send it plain.")
+        );
+    }
+    let body: &[u8] = match request.body() {
+        Body::Text(text) => text.as_bytes(),
+        Body::Binary(bytes) => bytes,
+        _ => &[],
+    };
+    if body.len() > MAX_BODY_BYTES {
+        return Err(Failure::new(
+            "54000",
+            format!("request is too large (max is {MAX_BODY_BYTES} bytes)"),
+        )
+        .hint("Send fewer rows in a request."));
+    }
+    Ok(body)
+}
+
+/// The login, which is the database role too.
+async fn admit(
+    app: &App,
+    connection: ConnectionString,
+    headers: &HeaderMap,
+    deadline: SystemTime,
+) -> Result<TextRole, Failure> {
+    let ConnectionString {
+        user,
+        password,
+        database,
+        ..
+    } = connection;
+    let Some(password) = password else {
+        return Err(if headers.contains_key(header::AUTHORIZATION) {
+            Failure::new("28000", "authentication by token is not offered")
+                .hint("Put the login's password into the connection string.")
+        } else {
+            Failure::new("28000", "the connection string holds no password")
+        });
+    };
+    let role = match app.logins.admits(&user, &password, deadline).await {
+        Ok(Some(role)) => role,
+        Ok(None) => return Err(Failure::not_authenticated(&user)),
+        Err(error) => return Err(Failure::unreadable_logins(error)),
+    };
+    if database != "postgres" {
+        return Err(
+            Failure::new("3D000", format!("database \"{database}\" does not exist"))
+                .hint("Aurora DSQL has one database, postgres."),
+        );
+    }
+    Ok(role)
+}

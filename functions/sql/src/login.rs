@@ -1,0 +1,238 @@
+//! Logins: whether a name and a password open a session. Checked against a table that holds hashes and that this function
+//! can read and nothing else; kept in the warm container for a minute at most.
+//!
+//! 1. An unknown name and a wrong password take the same way and give the same answer.
+//! 2. A row is trusted for [`TRUSTED`]; a password that does not fit makes it be read again after [`REREAD`], so that a
+//!    password just rotated works at once and guesses cost the database one read a second.
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dsql::Clock;
+use dsql::text::{AnswerLimits, TextError, TextRequest, TextRole, TextSessions, TextStatement};
+use ring::digest::{SHA256, digest};
+
+use crate::connection_string::Password;
+
+/// How long a row is trusted.
+const TRUSTED: Duration = Duration::from_secs(60);
+/// How old a row must be to be read again for a password that does not fit.
+const REREAD: Duration = Duration::from_secs(1);
+/// Names kept, unknown ones too.
+const MAX_KEPT: usize = 1_000;
+/// Longest name: with the prefix of its schema, an identifier of PostgreSQL.
+const MAX_NAME_BYTES: usize = 59;
+/// One row of short texts.
+const LIMITS: AnswerLimits = AnswerLimits {
+    rows: 1,
+    bytes: 4_096,
+};
+
+const READ: &str = "SELECT password_hash, schemas, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
+     FROM public.sql_logins WHERE name = $1";
+
+/// Checks names and passwords.
+#[derive(Debug)]
+pub(crate) struct Logins {
+    sessions: TextSessions,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    read_at: SystemTime,
+    row: Option<Row>,
+}
+
+/// What the table holds of a login.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Row {
+    /// Lower-case hexadecimal SHA-256; empty while the login is being made or dropped, which fits no password.
+    hash: String,
+    /// Its schemas, separated by commas.
+    schemas: String,
+    /// That of the password before, and until when it is good.
+    previous: Option<(String, SystemTime)>,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Row").finish_non_exhaustive()
+    }
+}
+
+impl Logins {
+    pub(crate) fn new(sessions: TextSessions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            sessions,
+            clock,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The database role of the login `name`, if `password` opens it.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn admits(
+        &self,
+        name: &str,
+        password: &Password,
+        deadline: SystemTime,
+    ) -> Result<Option<TextRole>, TextError> {
+        let presented = hash(password.expose());
+        let admitted = |row: Option<&Row>| {
+            let is_match = is_match(row, &presented, self.clock.now());
+            let schemas = row.map(|row| row.schemas.clone()).unwrap_or_default();
+            is_match.then(|| TextRole {
+                name: name.to_owned(),
+                search_path: (!schemas.is_empty()).then_some(schemas),
+            })
+        };
+        if !is_name(name) {
+            return Ok(admitted(None));
+        }
+        if let Some((row, age)) = self.kept(name) {
+            let role = admitted(row.as_ref());
+            if role.is_some() || age < REREAD {
+                return Ok(role);
+            }
+        }
+        let row = self.read(name, deadline).await?;
+        let role = admitted(row.as_ref());
+        self.keep(name, row);
+        Ok(role)
+    }
+
+    /// The row as it was read less than a minute ago, and its age.
+    fn kept(&self, name: &str) -> Option<(Option<Row>, Duration)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get(name)?;
+        let age = self.clock.now().duration_since(kept.read_at).ok()?; // a clock that stepped back: read again
+        (age < TRUSTED).then(|| (kept.row.clone(), age))
+    }
+
+    fn keep(&self, name: &str, row: Option<Row>) {
+        let read_at = self.clock.now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_KEPT && !kept.contains_key(name) {
+            kept.retain(|_, kept| {
+                read_at
+                    .duration_since(kept.read_at)
+                    .is_ok_and(|age| age < TRUSTED)
+            });
+            if kept.len() >= MAX_KEPT {
+                kept.clear(); // somebody guesses names: the next requests read again
+            }
+        }
+        kept.insert(name.to_owned(), Kept { read_at, row });
+    }
+
+    async fn read(&self, name: &str, deadline: SystemTime) -> Result<Option<Row>, TextError> {
+        let statement = TextStatement::new(READ, &[name]);
+        let request = TextRequest::one(&statement, LIMITS).lookup();
+        let own_role = self.sessions.own_role();
+        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let row = answers.first().and_then(|answer| answer.rows.first());
+        Ok(row.map(|row| {
+            let mut values = row.values();
+            let mut next = || values.next().flatten();
+            let hash = next().unwrap_or_default().into_owned();
+            let schemas = next().unwrap_or_default().into_owned();
+            let previous = next().map(std::borrow::Cow::into_owned);
+            let until = next()
+                .and_then(|text| text.parse().ok())
+                .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+            Row {
+                hash,
+                schemas,
+                previous: previous.zip(until),
+            }
+        }))
+    }
+}
+
+/// Names that a login can have: the others are not looked for.
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Lower-case hexadecimal SHA-256.
+pub(crate) fn hash(text: &str) -> String {
+    let digest = digest(&SHA256, text.as_bytes());
+    let digits = digest.as_ref().iter().flat_map(|byte| {
+        [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
+    });
+    digits.collect()
+}
+
+/// The same steps whether there is a row or not, and whether it has a previous password or not.
+fn is_match(row: Option<&Row>, presented: &str, now: SystemTime) -> bool {
+    const NOBODY: &str = "----------------------------------------------------------------";
+    let current = row.map_or(NOBODY, |row| &row.hash);
+    let previous = row.and_then(|row| row.previous.as_ref());
+    let is_current = is_equal(current, presented);
+    let is_previous = is_equal(previous.map_or(NOBODY, |(hash, _)| hash), presented);
+    is_current | (is_previous & previous.is_some_and(|(_, until)| now < *until))
+}
+
+/// In a time that does not depend on where they differ.
+fn is_equal(a: &str, b: &str) -> bool {
+    let differing = a
+        .bytes()
+        .zip(b.bytes())
+        .fold(0, |differing, (a, b)| black_box(differing | (a ^ b)));
+    a.len() == b.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_fits_its_hash_or_for_a_while_the_one_before() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        let row = Row {
+            hash: hash("new"),
+            schemas: "blog".to_owned(),
+            previous: Some((hash("old"), now + Duration::from_secs(10))),
+        };
+        let fits = |password: &str, now| is_match(Some(&row), &hash(password), now);
+        assert!(fits("new", now) && fits("old", now));
+        assert!(!fits("other", now) && !fits("", now));
+        assert!(!fits("old", now + Duration::from_secs(10)));
+        assert!(!is_match(None, &hash("new"), now));
+        assert!(!is_match(Some(&Row::default()), &hash(""), now));
+        assert_eq!(
+            hash("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn names_that_no_login_can_have_are_not_looked_for() {
+        for name in ["blog", "_a1", "a"] {
+            assert!(is_name(name), "{name}");
+        }
+        let long = "a".repeat(60);
+        for name in ["", "Blog", "1a", "a-b", "a\"b", "ä", long.as_str()] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_hash() {
+        let row = Row {
+            hash: "0123abcd".to_owned(),
+            ..Row::default()
+        };
+        assert!(!format!("{row:?}").contains("0123"));
+    }
+}

@@ -1,0 +1,407 @@
+//! What a request asks for: its body, its headers, checked before anything is allocated for them.
+
+use std::borrow::Cow;
+
+use dsql::text::{Begin, Isolation, TextStatement};
+use lambda_http::http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::failure::Failure;
+use crate::params;
+
+/// Lambda hands over 6 MB, of an event in which the body is an escaped string: no more can arrive.
+pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
+/// Statements of a batch.
+const MAX_BATCH: usize = 1_000;
+/// Parameters of a statement: the protocol counts in 16 bits.
+const MAX_PARAMS: usize = 65_535;
+
+/// What is done with `Serializable`, which the service does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serializable {
+    /// Refused.
+    Refuse,
+    /// Taken for the service's own snapshot isolation.
+    Downgrade,
+    /// All levels are passed on: the server is plain PostgreSQL.
+    Pass,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// Every value as the server's text.
+    pub(crate) raw_text: bool,
+    /// Rows as arrays, not objects.
+    pub(crate) array_mode: bool,
+}
+
+/// A statement of the client, and its own wish for the form of its rows.
+#[derive(Debug)]
+pub(crate) struct Statement<'a> {
+    pub(crate) text: TextStatement<'a>,
+    pub(crate) output: Output,
+}
+
+/// The options of a batch as the client set them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) isolation: Option<Isolation>,
+    pub(crate) read_only: Option<bool>,
+    pub(crate) deferrable: Option<bool>,
+}
+
+/// A checked body.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) statements: Vec<Statement<'a>>,
+    pub(crate) is_batch: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Query<'a> {
+    #[serde(borrow, rename = "query")]
+    sql: Cow<'a, str>,
+    #[serde(borrow, default)]
+    params: Option<Vec<&'a RawValue>>,
+    #[serde(default)]
+    array_mode: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow)]
+    queries: Vec<Query<'a>>,
+}
+
+/// Which of the two an object is.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(borrow)]
+    queries: Option<&'a RawValue>,
+}
+
+impl Output {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self {
+            raw_text: is_true(headers, "neon-raw-text-output"),
+            array_mode: is_true(headers, "neon-array-mode"),
+        }
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// Reads `{"query", "params"}`, `{"queries": […]}`, or a bare array of queries.
+    pub(crate) fn parse(body: &'a [u8], output: Output) -> Result<Self, Failure> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Failure::new("08P01", "the body is not UTF-8"))?;
+        let (queries, is_batch) = queries(text)?;
+        if queries.len() > MAX_BATCH {
+            return Err(Failure::new(
+                "54000",
+                format!("a batch takes at most {MAX_BATCH} queries"),
+            ));
+        }
+        let length = queries.len();
+        let statements = queries.into_iter().enumerate().map(|(at, query)| {
+            let statement = query.check(output)?;
+            if is_batch {
+                refuse_transaction_control(&statement.text.sql)
+                    .map_err(|failure| failure.in_batch(at, length))?;
+            }
+            Ok(statement)
+        });
+        Ok(Self {
+            statements: statements.collect::<Result<_, Failure>>()?,
+            is_batch,
+        })
+    }
+}
+
+fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
+    let shape = |error: serde_json::Error| {
+        // Its position only: the error's text may quote the body.
+        Failure::new(
+            "08P01",
+            format!(
+                "the body is not a query: invalid at line {}, column {}",
+                error.line(),
+                error.column()
+            ),
+        )
+        .hint("Send {\"query\": \"…\", \"params\": […]}, or {\"queries\": […]} for a batch.")
+    };
+    if text.trim_start().starts_with('[') {
+        return Ok((serde_json::from_str(text).map_err(shape)?, true));
+    }
+    let is_batch = serde_json::from_str::<Shape<'_>>(text)
+        .map_err(shape)?
+        .queries
+        .is_some();
+    if is_batch {
+        let batch: Batch<'_> = serde_json::from_str(text).map_err(shape)?;
+        Ok((batch.queries, true))
+    } else {
+        Ok((vec![serde_json::from_str(text).map_err(shape)?], false))
+    }
+}
+
+impl<'a> Query<'a> {
+    fn check(self, output: Output) -> Result<Statement<'a>, Failure> {
+        if self.sql.contains('\0') {
+            return Err(Failure::nul());
+        }
+        let params = self.params.unwrap_or_default();
+        if params.len() > MAX_PARAMS {
+            return Err(Failure::new(
+                "54000",
+                format!("a statement takes at most {MAX_PARAMS} parameters"),
+            ));
+        }
+        if dsql::leading_words(&self.sql)[0] == "copy" {
+            return Err(Failure::new(
+                "0A000",
+                "COPY of data is not supported over HTTP",
+            ));
+        }
+        let params = params.into_iter().map(params::text);
+        Ok(Statement {
+            text: TextStatement {
+                params: params.collect::<Result<_, _>>()?,
+                sql: self.sql,
+            },
+            output: Output {
+                array_mode: self.array_mode.unwrap_or(output.array_mode),
+                ..output
+            },
+        })
+    }
+}
+
+/// A COMMIT among a batch's statements would keep what a later failure should undo.
+fn refuse_transaction_control(sql: &str) -> Result<(), Failure> {
+    let [first, second] = dsql::leading_words(sql);
+    let code = match first.as_str() {
+        "commit" | "end" | "rollback" | "abort" => "2D000",
+        "begin" | "start" => "25001",
+        "savepoint" | "release" => "0A000",
+        "prepare" if second == "transaction" => "0A000",
+        _ => return Ok(()),
+    };
+    Err(Failure::new(
+        code,
+        format!(
+            "{} is not allowed in a batch",
+            first.to_ascii_uppercase()
+        ),
+    )
+    .hint("A batch is one transaction already: it begins before its first query and is committed after its last."))
+}
+
+impl Options {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let isolation =
+            match text(headers, "neon-batch-isolation-level") {
+                None => None,
+                Some("ReadUncommitted") => Some(Isolation::ReadUncommitted),
+                Some("ReadCommitted") => Some(Isolation::ReadCommitted),
+                Some("RepeatableRead") => Some(Isolation::RepeatableRead),
+                Some("Serializable") => Some(Isolation::Serializable),
+                Some(_) => return Err(Failure::new("22023", "invalid isolation level").hint(
+                    "Known are ReadUncommitted, ReadCommitted, RepeatableRead and Serializable.",
+                )),
+            };
+        let flag = |name| text(headers, name).map(|value| value == "true");
+        Ok(Self {
+            isolation,
+            read_only: flag("neon-batch-read-only"),
+            deferrable: flag("neon-batch-deferrable"),
+        })
+    }
+
+    /// What is asked of the server.
+    pub(crate) fn begin(self, serializable: Serializable) -> Result<Begin, Failure> {
+        let read_only = self.read_only.unwrap_or(false);
+        match (serializable, self.isolation) {
+            (Serializable::Pass, isolation) => Ok(Begin {
+                read_only,
+                isolation,
+                deferrable: self.deferrable.unwrap_or(false),
+            }),
+            (Serializable::Refuse, Some(Isolation::Serializable)) => Err(Failure::new(
+                "0A000",
+                "Unsupported isolation level: SERIALIZABLE",
+            )
+            .hint(
+                "Aurora DSQL has one level, RepeatableRead: leave the option out. Rows read in order to write others are \
+                 protected by SELECT … FOR UPDATE.",
+            )),
+            // The one level there is is as strong as these, or stronger.
+            _ => Ok(Begin {
+                read_only,
+                ..Begin::default()
+            }),
+        }
+    }
+}
+
+/// The parsed names, for the answer's headers.
+pub(crate) fn isolation_name(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadUncommitted => "ReadUncommitted",
+        Isolation::ReadCommitted => "ReadCommitted",
+        Isolation::RepeatableRead => "RepeatableRead",
+        Isolation::Serializable => "Serializable",
+    }
+}
+
+/// A header's value; one that is no text counts as one that matches nothing.
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    Some(headers.get(name)?.to_str().unwrap_or("\u{fffd}"))
+}
+
+fn is_true(headers: &HeaderMap, name: &str) -> bool {
+    text(headers, name) == Some("true")
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OUTPUT: Output = Output {
+        raw_text: true,
+        array_mode: true,
+    };
+
+    fn refused(body: &str) -> String {
+        Asked::parse(body.as_bytes(), OUTPUT)
+            .unwrap_err()
+            .code()
+            .to_owned()
+    }
+
+    #[test]
+    fn one_query_a_batch_and_a_bare_array_are_read() {
+        let one = Asked::parse(
+            br#"{"query":"SELECT $1","params":["1",null],"x":[{}]}"#,
+            OUTPUT,
+        )
+        .unwrap();
+        assert!(!one.is_batch);
+        assert_eq!(one.statements[0].text.params, [Some("1".into()), None]);
+        for body in [
+            r#"{"queries":[{"query":"SELECT 1","arrayMode":false},{"query":"SELECT 2","params":null}]}"#,
+            r#" [{"query":"SELECT 1","arrayMode":false},{"query":"SELECT 2"}]"#,
+        ] {
+            let batch = Asked::parse(body.as_bytes(), OUTPUT).unwrap();
+            assert!(batch.is_batch);
+            let modes: Vec<_> = batch
+                .statements
+                .iter()
+                .map(|s| s.output.array_mode)
+                .collect();
+            assert_eq!(modes, [false, true]);
+        }
+        let empty = Asked::parse(br#"{"queries":[]}"#, OUTPUT).unwrap();
+        assert!(empty.is_batch && empty.statements.is_empty());
+    }
+
+    #[test]
+    fn a_body_that_is_no_query_is_refused() {
+        for body in [
+            "",
+            "null",
+            "1",
+            "\"SELECT 1\"",
+            "{}",
+            "{\"query\":1}",
+            "{\"query\":\"SELECT 1\",\"params\":{}}",
+            "{\"query\":\"\\ud800\"}",
+            "{\"query\":\"SELECT $1\",\"params\":[\"\\ud800\"]}",
+            "{\"queries\":{}}",
+            "{\"queries\":[1]}",
+            "{\"query\":\"SELECT 1\"",
+        ] {
+            assert_eq!(refused(body), "08P01", "{body}");
+        }
+        assert_eq!(refused("{\"query\":\"SELECT '\\u0000'\"}"), "22021");
+        assert_eq!(refused("{\"query\":\"/**/copy t from stdin\"}"), "0A000");
+        let many = format!("[{}]", vec!["{\"query\":\"\"}"; 1_001].join(","));
+        assert_eq!(refused(&many), "54000");
+        let many = format!(
+            "{{\"query\":\"\",\"params\":[{}]}}",
+            vec!["1"; 65_536].join(",")
+        );
+        assert_eq!(refused(&many), "54000");
+    }
+
+    #[test]
+    fn transaction_control_is_refused_in_a_batch_however_it_is_hidden() {
+        for (sql, code) in [
+            ("COMMIT", "2D000"),
+            ("/* /* */ */ ;\\n-- x\\r\\n;cOmMiT AND CHAIN", "2D000"),
+            ("end", "2D000"),
+            ("\\f\\u000bABORT", "2D000"),
+            ("ROLLBACK TO a", "2D000"),
+            ("begin", "25001"),
+            ("Start Transaction", "25001"),
+            ("SAVEPOINT a", "0A000"),
+            ("release a", "0A000"),
+            ("prepare/**/transaction 'x'", "0A000"),
+        ] {
+            let body =
+                format!("{{\"queries\":[{{\"query\":\"SELECT 1\"}},{{\"query\":\"{sql}\"}}]}}");
+            assert_eq!(refused(&body), code, "{sql}");
+        }
+        let alone = Asked::parse(br#"{"query":"BEGIN"}"#, OUTPUT).unwrap();
+        assert!(!alone.is_batch);
+    }
+
+    #[test]
+    fn levels_are_mapped_to_the_one_there_is() {
+        let options = |level: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                "neon-batch-isolation-level",
+                HeaderValue::from_static(level),
+            );
+            headers.insert("neon-batch-read-only", HeaderValue::from_static("true"));
+            headers.insert("neon-batch-deferrable", HeaderValue::from_static("TRUE"));
+            Options::of(&headers)
+        };
+        let weak = options("ReadCommitted").unwrap();
+        assert_eq!((weak.read_only, weak.deferrable), (Some(true), Some(false)));
+        let begin = weak.begin(Serializable::Refuse).unwrap();
+        assert_eq!((begin.isolation, begin.read_only), (None, true));
+        let strong = options("Serializable").unwrap();
+        assert_eq!(
+            strong.begin(Serializable::Refuse).unwrap_err().code(),
+            "0A000"
+        );
+        assert_eq!(
+            strong.begin(Serializable::Downgrade).unwrap().isolation,
+            None
+        );
+        let passed = strong.begin(Serializable::Pass).unwrap();
+        assert_eq!(passed.isolation, Some(Isolation::Serializable));
+        assert_eq!(options("bogus").unwrap_err().code(), "22023");
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _either = Asked::parse(&body, OUTPUT);
+        }
+
+        #[test]
+        fn any_json_is_read_or_refused(text in "[\\[\\]{}\",:a-z0-9\\\\ ]{0,60}") {
+            let _either = Asked::parse(text.as_bytes(), OUTPUT);
+            let _either = Asked::parse(format!("{{\"queries\":[{text}]}}").as_bytes(), OUTPUT);
+        }
+    }
+}

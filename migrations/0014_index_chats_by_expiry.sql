@@ -1,0 +1,1 @@
+CREATE INDEX ASYNC IF NOT EXISTS chats_expiry ON chats (expires_at)

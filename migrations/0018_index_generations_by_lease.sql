@@ -1,0 +1,1 @@
+CREATE INDEX ASYNC IF NOT EXISTS generations_lease ON generations (lease_until)

@@ -1,0 +1,11 @@
+CREATE TABLE IF NOT EXISTS sql_logins (
+    name text PRIMARY KEY,
+    password_hash text NOT NULL,
+    previous_hash text,
+    previous_until timestamptz,
+    created_at timestamptz NOT NULL,
+    rotated_at timestamptz,
+    access text NOT NULL,
+    schemas text NOT NULL,
+    state text NOT NULL
+)

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Asserts what SAM makes of template.yaml, offline.
+
+  check-template.py            translate, compare with tests/snapshots/template.json, assert
+  check-template.py --update   write the snapshot first
+
+Checked: streamed routes are streamed and no others are; every function has a role of its own with exactly the actions
+below; the cluster survives the stack; no value looks like a secret; the schema's version is the newest migration's.
+"""
+import copy
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+
+from samtranslator.parser.parser import Parser  # noqa: E402
+from samtranslator.translator.translator import Translator  # noqa: E402
+from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+SNAPSHOT = ROOT / "tests" / "snapshots" / "template.json"
+
+# What each function's code calls, and nothing else. Logs and traces are common to all.
+ACTIONS = {
+    "Admin": {"dsql:DbConnectAdmin"},
+    "Chats": {"dsql:DbConnect"},
+    "Jobs": {"dsql:DbConnect", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "Maintenance": {"dsql:DbConnect", "sqs:SendMessage"},
+    "Sql": {"dsql:DbConnect"},
+}
+COMMON = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# Path and method of everything that streams.
+STREAMED = set()
+# X-Ray knows no resources.
+STAR_ALLOWED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def translate():
+    template = yaml_parse((ROOT / "template.yaml").read_text())
+    # A local CodeUri is what `sam package` replaces by its upload.
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    translator = Translator({}, Parser())
+    defaults = {name: spec.get("Default", "x") for name, spec in template["Parameters"].items()}
+    return translator.translate(copy.deepcopy(template), defaults)
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def statements(role):
+    for policy in role["Properties"].get("Policies", []):
+        yield from policy["PolicyDocument"]["Statement"]
+
+
+def check_roles(resources, faults):
+    functions = {name: r for name, r in resources.items() if r["Type"] == "AWS::Lambda::Function"}
+    roles = [json.dumps(f["Properties"]["Role"]) for f in functions.values()]
+    if len(set(roles)) != len(roles):
+        faults.append("two functions share a role")
+    if {name.removesuffix("Function") for name in functions} != set(ACTIONS):
+        faults.append(f"functions {sorted(functions)} are not those with known actions")
+    for name, wanted in ACTIONS.items():
+        role = resources[f"{name}Role"]
+        if role["Properties"].get("ManagedPolicyArns"):
+            faults.append(f"{name}Role: managed policies allow more than is asked for")
+        actions = set()
+        for statement in statements(role):
+            given = set(listed(statement["Action"]))
+            actions |= given
+            if any("*" in action for action in given):
+                faults.append(f"{name}Role: wildcard in {sorted(given)}")
+            if "*" in listed(statement["Resource"]) and not given <= STAR_ALLOWED:
+                faults.append(f"{name}Role: any resource for {sorted(given)}")
+            if any(action.startswith("dsql:") for action in given) and statement["Resource"] != {
+                "Fn::GetAtt": ["Cluster", "ResourceArn"]
+            }:
+                faults.append(f"{name}Role: dsql actions on something else than the cluster")
+        if actions - COMMON != wanted:
+            faults.append(f"{name}Role: {sorted(actions - COMMON)} instead of {sorted(wanted)}")
+
+
+def check_routes(resources, faults):
+    paths = resources["Api"]["Properties"]["Body"]["paths"]
+    streamed = set()
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            integration = operation.get("x-amazon-apigateway-integration", {})
+            uri = json.dumps(integration.get("uri", ""))
+            is_stream = integration.get("responseTransferMode") == "STREAM"
+            if is_stream != ("/response-streaming-invocations" in uri):
+                faults.append(f"{method} {path}: transfer mode and integration disagree")
+            if is_stream and integration.get("timeoutInMillis", 0) < 60_000:
+                faults.append(f"{method} {path}: streamed, and cut after 29 s")
+            if is_stream:
+                streamed.add((path, method))
+    if streamed != STREAMED:
+        faults.append(f"streamed are {sorted(streamed)}, should be {sorted(STREAMED)}")
+
+
+def check_rest(resources, text, faults):
+    cluster = resources["Cluster"]
+    if cluster.get("DeletionPolicy") != "Retain" or not cluster["Properties"]["DeletionProtectionEnabled"]:
+        faults.append("the cluster does not survive the stack")
+    newest = max(int(file.name[:4]) for file in (ROOT / "migrations").glob("*.sql"))
+    if resources["Schema"]["Properties"]["SchemaVersion"] != str(newest):
+        faults.append(f"SchemaVersion is not {newest}, the newest migration: an update would not migrate")
+    for pattern in (r"AKIA[0-9A-Z]{16}", r"-----BEGIN", r"(?i)\"(password|secret|apikey)\"\s*:\s*\"[^\"{]"):
+        if re.search(pattern, text):
+            faults.append(f"something looks like a secret: {pattern}")
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::Lambda::Function" and "LogGroup" not in resource["Properties"]["LoggingConfig"]:
+            faults.append(f"{name}: no log group of its own")
+        if resource["Type"] == "AWS::SQS::Queue" and not resource["Properties"].get("SqsManagedSseEnabled"):
+            faults.append(f"{name}: not encrypted")
+
+
+def main():
+    translated = translate()
+    text = json.dumps(translated, indent=1, sort_keys=True) + "\n"
+    # The deployment's logical id and the API's body hash change with every route: not worth a line of the snapshot.
+    text = re.sub(r"ApiDeployment[0-9a-f]{10}", "ApiDeployment", text)
+    text = re.sub(r"sha: [0-9a-f]{64}|RestApi deployment id: [0-9a-f]{40}", "deployment", text)
+    if "--update" in sys.argv[1:]:
+        SNAPSHOT.parent.mkdir(exist_ok=True)
+        SNAPSHOT.write_text(text)
+    faults = []
+    resources = translated["Resources"]
+    check_roles(resources, faults)
+    check_routes(resources, faults)
+    check_rest(resources, text, faults)
+    if not SNAPSHOT.exists() or SNAPSHOT.read_text() != text:
+        faults.append(f"the translated template is not {SNAPSHOT.relative_to(ROOT)}: look at the difference, then --update")
+    print("\n".join(faults) if faults else f"template.yaml: {len(resources)} resources are as they should be")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+//! Erasing in batches: chats with all that belongs to them, then what else names an owner. Each batch is one transaction
+//! below the row limit, which also writes the job's progress, so that the receipt counts exactly what was deleted.
+
+use std::collections::BTreeMap;
+
+use dsql::{Db, Error, Transaction, Type};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::OwnerId;
+use crate::jobs::{self, Job, Progress};
+
+/// Most rows that one batch deletes: the service refuses the 3,001st.
+const MAX_ROWS: i64 = 2_000;
+/// Most chats looked at for one batch.
+const MAX_CHATS: i64 = 200;
+
+/// What an erasure has deleted so far; the receipt when it is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// Rows by kind.
+    pub deleted: BTreeMap<String, i64>,
+    /// When it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<Timestamp>,
+    /// When it was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Receipt {
+    /// What an earlier run of the job wrote.
+    pub fn of(job: &Job) -> Self {
+        let written = job
+            .result
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        Self {
+            requested_at: Some(job.created_at),
+            ..written.unwrap_or_default()
+        }
+    }
+
+    fn with(&self, counts: &[(&'static str, i64)]) -> Self {
+        let mut sum = self.clone();
+        for (kind, count) in counts {
+            *sum.deleted.entry((*kind).to_owned()).or_default() += count;
+        }
+        sum
+    }
+
+    /// As it is stored.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+    }
+}
+
+/// Why a step of an erasure did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Another worker has the job by now.
+    #[error("the job's lease was lost")]
+    LeaseLost,
+    /// The database.
+    #[error("{}", .0.report())]
+    Database(#[from] Error),
+}
+
+/// Whose chats a batch deletes.
+#[derive(Debug, Clone, Copy)]
+enum Whose<'a> {
+    /// One owner's, made at this time or before.
+    Owner(&'a str, Timestamp),
+    /// Anyone's that have expired.
+    Expired(Timestamp),
+}
+
+/// Rows of one chat: its own, its messages, votes, shares, and its generation.
+macro_rules! chat_and_rows {
+    ($where:literal) => {
+        concat!(
+            "SELECT c.id, (SELECT count(*) FROM shares s WHERE s.chat_id = c.id) AS shares,
+    (SELECT count(*) FROM messages m WHERE m.chat_id = c.id)
+    + (SELECT count(*) FROM votes v WHERE v.chat_id = c.id) + 2 AS other_rows
+FROM chats c WHERE ",
+            $where,
+            " LIMIT $1"
+        )
+    };
+}
+
+const OWNED: &str =
+    chat_and_rows!("c.owner_id = $2 AND c.created_at <= $3 ORDER BY c.updated_at, c.id");
+const EXPIRED: &str = chat_and_rows!("c.expires_at <= $2 ORDER BY c.expires_at");
+
+const DELETE: &str = "\
+WITH v AS (DELETE FROM votes WHERE chat_id = ANY($1) RETURNING 1),
+    s AS (DELETE FROM shares WHERE chat_id = ANY($1) RETURNING 1),
+    g AS (DELETE FROM generations WHERE chat_id = ANY($1) RETURNING 1),
+    m AS (DELETE FROM messages WHERE chat_id = ANY($1) RETURNING 1),
+    c AS (DELETE FROM chats WHERE id = ANY($1) RETURNING 1)
+SELECT (SELECT count(*) FROM c), (SELECT count(*) FROM m), (SELECT count(*) FROM v), (SELECT count(*) FROM s),
+    (SELECT count(*) FROM g)";
+
+const DELETE_SHARES: &str = "\
+WITH s AS (
+    DELETE FROM shares WHERE token_hash IN (SELECT token_hash FROM shares WHERE chat_id = $1 LIMIT $2) RETURNING 1
+)
+SELECT count(*) FROM s";
+
+type Counts = Vec<(&'static str, i64)>;
+
+/// Deletes a batch; empty when nothing is left. A chat's children and the chat itself go in one transaction, so that
+/// nothing can be added to a chat that is half gone.
+async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Counts, Error> {
+    let rows = match whose {
+        Whose::Owner(owner, until) => {
+            transaction
+                .query(
+                    OWNED,
+                    &[
+                        (&MAX_CHATS, Type::INT8),
+                        (&owner, Type::TEXT),
+                        (&until, Type::TIMESTAMPTZ),
+                    ],
+                )
+                .await?
+        }
+        Whose::Expired(now) => {
+            transaction
+                .query(
+                    EXPIRED,
+                    &[(&MAX_CHATS, Type::INT8), (&now, Type::TIMESTAMPTZ)],
+                )
+                .await?
+        }
+    };
+    let Some(first) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    // Shares of one chat have no upper bound: they go first, in batches of their own.
+    if first.get::<_, i64>("shares") > MAX_ROWS / 2 {
+        let id: String = first.get("id");
+        let row = transaction
+            .query_opt(DELETE_SHARES, &[(&id, Type::TEXT), (&MAX_ROWS, Type::INT8)])
+            .await?;
+        return Ok(vec![("shares", row.map_or(0, |row| row.get(0)))]);
+    }
+    let mut ids: Vec<String> = Vec::new();
+    let mut total = 0;
+    for row in &rows {
+        let (shares, others): (i64, i64) = (row.get("shares"), row.get("other_rows"));
+        total += shares + others;
+        if !ids.is_empty() && total > MAX_ROWS {
+            break;
+        }
+        ids.push(row.get("id"));
+    }
+    let row = transaction
+        .query_opt(DELETE, &[(&ids, Type::TEXT_ARRAY)])
+        .await?;
+    Ok(row.map_or_else(Vec::new, |row| {
+        vec![
+            ("chats", row.get(0)),
+            ("messages", row.get(1)),
+            ("votes", row.get(2)),
+            ("shares", row.get(3)),
+            ("generations", row.get(4)),
+        ]
+    }))
+}
+
+/// Deletes a batch of expired chats, whoever owns them, and says how many; `None` when none is left.
+///
+/// # Errors
+/// Any [`Error`].
+pub async fn delete_expired_chats(db: &Db, now: Timestamp) -> Result<Option<i64>, Error> {
+    let counts: Counts = db
+        .transaction(
+            |transaction| async move { delete_batch(&transaction, Whose::Expired(now)).await },
+        )
+        .await?;
+    let chats = counts.iter().filter(|(kind, _)| *kind == "chats");
+    Ok((!counts.is_empty()).then(|| chats.map(|(_, count)| count).sum()))
+}
+
+/// Deletes a batch of `owner`'s chats that were made by `until`. `None` when none is left.
+///
+/// # Errors
+/// [`StepError`]; then nothing of the batch was deleted, unless the outcome is unknown.
+pub async fn erase_chats(
+    db: &Db,
+    job: &Job,
+    receipt: &Receipt,
+    owner: &OwnerId,
+    until: Timestamp,
+) -> Result<Option<Receipt>, StepError> {
+    step(db, job, receipt, "chats", |transaction| async move {
+        delete_batch(&transaction, Whose::Owner(owner.as_str(), until)).await
+    })
+    .await
+}
+
+/// What names an owner beside the chats: table, key for the receipt, and the statement for one batch.
+const TRACES: &[(&str, &str)] = &[
+    (
+        "usageRows",
+        "WITH d AS (
+    DELETE FROM usage_daily WHERE (owner_id, day, model) IN (
+        SELECT owner_id, day, model FROM usage_daily WHERE owner_id = $1 LIMIT $2) RETURNING 1
+) SELECT count(*) FROM d",
+    ),
+    (
+        "idempotencyKeys",
+        "WITH d AS (
+    DELETE FROM idempotency WHERE (owner_id, key) IN (
+        SELECT owner_id, key FROM idempotency WHERE owner_id = $1 LIMIT $2) RETURNING 1
+) SELECT count(*) FROM d",
+    ),
+];
+
+/// Deletes a batch of what else names `owner`: usage and idempotency keys. `None` when nothing is left.
+///
+/// # Errors
+/// As [`erase_chats`].
+pub async fn erase_traces(
+    db: &Db,
+    job: &Job,
+    receipt: &Receipt,
+    owner: &OwnerId,
+) -> Result<Option<Receipt>, StepError> {
+    for (kind, sql) in TRACES {
+        let done = step(db, job, receipt, kind, |transaction| async move {
+            let row = transaction
+                .query_opt(
+                    sql,
+                    &[(&owner.as_str(), Type::TEXT), (&MAX_ROWS, Type::INT8)],
+                )
+                .await?;
+            let count: i64 = row.map_or(0, |row| row.get(0));
+            Ok(if count == 0 {
+                Vec::new()
+            } else {
+                vec![(*kind, count)]
+            })
+        })
+        .await?;
+        if done.is_some() {
+            return Ok(done);
+        }
+    }
+    Ok(None)
+}
+
+/// One batch and the job's progress, together or not at all.
+async fn step<'a, F, Fut>(
+    db: &Db,
+    job: &'a Job,
+    receipt: &'a Receipt,
+    cursor: &'a str,
+    delete: F,
+) -> Result<Option<Receipt>, StepError>
+where
+    F: Fn(Transaction) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<Counts, Error>> + Send,
+{
+    let delete = &delete;
+    db.transaction(|transaction| async move {
+        let counts = delete(transaction.clone()).await?;
+        if counts.is_empty() {
+            return Ok(None);
+        }
+        let sum = receipt.with(&counts);
+        let result = sum.to_json();
+        let progress = Progress::Step {
+            cursor,
+            result: &result,
+        };
+        if jobs::progress(&transaction, job, progress).await? {
+            Ok(Some(sum))
+        } else {
+            Err(StepError::LeaseLost)
+        }
+    })
+    .await
+}
+
+/// Ends a job with its receipt; what the payload said about a person is replaced by `payload`.
+///
+/// # Errors
+/// As [`erase_chats`].
+pub async fn finish(
+    db: &Db,
+    job: &Job,
+    receipt: &Receipt,
+    payload: &str,
+    now: Timestamp,
+) -> Result<Receipt, StepError> {
+    let done = Receipt {
+        finished_at: Some(now),
+        ..receipt.clone()
+    };
+    let result = done.to_json();
+    let result = &result;
+    db.transaction(|transaction| async move {
+        let progress = Progress::Done { payload, result };
+        if jobs::progress(&transaction, job, progress).await? {
+            Ok(())
+        } else {
+            Err(StepError::LeaseLost)
+        }
+    })
+    .await?;
+    Ok(done)
+}

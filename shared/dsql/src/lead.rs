@@ -1,0 +1,133 @@
+//! The words a statement begins with, as PostgreSQL's scanner sees them: behind blanks, both kinds of comments and empty
+//! statements. A statement's kind is decided by them exactly, since the extended protocol takes one statement at a time.
+
+/// The first two words of `sql` in lower case; empty where there is none (a parenthesis, a string, the end).
+///
+/// ```
+/// assert_eq!(dsql::leading_words("/* a /* b */ */ ;\n-- c\n Start TRANSACTION read only"), ["start", "transaction"]);
+/// assert_eq!(dsql::leading_words("(SELECT 1)"), ["", ""]);
+/// ```
+pub fn leading_words(sql: &str) -> [String; 2] {
+    let rest = skip(sql, true);
+    let (first, rest) = word(rest);
+    let second = if first.is_empty() {
+        ""
+    } else {
+        word(skip(rest, false)).0
+    };
+    [first.to_ascii_lowercase(), second.to_ascii_lowercase()]
+}
+
+/// Whether the statement begins or ends a transaction, or a part of one.
+pub(crate) fn is_transaction_control(sql: &str) -> bool {
+    let [first, second] = leading_words(sql);
+    match first.as_str() {
+        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => {
+            true
+        }
+        "prepare" => second == "transaction",
+        _ => false,
+    }
+}
+
+/// Skips blanks and comments, and semicolons where an empty statement may stand.
+fn skip(sql: &str, semicolons: bool) -> &str {
+    let mut rest = sql;
+    loop {
+        let trimmed = rest.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+        rest = if let Some(line) = trimmed.strip_prefix("--") {
+            line.find(['\n', '\r'])
+                .and_then(|at| line.get(at..))
+                .unwrap_or_default()
+        } else if trimmed.starts_with("/*") {
+            after_comment(trimmed)
+        } else if let Some(next) = trimmed.strip_prefix(';').filter(|_| semicolons) {
+            next
+        } else {
+            return trimmed;
+        };
+    }
+}
+
+/// What follows the comment at the start of `text`; comments nest. Nothing, if it never ends.
+fn after_comment(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(pair) = bytes.get(at..at + 2) {
+        match pair {
+            b"/*" => {
+                depth += 1;
+                at += 2;
+            }
+            b"*/" => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return text.get(at..).unwrap_or_default();
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    ""
+}
+
+/// The keyword or plain identifier at the start, and the rest. A letter beyond ASCII is part of an identifier.
+fn word(text: &str) -> (&str, &str) {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == '$') {
+        return ("", text);
+    }
+    text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transaction_control_is_seen_behind_comments_case_and_empty_statements() {
+        for sql in [
+            "BEGIN",
+            " \n begin;",
+            "-- x\nCommit",
+            "-- x\rCommit",
+            "/* a */ ROLLBACK",
+            "/* /* nested */ */COMMIT/**/",
+            ";;\t;COMMIT",
+            ";/**/-- x\n;\x0c\x0bcommit work",
+            "start transaction",
+            "END",
+            "SAVEPOINT a",
+            "prepare /* */ transaction 'x'",
+        ] {
+            assert!(is_transaction_control(sql), "{sql:?}");
+        }
+        for sql in [
+            "SELECT 1",
+            "INSERT INTO begin VALUES (1)",
+            "",
+            ";",
+            "beginning",
+            "begin_",
+            "-- begin",
+            "/* /* */ commit",
+            "'commit'",
+            "\"commit\"",
+            "\u{feff}commit",
+            "commit\u{e4}",
+            "prepare x as select 1",
+            "1 commit",
+        ] {
+            assert!(!is_transaction_control(sql), "{sql:?}");
+        }
+    }
+
+    #[test]
+    fn the_second_word_is_that_of_the_same_statement() {
+        assert_eq!(leading_words("SET/**/Local x = 1"), ["set", "local"]);
+        assert_eq!(leading_words("SHOW; BEGIN"), ["show", ""]);
+        assert_eq!(leading_words("select$1"), ["select$1", ""]);
+        assert_eq!(leading_words("select'a' b"), ["select", ""]);
+    }
+}

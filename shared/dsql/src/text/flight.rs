@@ -1,0 +1,122 @@
+//! What is sent at once: the messages of a request, up to the Sync that ends a flight.
+
+use bytes::BytesMut;
+use postgres_protocol::IsNull;
+use postgres_protocol::message::frontend;
+
+use super::error::{ServerError, TextError};
+use super::{TextRequest, TextStatement};
+
+/// The protocol counts parameters in 16 bits.
+const MAX_PARAMS: usize = 65_535;
+
+/// A request's first flight: all of it, unless its last statement is made from the answers.
+pub(super) fn first(request: TextRequest<'_>) -> Result<BytesMut, TextError> {
+    let mut flight = BytesMut::new();
+    if let Some(begin) = request.begin {
+        control(&begin.sql(), &mut flight);
+    }
+    for (at, statement) in request.statements.iter().enumerate() {
+        put(statement, &mut flight).map_err(|error| refused(error, at))?;
+    }
+    if commits(request) {
+        control("COMMIT", &mut flight);
+    }
+    frontend::sync(&mut flight);
+    Ok(flight)
+}
+
+/// The flight of the statement that was made from the answers, and COMMIT.
+pub(super) fn last(statement: &TextStatement<'_>, position: usize) -> Result<BytesMut, TextError> {
+    let mut flight = BytesMut::new();
+    put(statement, &mut flight).map_err(|error| refused(error, position))?;
+    control("COMMIT", &mut flight);
+    frontend::sync(&mut flight);
+    Ok(flight)
+}
+
+/// Whether the first flight holds the COMMIT of a batch.
+pub(super) fn commits(request: TextRequest<'_>) -> bool {
+    request.begin.is_some() && request.last.is_none()
+}
+
+pub(super) fn probe() -> BytesMut {
+    let mut flight = BytesMut::new();
+    frontend::sync(&mut flight);
+    flight
+}
+
+pub(super) fn roll_back() -> BytesMut {
+    let mut flight = BytesMut::new();
+    control("ROLLBACK", &mut flight);
+    frontend::sync(&mut flight);
+    flight
+}
+
+/// Ends a COPY that waits for data, which then fails.
+pub(super) fn copy_fail() -> BytesMut {
+    let mut flight = BytesMut::new();
+    frontend::copy_fail("no data", &mut flight).expect("the text has no NUL");
+    frontend::sync(&mut flight);
+    flight
+}
+
+fn control(sql: &str, flight: &mut BytesMut) {
+    let statement = TextStatement {
+        sql: sql.into(),
+        params: Vec::new(),
+    };
+    put(&statement, flight).expect("the text has no NUL, and there are no parameters");
+}
+
+/// Unnamed statement and portal, parameter types left to the server, everything as text.
+fn put(statement: &TextStatement<'_>, flight: &mut BytesMut) -> Result<(), Box<ServerError>> {
+    if statement.sql.contains('\0') {
+        return Err(own(
+            "22021",
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
+    }
+    if statement.params.len() > MAX_PARAMS {
+        return Err(own("54000", "a statement takes at most 65535 parameters"));
+    }
+    let unencodable = |_| own("08P01", "the statement is too long to be sent");
+    frontend::parse("", &statement.sql, [], flight).map_err(unencodable)?;
+    let bound = frontend::bind(
+        "",
+        "",
+        [],
+        &statement.params,
+        |value, buffer| {
+            Ok(match value {
+                Some(text) => {
+                    buffer.extend_from_slice(text.as_bytes());
+                    IsNull::No
+                }
+                None => IsNull::Yes,
+            })
+        },
+        [],
+        flight,
+    );
+    bound.map_err(|_| own("08P01", "the parameters are too long to be sent"))?;
+    frontend::describe(b'P', "", flight).map_err(unencodable)?;
+    frontend::execute("", 0, flight).map_err(unencodable)
+}
+
+fn own(code: &str, message: &str) -> Box<ServerError> {
+    Box::new(ServerError {
+        severity: "ERROR".to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        ..ServerError::default()
+    })
+}
+
+fn refused(error: Box<ServerError>, at: usize) -> TextError {
+    TextError::Server {
+        error,
+        statement: Some(at),
+        attempts: 0,
+    }
+}

@@ -1,0 +1,241 @@
+//! Statements in text form: any SQL, parameters and results as PostgreSQL's text, every field of an error kept. For a
+//! function that serves statements it did not write, on behalf of several database roles ("logins"). It stands on the same
+//! tokens, TLS, age limits and retries as everything else in this crate, with a small wire client of its own, since the
+//! driver asks for binary results.
+//!
+//! # Promises
+//! 1. A statement is one flight, and so is a whole batch: BEGIN, its statements and COMMIT.
+//! 2. Nothing is reported as done before the server was ready again: conflicts are told at COMMIT, and a lone statement's
+//!    COMMIT comes after its last row.
+//! 3. Sessions are kept by role, a bounded number in all; the one unused for longest makes room. A session that may carry
+//!    state of one request (a setting, an open block, a prepared statement) is closed, never handed on.
+//! 4. Conflicts are retried within attempts and the deadline. After a lost connection only what cannot have been committed,
+//!    or is declared harmless, is sent again; else the answer is [`TextError::OutcomeUnknown`].
+
+mod answer;
+mod error;
+mod flight;
+mod pool;
+mod run;
+mod session;
+
+use std::borrow::Cow;
+
+pub use answer::{TextAnswer, TextField, TextRow};
+pub use error::{Excess, ServerError, TextError};
+pub use pool::TextSessions;
+
+/// Whose sessions are wanted: a database role, and the search path its sessions start with, since the service sets none by
+/// role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextRole {
+    /// The role's name.
+    pub name: String,
+    /// Schemas, separated by commas; none is the server's default.
+    pub search_path: Option<String>,
+}
+
+/// A statement and its parameters, all in text form; `None` is NULL.
+#[derive(Debug, Clone, Default)]
+pub struct TextStatement<'a> {
+    /// The SQL, one statement.
+    pub sql: Cow<'a, str>,
+    /// The values of `$1` and on.
+    pub params: Vec<Option<Cow<'a, str>>>,
+}
+
+impl<'a> TextStatement<'a> {
+    /// A statement of our own, with values bound.
+    pub fn new(sql: &'static str, params: &[&'a str]) -> Self {
+        Self {
+            sql: Cow::Borrowed(sql),
+            params: params
+                .iter()
+                .map(|value| Some(Cow::Borrowed(*value)))
+                .collect(),
+        }
+    }
+}
+
+/// How a batch's transaction begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Begin {
+    /// `READ ONLY`.
+    pub read_only: bool,
+    /// A level to ask for; none leaves it to the server, whose only level is a snapshot for the whole transaction.
+    pub isolation: Option<Isolation>,
+    /// `DEFERRABLE`, which plain PostgreSQL knows.
+    pub deferrable: bool,
+}
+
+/// A transaction's isolation level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// `READ UNCOMMITTED`
+    ReadUncommitted,
+    /// `READ COMMITTED`
+    ReadCommitted,
+    /// `REPEATABLE READ`, the only one the service has.
+    RepeatableRead,
+    /// `SERIALIZABLE`
+    Serializable,
+}
+
+impl Begin {
+    fn sql(self) -> String {
+        let level = self.isolation.map(|level| match level {
+            Isolation::ReadUncommitted => "ISOLATION LEVEL READ UNCOMMITTED",
+            Isolation::ReadCommitted => "ISOLATION LEVEL READ COMMITTED",
+            Isolation::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
+            Isolation::Serializable => "ISOLATION LEVEL SERIALIZABLE",
+        });
+        let clauses = [
+            level,
+            self.read_only.then_some("READ ONLY"),
+            self.deferrable.then_some("DEFERRABLE"),
+        ];
+        let clauses: Vec<&str> = clauses.into_iter().flatten().collect();
+        format!("START TRANSACTION {}", clauses.join(", "))
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// The most that one request's answer may hold in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerLimits {
+    /// Rows, over all statements.
+    pub rows: usize,
+    /// Bytes of rows as the server sends them.
+    pub bytes: usize,
+}
+
+/// Makes a batch's last statement from the answers of the others.
+pub type Last<'a> = &'a (dyn Fn(&[TextAnswer]) -> TextStatement<'static> + Sync);
+
+/// What to run: one statement in a transaction of its own, or a batch in one.
+#[derive(Clone, Copy)]
+pub struct TextRequest<'a> {
+    pub(crate) statements: &'a [TextStatement<'a>],
+    pub(crate) begin: Option<Begin>,
+    pub(crate) last: Option<Last<'a>>,
+    pub(crate) harmless: bool,
+    pub(crate) unprobed: bool,
+    pub(crate) limits: AnswerLimits,
+}
+
+impl std::fmt::Debug for TextRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextRequest")
+            .field("statements", &self.statements.len())
+            .field("begin", &self.begin)
+            .field("harmless", &self.harmless)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> TextRequest<'a> {
+    /// One statement.
+    pub fn one(statement: &'a TextStatement<'a>, limits: AnswerLimits) -> Self {
+        Self {
+            statements: std::slice::from_ref(statement),
+            begin: None,
+            last: None,
+            harmless: false,
+            unprobed: false,
+            limits,
+        }
+    }
+
+    /// All of `statements` or none, in one flight.
+    pub fn batch(statements: &'a [TextStatement<'a>], begin: Begin, limits: AnswerLimits) -> Self {
+        Self {
+            statements,
+            begin: Some(begin),
+            last: None,
+            harmless: begin.read_only,
+            unprobed: false,
+            limits,
+        }
+    }
+
+    /// Adds a statement to a batch that is made from the answers of the others: one more flight, the same transaction.
+    #[must_use]
+    pub fn then(mut self, last: Last<'a>) -> Self {
+        self.last = Some(last);
+        self
+    }
+
+    /// Declares that running it twice equals running it once: it is sent again after a lost connection.
+    #[must_use]
+    pub fn harmless(mut self) -> Self {
+        self.harmless = true;
+        self
+    }
+
+    /// A [harmless](Self::harmless) request that is answered within a second: sent over an idle session without a probe,
+    /// since it is its own.
+    #[must_use]
+    pub fn lookup(mut self) -> Self {
+        self.unprobed = true;
+        self.harmless()
+    }
+
+    /// Whether all it can do, as far as its words tell, is read.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.begin.is_some_and(|begin| begin.read_only)
+            || self.last.is_none() && self.statements.iter().all(|one| only_reads(&one.sql))
+    }
+}
+
+/// Decides words of an error, and nothing that matters more.
+fn only_reads(sql: &str) -> bool {
+    let [first, _] = crate::leading_words(sql);
+    let reads = matches!(
+        first.as_str(),
+        "" | "select" | "with" | "values" | "table" | "show" | "explain"
+    );
+    let is_write = |word: &str| {
+        ["insert", "update", "delete", "merge", "into"]
+            .iter()
+            .any(|verb| word.eq_ignore_ascii_case(verb))
+    };
+    reads
+        && !sql
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .any(is_write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begin_joins_its_clauses_with_commas() {
+        assert_eq!(Begin::default().sql(), "START TRANSACTION");
+        let all = Begin {
+            read_only: true,
+            isolation: Some(Isolation::Serializable),
+            deferrable: true,
+        };
+        assert_eq!(
+            all.sql(),
+            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
+        );
+    }
+
+    #[test]
+    fn what_may_write_is_not_taken_for_a_read() {
+        for sql in ["select 1", "(select 1)", "", "WITH a AS (SELECT 1) TABLE a"] {
+            assert!(only_reads(sql), "{sql}");
+        }
+        for sql in [
+            "WITH a AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT 1",
+            "select * from t for update",
+            "SELECT 1 INTO t",
+            "CREATE TABLE t (a int)",
+        ] {
+            assert!(!only_reads(sql), "{sql}");
+        }
+    }
+}

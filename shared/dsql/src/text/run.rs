@@ -1,0 +1,351 @@
+//! Running a request: attempts, what each came to, and whether another one is right.
+
+use std::time::SystemTime;
+
+use bytes::BytesMut;
+
+use super::error::{ServerError, TextError};
+use super::flight;
+use super::pool::{Lease, TextSessions};
+use super::session::{Broken, Reply};
+use super::{TextAnswer, TextRequest, TextRole};
+use crate::clock::remaining;
+use crate::error::{ConflictKind, is_unavailable};
+use crate::lead::leading_words;
+use crate::stats::count;
+use crate::warm::PROBE_LIMIT;
+
+/// Replays after lost connections.
+const REPLAYS: u32 = 3;
+
+/// What one attempt came to. The lease is returned or closed by then.
+enum Attempt {
+    Done(Vec<TextAnswer>),
+    /// The server refused, with this of its statements under way.
+    Refused(Box<ServerError>, Option<usize>),
+    /// The connection is gone.
+    Lost {
+        may_be_committed: bool,
+        timed_out: bool,
+    },
+    Failed(TextError),
+}
+
+impl TextSessions {
+    /// Runs a request as `role`. The caller has made sure that it may.
+    ///
+    /// # Errors
+    /// Any [`TextError`].
+    ///
+    /// # Cancel safety
+    /// A dropped future closes its session; the request may still run to its end.
+    pub async fn run(
+        &self,
+        role: &TextRole,
+        request: TextRequest<'_>,
+        deadline: SystemTime,
+    ) -> Result<Vec<TextAnswer>, TextError> {
+        let first = flight::first(request)?;
+        let counters = &self.warm().counters;
+        let (clock, policy) = (&*self.warm().config.clock, self.warm().config.retry);
+        let (mut attempts, mut replays) = (0, 0);
+        loop {
+            let lease = self.lease(role, request.unprobed, deadline).await?;
+            count(&counters.attempts);
+            attempts += 1;
+            match self.attempt(lease, request, &first, deadline).await {
+                Attempt::Done(answers) => return Ok(answers),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Refused(error, statement) => {
+                    let is_conflict = ConflictKind::of(&error.code, &error.message).is_some();
+                    if is_conflict {
+                        count(&counters.conflicts);
+                    }
+                    let may_repeat = is_conflict || is_unavailable(&error.code, &error.message);
+                    if !may_repeat || !policy.wait(attempts, clock, deadline).await {
+                        if is_conflict {
+                            count(&counters.conflicts_given_up);
+                        }
+                        return Err(TextError::Server {
+                            error,
+                            statement,
+                            attempts,
+                        });
+                    }
+                }
+                Attempt::Lost {
+                    may_be_committed,
+                    timed_out,
+                } => {
+                    count(&counters.lost);
+                    let may_repeat = !may_be_committed || request.harmless;
+                    let is_time_left = !remaining(clock.now(), deadline).is_zero();
+                    if !(may_repeat && is_time_left && replays < REPLAYS) {
+                        let is_unknown = may_be_committed && !request.only_reads();
+                        return Err(match timed_out {
+                            _ if is_unknown => TextError::OutcomeUnknown,
+                            true => TextError::Deadline,
+                            false => TextError::Lost,
+                        });
+                    }
+                    replays += 1;
+                    count(&counters.replays);
+                    tracing::warn!("a database connection was lost; its request is sent again");
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        request: TextRequest<'_>,
+        first: &BytesMut,
+        deadline: SystemTime,
+    ) -> Attempt {
+        let clock = &*self.warm().config.clock;
+        let is_batch = request.begin.is_some();
+        let sent = request.statements.len();
+        let mut limit = remaining(clock.now(), deadline);
+        if request.unprobed && lease.is_unproved() {
+            limit = limit.min(PROBE_LIMIT);
+        }
+        let commits = !is_batch || flight::commits(request);
+        let exchange = lease.session.exchange(first, request.limits);
+        let mut reply = match tokio::time::timeout(limit, exchange).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(broken)) => return broken_off(broken, request, commits),
+            Err(_) => {
+                return Attempt::Lost {
+                    may_be_committed: commits,
+                    timed_out: true,
+                };
+            }
+        };
+        lease.answered();
+        let done = reply.answers.len();
+        if let Some(error) = reply.error.take() {
+            let statement = done
+                .checked_sub(usize::from(is_batch))
+                .filter(|at| *at < sent)
+                .or((!is_batch).then_some(0));
+            let before_commit = is_batch && done <= sent;
+            return self
+                .refused(
+                    lease,
+                    request,
+                    &reply,
+                    error,
+                    (statement, before_commit),
+                    deadline,
+                )
+                .await;
+        }
+        if let Some(excess) = reply.excess {
+            let is_committed = reply.is_idle;
+            self.return_clean(lease, &reply, request, deadline).await;
+            return Attempt::Failed(TextError::TooLarge {
+                excess,
+                is_committed,
+            });
+        }
+        let mut answers = std::mem::take(&mut reply.answers);
+        if is_batch {
+            answers.drain(..answers.len().min(1)); // BEGIN
+        }
+        if let Some(last) = request.last {
+            return self.finish(lease, request, answers, &last, deadline).await;
+        }
+        if is_batch && !answers.pop().is_some_and(|end| is_commit(&end)) {
+            return Attempt::Failed(TextError::OutcomeUnknown); // the server answers ROLLBACK only in a failed block
+        }
+        self.return_clean(lease, &reply, request, deadline).await;
+        Attempt::Done(answers)
+    }
+
+    /// The second flight of a batch whose last statement depends on the answers of the others.
+    async fn finish(
+        &self,
+        mut lease: Lease,
+        request: TextRequest<'_>,
+        answers: Vec<TextAnswer>,
+        last: super::Last<'_>,
+        deadline: SystemTime,
+    ) -> Attempt {
+        let statement = last(&answers);
+        let position = request.statements.len();
+        let flight = match flight::last(&statement, position) {
+            Ok(flight) => flight,
+            Err(error) => return Attempt::Failed(error), // the lease closes its session, which rolls back
+        };
+        let limit = remaining(self.warm().config.clock.now(), deadline);
+        let exchange = lease.session.exchange(&flight, request.limits);
+        let mut reply = match tokio::time::timeout(limit, exchange).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(broken)) => return broken_off(broken, request, true),
+            Err(_) => {
+                return Attempt::Lost {
+                    may_be_committed: true,
+                    timed_out: true,
+                };
+            }
+        };
+        if let Some(error) = reply.error.take() {
+            let before_commit = reply.answers.is_empty();
+            let statement = before_commit.then_some(position);
+            return self
+                .refused(
+                    lease,
+                    request,
+                    &reply,
+                    error,
+                    (statement, before_commit),
+                    deadline,
+                )
+                .await;
+        }
+        if !reply.answers.last().is_some_and(is_commit) {
+            return Attempt::Failed(TextError::OutcomeUnknown);
+        }
+        self.return_clean(lease, &reply, request, deadline).await;
+        Attempt::Done(answers)
+    }
+
+    /// The server said no, with `statement` under way; `before_commit`: certainly before anything was committed.
+    async fn refused(
+        &self,
+        lease: Lease,
+        request: TextRequest<'_>,
+        reply: &Reply,
+        error: ServerError,
+        (statement, before_commit): (Option<usize>, bool),
+        deadline: SystemTime,
+    ) -> Attempt {
+        let is_ambiguous =
+            !before_commit && (error.is_fatal() || is_unavailable(&error.code, &error.message));
+        let is_lost = error.is_fatal();
+        if !is_lost {
+            self.return_clean(lease, reply, request, deadline).await;
+        }
+        if is_lost || is_ambiguous {
+            return Attempt::Lost {
+                may_be_committed: is_ambiguous,
+                timed_out: false,
+            };
+        }
+        Attempt::Refused(Box::new(error), statement)
+    }
+
+    /// Returns a session, its block rolled back, unless it may carry something of the request: then it is closed.
+    async fn return_clean(
+        &self,
+        mut lease: Lease,
+        reply: &Reply,
+        request: TextRequest<'_>,
+        deadline: SystemTime,
+    ) {
+        let mut statements = request.statements.iter();
+        if reply.settings_changed || statements.any(|one| leaves_state(&one.sql)) {
+            return;
+        }
+        if !reply.is_idle {
+            // Awaited, so that a freeze cannot come before it is sent.
+            let limit = remaining(self.warm().config.clock.now(), deadline);
+            let limits = super::AnswerLimits { rows: 0, bytes: 0 };
+            let flight = flight::roll_back();
+            let exchange = lease.session.exchange(&flight, limits);
+            let end = tokio::time::timeout(limit, exchange).await;
+            if !matches!(end, Ok(Ok(end)) if end.is_idle && end.error.is_none()) {
+                return;
+            }
+        }
+        lease.give_back();
+    }
+}
+
+fn broken_off(broken: Broken, request: TextRequest<'_>, commits: bool) -> Attempt {
+    match broken {
+        Broken::Copy => Attempt::Failed(TextError::Copy),
+        Broken::Flood(excess) if request.only_reads() || !commits => {
+            Attempt::Failed(TextError::TooLarge {
+                excess,
+                is_committed: false,
+            })
+        }
+        Broken::Flood(_) => Attempt::Failed(TextError::OutcomeUnknown),
+        Broken::Io(error) => {
+            tracing::debug!("a database connection broke: {error}");
+            Attempt::Lost {
+                may_be_committed: commits,
+                timed_out: false,
+            }
+        }
+    }
+}
+
+fn is_commit(answer: &TextAnswer) -> bool {
+    answer.command() == Some("COMMIT")
+}
+
+/// Names by which a plain query changes its session. `U&"…"` can spell any of them in escapes.
+const STATEFUL_NAMES: [&str; 4] = ["set_config", "advisory_", "pg_temp", "u&\""];
+
+/// Whether a statement may leave something in its session for the next request: a setting, a prepared statement, a cursor,
+/// a lock, a temporary object, an open block. Told by its first words, and by the few names that do it from inside a query.
+fn leaves_state(sql: &str) -> bool {
+    let [first, second] = leading_words(sql);
+    let is_plain = match first.as_str() {
+        "" | "select" | "insert" | "update" | "delete" | "merge" | "with" | "values" | "table"
+        | "explain" | "show" | "alter" | "drop" | "grant" | "revoke" | "comment" | "analyze"
+        | "truncate" | "aws" => true,
+        "create" => !matches!(second.as_str(), "temp" | "temporary" | "local" | "global"),
+        "set" => matches!(second.as_str(), "local" | "constraints"),
+        _ => false,
+    };
+    !is_plain
+        || STATEFUL_NAMES
+            .iter()
+            .any(|name| contains_ignoring_case(sql, name))
+}
+
+fn contains_ignoring_case(text: &str, part: &str) -> bool {
+    text.as_bytes()
+        .windows(part.len())
+        .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaves_state;
+
+    #[test]
+    fn what_a_session_would_remember_is_seen() {
+        for sql in [
+            "SET IntervalStyle = 'iso_8601'",
+            "RESET ALL",
+            "BEGIN",
+            "/**/prepare a as select 1",
+            "declare c cursor with hold for select 1",
+            "CREATE TEMP TABLE t (a int)",
+            "CREATE TABLE pg_temp.t (a int)",
+            "SELECT Set_Config('TimeZone', 'Asia/Tokyo', false)",
+            "select pg_advisory_lock(1)",
+            "select U&\"set\\005fconfig\"('a', 'b', false)",
+            "DO $$ BEGIN END $$",
+            "LISTEN a",
+        ] {
+            assert!(leaves_state(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT 1",
+            "(select 1)",
+            "SET LOCAL TimeZone = 'Asia/Tokyo'",
+            "set constraints all deferred",
+            "CREATE TABLE t (a int)",
+            "insert into t values ($1)",
+            "",
+        ] {
+            assert!(!leaves_state(sql), "{sql}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One connection that speaks text: its startup, and the exchange of one flight. No task reads it between requests, so
+//! nothing of it runs while a container is frozen; a close by the server is noticed when it is looked at.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::answer::{TextAnswer, TextField, TextRow};
+use super::error::{Excess, ServerError};
+use super::{AnswerLimits, TextRole, flight};
+use crate::config::Config;
+use crate::error::{self, Error};
+use crate::session::{Connector, place, within};
+use crate::token::Token;
+
+/// Room made for each read.
+const READ_BYTES: usize = 16 * 1024;
+/// An answer over its limit is read to its end, to learn the outcome, but no further than this.
+const DRAIN_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a session needs before its first statement. The service refuses other names than those it lists, in SET as here
+/// (dsql.md 4.1); these give every client the same text for the same value.
+const SETTINGS: [(&str, &str); 4] = [
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+];
+
+/// An open connection, between flights.
+#[derive(Debug)]
+pub(super) struct TextSession {
+    stream: Box<TlsStream<TcpStream>>,
+    input: BytesMut,
+    /// What the server reported of its settings at startup.
+    reported: Vec<(String, String)>,
+    pub(super) opened_at: SystemTime,
+    pub(super) retire_at: SystemTime,
+}
+
+/// What a flight was answered with.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    /// One for each statement that ran to its end.
+    pub(super) answers: Vec<TextAnswer>,
+    pub(super) error: Option<ServerError>,
+    /// Set when rows were thrown away.
+    pub(super) excess: Option<Excess>,
+    /// A reported setting is not what it was at startup.
+    pub(super) settings_changed: bool,
+    /// The server is ready, outside any transaction block.
+    pub(super) is_idle: bool,
+}
+
+/// Why an exchange did not reach its end. The session is of no use any more.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Io(io::Error),
+    /// It waits for the data of a COPY, or sends such.
+    Copy,
+    /// The answer went on and on beyond its limit.
+    Flood(Excess),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl TextSession {
+    /// One attempt to connect as `role`.
+    pub(super) async fn connect(
+        connector: &Connector,
+        config: &Config,
+        role: &TextRole,
+        token: &Token,
+        limit: Duration,
+    ) -> Result<Self, Error> {
+        within(config, limit, async {
+            let stream = Box::new(connector.open(config).await?);
+            let opened_at = config.clock.now();
+            let mut session = Self {
+                stream,
+                input: BytesMut::new(),
+                reported: Vec::new(),
+                opened_at,
+                retire_at: connector.retire_at(config, token, opened_at),
+            };
+            match session.start(config, role, token).await {
+                Ok(None) => Ok(session),
+                Ok(Some(refused)) => {
+                    Err(
+                        error::refusal(&refused.code, &refused.message, refused.hint.as_deref())
+                            .unwrap_or_else(|| failed(config, Box::new(refused))),
+                    )
+                }
+                Err(error) => Err(failed(config, Box::new(error))),
+            }
+        })
+        .await
+    }
+
+    async fn start(
+        &mut self,
+        config: &Config,
+        role: &TextRole,
+        token: &Token,
+    ) -> io::Result<Option<ServerError>> {
+        let name = config.application_name.as_str();
+        let whom = [
+            ("user", role.name.as_str()),
+            ("database", "postgres"),
+            ("application_name", name),
+        ];
+        let mut out = BytesMut::new();
+        let path = role.search_path.as_deref();
+        let path = path.map(|path| ("search_path", path));
+        frontend::startup_message(whom.into_iter().chain(SETTINGS).chain(path), &mut out)?;
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        loop {
+            match next(&mut self.stream, &mut self.input).await? {
+                Message::AuthenticationCleartextPassword => {
+                    let mut out = BytesMut::new();
+                    frontend::password_message(token.expose().as_bytes(), &mut out)?;
+                    self.stream.write_all(&out).await?;
+                    self.stream.flush().await?;
+                }
+                Message::ParameterStatus(status) => {
+                    let setting = (status.name()?.to_owned(), status.value()?.to_owned());
+                    self.reported.push(setting);
+                }
+                Message::ReadyForQuery(_) => return Ok(None),
+                Message::ErrorResponse(body) => return ServerError::read(&body).map(Some),
+                Message::AuthenticationOk
+                | Message::BackendKeyData(_)
+                | Message::NoticeResponse(_) => {}
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    /// Whether the connection has ended, as far as this side knows. A server speaks between flights only to say goodbye.
+    pub(super) fn is_closed(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
+        self.stream.read(&mut byte).now_or_never().is_some()
+    }
+
+    /// Sends a flight and reads its answers to the end. Reads while it writes: a server whose answers nobody takes stops
+    /// taking statements.
+    pub(super) async fn exchange(
+        &mut self,
+        flight: &[u8],
+        limits: AnswerLimits,
+    ) -> Result<Reply, Broken> {
+        let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
+        let write = async {
+            writer.write_all(flight).await?;
+            writer.flush().await
+        };
+        let input = &mut self.input;
+        let reported = &self.reported;
+        let read = read_reply(&mut reader, input, reported, limits);
+        // Of a connection that breaks, the reader may still learn why.
+        let (_, reply) = tokio::join!(write, read);
+        if let Err(Broken::Copy) = reply {
+            let _ = self.stream.write_all(&flight::copy_fail()).await;
+        }
+        reply
+    }
+}
+
+async fn read_reply(
+    stream: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+    reported: &[(String, String)],
+    limits: AnswerLimits,
+) -> Result<Reply, Broken> {
+    let mut reply = Reply::default();
+    let mut current = TextAnswer::default();
+    let (mut rows, mut bytes) = (0_usize, 0_usize);
+    loop {
+        match next(stream, input).await? {
+            Message::RowDescription(description) => {
+                current.fields = TextField::all(&description)?;
+            }
+            Message::DataRow(body) => {
+                let row = TextRow::new(body);
+                rows += 1;
+                bytes += row.bytes();
+                if reply.excess.is_none() && rows > limits.rows {
+                    reply.excess = Some(Excess::Rows(limits.rows));
+                } else if reply.excess.is_none() && bytes > limits.bytes {
+                    reply.excess = Some(Excess::Bytes(limits.bytes));
+                }
+                match reply.excess {
+                    None => current.rows.push(row),
+                    Some(excess) => {
+                        current.rows.clear();
+                        if bytes > limits.bytes + DRAIN_BYTES {
+                            return Err(Broken::Flood(excess));
+                        }
+                    }
+                }
+            }
+            Message::CommandComplete(body) => {
+                current.tag = Some(body.tag()?.to_owned());
+                reply.answers.push(std::mem::take(&mut current));
+            }
+            Message::EmptyQueryResponse => reply.answers.push(std::mem::take(&mut current)),
+            Message::ErrorResponse(body) => {
+                let error = ServerError::read(&body)?;
+                reply.error.get_or_insert(error);
+            }
+            Message::ReadyForQuery(body) => {
+                reply.is_idle = body.status() == b'I';
+                return Ok(reply);
+            }
+            Message::ParameterStatus(status) => {
+                let (name, value) = (status.name()?, status.value()?);
+                let known = reported.iter().find(|(known, _)| known == name);
+                reply.settings_changed |= known.is_none_or(|(_, at_startup)| at_startup != value);
+            }
+            Message::CopyInResponse(_) | Message::CopyOutResponse(_) => return Err(Broken::Copy),
+            Message::ParseComplete
+            | Message::BindComplete
+            | Message::NoData
+            | Message::NoticeResponse(_)
+            | Message::NotificationResponse(_) => {}
+            _ => return Err(unexpected().into()),
+        }
+    }
+}
+
+async fn next(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<Message> {
+    loop {
+        if let Some(message) = Message::parse(input)? {
+            return Ok(message);
+        }
+        input.reserve(READ_BYTES);
+        if stream.read_buf(input).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn unexpected() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an unexpected message")
+}
+
+fn failed(config: &Config, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::Connect {
+        endpoint: place(config),
+        step: "startup",
+        source,
+    }
+}

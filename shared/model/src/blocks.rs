@@ -1,0 +1,139 @@
+//! Blocks: turns a provider's deltas into events, so that a block starts once, ends once, and ends before the reply
+//! does, whatever order a provider sends things in.
+
+use std::collections::VecDeque;
+
+use crate::event::{Event, FinishReason, Usage};
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Reasoning,
+}
+
+/// The blocks of one reply: which one is open, and the events not yet handed out.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    open: Option<(Kind, String)>,
+    texts: u32,
+    reasonings: u32,
+    ready: VecDeque<Event>,
+}
+
+impl Blocks {
+    /// Adds to the open block if it is of this kind; otherwise ends that one and begins another.
+    pub(crate) fn push(&mut self, kind: Kind, delta: impl Into<String>) {
+        let delta = delta.into();
+        if delta.is_empty() {
+            return;
+        }
+        let id = match &self.open {
+            Some((open, id)) if *open == kind => id.clone(),
+            _ => self.begin(kind),
+        };
+        self.ready.push_back(match kind {
+            Kind::Text => Event::TextDelta { id, delta },
+            Kind::Reasoning => Event::ReasoningDelta { id, delta },
+        });
+    }
+
+    fn begin(&mut self, kind: Kind) -> String {
+        self.end();
+        let (letter, count) = match kind {
+            Kind::Text => ('t', &mut self.texts),
+            Kind::Reasoning => ('r', &mut self.reasonings),
+        };
+        let id = format!("{letter}{count}");
+        *count += 1;
+        self.open = Some((kind, id.clone()));
+        self.ready.push_back(match kind {
+            Kind::Text => Event::TextStart { id: id.clone() },
+            Kind::Reasoning => Event::ReasoningStart { id: id.clone() },
+        });
+        id
+    }
+
+    /// Ends the open block, if there is one.
+    pub(crate) fn end(&mut self) {
+        if let Some((kind, id)) = self.open.take() {
+            self.ready.push_back(match kind {
+                Kind::Text => Event::TextEnd { id },
+                Kind::Reasoning => Event::ReasoningEnd { id },
+            });
+        }
+    }
+
+    /// Ends the reply.
+    pub(crate) fn finish(&mut self, reason: FinishReason, usage: Usage) {
+        self.end();
+        self.ready.push_back(Event::Finish { reason, usage });
+    }
+
+    /// The next event to hand out.
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(blocks: &mut Blocks) -> Vec<Event> {
+        std::iter::from_fn(|| blocks.pop()).collect()
+    }
+
+    #[test]
+    fn a_block_of_the_other_kind_ends_the_open_one() {
+        let mut blocks = Blocks::default();
+        blocks.push(Kind::Reasoning, "hm");
+        blocks.push(Kind::Text, "a");
+        blocks.push(Kind::Text, "b");
+        blocks.finish(FinishReason::Stop, Usage::default());
+        let id = |name: &str| name.to_owned();
+        assert_eq!(
+            drain(&mut blocks),
+            [
+                Event::ReasoningStart { id: id("r0") },
+                Event::ReasoningDelta {
+                    id: id("r0"),
+                    delta: id("hm")
+                },
+                Event::ReasoningEnd { id: id("r0") },
+                Event::TextStart { id: id("t0") },
+                Event::TextDelta {
+                    id: id("t0"),
+                    delta: id("a")
+                },
+                Event::TextDelta {
+                    id: id("t0"),
+                    delta: id("b")
+                },
+                Event::TextEnd { id: id("t0") },
+                Event::Finish {
+                    reason: FinishReason::Stop,
+                    usage: Usage::default()
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn an_empty_delta_starts_nothing_and_an_id_is_used_once() {
+        let mut blocks = Blocks::default();
+        blocks.push(Kind::Text, "");
+        assert_eq!(drain(&mut blocks), []);
+        blocks.push(Kind::Text, "a");
+        blocks.end();
+        blocks.push(Kind::Text, "b");
+        let starts: Vec<_> = drain(&mut blocks)
+            .into_iter()
+            .filter(|event| matches!(event, Event::TextStart { .. }))
+            .collect();
+        assert_eq!(
+            starts,
+            ["t0", "t1"].map(|id| Event::TextStart { id: id.to_owned() })
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What a reply consists of.
+
+/// One event of a reply. A block's id (`t0`, `r1`, …) is unique within the reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A block of text begins.
+    TextStart {
+        /// The block.
+        id: String,
+    },
+    /// Text is added to a block that has begun.
+    TextDelta {
+        /// The block.
+        id: String,
+        /// What is added; never empty.
+        delta: String,
+    },
+    /// A block of text is complete.
+    TextEnd {
+        /// The block.
+        id: String,
+    },
+    /// A block of reasoning begins.
+    ReasoningStart {
+        /// The block.
+        id: String,
+    },
+    /// Reasoning is added to a block that has begun.
+    ReasoningDelta {
+        /// The block.
+        id: String,
+        /// What is added; never empty.
+        delta: String,
+    },
+    /// A block of reasoning is complete.
+    ReasoningEnd {
+        /// The block.
+        id: String,
+    },
+    /// The reply is complete; nothing follows.
+    Finish {
+        /// Why it ended.
+        reason: FinishReason,
+        /// What it cost; zero where the provider does not say.
+        usage: Usage,
+    },
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FinishReason {
+    /// The model had said everything.
+    Stop,
+    /// The limit of tokens, or the model's context, was reached.
+    Length,
+    /// A filter or a guardrail stepped in.
+    ContentFilter,
+    /// The model wants a tool to be called, which is not supported.
+    ToolCalls,
+    /// The model failed to produce a well-formed reply.
+    Error,
+    /// A reason without a name of its own.
+    Other,
+}
+
+impl FinishReason {
+    /// The name that the UI message stream protocol has for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content-filter",
+            Self::ToolCalls => "tool-calls",
+            Self::Error => "error",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Tokens of one reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the conversation.
+    pub input_tokens: u64,
+    /// Tokens of the reply, reasoning included.
+    pub output_tokens: u64,
+    /// Both, as the provider counts them.
+    pub total_tokens: u64,
+    /// The part of `input_tokens` that the provider had cached.
+    pub cached_input_tokens: u64,
+}

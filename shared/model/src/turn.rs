@@ -1,0 +1,98 @@
+//! What a provider is asked: one turn of a conversation.
+
+use std::fmt;
+use std::time::SystemTime;
+
+/// One call of a model.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// The model's identifier, one of [`Provider::models`](crate::Provider::models).
+    pub model: String,
+    /// Instructions that stand before the conversation.
+    pub system: Option<String>,
+    /// The conversation, oldest first; the last message is the user's.
+    pub messages: Vec<Message>,
+    /// The longest reply, in tokens; [`Provider::max_tokens`](crate::Provider::max_tokens) caps it.
+    pub max_tokens: u32,
+    /// When the caller must be done. A provider that has not accepted by then, or that stays silent until then, is an
+    /// error.
+    pub deadline: SystemTime,
+}
+
+#[cfg(feature = "http")]
+impl Turn {
+    /// The conversation as providers accept it: it begins with the user, roles alternate, nothing is blank.
+    pub(crate) fn conversation(&self) -> Vec<Message> {
+        let mut conversation: Vec<Message> = Vec::new();
+        for message in &self.messages {
+            let parts = message.parts.iter().filter(|part| match part {
+                Part::Text(text) => !text.trim().is_empty(),
+                Part::Image { bytes, .. } => !bytes.is_empty(),
+            });
+            let mut parts = parts.cloned().peekable();
+            match conversation.last_mut() {
+                _ if parts.peek().is_none() => {}
+                Some(last) if last.role == message.role => last.parts.extend(parts),
+                None if message.role == Role::Assistant => {}
+                _ => conversation.push(Message {
+                    role: message.role,
+                    parts: parts.collect(),
+                }),
+            }
+        }
+        conversation
+    }
+}
+
+/// One message of the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who said it.
+    pub role: Role,
+    /// What was said, in order.
+    pub parts: Vec<Part>,
+}
+
+impl Message {
+    /// A message of one text.
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self {
+            role,
+            parts: vec![Part::Text(text.into())],
+        }
+    }
+}
+
+/// Who a message is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of a message. `Debug` shows its size, never its content.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// An image.
+    Image {
+        /// For example `image/png`.
+        media_type: String,
+        /// The file's bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Image { media_type, bytes } => {
+                write!(f, "Image({media_type}, {} bytes)", bytes.len())
+            }
+        }
+    }
+}
