@@ -56,7 +56,7 @@ chmod 700 "$local_dir"
 
 say "building (the first time takes a few minutes)"
 # Chosen by binary, as cargo lambda chooses them: by package, features would differ and all be built again.
-cargo build --locked --bin dsql-local --bin admin --bin chats --bin sql
+cargo build --locked --bin dsql-local --bin admin --bin chats --bin chat --bin sql
 
 # 1. The database
 rm -f "$local_dir/dsql.env"
@@ -69,6 +69,8 @@ export AUTH_ISSUER=http://localhost AUTH_AUDIENCE=chat
 AUTH_JWKS=$(node scripts/mint-token.mjs jwks "$local_dir/jwt-key.pem")
 TOKEN=$(node scripts/mint-token.mjs token "$local_dir/jwt-key.pem" visitor-1)
 export AUTH_JWKS
+# Without a model's address the reply is an echo; with Ollama: MODEL_PROVIDER=openai OPENAI_BASE_URL=http://127.0.0.1:11434/v1
+export MODEL_PROVIDER=${MODEL_PROVIDER:-echo}
 set -a
 # shellcheck source=/dev/null
 . "$local_dir/dsql.env"
@@ -84,7 +86,7 @@ invoke() { # function, event
     "$LAMBDA_URL/2015-03-31/functions/$1/invocations"
 }
 say "migrating"
-answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\",\"sql_function\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
+answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chat\":\"$DSQL_PRINCIPAL_ARN\",\"chats\":\"$DSQL_PRINCIPAL_ARN\",\"sql_function\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
   fail "the migration failed: $answer (see $local_dir/functions.log)"
 case $answer in
   *errorMessage*) fail "the migration failed: $answer (see $local_dir/functions.log)" ;;
@@ -124,13 +126,14 @@ cat <<TEXT
 
 Ready. A chat page: $API_URL/
 
-Create a chat:
+Ask something; the reply streams:
 
   . .local/dev.env
-  curl -s -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
-    -d '{"title":"Hello DSQL"}' "\$API_URL/api/chats"
+  curl -sN -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
+    -d '{"id":"first","message":{"id":"m1","role":"user","parts":[{"type":"text","text":"Hello DSQL"}]}}' \\
+    "\$API_URL/api/chat"
 
-List them:
+List the chats:
 
   curl -s -H "Authorization: Bearer \$TOKEN" "\$API_URL/api/chats"
 
