@@ -59,7 +59,8 @@ async fn a_wrong_command_says_which_are_known() {
     };
     assert_eq!(error_type, "InvalidCommand");
     assert!(
-        message.contains("known are \"migrate\", \"status\"") && message.contains("\"create-login\""),
+        message.contains("known are \"migrate\", \"status\"")
+            && message.contains("\"create-login\""),
         "{message}"
     );
 }
