@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # `make dev`: a local DSQL with its data in .local/, migrated by the real admin function, the functions
-# behind an emulator on 127.0.0.1:9000, and a visitor token. Ctrl-C stops all of it.
+# behind an emulator, a chat page before them on 127.0.0.1:9000, and a visitor token. Ctrl-C stops all of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PORT=${DEV_PORT:-9000}
 API_URL="http://127.0.0.1:$PORT"
+LAMBDA_PORT=${DEV_LAMBDA_PORT:-$((PORT + 10))}
+LAMBDA_URL="http://127.0.0.1:$LAMBDA_PORT"
 local_dir=$PWD/.local
 pids=()
 
@@ -43,9 +45,11 @@ wait_for() { # what, log, pid, seconds, command…
   done
 }
 
-port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
+is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-port_is_taken && fail "port $PORT is in use: stop what listens there, or run 'make dev DEV_PORT=9001'"
+for port in "$PORT" "$LAMBDA_PORT"; do
+  is_taken "$port" && fail "port $port is in use: stop what listens there, or run 'make dev DEV_PORT=9100'"
+done
 scripts/install-tools.sh python node postgres
 mkdir -p "$local_dir"
 chmod 700 "$local_dir"
@@ -69,16 +73,15 @@ set -a
 # shellcheck source=/dev/null
 . "$local_dir/dsql.env"
 set +a
-start "$local_dir/functions.log" cargo lambda watch --invoke-address 127.0.0.1 --invoke-port "$PORT" \
+start "$local_dir/functions.log" cargo lambda watch --invoke-address 127.0.0.1 --invoke-port "$LAMBDA_PORT" \
   --concurrency 4 --ignore-changes
 watch_pid=${pids[1]}
-listening() { port_is_taken; }
-wait_for "cargo lambda watch" "$local_dir/functions.log" "$watch_pid" 60 listening
+wait_for "cargo lambda watch" "$local_dir/functions.log" "$watch_pid" 60 is_taken "$LAMBDA_PORT"
 
 # 3. The schema, by the function that does it in the cloud
 invoke() { # function, event
   curl --silent --show-error --fail-with-body --max-time 300 --data "$2" \
-    "$API_URL/2015-03-31/functions/$1/invocations"
+    "$LAMBDA_URL/2015-03-31/functions/$1/invocations"
 }
 say "migrating"
 answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\",\"sql_function\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
@@ -87,7 +90,12 @@ case $answer in
   *errorMessage*) fail "the migration failed: $answer (see $local_dir/functions.log)" ;;
 esac
 wait_for "the chats function" "$local_dir/functions.log" "$watch_pid" 120 \
-  curl --silent --fail --max-time 60 "$API_URL/api/ready"
+  curl --silent --fail --max-time 60 "$LAMBDA_URL/api/ready"
+
+# 4. The page, and the way to the functions from the same origin
+start "$local_dir/page.log" node scripts/dev-server.mjs --port "$PORT" --api "$LAMBDA_URL" \
+  --key "$local_dir/jwt-key.pem"
+wait_for "the page" "$local_dir/page.log" "${pids[2]}" 10 is_taken "$PORT"
 
 # 4. A login of its own: the password is shown once, so it is kept beside the data it opens
 umask 077
@@ -114,7 +122,9 @@ wait_for "the sql function" "$local_dir/functions.log" "$watch_pid" 120 \
 
 cat <<TEXT
 
-Ready. Create a chat:
+Ready. A chat page: $API_URL/
+
+Create a chat:
 
   . .local/dev.env
   curl -s -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\

@@ -68,7 +68,8 @@ async function answer(request: Request, env: Env): Promise<Response> {
       response = await comment(sql, post!, visitor, await request.json());
       break;
     case 'POST /token': {
-      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor };
+      // anon: a guest without an account, with a guest's limits.
+      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor, anon: true };
       const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
       response = reply({ token, expiresIn: TOKEN_SECONDS });
       break;

@@ -4,7 +4,7 @@ export interface SigningKey extends JsonWebKey {
   kid: string;
 }
 
-export async function mint(jwk: SigningKey, claims: Record<string, string>, seconds: number): Promise<string> {
+export async function mint(jwk: SigningKey, claims: Record<string, string | boolean>, seconds: number): Promise<string> {
   const { kid, ...material } = jwk;
   const key = await crypto.subtle.importKey('jwk', { ...material, key_ops: ['sign'] }, { name: 'Ed25519' }, false, ['sign']);
   const now = Math.floor(Date.now() / 1000);

@@ -199,6 +199,21 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
             "/messages",
             Some(json!({"id": "m9", "role": "user", "parts": [{"type": "text", "text": "x"}]})),
         ),
+        (
+            "DELETE",
+            "/messages",
+            Some(json!({"messageId": "m1", "type": "regenerate"})),
+        ),
+        ("GET", "/votes", None),
+        (
+            "POST",
+            "/votes",
+            Some(json!({"messageId": "m1", "isUpvoted": true})),
+        ),
+        ("PUT", "/messages/m1/vote", Some(json!({"isUpvoted": true}))),
+        ("POST", "/fork", Some(json!({"messageId": "m1"}))),
+        ("POST", "/share", None),
+        ("DELETE", "/share", None),
     ] {
         let mut answers = Vec::new();
         for id in ["owned", "missing"] {

@@ -14,10 +14,17 @@
 
 mod admin;
 mod chats;
+mod chats_account;
+mod chats_input;
+mod chats_limits;
+mod chats_replies;
+mod chats_shared;
+mod chats_transfer;
 mod clients;
 mod faults;
 mod harness;
 mod logins;
+mod openapi;
 mod sql_clients;
 mod stack;
 mod warm;
