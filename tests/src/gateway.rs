@@ -48,6 +48,17 @@ pub struct Functions {
     pub maintenance: Launch,
 }
 
+impl Functions {
+    /// One function for all routes.
+    pub fn same(function: Launch) -> Self {
+        Self {
+            chat: function.clone(),
+            chats: function.clone(),
+            maintenance: function,
+        }
+    }
+}
+
 /// The front. Requests are answered until it is dropped.
 #[derive(Debug)]
 pub struct Gateway {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tests::binary::{target_dir, workspace};
 use tests::clock::WallClock;
 use tests::function::Launch;
-use tests::gateway::Gateway;
+use tests::gateway::{Functions, Gateway};
 use tests::jwt::{AUDIENCE, ISSUER, key_set};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -80,13 +80,11 @@ async fn the_page_tells_its_whole_story_in_a_browser() {
     let tools = tools().await;
     let stack = Stack::start().await;
     let key = Arc::clone(&stack.key);
-    let gateway = Gateway::start(
-        launch_chat(&stack),
-        stack.launch_chats(),
-        key,
-        WallClock::new(),
-    )
-    .await;
+    let functions = Functions {
+        chat: launch_chat(&stack),
+        ..Functions::same(stack.launch_chats())
+    };
+    let gateway = Gateway::start(functions, key, WallClock::new()).await;
     let (_server, url) = serve(&gateway.url()).await;
     let output = story(&tools, &url).await;
     assert!(

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
 use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
+use tests::logins::as_role;
 use tests::openapi::description;
 use tests::runtime_api::Outcome;
 
@@ -64,6 +65,12 @@ impl Stack {
         Launch::binary("admin")
             .envs(self.server.env())
             .env("DSQL_ROLE", "admin")
+    }
+
+    /// The database as `role` sees it, with the admin principal's credentials.
+    pub(crate) fn database(&self, role: &str) -> dsql::Db {
+        let client = as_role(&self.server, role);
+        client.until(client.clock().now() + LIMIT)
     }
 
     pub(crate) fn launch_chats(&self) -> Launch {
