@@ -56,7 +56,7 @@ chmod 700 "$local_dir"
 
 say "building (the first time takes a few minutes)"
 # Chosen by binary, as cargo lambda chooses them: by package, features would differ and all be built again.
-cargo build --locked --bin dsql-local --bin admin --bin chats --bin chat
+cargo build --locked --bin dsql-local --bin admin --bin chats --bin chat --bin sql
 
 # 1. The database
 rm -f "$local_dir/dsql.env"
@@ -99,10 +99,26 @@ start "$local_dir/page.log" node scripts/dev-server.mjs --port "$PORT" --api "$L
   --key "$local_dir/jwt-key.pem"
 wait_for "the page" "$local_dir/page.log" "${pids[2]}" 10 is_taken "$PORT"
 
+# 4. A login of its own: the password is shown once, so it is kept beside the data it opens
 umask 077
+login_file=$local_dir/connection-string
+create="{\"command\":\"create-login\",\"name\":\"blog\",\"access\":\"owner\",\"host\":\"localhost\"}"
+answer=$(invoke admin "$create") || fail "the login failed: $answer (see $local_dir/functions.log)"
+connection=$(node scripts/connection-string.mjs "$answer")
+if [ -z "$connection" ] && [ ! -s "$login_file" ]; then
+  rotate='{"command":"rotate-login","name":"blog","graceSeconds":0,"host":"localhost"}'
+  answer=$(invoke admin "$rotate") || fail "the login failed: $answer (see $local_dir/functions.log)"
+  connection=$(node scripts/connection-string.mjs "$answer")
+fi
+[ -z "$connection" ] || printf '%s\n' "$connection" >"$login_file"
+connection=$(cat "$login_file")
+wait_for "the sql function" "$local_dir/functions.log" "$watch_pid" 120 \
+  curl --silent --fail --max-time 60 --header "Neon-Connection-String: $connection" --data '{"query":"SELECT 1"}' "$API_URL/sql"
+
 {
   echo "API_URL=$API_URL"
   echo "TOKEN=$TOKEN"
+  echo "DATABASE_URL=$connection"
   cat "$local_dir/dsql.env"
 } >"$local_dir/dev.env"
 
@@ -120,6 +136,25 @@ Ask something; the reply streams:
 List the chats:
 
   curl -s -H "Authorization: Bearer \$TOKEN" "\$API_URL/api/chats"
+
+The connection string, for the unmodified Neon driver:
+
+  $connection
+
+  curl -s -H "Neon-Connection-String: $connection" -d '{"query":"SELECT now()"}' "$API_URL/sql"
+
+In Node: npm install @neondatabase/serverless, then save as hello.mjs and run
+DATABASE_URL='$connection' node hello.mjs
+
+  import { neon, neonConfig } from '@neondatabase/serverless';
+  neonConfig.fetchEndpoint = '$API_URL/sql';
+  const sql = neon(process.env.DATABASE_URL);
+  await sql\`CREATE TABLE IF NOT EXISTS claps (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), post text, emoji text)\`;
+  const add = (emoji) => sql\`INSERT INTO claps (post, emoji) VALUES (\${'hello'}, \${emoji})\`;
+  await sql.transaction([add('👍'), add('🎉')]);
+  console.log(await sql\`SELECT emoji, count(*) FROM claps GROUP BY emoji\`);
+
+In a Worker: the same lines inside fetch(), with env.DATABASE_URL.
 
 Look into the database server:  curl -s $DSQL_CONTROL_URL/stats
 Variables: .local/dev.env · logs: .local/*.log · stop: Ctrl-C

@@ -4,6 +4,7 @@
 #   install-tools.sh clients     the Python clients that the tests use
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
+#   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -102,7 +103,12 @@ for part in "$@"; do
       npm_into .tools/page tests/clients/page
       install_chromium
       ;;
+    sql-clients)
+      npm_into .tools/sql-clients tests/clients/sql
+      # Modules are found from where the tests lie.
+      ln -sfn ../../../.tools/sql-clients/node_modules tests/clients/sql/node_modules
+      ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, page, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, page, sql-clients, postgres, node" ;;
   esac
 done

@@ -10,7 +10,6 @@
 //! | `TURNS_PER_MINUTE_GUEST` | the same for a guest | 6 |
 //! | `TURNS_PER_MINUTE_ADDRESS` | turns from one address; needs `ADDRESS_HASH_KEY` | 60 |
 //! | `CONCURRENT_REPLIES` | replies of one owner that are written at once | 3 |
-//! | `GUEST_CHAT_DAYS` | days until a guest's chat is deleted | 30 |
 //! | `CHECKPOINT_MS` | how often a growing reply is stored, 50 to 60000 | 1000 |
 //! | `KEEP_ALIVE_MS` | the longest silence of a stream | 15000 |
 //! | `RESUME_POLL_MS` | how often a follower looks for more, 50 to 60000 | 500 |
@@ -37,8 +36,6 @@ pub const TURNS_PER_MINUTE_GUEST: &str = "TURNS_PER_MINUTE_GUEST";
 pub const TURNS_PER_MINUTE_ADDRESS: &str = "TURNS_PER_MINUTE_ADDRESS";
 /// Replies of one owner that are written at once.
 pub const CONCURRENT_REPLIES: &str = "CONCURRENT_REPLIES";
-/// Days until a guest's chat is deleted.
-pub const GUEST_CHAT_DAYS: &str = "GUEST_CHAT_DAYS";
 /// How often a growing reply is stored, in milliseconds.
 pub const CHECKPOINT_MS: &str = "CHECKPOINT_MS";
 /// The longest silence of a stream, in milliseconds.
@@ -57,7 +54,6 @@ pub(crate) struct Settings {
     pub(crate) tokens_per_day_guest: i64,
     pub(crate) turns: Limit,
     pub(crate) concurrent: i64,
-    pub(crate) guest_chat_days: i64,
     pub(crate) checkpoint: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) resume_poll: Duration,
@@ -83,7 +79,6 @@ impl Settings {
                 per_address: count(TURNS_PER_MINUTE_ADDRESS, 60)?,
             },
             concurrent: count(CONCURRENT_REPLIES, 3)?,
-            guest_chat_days: number(lookup, GUEST_CHAT_DAYS, 30, 1..=3_650)?,
             checkpoint: millis(CHECKPOINT_MS, 1_000)?,
             keep_alive: millis(KEEP_ALIVE_MS, 15_000)?,
             resume_poll: millis(RESUME_POLL_MS, 500)?,

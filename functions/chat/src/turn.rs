@@ -6,7 +6,7 @@ use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
     Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, microseconds,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use model::{ErrorKind, Turn};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         model: &post.model,
         reply_metadata: &metadata.to_string(),
         title: &title,
-        expires_at: call.caller.anonymous.then(|| expiry(call, now)),
+        expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
         lease_until: microseconds(call.deadline + LEASE_MARGIN),
         allowance: &allowance,
@@ -57,15 +57,15 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         call.app.settings.context_tokens,
     );
     let input_tokens = context::estimate(&messages);
-    let accepted = provider
-        .start(Turn {
-            model: post.model.clone(),
-            system: call.app.settings.system.clone(),
-            messages,
-            max_tokens: provider.max_tokens(),
-            deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.deadline),
-        })
-        .await;
+    // Boxed: the providers' futures are large, and most requests never get here.
+    let accepted = Box::pin(provider.start(Turn {
+        model: post.model.clone(),
+        system: call.app.settings.system.clone(),
+        messages,
+        max_tokens: provider.max_tokens(),
+        deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.deadline),
+    }))
+    .await;
     match accepted {
         Ok(source) => {
             let production = Production {
@@ -185,12 +185,6 @@ fn allowance(call: &Call<'_>, address: Option<&str>, now: Timestamp) -> Allowanc
         },
         concurrent: settings.concurrent,
     }
-}
-
-fn expiry(call: &Call<'_>, now: Timestamp) -> Timestamp {
-    let days = call.app.settings.guest_chat_days;
-    now.checked_add(SignedDuration::from_hours(24 * days))
-        .unwrap_or(Timestamp::MAX)
 }
 
 fn until_midnight(now: Timestamp) -> Duration {

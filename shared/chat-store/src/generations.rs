@@ -132,7 +132,8 @@ WITH asked AS (
     WHERE chat_id = $1 AND owner_id = $2 AND ($3::text IS NULL OR stream_id = $3) AND lease_until > $4
     RETURNING true AS is_requested
 )
-SELECT EXISTS (SELECT FROM asked) AS is_requested FROM chats WHERE id = $1 AND owner_id = $2";
+SELECT EXISTS (SELECT FROM asked) AS is_requested FROM chats
+WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)";
 
 /// Asks the writer of the chat's reply to end it, if that is the reply `stream`. `None`: there is no such chat.
 ///

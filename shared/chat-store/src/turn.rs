@@ -94,7 +94,7 @@ pub enum Opening {
     },
     /// The message is stored already, or the place was [`Place::Look`].
     Stored(Box<Stored>),
-    /// The chat is someone else's.
+    /// The chat is someone else's, or has expired.
     Foreign,
     /// A reply is being written in this chat.
     Busy,
@@ -161,14 +161,14 @@ pub struct Target {
 /// [`open`]'s statement, for tests of its plan.
 pub const OPEN: &str = "\
 WITH chat AS (
-    SELECT owner_id, next_seq, title FROM chats WHERE id = $1
+    SELECT owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AS is_mine, next_seq, title FROM chats WHERE id = $1
 ), generation AS (
     SELECT message_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
 ), stored AS (
     SELECT seq, role, parts = $4 AS is_same FROM messages WHERE chat_id = $1 AND id = $3
 ), verdict AS (
     SELECT CASE
-        WHEN EXISTS (SELECT FROM chat WHERE owner_id <> $2) THEN 'foreign'
+        WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
         WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
         WHEN $15::bool OR $17::bigint IS NULL AND EXISTS (SELECT FROM stored) THEN 'stored'

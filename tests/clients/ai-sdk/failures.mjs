@@ -24,7 +24,8 @@ export const failures = {
       [visitor, 'not an id!', { text: 'x' }, 400, undefined],
       [nobody, id, { text: 'x' }, 401, undefined],
       [visitor, `${id}-theirs`, { text: 'x' }, 404, 'not_found'],
-      [visitor, id, { text: 'x'.repeat(300 * 1024) }, 413, undefined],
+      [visitor, id, { text: 'x'.repeat(4_300_000) }, 413, undefined],
+      [visitor, id, { text: 'x'.repeat(60_000) }, 422, undefined],
       [visitor, id, { files: [{ type: 'file', mediaType: 'text/plain', url: 'https://example.com/a.txt' }] }, 422, undefined],
     ]) {
       const page = who.page({ id: chat })

@@ -26,6 +26,7 @@ mod harness;
 mod logins;
 mod openapi;
 mod page;
+mod sql_clients;
 mod stack;
 mod visitor;
 mod warm;

@@ -66,31 +66,6 @@ impl Stack {
             .env("DSQL_ROLE", "admin")
     }
 
-    /// The database as `role` sees it, with the admin principal's credentials.
-    pub(crate) fn database(&self, role: &str) -> dsql::Db {
-        self.database_until(role, LIMIT)
-    }
-
-    pub(crate) fn database_until(&self, role: &str, limit: Duration) -> dsql::Db {
-        let mut env = self.server.env();
-        env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
-        let of = |name: &str| {
-            let found = env.iter().rev().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone())
-        };
-        let admin = self.server.admin();
-        let credentials = aws_credential_types::Credentials::new(
-            admin.access_key_id.clone(),
-            admin.secret_access_key.expose().to_owned(),
-            None,
-            None,
-            "test",
-        );
-        let config = dsql::Config::from_lookup(&of).unwrap();
-        let client = dsql::Dsql::new(config.with_credentials(credentials));
-        client.until(client.clock().now() + limit)
-    }
-
     pub(crate) fn launch_chats(&self) -> Launch {
         Launch::binary("chats")
             .envs(self.server.env())

@@ -13,6 +13,7 @@
 )]
 
 mod custom_resource;
+mod doctor;
 mod jobs;
 mod relay;
 mod schedules;
