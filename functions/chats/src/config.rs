@@ -3,13 +3,9 @@
 //! | Variable | Meaning | Default |
 //! |---|---|---|
 //! | `WRITES_PER_MINUTE` | writes a caller may make in a minute; guests half of it, an address five times it | 120 |
-//! | `GUEST_CHAT_DAYS` | days until a guest's chat ends | 30 |
 //! | `MODEL_ID` | the model that answers when a request names none | none |
 //! | `MODEL_ALLOWED` | further models that requests may name, separated by commas | none |
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
 use api::{ConfigError, Lookup};
@@ -18,8 +14,6 @@ use serde_json::{Value, json};
 
 /// Writes that a caller may make in a minute.
 pub const WRITES_PER_MINUTE: &str = "WRITES_PER_MINUTE";
-/// Days until a guest's chat ends.
-pub const GUEST_CHAT_DAYS: &str = "GUEST_CHAT_DAYS";
 /// The model that answers when a request names none.
 pub const MODEL_ID: &str = "MODEL_ID";
 /// Further models that requests may name.
@@ -32,35 +26,26 @@ pub(crate) struct Limits {
     pub(crate) writes: Limit,
     /// Writes of many rows, and those that start long work: forks, shares, imports, claims, erasures.
     pub(crate) heavy: Limit,
-    /// How long a guest's chats are kept, unless they are claimed.
-    pub(crate) guest_chat_days: u16,
-}
-
-fn number<N: FromStr + PartialOrd + Display>(
-    lookup: Lookup<'_>,
-    name: &'static str,
-    default: N,
-    allowed: RangeInclusive<N>,
-) -> Result<N, ConfigError> {
-    let Some(text) = lookup(name) else {
-        return Ok(default);
-    };
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|n| allowed.contains(n))
-        .ok_or_else(|| {
-            let (from, to) = (allowed.start(), allowed.end());
-            ConfigError::new(name, format!("must be a whole number from {from} to {to}"))
-        })
 }
 
 impl Limits {
     pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
-        let per_minute: i64 = number(lookup, WRITES_PER_MINUTE, 120, 1..=1_000_000)?;
+        let per_minute: i64 = match lookup(WRITES_PER_MINUTE) {
+            None => 120,
+            Some(text) => text
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| (1..=1_000_000).contains(n))
+                .ok_or_else(|| {
+                    ConfigError::new(
+                        WRITES_PER_MINUTE,
+                        "must be a whole number from 1 to 1000000",
+                    )
+                })?,
+        };
         let guests = (per_minute / 2).max(1);
         Ok(Self {
-            guest_chat_days: number(lookup, GUEST_CHAT_DAYS, 30, 1..=3_650)?,
             writes: Limit {
                 name: "write",
                 window: Duration::from_secs(60),
@@ -117,12 +102,7 @@ mod tests {
 
     #[test]
     fn guests_have_half_and_a_wrong_number_stops_the_start() {
-        let read = |text: Option<&str>| {
-            Limits::from_lookup(&|name| {
-                text.filter(|_| name == WRITES_PER_MINUTE)
-                    .map(str::to_owned)
-            })
-        };
+        let read = |text: Option<&str>| Limits::from_lookup(&|_| text.map(str::to_owned));
         assert_eq!(read(None).unwrap().writes.per_owner, 120);
         assert_eq!(read(Some("3")).unwrap().writes.per_guest, 1);
         for text in ["0", "-1", "many", "1.5"] {

@@ -18,10 +18,10 @@ use api::{
     Metrics,
 };
 use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
-pub use config::{GUEST_CHAT_DAYS, MODEL_ALLOWED, MODEL_ID, WRITES_PER_MINUTE};
 use config::{Limits, Models};
+pub use config::{MODEL_ALLOWED, MODEL_ID, WRITES_PER_MINUTE};
 use dsql::{Db, Dsql};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, Response};
 
@@ -75,13 +75,6 @@ impl Call<'_> {
     /// The time as the database keeps it.
     fn time(&self) -> Timestamp {
         microseconds(self.now)
-    }
-
-    /// When a new chat of the caller's ends: a guest's, after some days.
-    fn expires_at(&self) -> Option<Timestamp> {
-        let kept = SignedDuration::from_hours(24 * i64::from(self.app.limits.guest_chat_days));
-        self.is_guest
-            .then(|| self.time().checked_add(kept).unwrap_or(Timestamp::MAX))
     }
 
     /// Counts the request, once its input is known to be well formed, and refuses it beyond the limit.

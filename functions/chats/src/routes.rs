@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use api::{ApiError, ClientCode, Fields};
 use chat_store::{
-    Appended, Changes, Conversation, Created, Cut, CutOff, Ends, MAX_RETENTION_HOURS, NewChat, Role,
+    Appended, Changes, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, MAX_RETENTION_HOURS,
+    NewChat, Role, expiry,
 };
 use dsql::Db;
 use jiff::{SignedDuration, Timestamp};
@@ -88,7 +89,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
         title: input::title(&fields)?.unwrap_or_default(),
         message,
         created_at: call.time(),
-        expires_at: call.expires_at(),
+        expires_at: expiry(call.is_guest, call.time()),
     };
     call.admit_write().await?;
     match chat_store::create(&call.db, &call.owner, &new).await? {
@@ -182,7 +183,7 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
 /// `retention`: hours from now, or `null` for ever, which guests cannot have.
 fn retention(call: &Call<'_>, fields: &Fields) -> Result<Option<Ends>, ApiError> {
     let most = if call.is_guest {
-        24 * u64::from(call.app.limits.guest_chat_days)
+        24 * u64::from(GUEST_DAYS)
     } else {
         MAX_RETENTION_HOURS
     };

@@ -1,7 +1,7 @@
 //! Import: an export's lines, or an AI SDK array of messages, straight in the body.
 
 use api::{ApiError, ClientCode, ServerCode};
-use chat_store::{Given, Invalid, import};
+use chat_store::{Given, Invalid, expiry, import};
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
     let key = once::key(call)?;
     call.admit_heavy().await?;
     let now = call.time();
-    let expires_at = call.expires_at();
+    let expires_at = expiry(call.is_guest, now);
     let seed = match &key {
         Some(key) => {
             if let Some(before) = chat_store::given(&call.db, &call.owner, &key.keyed, now).await? {

@@ -63,6 +63,7 @@ pub use turn::{
 };
 pub use usage::{DailyUsage, usage};
 pub use values::{
-    DEFAULT_TITLE, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility, microseconds,
+    DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,
+    expiry, microseconds,
 };
 pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted, vote, votes};

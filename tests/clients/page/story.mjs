@@ -141,7 +141,7 @@ try {
   await page.setViewport({ width: 390, height: 800, isMobile: true, hasTouch: true });
   await page.reload();
   await ready();
-  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  assert.deepEqual(await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]), [390, 390]);
   assert.equal(await page.$eval('#side', (side) => getComputedStyle(side).visibility), 'hidden');
   await page.click('#menu');
   await until('the list is open', () => getComputedStyle(document.querySelector('#side')).visibility === 'visible');
