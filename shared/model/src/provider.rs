@@ -1,5 +1,6 @@
 //! The provider that the configuration chose, and the reply it gives.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -131,7 +132,9 @@ impl Provider {
             ));
         }
         turn.max_tokens = turn.max_tokens.min(self.max_tokens);
-        let Ok(source) = timeout(&*self.clock, turn.deadline, self.accept(&turn)).await else {
+        // Boxed: the SDK's futures are large, and their types too deep for the caller's compiler.
+        let accept: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.accept(&turn));
+        let Ok(source) = timeout(&*self.clock, turn.deadline, accept).await else {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the provider did not accept before the deadline",

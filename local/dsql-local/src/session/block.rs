@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::tally::Tally;
 use super::{Flow, Prepared, Sequence, Session, answer};
 use crate::arbiter::{Obstacle, Outcome, Registration, Request};
 use crate::backend::Backend;
@@ -100,12 +101,14 @@ pub(super) struct Block {
     aside: Option<Vec<Arc<Outcome>>>,
     /// It has lost; the answer to whatever comes.
     pub(super) lost: Option<ErrorAnswer>,
+    /// What it has done, by which the rules for transactions are kept.
+    pub(super) tally: Tally,
 }
 
 impl Block {
     /// Keeps a message and says where.
     fn keep(&mut self, kept: Kept, bytes: usize) -> Option<usize> {
-        self.kept_bytes += bytes;
+        self.kept_bytes += bytes + size_of::<Entry>();
         if self.kept_bytes > MAX_KEPT_BYTES {
             self.cut();
         }
@@ -152,7 +155,9 @@ impl Block {
     }
 
     fn lose(&mut self, obstacle: Obstacle) {
-        self.lost = Some(self.conflict(obstacle));
+        if self.lost.is_none() {
+            self.lost = Some(self.conflict(obstacle));
+        }
         self.aside = None;
         self.cut();
     }
@@ -175,6 +180,9 @@ impl Session<'_> {
         if is_committed && self.block.changes_catalog {
             self.schema = self.server.schema.change(self.schema);
         }
+        if is_committed && self.block.tally.has_job {
+            self.server.jobs.wake();
+        }
         self.block = Block::default();
     }
 
@@ -189,23 +197,35 @@ impl Session<'_> {
             }
             return self.flush().await;
         }
-        if self.status != TransactionStatus::InBlock {
-            return Ok(());
-        }
         let Some(backend) = &mut self.backend else {
             return Ok(());
         };
-        self.server.counters.steps_aside.add_one();
-        // A reader or writer of a table that is about to change can only start again.
-        let is_stale = request.obstacle == Obstacle::Catalog && !self.block.changes_catalog;
-        let can_repeat = self.block.is_guarded && !self.block.is_cut && self.block.aside.is_none();
-        if !is_stale && can_repeat {
-            self.status = backend.step_aside().await?;
-            self.block.aside = Some(request.by);
-        } else if self.block.lost.is_none() {
-            self.status = backend.begin_anew().await?;
-            self.block.lose(request.obstacle);
+        match self.status {
+            // Until the Sync that PostgreSQL waits for, nothing can be done.
+            _ if self.is_mid_sequence => return Ok(()),
+            TransactionStatus::Idle => return Ok(()),
+            // What was parsed before the error still holds its tables.
+            TransactionStatus::Failed => {
+                backend.begin_anew().await?;
+                self.status = backend.fail_block().await?;
+            }
+            TransactionStatus::InBlock => {
+                // Who reads or writes a table that is about to change can only start again.
+                let is_stale = request.obstacle == Obstacle::Catalog && !self.block.changes_catalog;
+                let can_repeat = self.block.is_guarded
+                    && !self.block.is_cut
+                    && self.block.aside.is_none()
+                    && self.block.lost.is_none();
+                if can_repeat && !is_stale {
+                    self.status = backend.step_aside().await?;
+                    self.block.aside = Some(request.by);
+                } else {
+                    self.status = backend.begin_anew().await?;
+                    self.block.lose(request.obstacle);
+                }
+            }
         }
+        self.server.counters.steps_aside.add_one();
         if let Some(party) = &self.party {
             party.stepped_aside();
         }
@@ -283,7 +303,7 @@ impl Session<'_> {
         {
             backend.queue(&prepared.parse);
             backend.queue(&Message::new(b'S', Bytes::new()));
-            while backend.next().await?.tag != b'Z' {}
+            while answer(self.server, backend).await?.tag != b'Z' {}
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! TLS, SNI, the startup message, and what clients find once they are in.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use dsql_local::DsqlLocal;
@@ -10,10 +13,10 @@ use tokio_postgres::config::SslNegotiation;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Login, admin, steady, trusting, wait_until};
+use crate::support::{Login, admin, environment, steady, trusting, trusting_file, wait_until};
 
 /// A startup message of protocol 3.0.
-fn startup(parameters: &[&str]) -> Vec<u8> {
+pub(crate) fn startup(parameters: &[&str]) -> Vec<u8> {
     let mut body = vec![0, 3, 0, 0];
     for parameter in parameters {
         body.extend_from_slice(parameter.as_bytes());
@@ -29,7 +32,7 @@ fn startup(parameters: &[&str]) -> Vec<u8> {
 }
 
 /// A message of a type and a body.
-fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut message = vec![tag];
     message.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
     message.extend_from_slice(body);
@@ -41,7 +44,15 @@ async fn tls(
     config: rustls::ClientConfig,
     name: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(dsql.address()).await?;
+    tls_to(dsql.address(), config, name).await
+}
+
+async fn tls_to(
+    address: SocketAddr,
+    config: rustls::ClientConfig,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
@@ -58,12 +69,26 @@ async fn rest(mut stream: impl AsyncReadExt + Unpin) -> String {
 
 /// Logs in on the wire.
 async fn logged_in(dsql: &DsqlLocal) -> TlsStream<TcpStream> {
-    let mut stream = tls(dsql, trusting(dsql), dsql.endpoint()).await.unwrap();
+    logged_in_to(&environment(dsql)).await
+}
+
+/// A handshake with a stand-in that is known by its environment.
+pub(crate) async fn secured(env: &HashMap<String, String>) -> TlsStream<TcpStream> {
+    let address = format!("{}:{}", env["DSQL_HOSTADDR"], env["DSQL_PORT"]);
+    let config = trusting_file(Path::new(&env["DSQL_CA_FILE"]));
+    tls_to(address.parse().unwrap(), config, &env["DSQL_ENDPOINT"])
+        .await
+        .unwrap()
+}
+
+/// Logs in on the wire to a stand-in that is known by its environment.
+pub(crate) async fn logged_in_to(env: &HashMap<String, String>) -> TlsStream<TcpStream> {
+    let mut stream = secured(env).await;
     stream
         .write_all(&startup(&["user", "admin", "database", "postgres"]))
         .await
         .unwrap();
-    let token = format!("{}\0", Login::admin(dsql).token());
+    let token = format!("{}\0", Login::from_env(env).token());
     stream
         .write_all(&message(b'p', token.as_bytes()))
         .await

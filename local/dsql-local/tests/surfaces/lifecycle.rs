@@ -13,13 +13,13 @@ use tokio::process::{Child, Command};
 use crate::support::{admin, count, wait_until};
 
 /// The binary, as a user runs it.
-struct Served {
-    child: Child,
-    env: HashMap<String, String>,
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) env: HashMap<String, String>,
 }
 
 impl Served {
-    async fn start(dir: &Path, arguments: &[&str]) -> Self {
+    pub(crate) async fn start(dir: &Path, arguments: &[&str]) -> Self {
         let env_file = dir.join("env");
         let _earlier = std::fs::remove_file(&env_file);
         let child = command(&env_file, arguments).spawn().unwrap();
@@ -35,7 +35,7 @@ impl Served {
         Self { child, env }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
@@ -56,7 +56,7 @@ fn command(env_file: &Path, arguments: &[&str]) -> Command {
 }
 
 /// PostgreSQL's process of a cluster.
-fn server_pid(cluster_dir: &Path) -> Pid {
+pub(crate) fn server_pid(cluster_dir: &Path) -> Pid {
     let text = std::fs::read_to_string(cluster_dir.join("postmaster.pid")).unwrap();
     Pid::from_raw(text.lines().next().unwrap().parse().unwrap()).unwrap()
 }

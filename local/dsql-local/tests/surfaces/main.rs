@@ -9,11 +9,15 @@
 
 mod clock;
 mod conflict;
+mod conformance;
 mod connect;
+mod connectors;
 mod faults;
+mod garbage;
 mod lifecycle;
 mod limits;
 mod psql;
 mod session;
+mod soak;
 mod support;
 mod token;

@@ -1,6 +1,8 @@
 //! Shared stand-ins, a signer of tokens that is not the one under test, and clients.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
@@ -80,6 +82,24 @@ pub(crate) struct Login {
 impl Login {
     pub(crate) fn admin(dsql: &DsqlLocal) -> Self {
         Self::of(dsql, "admin")
+    }
+
+    /// The administrator of a stand-in in another process.
+    pub(crate) fn from_env(env: &HashMap<String, String>) -> Self {
+        Self {
+            user: "admin".into(),
+            action: "DbConnectAdmin".into(),
+            host: env["DSQL_ENDPOINT"].clone(),
+            region: env["AWS_REGION"].clone(),
+            key: env["AWS_ACCESS_KEY_ID"].clone(),
+            secret: env["AWS_SECRET_ACCESS_KEY"].clone(),
+            session_token: None,
+            signed_at: SystemTime::now(),
+            expires_s: 900,
+            password: None,
+            negotiation: SslNegotiation::Direct,
+            options: String::new(),
+        }
     }
 
     pub(crate) fn of(dsql: &DsqlLocal, user: &str) -> Self {
@@ -169,11 +189,16 @@ impl Login {
     }
 
     pub(crate) async fn connect(&self, dsql: &DsqlLocal) -> Result<Client, Error> {
+        self.connect_to(&environment(dsql)).await
+    }
+
+    /// Connects to a stand-in that is known by its environment, perhaps in another process.
+    pub(crate) async fn connect_to(&self, env: &HashMap<String, String>) -> Result<Client, Error> {
         let mut config = Config::new();
         config
-            .host(dsql.endpoint())
-            .hostaddr(dsql.hostaddr().parse::<IpAddr>().unwrap())
-            .port(dsql.port())
+            .host(&env["DSQL_ENDPOINT"])
+            .hostaddr(env["DSQL_HOSTADDR"].parse::<IpAddr>().unwrap())
+            .port(env["DSQL_PORT"].parse().unwrap())
             .user(&self.user)
             .dbname("postgres")
             .password(self.password.clone().unwrap_or_else(|| self.token()))
@@ -181,7 +206,9 @@ impl Login {
             .ssl_mode(SslMode::Require)
             .ssl_negotiation(self.negotiation);
         let (client, connection) = config
-            .connect(MakeRustlsConnect::new(trusting(dsql)))
+            .connect(MakeRustlsConnect::new(trusting_file(Path::new(
+                &env["DSQL_CA_FILE"],
+            ))))
             .await?;
         tokio::spawn(connection);
         Ok(client)
@@ -199,6 +226,11 @@ impl Login {
     }
 }
 
+/// The variables that a stand-in gives its clients.
+pub(crate) fn environment(dsql: &DsqlLocal) -> HashMap<String, String> {
+    dsql.env().into_iter().collect()
+}
+
 /// A session of the administrator.
 pub(crate) async fn admin(dsql: &DsqlLocal) -> Client {
     Login::admin(dsql).connect(dsql).await.unwrap()
@@ -206,9 +238,14 @@ pub(crate) async fn admin(dsql: &DsqlLocal) -> Client {
 
 /// Verifies certificates against the stand-in's authority alone, as verify-full does.
 pub(crate) fn trusting(dsql: &DsqlLocal) -> rustls::ClientConfig {
+    trusting_file(dsql.ca_file())
+}
+
+/// Verifies certificates against the authority in a file alone.
+pub(crate) fn trusting_file(ca_file: &Path) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots
-        .add(CertificateDer::from_pem_file(dsql.ca_file()).unwrap())
+        .add(CertificateDer::from_pem_file(ca_file).unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)

@@ -1,0 +1,76 @@
+//! What the fuzz target feeds with bytes: everything that takes apart what a client sends. Nothing here may panic.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use crate::Faults;
+use crate::schema;
+use crate::startup::Startup;
+use crate::statement::Statement;
+use crate::token::Token;
+use crate::wire::{MAX_CLIENT_MESSAGE_BYTES, MessageReader, error_field, take_cstr, take_text};
+
+/// Runs every parser over the bytes.
+pub fn parse(bytes: &[u8]) {
+    let _refused = Startup::parse(Bytes::copy_from_slice(bytes), "cluster");
+    let _refused = serde_json::from_slice::<Faults>(bytes);
+    read_messages(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    let _refused = Token::parse(&text);
+    let _judged = Statement::judge(&text);
+    let _split = crate::session::split_begin(&text);
+}
+
+fn read_messages(bytes: &[u8]) {
+    let mut reader = MessageReader::new(bytes, MAX_CLIENT_MESSAGE_BYTES);
+    loop {
+        let next = pin!(reader.next());
+        // A slice is always ready.
+        let Poll::Ready(Ok(Some(message))) = next.poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            return;
+        };
+        error_field(&message, b'C');
+        schema::is_change(&message.body);
+        let mut body = message.body.clone();
+        while take_cstr(&mut body).is_some() {}
+        take_text(&mut message.body.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_parser_panics_at_garbage() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let words: [&[u8]; 12] = [
+            b"BEGIN",
+            b";",
+            b"/*",
+            b"*/",
+            b"--",
+            b"$a$",
+            b"'",
+            b"\"",
+            b"\0",
+            b"Q\0\0\0\x09",
+            b"/?Action=",
+            "\u{e9}\u{1f980}".as_bytes(),
+        ];
+        for _ in 0..20_000 {
+            let mut bytes = Vec::new();
+            for _ in 0..random.usize(..24) {
+                if random.bool() {
+                    bytes.extend_from_slice(words[random.usize(..words.len())]);
+                } else {
+                    bytes.push(random.u8(..));
+                }
+            }
+            parse(&bytes);
+        }
+    }
+}

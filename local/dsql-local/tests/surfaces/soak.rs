@@ -1,0 +1,153 @@
+//! Fifty sessions move money between a few accounts while the stand-in fails in every way it can: nothing is lost, nobody
+//! waits for ever, and nothing is left behind.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use rustix::process::{Signal, test_kill_process};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
+
+use crate::lifecycle::{Served, server_pid};
+use crate::support::{Login, PATIENCE, http, wait_until};
+
+const SESSIONS: usize = 50;
+const ACCOUNTS: i32 = 20;
+const BALANCE: i64 = 1000;
+const FAULTS: &str = r#"{"delay_ms": 1, "conflict_rate": 0.05, "schema_conflict_rate": 0.02, "drop_rate": 0.01, "seed": 1}"#;
+
+type Env = HashMap<String, String>;
+
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| panic!("{what} hangs"))
+}
+
+/// Moves money in one transaction, in a way drawn at random; says whether the client knows that it was committed.
+async fn transfer(client: &Client) -> Result<bool, Error> {
+    let (from, to) = (fastrand::i32(0..ACCOUNTS), fastrand::i32(0..ACCOUNTS));
+    let amount = fastrand::i64(1..20);
+    if fastrand::u8(..10) == 0 {
+        // One statement outside of a block.
+        let sql = format!(
+            "UPDATE account SET balance = balance + CASE WHEN id = {from} THEN -{amount} ELSE {amount} END \
+             WHERE id IN ({from}, {to}) AND {from} <> {to}"
+        );
+        client.batch_execute(&sql).await?;
+        return Ok(true);
+    }
+    client.batch_execute("BEGIN").await?;
+    if fastrand::bool() {
+        let lock = "SELECT balance FROM account WHERE id = $1 FOR UPDATE";
+        client.query_typed(lock, &[(&from, Type::INT4)]).await?;
+    }
+    let add = "UPDATE account SET balance = balance + $2 WHERE id = $1";
+    for (id, amount) in [(from, -amount), (to, amount)] {
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+            [(&id, Type::INT4), (&amount, Type::INT8)];
+        client.query_typed(add, &parameters).await?;
+    }
+    if fastrand::u8(..10) == 0 {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(false);
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(true)
+}
+
+async fn sum(client: &Client) -> Result<i64, Error> {
+    let rows = client
+        .query_typed("SELECT sum(balance)::bigint FROM account", &[])
+        .await?;
+    Ok(rows[0].get(0))
+}
+
+/// One session's work until `end`: how often it committed.
+async fn work(env: &Env, end: Instant) -> u64 {
+    let mut committed = 0;
+    while Instant::now() < end {
+        let Ok(client) = in_time("a login", Login::from_env(env).connect_to(env)).await else {
+            continue;
+        };
+        while Instant::now() < end {
+            match in_time("a transfer", transfer(&client)).await {
+                Ok(is_committed) => committed += u64::from(is_committed),
+                Err(error) if error.code().is_none() => break,
+                Err(error) => {
+                    assert_eq!(error.code().unwrap().code(), "40001", "{error:?}");
+                    if in_time("a rollback", client.batch_execute("ROLLBACK"))
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                }
+            }
+            if fastrand::u8(..8) == 0
+                && let Ok(sum) = in_time("a sum", sum(&client)).await
+            {
+                assert_eq!(sum, i64::from(ACCOUNTS) * BALANCE);
+            }
+        }
+    }
+    committed
+}
+
+async fn open_accounts(env: &Env) -> Client {
+    let client = Login::from_env(env).connect_to(env).await.unwrap();
+    client
+        .batch_execute("CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL)")
+        .await
+        .unwrap();
+    let sql = format!(
+        "INSERT INTO account SELECT n, {BALANCE} FROM generate_series(0, {ACCOUNTS} - 1) n"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    client
+}
+
+async fn set_faults(env: &Env, faults: &str) {
+    let (status, answer) = http(&env["DSQL_CONTROL_URL"], "POST", "/faults", faults).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sum_never_changes_and_nothing_is_left_whatever_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut served = Served::start(dir.path(), &[]).await;
+    let env = served.env.clone();
+    let scratch = Path::new(&env["DSQL_CA_FILE"]).parent().unwrap();
+    let server = server_pid(&scratch.join("postgres"));
+    let checker = open_accounts(&env).await;
+    set_faults(&env, FAULTS).await;
+    let end = Instant::now() + Duration::from_secs(6);
+    let committed: u64 = join_all((0..SESSIONS).map(|_| work(&env, end)))
+        .await
+        .into_iter()
+        .sum();
+    set_faults(&env, "{}").await;
+    assert_eq!(sum(&checker).await.unwrap(), i64::from(ACCOUNTS) * BALANCE);
+    let (_, stats) = http(&env["DSQL_CONTROL_URL"], "GET", "/stats", "").await;
+    for counter in [
+        "steps_aside",
+        "repeats",
+        "conflicts_injected",
+        "drops_injected",
+    ] {
+        assert!(stats[counter].as_u64().unwrap() > 0, "{counter}: {stats}");
+    }
+    assert!(committed > 0);
+    // Killed in the middle of it, it leaves as little as after a stop.
+    let end = Instant::now() + Duration::from_secs(60);
+    let rest = join_all((0..SESSIONS).map(|_| work(&env, end)));
+    tokio::select! {
+        _ = rest => panic!("the stand-in was not killed"),
+        () = tokio::time::sleep(Duration::from_millis(500)) => served.signal(Signal::KILL),
+    }
+    served.child.wait().await.unwrap();
+    wait_until("PostgreSQL ended", || test_kill_process(server).is_err()).await;
+    wait_until("the files are gone", || !scratch.exists()).await;
+}
