@@ -37,6 +37,7 @@ COMMON = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", 
 STREAMED = {
     ("/api/chat", "post"),
     ("/api/chats/{id}", "post"),
+    ("/api/me/export", "get"),
     ("/api/chat/{id}/stream", "get"),
     ("/api/chats/{id}/{part}/stream", "get"),
     ("/api/chat/{id}/stop", "post"),

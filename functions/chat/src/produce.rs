@@ -189,7 +189,6 @@ impl Production {
             model: &self.model,
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),
-            title: None,
             now: microseconds(now),
         };
         let db = self.dsql.until(self.deadline);

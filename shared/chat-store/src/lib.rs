@@ -54,7 +54,7 @@ pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
-pub use reply::{CHECKPOINT, CLOSE, Closing, Held, NewTitle, Reply, abandon, checkpoint, close};
+pub use reply::{CHECKPOINT, CLOSE, Closing, Held, Reply, abandon, checkpoint, close};
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
 pub use turn::{

@@ -71,15 +71,6 @@ pub async fn checkpoint(
     })
 }
 
-/// A better title than the one that the chat was given when the turn was opened.
-#[derive(Debug, Clone, Copy)]
-pub struct NewTitle<'a> {
-    /// The better one.
-    pub title: &'a str,
-    /// The one it may replace; if the visitor has changed it since, his stays.
-    pub replaces: &'a str,
-}
-
 /// How a reply ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Closing<'a> {
@@ -97,8 +88,6 @@ pub struct Closing<'a> {
     pub input_tokens: i64,
     /// Tokens written.
     pub output_tokens: i64,
-    /// A better title.
-    pub title: Option<NewTitle<'a>>,
     /// Now.
     pub now: Timestamp,
 }
@@ -118,8 +107,6 @@ WITH released AS (
     ON CONFLICT (owner_id, day, model) DO UPDATE SET requests = u.requests + 1,
         input_tokens = u.input_tokens + excluded.input_tokens,
         output_tokens = u.output_tokens + excluded.output_tokens
-), titled AS (
-    UPDATE chats SET title = $14 WHERE id = $1 AND owner_id = $3 AND title = $15 AND EXISTS (SELECT FROM released)
 )
 SELECT status = $7 AS is_ours FROM ended
 UNION ALL
@@ -154,8 +141,6 @@ pub async fn close(
                 (&closing.output_tokens, Type::INT8),
                 (&closing.now, Type::TIMESTAMPTZ),
                 (&day(closing.now), Type::DATE),
-                (&closing.title.map(|new| new.title), Type::TEXT),
-                (&closing.title.map(|new| new.replaces), Type::TEXT),
             ],
         )
         .await?;

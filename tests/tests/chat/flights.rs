@@ -137,14 +137,7 @@ async fn no_statement_of_a_turn_scans_a_table() {
         text.clone(),
     ]);
     let mut close = vec![text.clone(); 9];
-    close.extend([
-        int.clone(),
-        int.clone(),
-        time.clone(),
-        day,
-        text.clone(),
-        text.clone(),
-    ]);
+    close.extend([int.clone(), int.clone(), time.clone(), day]);
     let mut checkpoint = vec![text.clone(); 5];
     checkpoint.push(time.clone());
     for (name, sql, params) in [

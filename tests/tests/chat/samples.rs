@@ -1,5 +1,6 @@
 //! The sample events of `chat`, in their order.
 
+use serde_json::{Value, json};
 use tests::sample::Sample;
 
 use crate::stack::{LIMIT, Stack, said};
@@ -23,6 +24,16 @@ async fn every_sample_event_runs() {
             sample.name,
             said.body()
         );
+        if sample.name == "09-export" {
+            let body = said.body();
+            let lines: Vec<Value> = body
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            assert_eq!(lines[0]["type"], "meta");
+            let end = lines.last().unwrap();
+            assert_eq!(*end, json!({"type": "end", "chats": 2, "messages": 6}));
+        }
         ran += 1;
     }
     assert_eq!(ran, 9);

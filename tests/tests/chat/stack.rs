@@ -12,6 +12,8 @@ use tests::runtime_api::{Invocation, Outcome};
 use tests::wait;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// Twenty and more statements, each waited for, on a machine that may have much else to do.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(180);
 
 /// Database, keys, and how to start functions.
 pub(crate) struct Stack {
@@ -31,7 +33,7 @@ impl Stack {
             .env("DSQL_ROLE", "admin")
             .start()
             .await;
-        let outcome = admin.invoke(command.to_string(), LIMIT).await;
+        let outcome = admin.invoke(command.to_string(), MIGRATION_LIMIT).await;
         assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
         Self {
             server,
