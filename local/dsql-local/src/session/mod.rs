@@ -10,6 +10,7 @@
 mod answers;
 mod block;
 mod messages;
+mod shadow;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use self::messages::split_begin;
@@ -25,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use self::block::Block;
+use self::shadow::Conflict;
 use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
 use crate::faults::Drop;
@@ -177,6 +179,10 @@ pub(crate) struct Session<'a> {
     sequence: Sequence,
     /// The last message of the extended protocol was no Sync.
     is_mid_sequence: bool,
+    /// A statement of the flight that is executed met a conflict in its block.
+    conflict: Option<Conflict>,
+    /// Bytes sent to the client.
+    flushed_bytes: u64,
     /// PostgreSQL answered an error since the last ReadyForQuery.
     has_failed: bool,
     statements: HashMap<Bytes, Arc<Prepared>>,
@@ -207,6 +213,8 @@ impl<'a> Session<'a> {
             expected: VecDeque::new(),
             sequence: Sequence::Runs,
             is_mid_sequence: false,
+            conflict: None,
+            flushed_bytes: 0,
             has_failed: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -315,14 +323,22 @@ impl<'a> Session<'a> {
             .iter()
             .any(|message| matches!(message.tag, b'c' | b'f'));
         self.come_back(&flight.messages).await?;
-        for message in flight.messages {
-            self.execute(message).await?;
+        let mark = self.mark();
+        self.execute_all(&flight.messages).await?;
+        if let Some(conflict) = self.conflict.take() {
+            self.go_on(conflict, &mark, &flight.messages).await?;
         }
-        self.drain().await?;
         if self.withholds {
             return self.dropped();
         }
         self.flush().await
+    }
+
+    async fn execute_all(&mut self, messages: &[Message]) -> Flow {
+        for message in messages {
+            self.execute(message.clone()).await?;
+        }
+        self.drain().await
     }
 
     fn dropped(&self) -> Flow {
@@ -367,7 +383,9 @@ impl<'a> Session<'a> {
             while !self.out.is_empty() {
                 let written = self.writer.write_buf(&mut self.out);
                 match tokio::time::timeout(CLIENT_PATIENCE, written).await {
-                    Ok(written) => drop(written?),
+                    Ok(written) => {
+                        self.flushed_bytes += u64::try_from(written?).unwrap_or_default();
+                    }
                     // A client that does not read keeps nobody waiting.
                     Err(_) if self.party.as_ref().is_some_and(Registration::is_asked) => {
                         return Err(io::Error::from(io::ErrorKind::TimedOut).into());
