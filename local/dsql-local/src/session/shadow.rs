@@ -104,7 +104,10 @@ impl Session<'_> {
             return Ok(false);
         }
         backend.step_aside().await?;
-        if backend.run_with(SHADOW, Some(&names)).await? != TransactionStatus::InBlock {
+        let waiting = self.server.arbiter.wait();
+        let status = backend.run_with(SHADOW, Some(&names)).await?;
+        drop(waiting);
+        if status != TransactionStatus::InBlock {
             return Ok(false);
         }
         self.block.is_shadowed = self.repeat().await?;
