@@ -61,7 +61,7 @@ pub const ROLES: &[Role] = &[
         name: "maintenance",
         privileges: &[
             ("chats", "SELECT, DELETE"),
-            ("messages", "SELECT, DELETE"),
+            ("messages", "SELECT, UPDATE, DELETE"),
             ("generations", "SELECT, DELETE"),
             ("votes", "SELECT, DELETE"),
             ("shares", "SELECT, DELETE"),

@@ -40,7 +40,8 @@ WITH source AS (
     FROM messages m, chat
     WHERE m.chat_id = $1 AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
 )
-SELECT fits, chat.id IS NOT NULL AS made, id, title, visibility, pinned, archived, created_at, updated_at, expires_at
+SELECT fits, chat.id IS NOT NULL AS made, chat.id, chat.title, visibility, pinned, archived, created_at, updated_at,
+    chat.expires_at
 FROM source CROSS JOIN size LEFT JOIN chat ON true";
 
 /// Copies the owner's chat up to `message` into the chat `new`.

@@ -59,7 +59,8 @@ async fn a_wrong_command_says_which_are_known() {
     };
     assert_eq!(error_type, "InvalidCommand");
     assert!(
-        message.contains("known are \"migrate\", \"status\", \"create-login\""),
+        message.contains("known are \"migrate\", \"status\"")
+            && message.contains("\"create-login\""),
         "{message}"
     );
 }
@@ -71,12 +72,12 @@ async fn the_chats_role_can_do_no_more_than_its_function_does() {
     let db = client.until(client.clock().now() + LIMIT);
     for sql in [
         "UPDATE messages SET role = 'assistant'",
-        "UPDATE usage_daily SET requests = 0",
+        "DELETE FROM usage_daily",
         "UPDATE jobs SET state = 'done'",
+        "DELETE FROM rate_buckets",
         "SELECT * FROM schema_migrations",
         "SELECT * FROM sql_logins",
         "INSERT INTO generations VALUES ('a', 'b', 'c', 'd', now(), false)",
-        "SELECT * FROM sql_logins",
         "CREATE TABLE mine (id text PRIMARY KEY)",
         "DROP TABLE chats",
         "CREATE ROLE other WITH LOGIN",

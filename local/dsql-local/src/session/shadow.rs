@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::block::text_of;
+use super::tally::Tally;
 use super::{Flow, Session};
 use crate::wire::{Message, TransactionStatus, error_field, take_cstr};
 
@@ -38,6 +39,7 @@ impl Conflict {
 pub(super) struct Mark {
     is_in_block: bool,
     kept: usize,
+    tally: Tally,
     out_bytes: usize,
     flushed_bytes: u64,
 }
@@ -47,6 +49,7 @@ impl Session<'_> {
         Mark {
             is_in_block: self.status == TransactionStatus::InBlock,
             kept: self.block.kept(),
+            tally: self.block.tally.clone(),
             out_bytes: self.out.len(),
             flushed_bytes: self.flushed_bytes,
         }
@@ -75,6 +78,7 @@ impl Session<'_> {
             return Ok(());
         }
         self.block.truncate(mark.kept);
+        self.block.tally = mark.tally.clone();
         let goes_on = match conflict {
             Conflict::Changed => self.shadow(messages).await?,
             Conflict::Deadlock => {

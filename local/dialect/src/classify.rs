@@ -1,0 +1,356 @@
+//! From a parsed statement to what the front learns about it.
+
+use squawk_syntax::{SyntaxKind as K, SyntaxNode};
+
+use crate::{
+    catalog,
+    iam::{self, Iam},
+    lexer::string_value,
+    name::Name,
+    parse::{self, Parsed},
+    rewrite, rules,
+    settings::{self, Setting},
+    statement::{
+        Argument, Copy, Ddl, Dml, Effect, IndexBuild, Kind, Lock, LockStrength, Select, Session,
+        Statement, Validation, Verb, Verdict,
+    },
+    tree,
+};
+
+const QUERIES: &[K] = &[
+    K::SELECT,
+    K::SELECT_INTO,
+    K::COMPOUND_SELECT,
+    K::PAREN_SELECT,
+    K::VALUES,
+    K::TABLE,
+];
+
+/// Reads one statement, as the session stands by default.
+///
+/// # Examples
+///
+/// ```
+/// use dsql_dialect::{Verdict, classify};
+///
+/// let Verdict::Refuse(refusal) = classify("TRUNCATE notes").verdict else { panic!() };
+/// assert_eq!(refusal.to_string(), "0A000 unsupported statement: Truncate");
+/// ```
+pub fn classify(sql: &str) -> Statement {
+    classify_in(sql, &Session::default())
+}
+
+/// Reads one statement in a session.
+///
+/// It never fails and never panics: of a statement that cannot be read, the kind is [`Kind::Other`], the verdict is
+/// mostly [`Verdict::Accept`], and PostgreSQL has the last word.
+pub fn classify_in(sql: &str, session: &Session) -> Statement {
+    parse::with_parsed(sql, session, read)
+}
+
+fn read(parsed: &Parsed<'_>) -> Statement {
+    let kind = kind(parsed);
+    let rewritten = rewrite::rewrite(parsed);
+    let verdict = match (rules::refusal(parsed), rewritten) {
+        (Some(mut refusal), rewritten) => {
+            refusal.ask_first = parsed.unsure.then(|| {
+                rewritten.map_or_else(|| parsed.sql.to_owned(), |rewritten| rewritten.sql)
+            });
+            Verdict::Refuse(refusal)
+        }
+        (None, Some(rewritten)) => Verdict::Rewrite(rewritten),
+        (None, None) => Verdict::Accept,
+    };
+    let needs = match verdict {
+        Verdict::Refuse(_) => Vec::new(),
+        _ => catalog::checks(parsed),
+    };
+    Statement {
+        effect: effect(&kind, parsed),
+        unsure: parsed.unsure,
+        kind,
+        verdict,
+        needs,
+    }
+}
+
+fn effect(kind: &Kind, parsed: &Parsed<'_>) -> Effect {
+    match kind {
+        Kind::Begin { .. } | Kind::Commit | Kind::Rollback | Kind::Savepoint => Effect::Transaction,
+        Kind::Set { .. } | Kind::Reset(_) | Kind::SetConstraints | Kind::DeallocateAll => {
+            Effect::Session
+        }
+        Kind::Ddl(_) | Kind::CreateIndex(_) | Kind::ValidateConstraint(_) | Kind::AwsIam(_) => {
+            Effect::Ddl
+        }
+        Kind::Dml(_) => Effect::Write,
+        Kind::Select(select) if !select.writes.is_empty() => Effect::Write,
+        Kind::Copy(copy) if copy.from_stdin => Effect::Write,
+        Kind::Copy(_) if tree::has(&parsed.node, &[K::INSERT, K::UPDATE, K::DELETE]) => {
+            Effect::Write
+        }
+        Kind::Explain {
+            analyze: true,
+            inner,
+        } => effect(inner, parsed),
+        _ => Effect::Read,
+    }
+}
+
+fn kind(parsed: &Parsed<'_>) -> Kind {
+    if parsed.tokens.iter().all(|token| token.is_symbol(";")) {
+        return Kind::Empty;
+    }
+    if let Some(iam) = iam::read(&parsed.tokens) {
+        return match iam {
+            Iam::Mapping(mapping) => Kind::AwsIam(mapping),
+            Iam::Malformed(_) => Kind::Other,
+        };
+    }
+    match Setting::read(&parsed.tokens) {
+        Some(Setting::Set {
+            local,
+            parameter,
+            value,
+        }) => {
+            return Kind::Set {
+                local,
+                parameter,
+                value,
+            };
+        }
+        Some(Setting::Constraints) => return Kind::SetConstraints,
+        Some(Setting::Reset(parameter)) => return Kind::Reset(parameter),
+        Some(Setting::Show(parameter)) => return Kind::Show(parameter),
+        None => {}
+    }
+    kind_of(&parsed.node, parsed)
+}
+
+fn kind_of(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
+    match node.kind() {
+        K::BEGIN => Kind::Begin {
+            isolation: settings::isolation(&parsed.tokens),
+            read_only: settings::mentions(&parsed.tokens, &["read", "only"]),
+        },
+        K::COMMIT_TRANSACTION => Kind::Commit,
+        K::ROLLBACK_TRANSACTION => Kind::Rollback,
+        K::SAVEPOINT_CREATE
+        | K::RELEASE_SAVEPOINT
+        | K::ROLLBACK_TO_SAVEPOINT
+        | K::PREPARE_TRANSACTION
+        | K::COMMIT_PREPARED
+        | K::ROLLBACK_PREPARED => Kind::Savepoint,
+        kind if QUERIES.contains(&kind) => Kind::Select(Select {
+            locks: locks(node),
+            writes: written(node),
+        }),
+        K::INSERT => dml(node, Verb::Insert),
+        K::UPDATE => dml(node, Verb::Update),
+        K::DELETE => dml(node, Verb::Delete),
+        K::CREATE_INDEX => index(node, parsed).map_or_else(|| ddl(node), Kind::CreateIndex),
+        K::ALTER_TABLE if parsed.asynchronous => {
+            validation(node).map_or_else(|| ddl(node), Kind::ValidateConstraint)
+        }
+        K::CALL => call(node),
+        K::COPY => Kind::Copy(Copy {
+            from_stdin: tree::has(node, &[K::COPY_STDIN]),
+            table: tree::child(node, &[K::COPY_TABLE]).and_then(|table| Name::read(&table)),
+        }),
+        K::EXPLAIN => explain(node, parsed),
+        K::ANALYZE => Kind::Analyze(
+            tree::all(node, &[K::TABLE_NAME_REF])
+                .filter_map(|table| Name::read(&table))
+                .collect(),
+        ),
+        K::DEALLOCATE => Kind::DeallocateAll,
+        K::GRANT | K::REVOKE | K::COMMENT_ON | K::SECURITY_LABEL | K::REASSIGN => ddl(node),
+        kind => {
+            let name = format!("{kind:?}");
+            let is_ddl = ["CREATE_", "ALTER_", "DROP_"]
+                .iter()
+                .any(|verb| name.starts_with(verb));
+            if is_ddl { ddl(node) } else { Kind::Other }
+        }
+    }
+}
+
+fn locks(node: &SyntaxNode) -> Vec<Lock> {
+    tree::all(node, &[K::LOCKING_CLAUSE])
+        .filter_map(|clause| {
+            let strength = clause.children().find_map(|part| match part.kind() {
+                K::FOR_UPDATE => Some(LockStrength::Update),
+                K::FOR_NO_KEY_UPDATE => Some(LockStrength::NoKeyUpdate),
+                K::FOR_SHARE => Some(LockStrength::Share),
+                K::FOR_KEY_SHARE => Some(LockStrength::KeyShare),
+                _ => None,
+            })?;
+            let of = tree::all(&clause, &[K::NAME_REF])
+                .filter_map(|name| tree::identifier(&name))
+                .collect();
+            Some(Lock { strength, of })
+        })
+        .collect()
+}
+
+/// Tables that a data-modifying statement at or below `node` changes.
+fn written(node: &SyntaxNode) -> Vec<Name> {
+    tree::all(node, &[K::INSERT, K::UPDATE, K::DELETE])
+        .filter_map(|change| {
+            let target = tree::child(&change, &[K::RELATION_NAME_REF, K::RELATION_NAME])?;
+            Name::read(&target)
+        })
+        .collect()
+}
+
+fn dml(node: &SyntaxNode, verb: Verb) -> Kind {
+    Kind::Dml(Dml {
+        verb,
+        targets: written(node),
+        returning: tree::child(node, &[K::RETURNING_CLAUSE]).is_some(),
+    })
+}
+
+fn ddl(node: &SyntaxNode) -> Kind {
+    const OBJECTS: &[K] = &[
+        K::TABLE_NAME,
+        K::TABLE_NAME_REF,
+        K::TABLE_RELATION_NAME,
+        K::INDEX_REF,
+        K::SEQUENCE,
+        K::SEQUENCE_REF,
+        K::VIEW,
+        K::VIEW_REF,
+        K::DOMAIN,
+        K::DOMAIN_REF,
+        K::FUNCTION_NAME,
+        K::STATISTICS,
+        K::STATISTICS_REF,
+    ];
+    let adopts = tree::all(node, &[K::ADD_CONSTRAINT])
+        .find_map(|action| tree::all(&action, &[K::INDEX_REF]).next());
+    Kind::Ddl(Ddl {
+        what: tree::spaced(node.kind()),
+        objects: node
+            .children()
+            .filter(|child| OBJECTS.contains(&child.kind()))
+            .filter_map(|object| Name::read(&object))
+            .collect(),
+        adopts_index: adopts
+            .and_then(|index| Name::read(&index))
+            .map(|name| name.name),
+    })
+}
+
+fn index(node: &SyntaxNode, parsed: &Parsed<'_>) -> Option<IndexBuild> {
+    let table = Name::read(&tree::child(node, &[K::TABLE_RELATION_NAME])?)?;
+    let list = tree::child(node, &[K::PARTITION_ITEM_LIST])?;
+    let keys: Vec<Option<String>> = list
+        .children()
+        .map(|key| tree::identifier(&tree::child(&key, &[K::NAME_REF])?))
+        .collect();
+    Some(IndexBuild {
+        asynchronous: parsed.asynchronous,
+        unique: tree::has_token(node, K::UNIQUE_KW),
+        index: tree::child(node, &[K::INDEX])
+            .and_then(|name| Name::read(&name))
+            .map(|name| name.name),
+        usual_name: usual_name(&table.name, &list),
+        table,
+        keys,
+        if_not_exists: tree::child(node, &[K::IF_NOT_EXISTS]).is_some(),
+        nulls_not_distinct: tree::child(node, &[K::NULLS_NOT_DISTINCT]).is_some(),
+        partial: tree::child(node, &[K::WHERE_CLAUSE]).is_some(),
+    })
+}
+
+/// `table_column_function_idx`: columns by name, function calls by the function's, others `expr`, at most 63 bytes.
+fn usual_name(table: &str, keys: &SyntaxNode) -> String {
+    const LONGEST: usize = 63;
+    let columns: Vec<String> = keys
+        .children()
+        .map(|key| {
+            let column = tree::child(&key, &[K::NAME_REF]).and_then(|name| tree::identifier(&name));
+            let function = || {
+                let call = tree::all(&key, &[K::CALL_EXPR]).next()?;
+                Name::read_call(&call).map(|name| name.name)
+            };
+            column
+                .or_else(function)
+                .unwrap_or_else(|| "expr".to_owned())
+        })
+        .collect();
+    let mut name = format!("{table}_{}", columns.join("_"));
+    while name.len() > LONGEST - "_idx".len() {
+        name.pop();
+    }
+    name + "_idx"
+}
+
+fn validation(node: &SyntaxNode) -> Option<Validation> {
+    let action = tree::child(node, &[K::VALIDATE_CONSTRAINT])?;
+    Some(Validation {
+        table: Name::read(&tree::child(node, &[K::TABLE_RELATION_NAME])?)?,
+        constraint: Name::read(&tree::child(&action, &[K::CONSTRAINT_NAME_REF])?)?.name,
+    })
+}
+
+fn call(node: &SyntaxNode) -> Kind {
+    let Some(procedure) =
+        tree::child(node, &[K::PROCEDURE_NAME_REF]).and_then(|name| Name::read(&name))
+    else {
+        return Kind::Other;
+    };
+    if procedure.schema.as_deref() != Some("sys") || procedure.name != "wait_for_job" {
+        return Kind::Call(procedure);
+    }
+    let arguments: Vec<_> = tree::child(node, &[K::ARG_LIST])
+        .map(|list| list.children().collect())
+        .unwrap_or_default();
+    let [argument] = arguments.as_slice() else {
+        return Kind::WaitForJob(Argument::Other);
+    };
+    let mut tokens = tree::tokens(argument);
+    let first = tokens.next();
+    // A cast to text or to uuid changes nothing.
+    let plain = tokens
+        .next()
+        .is_none_or(|token| token.text().starts_with(':'));
+    Kind::WaitForJob(match first {
+        Some(token) if plain => {
+            let text = token.text();
+            match text
+                .strip_prefix('$')
+                .and_then(|number| number.parse().ok())
+            {
+                Some(number) => Argument::Parameter(number),
+                None => string_value(text).map_or(Argument::Other, Argument::Text),
+            }
+        }
+        _ => Argument::Other,
+    })
+}
+
+fn explain(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
+    let options = tree::all(node, &[K::EXPLAIN_OPTION]).any(|option| {
+        let words = tree::words(&option);
+        let off = ["FALSE", "OFF", "0"].iter().any(|no| words.ends_with(no));
+        words.starts_with("ANALY") && !off
+    });
+    let analyze = options
+        || tree::child(node, &[K::EXPLAIN_ANALYZE]).is_some()
+        || tree::has_token(node, K::ANALYZE_KW);
+    let modes = [
+        K::EXPLAIN_ANALYZE,
+        K::EXPLAIN_VERBOSE,
+        K::EXPLAIN_OPTION_LIST,
+    ];
+    let inner = node
+        .children()
+        .find(|child| !modes.contains(&child.kind()))
+        .map_or(Kind::Other, |inner| kind_of(&inner, parsed));
+    Kind::Explain {
+        analyze,
+        inner: Box::new(inner),
+    }
+}

@@ -1,0 +1,39 @@
+//! The SQL dialect of Aurora DSQL as data and pure functions: which statements it accepts, which it refuses and in what
+//! words, and what PostgreSQL must be given in place of those that only DSQL knows.
+//!
+//! 1. Nothing here does I/O, and no input panics.
+//! 2. Every refusal is a row of [`RULES`], [`CATALOG_RULES`] or [`StateRule`].
+//! 3. The rules stand for the service as of [`DIALECT_VERSION`].
+
+mod catalog;
+mod classify;
+mod iam;
+mod lexer;
+mod name;
+mod parse;
+mod rewrite;
+mod rules;
+mod settings;
+mod split;
+mod state;
+mod statement;
+mod tree;
+mod types;
+
+pub use catalog::{CATALOG_RULES, CatalogCheck, CatalogRule};
+pub use classify::{classify, classify_in};
+pub use name::Name;
+pub use rules::{RULES, Rule};
+pub use split::{Piece, split};
+pub use state::{DdlGuard, StateRule};
+pub use statement::{
+    Argument, Copy, Ddl, Dml, Edit, Effect, IamMapping, IndexBuild, Isolation, Kind, Lock,
+    LockStrength, Refusal, Rewritten, Select, Session, Statement, Validation, Verb, Verdict,
+};
+
+/// The year and month of the service that the rules describe. It changes monthly; so must they.
+pub const DIALECT_VERSION: &str = "2026-11";
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

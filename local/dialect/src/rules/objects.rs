@@ -1,0 +1,343 @@
+//! Statements about objects other than tables and indexes, and about roles (reference 4.5, 4.6, 4.9, 5).
+
+use squawk_syntax::{SyntaxKind as K, SyntaxNode};
+
+use super::columns;
+use crate::{
+    iam::{self, Iam},
+    lexer::string_value,
+    name::Name,
+    parse::Parsed,
+    tree,
+    types::TypeUse,
+};
+
+/// `DROP` of these answers one text for all.
+pub(super) const NOT_DROPPED: &[K] = &[
+    K::DROP_ACCESS_METHOD,
+    K::DROP_AGGREGATE,
+    K::DROP_CAST,
+    K::DROP_COLLATION,
+    K::DROP_CONVERSION,
+    K::DROP_EVENT_TRIGGER,
+    K::DROP_EXTENSION,
+    K::DROP_FOREIGN_DATA_WRAPPER,
+    K::DROP_FOREIGN_TABLE,
+    K::DROP_LANGUAGE,
+    K::DROP_MATERIALIZED_VIEW,
+    K::DROP_OPERATOR,
+    K::DROP_OPERATOR_CLASS,
+    K::DROP_OPERATOR_FAMILY,
+    K::DROP_POLICY,
+    K::DROP_PROCEDURE,
+    K::DROP_PUBLICATION,
+    K::DROP_RULE,
+    K::DROP_SERVER,
+    K::DROP_TEXT_SEARCH_CONFIG,
+    K::DROP_TEXT_SEARCH_DICT,
+    K::DROP_TEXT_SEARCH_PARSER,
+    K::DROP_TEXT_SEARCH_TEMPLATE,
+    K::DROP_TRANSFORM,
+    K::DROP_TRIGGER,
+    K::DROP_TYPE,
+];
+
+/// Kinds of object that privileges cannot be given on.
+pub(super) const NOT_GRANTED: &[K] = &[
+    K::PRIVILEGE_DATABASE,
+    K::PRIVILEGE_FOREIGN_DATA_WRAPPER,
+    K::PRIVILEGE_FOREIGN_SERVER,
+    K::PRIVILEGE_LANGUAGE,
+    K::PRIVILEGE_LARGE_OBJECT,
+    K::PRIVILEGE_PARAMETER,
+    K::PRIVILEGE_PROCEDURE,
+    K::PRIVILEGE_ALL_PROCEDURES_IN_SCHEMA,
+    K::PRIVILEGE_PROPERTY_GRAPH,
+    K::PRIVILEGE_TABLESPACE,
+];
+
+const NOT_RENAMED: &[K] = &[
+    K::AGGREGATE_RENAME_TO,
+    K::COLLATION_RENAME_TO,
+    K::CONVERSION_RENAME_TO,
+    K::DATABASE_RENAME_TO,
+    K::EVENT_TRIGGER_RENAME_TO,
+    K::FOREIGN_DATA_WRAPPER_RENAME_TO,
+    K::LANGUAGE_RENAME_TO,
+    K::OP_CLASS_RENAME_TO,
+    K::OP_FAMILY_RENAME_TO,
+    K::POLICY_RENAME_TO,
+    K::PROCEDURE_RENAME_TO,
+    K::PUBLICATION_RENAME_TO,
+    K::RENAME_ATTRIBUTE,
+    K::RULE_RENAME_TO,
+    K::SERVER_RENAME_TO,
+    K::SUBSCRIPTION_RENAME_TO,
+    K::TABLESPACE_RENAME_TO,
+    K::TEXT_SEARCH_CONFIGURATION_RENAME_TO,
+    K::TEXT_SEARCH_DICTIONARY_RENAME_TO,
+    K::TEXT_SEARCH_PARSER_RENAME_TO,
+    K::TEXT_SEARCH_TEMPLATE_RENAME_TO,
+    K::TRIGGER_RENAME_TO,
+    K::TYPE_RENAME_TO,
+];
+
+/// Statements that are part of the dialect, so far as no other rule refuses them.
+const KNOWN: &[K] = &[
+    K::ALTER_DEFAULT_PRIVILEGES,
+    K::ALTER_DOMAIN,
+    K::ALTER_FUNCTION,
+    K::ALTER_GROUP,
+    K::ALTER_INDEX,
+    K::ALTER_ROLE,
+    K::ALTER_ROUTINE,
+    K::ALTER_SCHEMA,
+    K::ALTER_SEQUENCE,
+    K::ALTER_STATISTICS,
+    K::ALTER_TABLE,
+    K::ALTER_USER,
+    K::ALTER_VIEW,
+    K::ANALYZE,
+    K::BEGIN,
+    K::CALL,
+    K::COMMENT_ON,
+    K::COMMIT_TRANSACTION,
+    K::COMPOUND_SELECT,
+    K::COPY,
+    K::CREATE_DOMAIN,
+    K::CREATE_FUNCTION,
+    K::CREATE_GROUP,
+    K::CREATE_INDEX,
+    K::CREATE_ROLE,
+    K::CREATE_SCHEMA,
+    K::CREATE_SEQUENCE,
+    K::CREATE_STATISTICS,
+    K::CREATE_TABLE,
+    K::CREATE_USER,
+    K::CREATE_VIEW,
+    K::DEALLOCATE,
+    K::DELETE,
+    K::DROP_DOMAIN,
+    K::DROP_FUNCTION,
+    K::DROP_GROUP,
+    K::DROP_INDEX,
+    K::DROP_ROLE,
+    K::DROP_ROUTINE,
+    K::DROP_SCHEMA,
+    K::DROP_SEQUENCE,
+    K::DROP_STATISTICS,
+    K::DROP_TABLE,
+    K::DROP_USER,
+    K::DROP_VIEW,
+    K::EMPTY_STMT,
+    K::EXPLAIN,
+    K::GRANT,
+    K::INSERT,
+    K::PAREN_SELECT,
+    K::RESET,
+    K::RESET_ROLE,
+    K::REVOKE,
+    K::ROLLBACK_TRANSACTION,
+    K::SELECT,
+    K::SET,
+    K::SET_CONSTRAINTS,
+    K::SET_ROLE,
+    K::SET_TRANSACTION,
+    K::SHOW,
+    K::TABLE,
+    K::UPDATE,
+    K::VALUES,
+];
+
+pub(super) fn iam_syntax(parsed: &Parsed<'_>) -> Option<String> {
+    match iam::read(&parsed.tokens)? {
+        Iam::Mapping(_) => None,
+        Iam::Malformed(token) => Some(super::queries::near(token.as_deref())),
+    }
+}
+
+pub(super) fn iam_arn(parsed: &Parsed<'_>) -> Option<String> {
+    match iam::read(&parsed.tokens)? {
+        Iam::Mapping(mapping) => (!iam::is_principal(&mapping.arn)).then(String::new),
+        Iam::Malformed(_) => None,
+    }
+}
+
+pub(super) fn composite_type(parsed: &Parsed<'_>) -> Option<String> {
+    type_of_kind(parsed, K::COMPOSITE_TYPE)
+}
+
+pub(super) fn range_type(parsed: &Parsed<'_>) -> Option<String> {
+    type_of_kind(parsed, K::RANGE_TYPE)
+}
+
+fn type_of_kind(parsed: &Parsed<'_>, kind: K) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_TYPE])
+        .any(|node| tree::child(&node, &[kind]).is_some())
+        .then(String::new)
+}
+
+pub(super) fn function_language(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_FUNCTION])
+        .flat_map(|function| tree::all(&function, &[K::LANGUAGE_FUNC_OPTION]))
+        .filter_map(|option| tree::tokens(&option).nth(1))
+        .map(|token| string_value(token.text()).unwrap_or_else(|| crate::name::fold(token.text())))
+        .find(|language| !language.eq_ignore_ascii_case("sql"))
+}
+
+pub(super) fn rename(parsed: &Parsed<'_>) -> Option<String> {
+    let renames = tree::has(&parsed.node, NOT_RENAMED);
+    let other = matches!(
+        parsed.node.kind(),
+        K::ALTER_MATERIALIZED_VIEW | K::ALTER_FOREIGN_TABLE
+    ) && crate::settings::mentions(&parsed.tokens, &["rename"]);
+    (renames || other).then(String::new)
+}
+
+/// Whether a schema belongs to the service.
+fn is_system_schema(name: &str) -> bool {
+    matches!(
+        name,
+        "sys" | "pg_catalog" | "information_schema" | "pg_toast"
+    )
+}
+
+fn schema_names(within: &SyntaxNode) -> impl Iterator<Item = String> + use<> {
+    tree::all(within, &[K::SCHEMA_REF]).filter_map(|schema| tree::identifier(&schema))
+}
+
+/// Changes of `public`, of the schemas behind the service, of what is in those, and of `admin`.
+pub(super) fn system_entity(parsed: &Parsed<'_>) -> Option<String> {
+    let node = &parsed.node;
+    let in_system = |within: &SyntaxNode| {
+        tree::all(within, &[K::PATH, K::PATH_REF])
+            .filter_map(|path| Name::read(&path))
+            .any(|name| name.schema.as_deref().is_some_and(is_system_schema))
+    };
+    let hit = match node.kind() {
+        K::GRANT | K::REVOKE => {
+            tree::all(node, &[K::PRIVILEGE_SCHEMA])
+                .flat_map(|objects| schema_names(&objects))
+                .any(|schema| schema == "public" || is_system_schema(&schema))
+                || tree::child(node, &[K::ON_PRIVILEGE_OBJECTS_CLAUSE]).is_some_and(|objects| {
+                    in_system(&objects) || schema_names(&objects).any(|s| is_system_schema(&s))
+                })
+        }
+        K::ALTER_SCHEMA | K::DROP_SCHEMA => {
+            schema_names(node).any(|schema| schema == "public" || is_system_schema(&schema))
+        }
+        K::CREATE_TABLE => tree::child(node, &[K::TABLE_NAME]).is_some_and(|name| in_system(&name)),
+        K::CREATE_VIEW => tree::child(node, &[K::VIEW]).is_some_and(|name| in_system(&name)),
+        K::ALTER_TABLE | K::CREATE_INDEX => {
+            tree::child(node, &[K::TABLE_RELATION_NAME]).is_some_and(|name| in_system(&name))
+        }
+        K::DROP_TABLE | K::DROP_VIEW | K::DROP_INDEX => in_system(node),
+        K::ALTER_ROLE | K::ALTER_USER | K::DROP_ROLE | K::DROP_USER => {
+            tree::all(node, &[K::ROLE_NAME_REF])
+                .filter_map(|role| tree::identifier(&role))
+                .any(|role| role == "admin")
+        }
+        _ => false,
+    };
+    hit.then(String::new)
+}
+
+/// Roles may be renamed, and groups may gain and lose members, nothing more.
+pub(super) fn alter_role(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::ALTER_ROLE, K::ALTER_USER])
+        .any(|node| !tree::has(&node, &[K::ROLE_RENAME_TO]))
+        .then(String::new)
+}
+
+pub(super) fn alter_function(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::ALTER_FUNCTION, K::ALTER_ROUTINE])
+        .any(|node| {
+            tree::child(
+                &node,
+                &[
+                    K::FUNC_OPTION_LIST,
+                    K::DEPENDS_ON_EXTENSION,
+                    K::NO_DEPENDS_ON_EXTENSION,
+                ],
+            )
+            .is_some()
+        })
+        .then(String::new)
+}
+
+pub(super) fn drop_domain_cascade(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::DROP_DOMAIN])
+        .any(|node| tree::has(&node, &[K::CASCADE]))
+        .then(String::new)
+}
+
+pub(super) fn statistics_target(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::ALTER_STATISTICS])
+        .flat_map(|node| tree::all(&node, &[K::SET_STATISTICS]))
+        .find_map(|set| tree::integer(&set).filter(|target| *target > 100))
+        .map(|target| target.to_string())
+}
+
+pub(super) fn sequence_kind(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_SEQUENCE])
+        .find_map(|node| tree::child(&node, &[K::TEMP, K::UNLOGGED]))
+        .map(|persistence| tree::spaced(persistence.kind()))
+}
+
+pub(super) fn sequence_type(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_SEQUENCE, K::ALTER_SEQUENCE])
+        .flat_map(|node| tree::all(&node, &[K::OPTION_AS_TYPE]))
+        .filter_map(|option| TypeUse::of(&option))
+        .map(|known| known.display)
+        .find(|display| display != "bigint")
+}
+
+pub(super) fn sequence_cache(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_SEQUENCE])
+        .any(|node| !columns::has_good_cache(&node))
+        .then(String::new)
+}
+
+/// A cache size changed to one that creation would not take.
+pub(super) fn alter_sequence_cache(parsed: &Parsed<'_>) -> Option<String> {
+    let altered = parsed
+        .statements_of(&[K::ALTER_SEQUENCE])
+        .chain(parsed.all(&[K::SET_SEQUENCE_OPTION, K::SET_GENERATED_OPTIONS]));
+    altered
+        .flat_map(|node| tree::all(&node, &[K::OPTION_CACHE]))
+        .filter_map(|option| tree::integer(&option))
+        .find(|size| !columns::is_good_cache(*size))
+        .map(|size| size.to_string())
+}
+
+pub(super) fn temporary_view(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_VIEW])
+        .any(|node| tree::child(&node, &[K::TEMP]).is_some())
+        .then(String::new)
+}
+
+/// 512 KiB, the stricter of the two sizes that the reference has.
+pub(super) fn view_size(parsed: &Parsed<'_>) -> Option<String> {
+    const LIMIT_BYTES: usize = 512 * 1024;
+    let creates_view =
+        parsed.node.kind() == K::CREATE_VIEW || parsed.starts_with(&["create", "view"]);
+    (creates_view && parsed.sql.len() > LIMIT_BYTES).then(String::new)
+}
+
+/// What PostgreSQL has and the dialect does not.
+pub(super) fn other_statement(parsed: &Parsed<'_>) -> Option<String> {
+    let kind = parsed.node.kind();
+    let is_statement = !matches!(kind, K::SOURCE_FILE | K::ERROR);
+    (is_statement && !KNOWN.contains(&kind) && iam::read(&parsed.tokens).is_none())
+        .then(|| tree::camel(kind))
+}

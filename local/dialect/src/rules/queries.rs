@@ -1,0 +1,175 @@
+//! Queries, functions and `CALL` (reference 3.4, 4.7, 4.8, 6).
+
+use squawk_syntax::{SyntaxKind as K, SyntaxNode};
+
+use crate::{
+    lexer::string_value,
+    name::Name,
+    parse::Parsed,
+    tree,
+    types::{Support, TypeUse},
+};
+
+/// Functions refused beside the advisory locks: by name, or by a prefix ending in `*`.
+const REFUSED_FUNCTIONS: &[&str] = &[
+    "set_config",
+    "lastval",
+    "inet_server_addr",
+    "inet_server_port",
+    "pg_notify",
+    "pg_export_snapshot",
+    "lo_*",
+    "loread",
+    "lowrite",
+];
+
+/// Functions that look up a text search configuration.
+const TEXT_SEARCH: &[&str] = &[
+    "json_to_tsvector",
+    "jsonb_to_tsvector",
+    "phraseto_tsquery",
+    "plainto_tsquery",
+    "to_tsquery",
+    "to_tsvector",
+    "ts_headline",
+    "websearch_to_tsquery",
+];
+
+/// Syntax that the parser knows and PostgreSQL 16 does not, with how many tokens of it 16 still reads.
+const LATER: &[(K, usize)] = &[
+    (K::VIRTUAL, 0),
+    (K::ENFORCED, 0),
+    (K::NOT_ENFORCED, 1),
+    (K::WITHOUT_OVERLAPS, 0),
+    (K::PERIOD_COLUMN, 1),
+    (K::RETURNING_OPTION_LIST, 1),
+    (K::CONFLICT_DO_SELECT, 1),
+    (K::SET_EXPRESSION, 1),
+    (K::FOR_PORTION_OF, 1),
+    (K::JSON_TABLE_COLUMN_LIST, 0),
+];
+
+fn calls(parsed: &Parsed<'_>) -> impl Iterator<Item = (Name, SyntaxNode)> {
+    parsed
+        .all(&[K::CALL_EXPR])
+        .filter_map(|call| Some((Name::read_call(&call)?, call)))
+}
+
+fn builtin_calls(parsed: &Parsed<'_>) -> impl Iterator<Item = (String, SyntaxNode)> {
+    calls(parsed)
+        .filter(|(name, _)| name.is_builtin())
+        .map(|(name, call)| (name.name, call))
+}
+
+/// Where PostgreSQL places a syntax error.
+pub(super) fn near(token: Option<&str>) -> String {
+    token.map_or_else(
+        || "end of input".to_owned(),
+        |token| format!("or near \"{token}\""),
+    )
+}
+
+/// PostgreSQL 16 wants an expression after `GROUP BY ALL` and complains of whatever stands there.
+pub(super) fn group_by_all(parsed: &Parsed<'_>) -> Option<String> {
+    let clause = parsed.all(&[K::GROUP_BY_CLAUSE]).find(|clause| {
+        tree::child(clause, &[K::ALL]).is_some()
+            && tree::child(clause, &[K::GROUP_BY_LIST]).is_none()
+    })?;
+    let end: usize = tree::tokens(&clause).last()?.text_range().end().into();
+    let next = parsed.tokens.iter().find(|token| token.range.start >= end);
+    Some(near(next.map(|token| token.text)))
+}
+
+pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
+    parsed.node.descendants().find_map(|node| {
+        let (_, skip) = LATER.iter().find(|(kind, _)| *kind == node.kind())?;
+        tree::tokens(&node)
+            .nth(*skip)
+            .map(|token| token.text().to_owned())
+    })
+}
+
+pub(super) fn call_subquery(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CALL])
+        .any(|call| tree::has(&call, &[K::SELECT, K::COMPOUND_SELECT, K::VALUES, K::TABLE]))
+        .then(String::new)
+}
+
+pub(super) fn procedure_in_query(parsed: &Parsed<'_>) -> Option<String> {
+    calls(parsed)
+        .any(|(name, _)| name.schema.as_deref() == Some("sys") && name.name == "wait_for_job")
+        .then(String::new)
+}
+
+pub(super) fn advisory_lock(parsed: &Parsed<'_>) -> Option<String> {
+    builtin_calls(parsed)
+        .map(|(name, _)| name)
+        .find(|name| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_"))
+}
+
+pub(super) fn refused_function(parsed: &Parsed<'_>) -> Option<String> {
+    builtin_calls(parsed).map(|(name, _)| name).find(|name| {
+        REFUSED_FUNCTIONS
+            .iter()
+            .any(|refused| match refused.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == refused,
+            })
+    })
+}
+
+/// No configuration exists. Where the statement names none, the reference's example stands in.
+pub(super) fn text_search(parsed: &Parsed<'_>) -> Option<String> {
+    let cast = parsed.all(&[K::CAST_EXPR]).find_map(|cast| {
+        let target = TypeUse::of(&cast)?;
+        let literal = tree::child(&cast, &[K::LITERAL])?;
+        (target.display == "regconfig").then(|| constant(&literal))?
+    });
+    cast.or_else(|| {
+        let (_, call) =
+            builtin_calls(parsed).find(|(name, _)| TEXT_SEARCH.contains(&name.as_str()))?;
+        let arguments: Vec<_> = tree::child(&call, &[K::ARG_LIST])
+            .map(|list| list.children().collect())
+            .unwrap_or_default();
+        let named = match arguments.as_slice() {
+            [configuration, _, ..] => tree::all(configuration, &[K::LITERAL])
+                .next()
+                .and_then(|literal| constant(&literal)),
+            _ => None,
+        };
+        Some(named.unwrap_or_else(|| "english".to_owned()))
+    })
+}
+
+fn constant(literal: &SyntaxNode) -> Option<String> {
+    string_value(tree::tokens(literal).next()?.text())
+}
+
+/// Types that do not exist even while a query runs, in a cast, a typed constant or a constructor.
+pub(super) fn runtime_type(parsed: &Parsed<'_>) -> Option<String> {
+    let is_refused = |known: &TypeUse| known.support == Some(Support::Refused);
+    let cast = parsed
+        .all(&[K::CAST_EXPR])
+        .filter_map(|cast| TypeUse::of(&cast))
+        .find(is_refused)
+        .map(|known| known.display);
+    let built = || {
+        builtin_calls(parsed)
+            .filter_map(|(name, _)| TypeUse::builtin(&name))
+            .find(|known| is_refused(known) && !known.array)
+            .map(|known| known.display)
+    };
+    let xml = || {
+        let functions: &[K] = &[
+            K::XML_ELEMENT_FN,
+            K::XML_FOREST_FN,
+            K::XML_PARSE_FN,
+            K::XML_PI_FN,
+            K::XML_ROOT_FN,
+            K::XML_TABLE,
+        ];
+        parsed.all(functions).next().map(|_| "xml".to_owned())
+    };
+    cast.or_else(built).or_else(xml)
+}

@@ -1,0 +1,99 @@
+//! Transactions, settings and what belongs to a session (reference 1.8, 3.1, 4.1).
+
+use squawk_syntax::SyntaxKind as K;
+
+use crate::{
+    parse::Parsed,
+    settings::{self, SETTABLE, Setting},
+    statement::Isolation,
+    tree,
+};
+
+fn begins(parsed: &Parsed<'_>) -> bool {
+    parsed.starts_with(&["begin"]) || parsed.starts_with(&["start", "transaction"])
+}
+
+pub(super) fn two_phase(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[
+            K::PREPARE_TRANSACTION,
+            K::COMMIT_PREPARED,
+            K::ROLLBACK_PREPARED,
+        ])
+        .next()
+        .map(|node| tree::spaced(node.kind()))
+}
+
+pub(super) fn chain(parsed: &Parsed<'_>) -> Option<String> {
+    let verb = match parsed.node.kind() {
+        K::COMMIT_TRANSACTION => "COMMIT AND CHAIN",
+        K::ROLLBACK_TRANSACTION => "ROLLBACK AND CHAIN",
+        _ => return None,
+    };
+    tree::has(&parsed.node, &[K::AND_CHAIN]).then(|| verb.to_owned())
+}
+
+pub(super) fn isolation(parsed: &Parsed<'_>) -> Option<String> {
+    let characteristics = is_characteristics(parsed);
+    let transaction = matches!(
+        Setting::read(&parsed.tokens),
+        Some(Setting::Set { parameter, .. }) if parameter == "TRANSACTION"
+    );
+    if !begins(parsed) && !characteristics && !transaction {
+        return None;
+    }
+    let level = match settings::isolation(&parsed.tokens)? {
+        Isolation::RepeatableRead => return None,
+        Isolation::Serializable => "SERIALIZABLE",
+        // SET TRANSACTION with any other level is refused as a setting.
+        _ if transaction => return None,
+        Isolation::ReadCommitted => "READ COMMITTED",
+        Isolation::ReadUncommitted => "READ UNCOMMITTED",
+    };
+    Some(level.to_owned())
+}
+
+pub(super) fn deferrable(parsed: &Parsed<'_>) -> Option<String> {
+    let said = |words: &[&str]| settings::mentions(&parsed.tokens, words);
+    (begins(parsed) && said(&["deferrable"]) && !said(&["not", "deferrable"])).then(String::new)
+}
+
+fn is_characteristics(parsed: &Parsed<'_>) -> bool {
+    parsed.starts_with(&["set", "session", "characteristics"])
+}
+
+/// Settings outside the list, with the name the service gives them.
+pub(super) fn setting(parsed: &Parsed<'_>) -> Option<String> {
+    let (parameter, local) = match Setting::read(&parsed.tokens)? {
+        Setting::Set {
+            parameter, local, ..
+        } => (parameter, local),
+        Setting::Reset(Some(parameter)) => (parameter, false),
+        _ => return None,
+    };
+    let accepted = match parameter.as_str() {
+        "role" => local,
+        "SESSION CHARACTERISTICS" => {
+            settings::isolation(&parsed.tokens) == Some(Isolation::RepeatableRead)
+        }
+        known => SETTABLE.contains(&known),
+    };
+    // Nothing was named: a syntax error for PostgreSQL to answer.
+    (!accepted && !parameter.is_empty()).then_some(parameter)
+}
+
+/// Parameters that PostgreSQL 16 no longer has and older ones do.
+pub(super) fn removed_setting(parsed: &Parsed<'_>) -> Option<String> {
+    match Setting::read(&parsed.tokens)? {
+        Setting::Show(parameter) => {
+            matches!(parameter.as_str(), "lc_collate" | "lc_ctype").then_some(parameter)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn deallocate_name(parsed: &Parsed<'_>) -> Option<String> {
+    let all = parsed.tokens.last().is_some_and(|token| token.is("all"))
+        || settings::mentions(&parsed.tokens, &["deallocate", "all"]);
+    (parsed.node.kind() == K::DEALLOCATE && !all).then(String::new)
+}

@@ -1,0 +1,715 @@
+//! Refusals by family, each statement with the whole answer.
+
+use dsql_dialect::{RULES, Verdict, classify};
+
+/// The refusal of `sql` as `SQLSTATE message`, or why there is none.
+pub(crate) fn answer(sql: &str) -> String {
+    match classify(sql).verdict {
+        Verdict::Refuse(refusal) => {
+            let unsure = if refusal.ask_first.is_some() {
+                " (tentative)"
+            } else {
+                ""
+            };
+            format!("{refusal}{unsure}")
+        }
+        _ => "accepted".to_owned(),
+    }
+}
+
+fn refused(cases: &[(&str, &str)]) {
+    let wrong: Vec<_> = cases
+        .iter()
+        .map(|(sql, expected)| (sql, answer(sql), expected))
+        .filter(|(_, answer, expected)| answer != *expected)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The rule that refuses each statement, where the words are our own.
+fn refused_by(cases: &[(&str, &str)]) {
+    let wrong: Vec<_> = cases
+        .iter()
+        .map(|(sql, rule)| match classify(sql).verdict {
+            Verdict::Refuse(refusal) => (sql, refusal.rule, refusal.to_string(), *rule),
+            _ => (sql, "", "accepted".to_owned(), *rule),
+        })
+        .filter(|(_, found, _, rule)| found != rule)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn rules_have_unique_names_and_five_character_states() {
+    for (position, rule) in RULES.iter().enumerate() {
+        assert_eq!(rule.sqlstate.len(), 5, "{}", rule.name);
+        assert!(
+            !RULES[..position]
+                .iter()
+                .any(|other| other.name == rule.name),
+            "{}",
+            rule.name
+        );
+    }
+}
+
+#[test]
+fn transaction_statements_are_refused_in_their_own_words() {
+    refused(&[
+        (
+            "SAVEPOINT a",
+            "0A000 unsupported transaction statement: SAVEPOINT",
+        ),
+        (
+            "RELEASE SAVEPOINT a",
+            "0A000 unsupported transaction statement: RELEASE",
+        ),
+        (
+            "release a",
+            "0A000 unsupported transaction statement: RELEASE",
+        ),
+        (
+            "ROLLBACK TO a",
+            "0A000 unsupported transaction statement: ROLLBACK TO",
+        ),
+        (
+            "ROLLBACK TRANSACTION TO SAVEPOINT a",
+            "0A000 unsupported transaction statement: ROLLBACK TO",
+        ),
+        (
+            "START TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "0A000 Unsupported isolation level: SERIALIZABLE",
+        ),
+        (
+            "BEGIN READ ONLY, ISOLATION LEVEL READ COMMITTED",
+            "0A000 Unsupported isolation level: READ COMMITTED",
+        ),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "0A000 Unsupported isolation level: SERIALIZABLE",
+        ),
+        (
+            "SET TRANSACTION READ ONLY",
+            "0A000 setting configuration parameter \"TRANSACTION\" not supported",
+        ),
+        (
+            "SET LOCAL TRANSACTION READ WRITE",
+            "0A000 setting configuration parameter \"TRANSACTION\" not supported",
+        ),
+        (
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "0A000 setting configuration parameter \"TRANSACTION\" not supported",
+        ),
+        (
+            "SET transaction_isolation = 'serializable'",
+            "0A000 setting configuration parameter \"transaction_isolation\" not supported",
+        ),
+    ]);
+    refused_by(&[
+        ("COMMIT AND CHAIN", "chain"),
+        ("PREPARE TRANSACTION 'x'", "two-phase"),
+        ("COMMIT PREPARED 'x'", "two-phase"),
+        (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, DEFERRABLE",
+            "deferrable",
+        ),
+    ]);
+}
+
+#[test]
+fn settings_outside_the_list_are_refused_by_name() {
+    let text =
+        |name: &str| format!("0A000 setting configuration parameter \"{name}\" not supported");
+    for (sql, name) in [
+        ("SET statement_timeout = 5", "statement_timeout"),
+        ("SET LOCAL lock_timeout TO '5s'", "lock_timeout"),
+        ("set session Row_Security = off", "row_security"),
+        ("RESET work_mem", "work_mem"),
+        ("SET ROLE other", "role"),
+        ("SET role = 'other'", "role"),
+        ("RESET ROLE", "role"),
+        ("SET SESSION AUTHORIZATION other", "session_authorization"),
+        ("SET my.own = 1", "my.own"),
+        ("SET XML OPTION DOCUMENT", "xmloption"),
+        (
+            "SET /* c */ idle_in_transaction_session_timeout=1",
+            "idle_in_transaction_session_timeout",
+        ),
+    ] {
+        assert_eq!(answer(sql), text(name), "{sql}");
+    }
+    assert_eq!(
+        answer("SHOW lc_collate"),
+        "42704 unrecognized configuration parameter \"lc_collate\""
+    );
+}
+
+#[test]
+fn what_belongs_to_a_session_is_refused() {
+    refused_by(&[
+        ("PREPARE p AS SELECT 1", "other-statement"),
+        ("EXECUTE p", "other-statement"),
+        ("DEALLOCATE p", "deallocate-name"),
+        ("DEALLOCATE PREPARE \"all\"", "deallocate-name"),
+        ("DISCARD ALL", "other-statement"),
+        ("DECLARE c CURSOR FOR SELECT 1", "declare-cursor"),
+        ("FETCH 1 FROM c", "other-statement"),
+        ("CLOSE c", "other-statement"),
+        ("LOCK TABLE t IN SHARE MODE", "lock"),
+        ("LISTEN a", "listen"),
+        ("NOTIFY a, 'b'", "notify"),
+        ("UNLISTEN *", "unlisten"),
+        ("DO $$ BEGIN END $$", "other-statement"),
+        ("LOAD 'x'", "other-statement"),
+    ]);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn unknown_kinds_of_object_are_refused() {
+    refused(&[
+        (
+            "CREATE EXTENSION IF NOT EXISTS pgcrypto",
+            "0A000 unsupported statement: CreateExtension",
+        ),
+        (
+            "CREATE TYPE p AS (a int, b text)",
+            "0A000 unsupported statement: CompositeType",
+        ),
+        (
+            "CREATE TYPE s.e AS ENUM ()",
+            "0A000 CREATE TYPE not supported",
+        ),
+        ("CREATE TYPE shell", "0A000 CREATE TYPE not supported"),
+        (
+            "ALTER TYPE e ADD VALUE 'x'",
+            "0A000 ALTER TYPE not supported",
+        ),
+        (
+            "ALTER TYPE e RENAME TO f",
+            "0A000 unsupported object in RENAME statement",
+        ),
+        (
+            "ALTER TRIGGER a ON b RENAME TO c",
+            "0A000 unsupported object in RENAME statement",
+        ),
+        ("DROP TYPE e", "0A000 unsupported object in DROP statement"),
+        (
+            "DROP MATERIALIZED VIEW IF EXISTS m",
+            "0A000 unsupported object in DROP statement",
+        ),
+        (
+            "DROP EXTENSION pgcrypto",
+            "0A000 unsupported object in DROP statement",
+        ),
+        (
+            "DROP TRIGGER a ON b",
+            "0A000 unsupported object in DROP statement",
+        ),
+        (
+            "CREATE PROCEDURE p() LANGUAGE sql AS 'select 1'",
+            "0A000 PROCEDURE is not supported",
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION f() RETURNS trigger AS $$ begin end $$ LANGUAGE 'plpgsql'",
+            "0A000 CREATE FUNCTION with language plpgsql not supported",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE PLV8 AS 'x'",
+            "0A000 CREATE FUNCTION with language plv8 not supported",
+        ),
+        (
+            "ALTER SYSTEM SET work_mem = '1MB'",
+            "0A000 unsupported statement: AlterSystem",
+        ),
+        ("VACUUM", "0A000 unsupported VACUUM statement"),
+        ("VACUUM (ANALYZE) t", "0A000 unsupported VACUUM statement"),
+        (
+            "SELECT 1 AS a INTO t",
+            "0A000 unsupported statement: CreateTableAs",
+        ),
+        (
+            "CREATE TABLE IF NOT EXISTS t AS TABLE u WITH NO DATA",
+            "0A000 unsupported statement: CreateTableAs",
+        ),
+        (
+            "EXPLAIN CREATE TABLE t AS SELECT 1",
+            "0A000 unsupported statement: CreateTableAs",
+        ),
+        (
+            "MERGE INTO t USING u ON t.a = u.a WHEN MATCHED THEN DELETE",
+            "0A000 unsupported statement type: MERGE",
+        ),
+        (
+            "TRUNCATE TABLE a, b RESTART IDENTITY CASCADE",
+            "0A000 unsupported statement: Truncate",
+        ),
+        (
+            "CREATE CONSTRAINT TRIGGER a AFTER INSERT ON b FOR EACH ROW EXECUTE FUNCTION c()",
+            "0A000 CREATE TRIGGER not supported",
+        ),
+    ]);
+    refused_by(&[
+        ("CREATE POLICY p ON t", "other-statement"),
+        ("CREATE SERVER s FOREIGN DATA WRAPPER w", "create-server"),
+        ("CREATE PUBLICATION p FOR ALL TABLES", "other-statement"),
+        (
+            "CREATE RULE r AS ON INSERT TO t DO INSTEAD NOTHING",
+            "other-statement",
+        ),
+        (
+            "CREATE AGGREGATE a (int) (SFUNC = f, STYPE = int)",
+            "other-statement",
+        ),
+        ("REINDEX TABLE t", "other-statement"),
+        ("REFRESH MATERIALIZED VIEW m", "other-statement"),
+        ("CHECKPOINT", "other-statement"),
+        ("DROP OWNED BY r", "other-statement"),
+        ("REASSIGN OWNED BY a TO b", "other-statement"),
+        ("DROP DATABASE d", "drop-database"),
+        ("DROP DOMAIN d CASCADE", "drop-domain-cascade"),
+        ("ALTER FUNCTION f() IMMUTABLE", "alter-function"),
+        ("ALTER ROLE r WITH NOLOGIN", "alter-role"),
+        ("ALTER USER r SET search_path = x", "alter-role"),
+        ("ALTER STATISTICS s SET STATISTICS 101", "statistics-target"),
+        ("CREATE TEMP VIEW v AS SELECT 1", "temporary-view"),
+        ("COPY t FROM '/etc/passwd'", "copy-file"),
+        ("COPY (SELECT 1) TO PROGRAM 'cat'", "copy-file"),
+    ]);
+}
+
+#[test]
+fn privileges_and_roles_follow_the_services_limits() {
+    refused(&[
+        (
+            "GRANT CONNECT ON DATABASE postgres TO r",
+            "0A000 unsupported object type in GRANT",
+        ),
+        (
+            "REVOKE ALL ON DATABASE postgres FROM r",
+            "0A000 unsupported object type in GRANT",
+        ),
+        (
+            "GRANT USAGE ON SCHEMA public TO r",
+            "0A000 feature not supported on system entity",
+        ),
+        (
+            "GRANT USAGE ON SCHEMA app, \"public\" TO r",
+            "0A000 feature not supported on system entity",
+        ),
+        (
+            "GRANT SELECT ON sys.jobs TO r",
+            "0A000 feature not supported on system entity",
+        ),
+        (
+            "DROP SCHEMA public",
+            "0A000 feature not supported on system entity",
+        ),
+        (
+            "DROP ROLE admin",
+            "0A000 feature not supported on system entity",
+        ),
+        (
+            "AWS IAM GRANT r TO 'somebody'",
+            "22023 IAM role must look like an IAM ARN",
+        ),
+        (
+            "AWS IAM GRANT r FROM 'arn:aws:iam::123456789012:role/r'",
+            "42601 syntax error at or near \"FROM\"",
+        ),
+        ("AWS IAM REVOKE r", "42601 syntax error at end of input"),
+        ("AWS IAM", "42601 syntax error at end of input"),
+    ]);
+}
+
+#[test]
+fn tables_are_refused_by_their_unsupported_parts() {
+    refused(&[
+        (
+            "CREATE TEMP TABLE t (a int)",
+            "0A000 TEMPORARY or TEMP table not supported for CREATE TABLE",
+        ),
+        (
+            "CREATE LOCAL TEMPORARY TABLE t (a int) ON COMMIT DROP",
+            "0A000 TEMPORARY or TEMP table not supported for CREATE TABLE",
+        ),
+        (
+            "CREATE UNLOGGED TABLE t (a int)",
+            "0A000 UNLOGGED table not supported for CREATE TABLE",
+        ),
+    ]);
+    refused_by(&[
+        (
+            "CREATE TABLE t (a int) PARTITION BY HASH (a)",
+            "table-clause",
+        ),
+        (
+            "CREATE TABLE t PARTITION OF u FOR VALUES IN (1)",
+            "table-clause",
+        ),
+        ("CREATE TABLE t (a int) INHERITS (u)", "table-clause"),
+        (
+            "CREATE TABLE t (a int) WITH (fillfactor = 70)",
+            "table-clause",
+        ),
+        ("CREATE TABLE t (a int) TABLESPACE s", "table-clause"),
+        (
+            "CREATE TABLE t (a int, EXCLUDE USING gist (a WITH =))",
+            "table-clause",
+        ),
+        (
+            "CREATE TABLE t (a text COLLATE \"de_DE\")",
+            "column-collation",
+        ),
+        (
+            "CREATE SCHEMA s CREATE UNLOGGED TABLE t (a int)",
+            "unlogged-table",
+        ),
+    ]);
+    let columns = |count: usize| {
+        let list: Vec<_> = (0..count).map(|n| format!("c{n} int")).collect();
+        format!("CREATE TABLE t ({})", list.join(", "))
+    };
+    assert_eq!(answer(&columns(255)), "accepted");
+    assert_eq!(
+        answer(&columns(256)),
+        "54011 tables can have at most 255 columns"
+    );
+    let keys: Vec<_> = (0..25).map(|n| format!("c{n} int UNIQUE")).collect();
+    assert_eq!(
+        answer(&format!("CREATE TABLE t ({})", keys.join(", "))),
+        "54000 more than 24 indexes per table are not allowed"
+    );
+}
+
+#[test]
+fn alter_table_is_refused_form_by_form() {
+    let constraint = "0A000 ALTER TABLE ADD COLUMN with constraint not supported";
+    let add = "0A000 unsupported ALTER TABLE ADD CONSTRAINT statement";
+    refused(&[
+        ("ALTER TABLE t ADD COLUMN c int DEFAULT 1", constraint),
+        ("ALTER TABLE t ADD c int NOT NULL", constraint),
+        ("ALTER TABLE t ADD c int CHECK (c > 0)", constraint),
+        ("ALTER TABLE t ADD c int REFERENCES u (a)", constraint),
+        (
+            "ALTER TABLE t ADD c bigint GENERATED ALWAYS AS IDENTITY (CACHE 1)",
+            constraint,
+        ),
+        (
+            "ALTER TABLE t ADD d text, ADD c int PRIMARY KEY",
+            constraint,
+        ),
+        (
+            "ALTER TABLE t ALTER COLUMN a SET DATA TYPE bigint",
+            "0A000 unsupported ALTER TABLE ALTER COLUMN ... SET DATA TYPE statement",
+        ),
+        (
+            "ALTER TABLE t ALTER a TYPE bigint USING a::bigint",
+            "0A000 unsupported ALTER TABLE ALTER COLUMN ... SET DATA TYPE statement",
+        ),
+        (
+            "ALTER TABLE t ALTER COLUMN a SET STATISTICS 10",
+            "0A000 unsupported ALTER TABLE ALTER COLUMN ... SET STATISTICS statement",
+        ),
+        ("ALTER TABLE t ADD PRIMARY KEY (a)", add),
+        ("ALTER TABLE t ADD UNIQUE (a)", add),
+        (
+            "ALTER TABLE t ADD CONSTRAINT c PRIMARY KEY USING INDEX i",
+            add,
+        ),
+        ("ALTER TABLE t ADD CONSTRAINT c CHECK (a > 0)", add),
+        ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u", add),
+        (
+            "ALTER TABLE s.t VALIDATE CONSTRAINT c",
+            "0A000 unsupported ALTER TABLE VALIDATE CONSTRAINT statement",
+        ),
+        (
+            "ALTER TABLE ASYNC t ADD COLUMN c int",
+            "42601 syntax error at or near \"ASYNC\"",
+        ),
+        (
+            "ALTER TABLE t ALTER a ADD GENERATED ALWAYS AS IDENTITY",
+            "0A000 identity column is not supported without an explicit cache size. please define CACHE greater than or equal to 65536 or equal to 1",
+        ),
+    ]);
+    refused_by(&[
+        ("ALTER TABLE t ALTER COLUMN a SET NOT NULL", "alter-column"),
+        (
+            "ALTER TABLE t ALTER COLUMN a SET COMPRESSION lz4",
+            "alter-column",
+        ),
+        ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "alter-table"),
+        ("ALTER TABLE t CLUSTER ON i", "alter-table"),
+        ("ALTER TABLE t SET (fillfactor = 70)", "alter-table"),
+        ("ALTER TABLE t REPLICA IDENTITY FULL", "alter-table"),
+        ("ALTER TABLE t ATTACH PARTITION u DEFAULT", "alter-table"),
+        ("ALTER TABLE t DISABLE TRIGGER ALL", "alter-table"),
+    ]);
+}
+
+#[test]
+fn indexes_are_refused_by_their_unsupported_parts() {
+    refused(&[
+        (
+            "CREATE UNIQUE INDEX ON t (a)",
+            "0A000 unsupported mode. please use CREATE INDEX ASYNC.",
+        ),
+        (
+            "CREATE INDEX CONCURRENTLY i ON t (a)",
+            "0A000 CONCURRENTLY not supported for CREATE INDEX",
+        ),
+        (
+            "CREATE INDEX ASYNC i ON t (a DESC)",
+            "0A000 specifying sort order not supported for index keys",
+        ),
+        (
+            "CREATE INDEX ASYNC i ON t (a ASC NULLS FIRST)",
+            "0A000 specifying sort order not supported for index keys",
+        ),
+        (
+            "CREATE INDEX ASYNC i ON t (a text_pattern_ops)",
+            "0A000 opclass not supported for index keys",
+        ),
+        (
+            "CREATE INDEX ASYNC s.i ON t (a)",
+            "42601 syntax error at or near \".\"",
+        ),
+        (
+            "CREATE INDEX ASYNC i ON t (a, b, c, d, e, f, g, h, i)",
+            "54011 more than 8 column keys in an index are not supported",
+        ),
+        (
+            "CREATE TABLE t (a int, b int, c int, d int, e int, f int, g int, h int, i int, PRIMARY KEY (a, b, c, d, e, f, g, h, i))",
+            "54011 more than 8 column keys in an index are not supported",
+        ),
+        (
+            "CREATE TABLE t (a jsonb PRIMARY KEY)",
+            "0A000 datatype jsonb is not supported in a key",
+        ),
+        (
+            "CREATE TABLE t (a int, b bytea, UNIQUE (a, b))",
+            "0A000 datatype bytea is not supported in a key",
+        ),
+        (
+            "CREATE TABLE t (a varchar(1500), b varchar(501), PRIMARY KEY (a, b))",
+            "54000 key size greater than 2000 bytes not supported",
+        ),
+    ]);
+    refused_by(&[
+        ("CREATE INDEX ASYNC i ON t USING btree (a)", "index-clause"),
+        ("CREATE INDEX ASYNC i ON ONLY t (a)", "index-clause"),
+        ("CREATE INDEX ASYNC i ON t (a) TABLESPACE s", "index-clause"),
+        ("DROP INDEX CONCURRENTLY i", "drop-index-concurrently"),
+        ("ALTER INDEX i SET (fillfactor = 70)", "alter-index"),
+    ]);
+}
+
+#[test]
+fn column_types_are_refused_by_their_display_name() {
+    for (written, displayed) in [
+        ("int[]", "integer[]"),
+        ("int4 ARRAY", "integer[]"),
+        ("_text", "text[]"),
+        ("varchar(3)[][]", "character varying[]"),
+        ("timestamptz[]", "timestamp with time zone[]"),
+        ("money", "money"),
+        ("xml", "xml"),
+        ("bit(3)", "bit"),
+        ("bit varying(3)", "bit varying"),
+        ("varbit", "bit varying"),
+        ("pg_catalog.inet", "inet"),
+        ("macaddr8", "macaddr8"),
+        ("tsquery", "tsquery"),
+        ("tstzmultirange", "tstzmultirange"),
+        ("pg_lsn", "pg_lsn"),
+        ("oid", "oid"),
+        ("\"char\"", "\"char\""),
+        ("LSEG", "lseg"),
+        ("polygon", "polygon"),
+    ] {
+        let refusal = format!("0A000 datatype {displayed} not supported");
+        assert_eq!(
+            answer(&format!("CREATE TABLE t (a int, v {written})")),
+            refusal
+        );
+        assert_eq!(
+            answer(&format!("ALTER TABLE t ADD COLUMN v {written}")),
+            refusal
+        );
+        assert_eq!(answer(&format!("CREATE DOMAIN d AS {written}")), refusal);
+    }
+    for serial in ["serial", "bigserial", "smallserial", "serial8"] {
+        assert_eq!(
+            answer(&format!("CREATE TABLE t (id {serial} PRIMARY KEY)")),
+            format!("42704 type \"{serial}\" does not exist")
+        );
+    }
+}
+
+#[test]
+fn declared_sizes_are_limited() {
+    refused(&[
+        (
+            "CREATE TABLE t (a char(4097))",
+            "54000 Datatype limit greater than 4096 bytes not supported for char",
+        ),
+        (
+            "CREATE TABLE t (a character varying(65536))",
+            "54000 Datatype limit greater than 65535 bytes not supported for varchar",
+        ),
+        (
+            "ALTER TABLE t ADD a varchar(70000)",
+            "54000 Datatype limit greater than 65535 bytes not supported for varchar",
+        ),
+        (
+            "CREATE TABLE t (a numeric(1001, 2))",
+            "22023 NUMERIC precision 1001 must be between 1 and 1000",
+        ),
+        (
+            "CREATE TABLE t (a char(4096), b varchar(65535), c numeric(1000, 2))",
+            "accepted",
+        ),
+    ]);
+}
+
+#[test]
+fn sequences_and_identities_need_a_cache() {
+    let sequence = "0A000 CREATE SEQUENCE is not supported without an explicit cache size. please define CACHE greater than or equal to 65536 or equal to 1";
+    let identity = "0A000 identity column is not supported without an explicit cache size. please define CACHE greater than or equal to 65536 or equal to 1";
+    refused(&[
+        ("CREATE SEQUENCE s", sequence),
+        ("CREATE SEQUENCE s INCREMENT BY 2 CACHE 20", sequence),
+        (
+            "CREATE TABLE t (a bigint GENERATED BY DEFAULT AS IDENTITY (START 10))",
+            identity,
+        ),
+        (
+            "CREATE TABLE t (a bigint GENERATED BY DEFAULT AS IDENTITY (CACHE 2))",
+            identity,
+        ),
+        (
+            "CREATE TABLE t (a int GENERATED ALWAYS AS IDENTITY (CACHE 65536))",
+            "0A000 datatype integer not supported, identity column type must be bigint",
+        ),
+    ]);
+    refused_by(&[
+        ("CREATE SEQUENCE s AS integer CACHE 1", "sequence-type"),
+        ("CREATE TEMP SEQUENCE s CACHE 1", "sequence-kind"),
+        ("ALTER SEQUENCE s CACHE 20", "alter-sequence-cache"),
+        ("ALTER TABLE t ALTER a SET CACHE 20", "alter-sequence-cache"),
+    ]);
+}
+
+#[test]
+fn queries_are_refused_wherever_the_construct_stands() {
+    let lock = "0A000 locking clauses other than FOR UPDATE/FOR KEY SHARE are not supported";
+    refused(&[
+        ("SELECT * FROM t FOR SHARE", lock),
+        ("SELECT * FROM t FOR NO KEY UPDATE SKIP LOCKED", lock),
+        (
+            "WITH x AS (SELECT * FROM t FOR SHARE OF t) SELECT * FROM x",
+            lock,
+        ),
+        ("EXPLAIN ANALYZE SELECT * FROM t FOR UPDATE FOR SHARE", lock),
+        (
+            "SELECT * FROM t TABLESAMPLE BERNOULLI (1) REPEATABLE (3)",
+            "0A000 TABLESAMPLE clause not supported",
+        ),
+        (
+            "INSERT INTO u SELECT * FROM s.t AS x TABLESAMPLE SYSTEM (1)",
+            "0A000 TABLESAMPLE clause not supported",
+        ),
+        (
+            "CREATE VIEW v AS SELECT * FROM t TABLESAMPLE SYSTEM (1)",
+            "0A000 TABLESAMPLE clause not supported",
+        ),
+        (
+            "SELECT a FROM t GROUP BY ALL ORDER BY 1",
+            "42601 syntax error at or near \"ORDER\"",
+        ),
+        (
+            "SELECT a FROM t GROUP BY ALL;",
+            "42601 syntax error at or near \";\"",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT a FROM t GROUP BY ALL) x",
+            "42601 syntax error at or near \")\"",
+        ),
+        (
+            "SELECT pg_advisory_lock(1)",
+            "0A000 function pg_advisory_lock not supported",
+        ),
+        (
+            "SELECT pg_catalog.pg_try_advisory_xact_lock_shared(1, 2)",
+            "0A000 function pg_try_advisory_xact_lock_shared not supported",
+        ),
+        (
+            "SELECT 1 WHERE PG_ADVISORY_UNLOCK(7)",
+            "0A000 function pg_advisory_unlock not supported",
+        ),
+        (
+            "SELECT to_tsvector('german', 'x')",
+            "42704 text search configuration \"german\" does not exist",
+        ),
+        (
+            "SELECT 1 FROM t WHERE to_tsvector(a) @@ plainto_tsquery('english', 'x')",
+            "42704 text search configuration \"english\" does not exist",
+        ),
+        (
+            "SELECT 'english'::regconfig",
+            "42704 text search configuration \"english\" does not exist",
+        ),
+        ("SELECT point(1, 2)", "0A000 datatype point not supported"),
+        (
+            "SELECT '(1,2)'::point",
+            "0A000 datatype point not supported",
+        ),
+        (
+            "SELECT box '(1,2),(3,4)'",
+            "0A000 datatype box not supported",
+        ),
+        (
+            "SELECT CAST('1' AS money)",
+            "0A000 datatype money not supported",
+        ),
+        (
+            "SELECT int4range(1, 5)",
+            "0A000 datatype int4range not supported",
+        ),
+        (
+            "SELECT * FROM sys.wait_for_job('x')",
+            "42809 sys.wait_for_job(text) is a procedure",
+        ),
+        (
+            "CALL p(1, (VALUES (2)))",
+            "0A000 cannot use subquery in CALL argument",
+        ),
+    ]);
+    refused_by(&[
+        ("SELECT set_config('search_path', 'x', false)", "function"),
+        ("SELECT lastval()", "function"),
+        ("SELECT xmlelement(name a)", "runtime-type"),
+        (
+            "CREATE TABLE t (a int, b int GENERATED ALWAYS AS (a + 1) VIRTUAL)",
+            "later-syntax",
+        ),
+    ]);
+}
+
+#[test]
+fn a_refused_construct_beside_a_syntax_error_is_refused_tentatively() {
+    refused(&[
+        (
+            "TRUNCATE",
+            "0A000 unsupported statement: Truncate (tentative)",
+        ),
+        (
+            "SAVEPOINT a b",
+            "0A000 unsupported transaction statement: SAVEPOINT (tentative)",
+        ),
+        (
+            "SELECT pg_advisory_lock(1) FROM FROM",
+            "0A000 function pg_advisory_lock not supported (tentative)",
+        ),
+    ]);
+}
