@@ -10,6 +10,8 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
+use crate::runtime_api::Streamed;
+
 /// A visitor's request, before API Gateway.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -208,7 +210,7 @@ pub struct Response {
 }
 
 /// Response headers that our functions may send. Anything else is a leak or an unannounced change.
-pub const ALLOWED_HEADERS: [&str; 21] = [
+pub const ALLOWED_HEADERS: [&str; 23] = [
     "access-control-allow-headers",
     "access-control-allow-methods",
     "access-control-allow-origin",
@@ -228,8 +230,10 @@ pub const ALLOWED_HEADERS: [&str; 21] = [
     "retry-after",
     "vary",
     "www-authenticate",
+    "x-accel-buffering",
     "x-content-type-options",
     "x-request-id",
+    "x-vercel-ai-ui-message-stream",
 ];
 
 impl Response {
@@ -277,6 +281,21 @@ impl Response {
             status,
             headers,
             body,
+        }
+    }
+
+    /// Reads a streamed answer as far as it came.
+    ///
+    /// # Panics
+    /// When it has no prelude, or carries a header that is not in [`ALLOWED_HEADERS`].
+    pub fn from_streamed(streamed: &Streamed) -> Self {
+        let prelude = json!({
+            "statusCode": streamed.status(),
+            "headers": streamed.prelude["headers"],
+        });
+        Self {
+            body: streamed.body(),
+            ..Self::from_answer(prelude.to_string().as_bytes())
         }
     }
 

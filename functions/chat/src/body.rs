@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{
+    Receiver, Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel,
+};
 
 /// A body.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub enum AnswerBody {
     Whole(Option<Bytes>),
     /// Written while it is read; it ends with its writer.
     Streamed(UnboundedReceiver<Bytes>),
+    /// The same, and the writer waits for the reader.
+    Paced(Receiver<Bytes>),
 }
 
 /// The writing end. Unbounded, because a reply is bounded, and a client that reads slowly must not hold up its storing.
@@ -25,6 +29,12 @@ impl AnswerBody {
     pub(crate) fn streamed() -> (Writer, Self) {
         let (writer, reader) = unbounded_channel();
         (writer, Self::Streamed(reader))
+    }
+
+    /// A body whose writer is at most one piece ahead.
+    pub(crate) fn paced() -> (Sender<Bytes>, Self) {
+        let (writer, reader) = channel(1);
+        (writer, Self::Paced(reader))
     }
 }
 
@@ -47,13 +57,11 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match self.get_mut() {
-            Self::Whole(bytes) => bytes.take(),
-            Self::Streamed(reader) => match reader.poll_recv(context) {
-                Poll::Ready(piece) => piece,
-                Poll::Pending => return Poll::Pending,
-            },
+            Self::Whole(bytes) => Poll::Ready(bytes.take()),
+            Self::Streamed(reader) => reader.poll_recv(context),
+            Self::Paced(reader) => reader.poll_recv(context),
         };
-        Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
+        piece.map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -61,7 +69,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Streamed(_) => SizeHint::default(),
+            Self::Streamed(_) | Self::Paced(_) => SizeHint::default(),
         }
     }
 }

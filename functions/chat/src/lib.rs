@@ -12,6 +12,7 @@ mod chunk;
 mod context;
 mod decide;
 mod draft;
+mod export;
 mod follow;
 mod input;
 mod produce;
@@ -103,6 +104,7 @@ enum Route<'a> {
     Turn(Option<&'a str>),
     Stream(&'a str),
     Stop(&'a str),
+    Export,
 }
 
 impl<'a> Route<'a> {
@@ -114,6 +116,7 @@ impl<'a> Route<'a> {
             // Where a client whose `api` is /api/chats/{id} looks for it.
             ["api", "chats", id, again, "stream"] if id == again => Self::Stream(id),
             ["api", "chat", id, "stop"] => Self::Stop(id),
+            ["api", "me", "export"] => Self::Export,
             _ => return None,
         })
     }
@@ -124,13 +127,14 @@ impl<'a> Route<'a> {
             Self::Turn(_) => "/api/chat",
             Self::Stream(_) => "/api/chat/{id}/stream",
             Self::Stop(_) => "/api/chat/{id}/stop",
+            Self::Export => "/api/me/export",
         }
     }
 
     fn allow(self) -> &'static str {
         match self {
             Self::Turn(_) | Self::Stop(_) => "POST, OPTIONS",
-            Self::Stream(_) => "GET, OPTIONS",
+            Self::Stream(_) | Self::Export => "GET, OPTIONS",
         }
     }
 }
@@ -175,6 +179,7 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
         ("POST", Route::Turn(id)) => turn::post(&call, id).await,
         ("GET", Route::Stream(id)) => follow::resume(&call, id).await,
         ("POST", Route::Stop(id)) => stop(&call, id).await,
+        ("GET", Route::Export) => export::all(&call).await,
         _ => Err(ApiError::method_not_allowed(route.allow())),
     }
 }
@@ -224,6 +229,7 @@ mod tests {
         assert_eq!(route("api/chat/x/stream"), Some(Route::Stream("x")));
         assert_eq!(route("api/chats/x/x/stream"), Some(Route::Stream("x")));
         assert_eq!(route("api/chat/x/stop"), Some(Route::Stop("x")));
+        assert_eq!(route("api/me/export"), Some(Route::Export));
         for path in ["api", "api/chats", "api/chats/x/y/stream", "api/chat/x", ""] {
             assert_eq!(route(path), None, "{path}");
         }

@@ -1,0 +1,185 @@
+//! Killed containers, conflicts and lost connections: no message of the visitor's is lost or doubled, and the same POST
+//! again gives one reply.
+
+use std::time::{Duration, SystemTime};
+
+use dsql_local::Faults;
+use tests::clock::WallClock;
+use tests::function::Function;
+
+use crate::stack::{LIMIT, Stack, Visitor, heard, submit, until_true};
+
+/// Beyond every lease of these tests.
+const LATER: Duration = Duration::from_secs(120);
+
+fn visitor<'a>(
+    stack: &Stack,
+    chat: &'a Function,
+    chats: &'a Function,
+    now: SystemTime,
+) -> Visitor<'a> {
+    Visitor {
+        chat,
+        chats,
+        token: stack.token_at("visitor", now),
+    }
+}
+
+#[tokio::test]
+async fn a_killed_container_loses_nothing_at_any_stage() {
+    let stack = Stack::start().await;
+    let (chats, db) = (stack.chats().start().await, stack.database());
+    let later = WallClock::new();
+    later.advance(LATER);
+    let survivor = stack.chat().clock(&later).start().await;
+    let now = SystemTime::now();
+    let patient = visitor(&stack, &survivor, &chats, later.now());
+    let reader = visitor(&stack, &survivor, &chats, now);
+
+    // Before the turn is opened.
+    let victim = stack.chat().start().await;
+    stack
+        .server
+        .set_faults(Faults {
+            freeze: true,
+            ..Faults::default()
+        })
+        .unwrap();
+    let mut invocation =
+        visitor(&stack, &victim, &chats, now).begin(&submit("before", "u1", "hi"), LIMIT);
+    invocation.dispatched().await;
+    victim.kill().await;
+    stack.server.set_faults(Faults::default()).unwrap();
+    assert_eq!(
+        patient.post(&submit("before", "u1", "hi")).await.text(),
+        "hi"
+    );
+    assert_eq!(reader.transcript("before").await, ["u1: hi", "*: hi"]);
+
+    // After it is opened, before the model accepts; in the middle; when all is said and not closed.
+    let stages = [
+        ("opened", "[[accept 1500]]one two", None, ""),
+        (
+            "middle",
+            "[[delay 10]][[words 60]]",
+            Some("word9"),
+            "word1 word2 ",
+        ),
+        ("said", "[[hang 4]]one two", Some("two"), "one two"),
+    ];
+    for (chat, text, heard_last, stored) in stages {
+        let victim = stack.chat().start().await;
+        let mut invocation =
+            visitor(&stack, &victim, &chats, now).begin(&submit(chat, "u1", text), LIMIT);
+        until_true(&db, "the opening", "SELECT count(*) = 1 FROM generations").await;
+        if let Some(last) = heard_last {
+            heard(&mut invocation, last).await;
+            until_true(
+                &db,
+                "a checkpoint",
+                "SELECT parts LIKE '%word2 %' OR parts LIKE '%one two%' FROM messages WHERE status = 'streaming'",
+            )
+            .await;
+        }
+        victim.kill().await;
+        // Its lease is alive, so the same POST is refused, and nothing is doubled.
+        let impatient = stack.chat().start().await;
+        let busy = visitor(&stack, &impatient, &chats, now)
+            .post(&submit(chat, "u1", text))
+            .await;
+        assert_eq!(busy.code(), "generation_in_progress", "{chat}");
+        let reaped = chat_store::reap(&db, chat_store::microseconds(now + LATER), 100).await;
+        assert_eq!(reaped.unwrap(), 1, "{chat}");
+        let transcript = reader.transcript(chat).await;
+        assert_eq!(
+            (transcript.len(), transcript[0].clone()),
+            (2, format!("u1: {text}"))
+        );
+        assert!(
+            transcript[1].starts_with(&format!("*: [interrupted] {stored}")),
+            "{transcript:?}"
+        );
+    }
+    for (chat, text, reply) in [
+        ("opened", "[[accept 1500]]one two", "one two"),
+        ("middle", "[[delay 10]][[words 60]]", "word1 "),
+    ] {
+        assert!(
+            patient
+                .post(&submit(chat, "u1", text))
+                .await
+                .text()
+                .starts_with(reply)
+        );
+        assert_eq!(reader.transcript(chat).await.len(), 2, "{chat}");
+    }
+
+    // Without the reaper: the same POST takes over once the lease has passed.
+    let victim = stack.chat().start().await;
+    let mut invocation = visitor(&stack, &victim, &chats, now)
+        .begin(&submit("taken", "u1", "[[delay 10]][[words 60]]"), LIMIT);
+    heard(&mut invocation, "word3").await;
+    victim.kill().await;
+    let resumed = patient.ask("GET", "/api/chat/taken/stream", None).await;
+    assert_eq!(
+        resumed.types().last().unwrap(),
+        "error",
+        "a follower ends it too"
+    );
+    let again = patient
+        .post(&submit("taken", "u1", "[[delay 10]][[words 60]]"))
+        .await;
+    assert!(again.text().ends_with("word60"));
+    assert_eq!(reader.transcript("taken").await.len(), 2);
+
+    // After the close.
+    let victim = stack.chat().start().await;
+    let first = visitor(&stack, &victim, &chats, now)
+        .post(&submit("after", "u1", "hi"))
+        .await;
+    victim.kill().await;
+    assert_eq!(
+        patient.post(&submit("after", "u1", "hi")).await.message(),
+        first.message()
+    );
+}
+
+#[tokio::test]
+async fn conflicts_and_lost_connections_neither_lose_nor_double_a_turn() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = visitor(&stack, &chat, &chats, SystemTime::now());
+    stack
+        .server
+        .set_faults(Faults {
+            conflict_rate: 0.1,
+            schema_conflict_rate: 0.05,
+            drop_rate: 0.1,
+            seed: Some(20_261_125),
+            ..Faults::default()
+        })
+        .unwrap();
+    for n in 0..40 {
+        let body = submit(
+            &format!("c{}", n % 4),
+            &format!("u{n}"),
+            &format!("text {n}"),
+        );
+        loop {
+            let said = visitor.post(&body).await;
+            match said.status() {
+                200 if said.types().last().unwrap() == "finish" => break,
+                200 | 503 => {}
+                other => panic!("turn {n}: {other} {}", said.body()),
+            }
+        }
+    }
+    stack.server.set_faults(Faults::default()).unwrap();
+    for chat in 0..4 {
+        let expected: Vec<String> = (0..40)
+            .filter(|n| n % 4 == chat)
+            .flat_map(|n| [format!("u{n}: text {n}"), format!("*: text {n}")])
+            .collect();
+        assert_eq!(visitor.transcript(&format!("c{chat}")).await, expected);
+    }
+}

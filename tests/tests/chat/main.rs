@@ -1,0 +1,21 @@
+//! The `chat` function, one file for each subject: the real binary behind a streaming Runtime API, `echo` for its model.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+#![allow(clippy::too_many_lines, reason = "a story is read in one piece")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes are measured by the machine's own clocks"
+)]
+
+mod crashes;
+mod ends;
+mod flights;
+mod limits;
+mod samples;
+mod stack;
+mod turns;

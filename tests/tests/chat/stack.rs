@@ -1,0 +1,331 @@
+//! What the tests start from: a migrated `dsql-local`, `chat` and `chats` in front of it, and a client that reads streams
+//! as the AI SDK does.
+
+use std::time::{Duration, SystemTime};
+
+use dsql_local::{DsqlLocal, Options};
+use serde_json::{Value, json};
+use tests::function::{Function, Launch};
+use tests::http::{Request, Response};
+use tests::jwt::{AUDIENCE, ISSUER, SigningKey, claims, key_set};
+use tests::runtime_api::{Invocation, Outcome};
+use tests::wait;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Database, keys, and how to start functions.
+pub(crate) struct Stack {
+    pub(crate) server: DsqlLocal,
+    key: SigningKey,
+}
+
+impl Stack {
+    pub(crate) async fn start() -> Self {
+        let server = DsqlLocal::start(Options::default())
+            .await
+            .expect("dsql-local starts");
+        let arn = &server.admin().arn;
+        let command = json!({"command": "migrate", "roles": {"chat": arn, "chats": arn}});
+        let admin = Launch::binary("admin")
+            .envs(server.env())
+            .env("DSQL_ROLE", "admin")
+            .start()
+            .await;
+        let outcome = admin.invoke(command.to_string(), LIMIT).await;
+        assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
+        Self {
+            server,
+            key: SigningKey::ed25519("test-1"),
+        }
+    }
+
+    fn launch(&self, function: &str) -> Launch {
+        Launch::binary(function)
+            .envs(self.server.env())
+            .env("DSQL_ROLE", function)
+            .env("AUTH_ISSUER", ISSUER)
+            .env("AUTH_AUDIENCE", AUDIENCE)
+            .env("AUTH_JWKS", key_set(&[&self.key]))
+    }
+
+    /// `chat` with an `echo` that does as its messages say, at once.
+    pub(crate) fn chat(&self) -> Launch {
+        self.launch("chat")
+            .env("MODEL_PROVIDER", "echo")
+            .env("MODEL_ALLOWED", "echo,other")
+            .env("ECHO_DIRECTIVES", "true")
+            .env("ECHO_DELAY_MS", "0")
+            .env("CHECKPOINT_MS", "50")
+            .env("RESUME_POLL_MS", "50")
+            .env("TURNS_PER_MINUTE", "1000")
+            .env("ADDRESS_HASH_KEY", "0123456789abcdef")
+    }
+
+    pub(crate) fn chats(&self) -> Launch {
+        self.launch("chats")
+    }
+
+    pub(crate) fn token(&self, subject: &str) -> String {
+        self.token_at(subject, SystemTime::now())
+    }
+
+    pub(crate) fn token_at(&self, subject: &str, now: SystemTime) -> String {
+        self.key.token(subject, now)
+    }
+
+    pub(crate) fn guest_token(&self, subject: &str) -> String {
+        let mut claims = claims(subject, SystemTime::now());
+        claims["anon"] = json!(true);
+        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "test-1"});
+        self.key.sign(&header, &claims)
+    }
+
+    /// A connection of the administrator's, for what no function would do.
+    pub(crate) fn database(&self) -> dsql::Db {
+        let env: std::collections::BTreeMap<String, String> =
+            self.server.env().into_iter().collect();
+        let lookup = |name: &str| match name {
+            "DSQL_ROLE" => Some("admin".to_owned()),
+            _ => env.get(name).cloned(),
+        };
+        let credentials = aws_credential_types::Credentials::new(
+            &env["AWS_ACCESS_KEY_ID"],
+            &env["AWS_SECRET_ACCESS_KEY"],
+            env.get("AWS_SESSION_TOKEN").cloned(),
+            None,
+            "tests",
+        );
+        let config = dsql::Config::from_lookup(&lookup)
+            .unwrap()
+            .with_credentials(credentials);
+        dsql::Dsql::new(config).until(SystemTime::now() + Duration::from_secs(120))
+    }
+}
+
+/// A visitor at a pair of functions.
+pub(crate) struct Visitor<'a> {
+    pub(crate) chat: &'a Function,
+    pub(crate) chats: &'a Function,
+    pub(crate) token: String,
+}
+
+impl Visitor<'_> {
+    /// Posts a turn and waits for its end.
+    pub(crate) async fn post(&self, body: &Value) -> Said {
+        said(self.begin(body, LIMIT).outcome().await)
+    }
+
+    /// Posts a turn.
+    pub(crate) fn begin(&self, body: &Value, limit: Duration) -> Invocation {
+        let request = Request::new("POST", "/api/chat").json(body);
+        self.send(request, limit)
+    }
+
+    pub(crate) fn send(&self, request: Request, limit: Duration) -> Invocation {
+        let event = request.bearer(&self.token).rest_event().to_string();
+        self.chat.begin(event, limit)
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Said {
+        let mut request = Request::new(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        said(self.send(request, LIMIT).outcome().await)
+    }
+
+    /// What `chats` answers about a chat.
+    pub(crate) async fn read(&self, chat: &str) -> Value {
+        let request = Request::new("GET", &format!("/api/chats/{chat}")).bearer(&self.token);
+        let answer = self
+            .chats
+            .invoke(request.rest_event().to_string(), LIMIT)
+            .await
+            .response();
+        Response::from_answer(&answer).json()
+    }
+
+    /// The stored messages as `id: text`, a reply's id as `*`, its status in brackets unless it is complete.
+    pub(crate) async fn transcript(&self, chat: &str) -> Vec<String> {
+        let read = self.read(chat).await;
+        let line = |message: &Value| {
+            let is_reply = message["role"] == "assistant";
+            let id = if is_reply {
+                "*"
+            } else {
+                message["id"].as_str().unwrap()
+            };
+            let status = match message["metadata"]["status"].as_str() {
+                None | Some("complete") => String::new(),
+                Some(status) => format!("[{status}] "),
+            };
+            format!("{id}: {status}{}", text_of(&message["parts"]))
+        };
+        read["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(line)
+            .collect()
+    }
+}
+
+/// All text parts of a message, without what `echo` begins with.
+pub(crate) fn text_of(parts: &Value) -> String {
+    let text: String = parts
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|part| part["type"] == "text")
+        .map(|part| part["text"].as_str().unwrap())
+        .collect();
+    text.strip_prefix("You said: ").unwrap_or(&text).to_owned()
+}
+
+/// An answer, streamed or not, as far as it came.
+pub(crate) struct Said {
+    pub(crate) response: Response,
+    pub(crate) is_complete: bool,
+}
+
+pub(crate) fn said(outcome: Outcome) -> Said {
+    let streamed = outcome.streamed();
+    assert_eq!(streamed.error_type, None, "a body must not fail");
+    Said {
+        response: Response::from_streamed(&streamed),
+        is_complete: streamed.is_complete,
+    }
+}
+
+impl Said {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.response.code()
+    }
+
+    pub(crate) fn body(&self) -> String {
+        String::from_utf8(self.response.body.to_vec()).unwrap()
+    }
+
+    /// The chunks; a complete stream ends with `[DONE]`.
+    pub(crate) fn chunks(&self) -> Vec<Value> {
+        assert_eq!(self.status(), 200, "{}", self.body());
+        let body = self.body();
+        let mut events = events(&body);
+        if self.is_complete {
+            assert_eq!(events.pop().as_deref(), Some("[DONE]"), "{body}");
+        }
+        events
+            .iter()
+            .map(|event| serde_json::from_str(event).unwrap())
+            .collect()
+    }
+
+    /// Their types, runs of deltas as one.
+    pub(crate) fn types(&self) -> Vec<String> {
+        let mut types: Vec<String> = self
+            .chunks()
+            .iter()
+            .map(|chunk| chunk["type"].as_str().unwrap().to_owned())
+            .collect();
+        types.dedup();
+        types
+    }
+
+    /// The message as the AI SDK has it at the end of the stream.
+    pub(crate) fn message(&self) -> Value {
+        let mut message = json!({"id": "", "role": "assistant", "parts": [], "metadata": {}});
+        let mut open: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
+        for chunk in self.chunks() {
+            if let Some(new) = chunk["messageMetadata"].as_object() {
+                let metadata = message["metadata"].as_object_mut().unwrap();
+                metadata.extend(new.clone());
+            }
+            let parts = message["parts"].as_array_mut().unwrap();
+            let id = chunk["id"].as_str().unwrap_or_default().to_owned();
+            match chunk["type"].as_str().unwrap() {
+                "start" => message["id"] = chunk["messageId"].clone(),
+                "start-step" => parts.push(json!({"type": "step-start"})),
+                "text-start" => {
+                    open.insert(id, parts.len());
+                    parts.push(json!({"type": "text", "text": "", "state": "streaming"}));
+                }
+                "reasoning-start" => {
+                    open.insert(id.clone(), parts.len());
+                    parts.push(
+                        json!({"type": "reasoning", "id": id, "text": "", "state": "streaming"}),
+                    );
+                }
+                "text-delta" | "reasoning-delta" => {
+                    let part = &mut parts[open[&id]];
+                    let text = part["text"].as_str().unwrap().to_owned();
+                    part["text"] = json!(text + chunk["delta"].as_str().unwrap());
+                }
+                "text-end" | "reasoning-end" => {
+                    parts[open.remove(&id).unwrap()]["state"] = json!("done");
+                }
+                _ => {}
+            }
+        }
+        message
+    }
+
+    pub(crate) fn text(&self) -> String {
+        text_of(&self.message()["parts"])
+    }
+}
+
+/// The data of a stream's events, comments left out.
+fn events(body: &str) -> Vec<String> {
+    body.split_inclusive("\n\n")
+        .filter_map(|event| event.strip_suffix("\n\n"))
+        .filter(|event| !event.starts_with(':'))
+        .map(|event| event.strip_prefix("data: ").unwrap().to_owned())
+        .collect()
+}
+
+/// Waits until a stream has said `text`.
+pub(crate) async fn heard(invocation: &mut Invocation, text: &str) {
+    let mut so_far = String::new();
+    while !so_far.contains(text) {
+        let chunk = tokio::time::timeout(LIMIT, invocation.chunk())
+            .await
+            .unwrap();
+        let chunk = chunk.unwrap_or_else(|| panic!("the stream ended without {text:?}: {so_far}"));
+        so_far.push_str(std::str::from_utf8(&chunk.data).unwrap());
+    }
+}
+
+/// Waits until a statement's first column is true.
+pub(crate) async fn until_true(db: &dsql::Db, what: &str, sql: &'static str) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let row = db.query_opt_idempotent(sql, &[]).await.unwrap();
+        if row.is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true)) {
+            return;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not happen"
+        );
+        wait::until(what, LIMIT, || Some(())).await;
+    }
+}
+
+/// A turn's body as the AI SDK posts it.
+pub(crate) fn submit(chat: &str, id: &str, text: &str) -> Value {
+    json!({"id": chat, "messages": [message(id, text)], "trigger": "submit-message"})
+}
+
+pub(crate) fn message(id: &str, text: &str) -> Value {
+    json!({"id": id, "role": "user", "parts": [{"type": "text", "text": text}]})
+}
+
+/// `body` with one more key.
+pub(crate) fn with(mut body: Value, key: &str, value: Value) -> Value {
+    body[key] = value;
+    body
+}

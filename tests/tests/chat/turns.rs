@@ -1,0 +1,208 @@
+//! Every row of the table of cases of a turn.
+
+use serde_json::{Value, json};
+
+use crate::stack::{Stack, Visitor, message, submit, with};
+
+fn regenerate(chat: &str, id: &str, text: &str) -> Value {
+    json!({"id": chat, "messages": [message(id, text)], "trigger": "regenerate-message"})
+}
+
+#[tokio::test]
+async fn a_reply_is_streamed_stored_and_the_same_after_a_reload() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+
+    let said = visitor
+        .post(&submit("c1", "u1", "[[reasoning]]Hello from Rust"))
+        .await;
+    for (name, value) in [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-cache"),
+        ("x-vercel-ai-ui-message-stream", "v1"),
+        ("x-accel-buffering", "no"),
+    ] {
+        assert_eq!(said.response.header(name), Some(value));
+    }
+    assert_eq!(
+        said.types(),
+        [
+            "start",
+            "start-step",
+            "reasoning-start",
+            "reasoning-delta",
+            "reasoning-end",
+            "text-start",
+            "text-delta",
+            "text-end",
+            "data-chat-title",
+            "finish-step",
+            "finish"
+        ]
+    );
+    assert_eq!(said.text(), "Hello from Rust");
+    let title = said
+        .chunks()
+        .into_iter()
+        .find(|chunk| chunk["type"] == "data-chat-title");
+    assert_eq!(
+        title.unwrap(),
+        json!({"type": "data-chat-title", "data": "[[reasoning]]Hello from Rust", "transient": true})
+    );
+    let mine = said.message();
+    assert_eq!(mine["metadata"]["status"], "complete");
+    assert_eq!(mine["metadata"]["finishReason"], "stop");
+    assert!(mine["metadata"]["usage"]["totalTokens"].as_u64().unwrap() > 0);
+
+    let read = visitor.read("c1").await;
+    assert_eq!(read["title"], "[[reasoning]]Hello from Rust");
+    assert_eq!(read["activeStreamId"], Value::Null);
+    assert_eq!(
+        read["messages"][1], mine,
+        "a reload shows what was streamed"
+    );
+
+    // The next turn has no title to tell.
+    let next = visitor.post(&submit("c1", "u2", "more")).await;
+    assert_eq!(
+        next.types(),
+        [
+            "start",
+            "start-step",
+            "text-start",
+            "text-delta",
+            "text-end",
+            "finish-step",
+            "finish"
+        ]
+    );
+    assert_eq!(
+        visitor.transcript("c1").await,
+        [
+            "u1: [[reasoning]]Hello from Rust",
+            "*: Hello from Rust",
+            "u2: more",
+            "*: more"
+        ]
+    );
+
+    // The same POST again: the stored reply, under its id, without a model.
+    let again = visitor.post(&submit("c1", "u2", "more")).await;
+    assert_eq!(again.message(), next.message());
+    let calls = visitor.post(&submit("c1", "u3", "[[calls]]")).await;
+    assert_eq!(calls.text(), "This is turn 3");
+
+    // A message alone, as some transports post it, and the path alias.
+    let alone = json!({"id": "c2", "message": message("u1", "alone"), "trigger": "submit-message", "model": "other"});
+    let said = visitor.ask("POST", "/api/chats/c2", Some(&alone)).await;
+    assert_eq!(said.text(), "alone");
+    assert_eq!(said.message()["metadata"]["model"], "other");
+}
+
+#[tokio::test]
+async fn edits_and_regenerations_replace_what_followed() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    for (id, text) in [("u1", "one"), ("u2", "two"), ("u3", "three")] {
+        assert_eq!(visitor.post(&submit("c", id, text)).await.text(), text);
+    }
+
+    // Other content without the wish to edit.
+    let said = visitor.post(&submit("c", "u2", "zwei")).await;
+    assert_eq!((said.status(), said.code().as_str()), (409, "id_taken"));
+    // An earlier message that is answered is replayed, and nothing is lost.
+    assert_eq!(visitor.post(&submit("c", "u1", "one")).await.text(), "one");
+    // A stale tab's regeneration deletes nothing unseen.
+    let said = visitor.post(&regenerate("c", "u2", "two")).await;
+    assert_eq!((said.status(), said.code().as_str()), (409, "stale"));
+    assert_eq!(visitor.transcript("c").await.len(), 6);
+
+    // A plain regeneration replaces the last reply.
+    let before = visitor.read("c").await["messages"][5]["id"].clone();
+    let said = visitor.post(&regenerate("c", "u3", "three")).await;
+    assert_eq!(said.text(), "three");
+    let read = visitor.read("c").await;
+    assert_eq!(read["messages"].as_array().unwrap().len(), 6);
+    assert_ne!(read["messages"][5]["id"], before);
+
+    // By the reply's id: from it on.
+    let reply = read["messages"][3]["id"].clone();
+    let body = with(regenerate("c", "u2", "two"), "messageId", reply.clone());
+    assert_eq!(visitor.post(&body).await.text(), "two");
+    assert_eq!(
+        visitor.transcript("c").await,
+        ["u1: one", "*: one", "u2: two", "*: two"]
+    );
+    // The reply is gone: the message is answered anew all the same.
+    assert_eq!(visitor.post(&body).await.text(), "two");
+    // A reply that answers another message.
+    let first = read["messages"][1]["id"].clone();
+    let said = visitor
+        .post(&with(regenerate("c", "u2", "two"), "messageId", first))
+        .await;
+    assert_eq!((said.status(), said.code().as_str()), (409, "stale"));
+
+    // By the visitor's id: after it.
+    let body = with(regenerate("c", "u1", "one"), "messageId", json!("u1"));
+    assert_eq!(visitor.post(&body).await.text(), "one");
+    assert_eq!(visitor.transcript("c").await, ["u1: one", "*: one"]);
+
+    // An edit.
+    visitor.post(&submit("c", "u2", "two")).await;
+    let body = with(submit("c", "u1", "eins"), "messageId", json!("u1"));
+    assert_eq!(visitor.post(&body).await.text(), "eins");
+    assert_eq!(visitor.transcript("c").await, ["u1: eins", "*: eins"]);
+    // Bare `sendMessage()`: an edit without a change is a replay.
+    let said = visitor.post(&body).await;
+    assert_eq!(said.message(), visitor.read("c").await["messages"][1]);
+
+    // Tool continuations are not supported.
+    let reply = visitor.read("c").await["messages"][1]["id"].clone();
+    let said = visitor
+        .post(&with(submit("c", "u1", "eins"), "messageId", reply))
+        .await;
+    assert_eq!(said.status(), 422);
+}
+
+#[tokio::test]
+async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    // The Nuxt template: the chat and its message are there, the page regenerates.
+    let create = tests::http::Request::new("POST", "/api/chats")
+        .bearer(&visitor.token)
+        .json(&json!({"id": "n", "message": message("u1", "first")}));
+    let made = chats
+        .invoke(create.rest_event().to_string(), crate::stack::LIMIT)
+        .await;
+    drop(made);
+    let said = visitor.post(&regenerate("n", "u1", "first")).await;
+    assert_eq!(said.text(), "first");
+    assert!(said.types().contains(&"data-chat-title".to_owned()));
+    assert_eq!(visitor.read("n").await["title"], "first");
+    assert_eq!(visitor.transcript("n").await, ["u1: first", "*: first"]);
+
+    // Neither chat nor message is there.
+    assert_eq!(
+        visitor.post(&regenerate("r", "u1", "new")).await.text(),
+        "new"
+    );
+    let named = with(regenerate("s", "u1", "new"), "messageId", json!("unknown"));
+    assert_eq!(visitor.post(&named).await.text(), "new");
+    assert_eq!(visitor.transcript("s").await, ["u1: new", "*: new"]);
+}
