@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev test lint build audit clean
+.PHONY: help dev test lint build build-check deploy audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,9 +22,23 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
-	@scripts/install-tools.sh clients node postgres
+	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
+
+ARCH ?= arm64
+
+build: ## the functions as SAM deploys them, into .aws-sam (ARCH=x86_64 needs no further Rust target)
+	@scripts/install-tools.sh python cloud
+	scripts/sam-build.sh $(ARCH)
+
+build-check: ## build for x86_64, then check zip sizes and glibc symbol versions (some minutes)
+	@scripts/install-tools.sh python cloud
+	scripts/sam-build.sh x86_64
+	scripts/check-build.py
+
+deploy: build ## needs an AWS account and the network
+	PYTHONPATH=$(CURDIR)/.tools/cloud .tools/cloud/bin/sam deploy
 
 audit: ## the advisory database; needs the open network and cargo-deny
 	cargo deny check advisories

@@ -27,13 +27,20 @@ SNAPSHOT = ROOT / "tests" / "snapshots" / "template.json"
 ACTIONS = {
     "Admin": {"dsql:DbConnectAdmin"},
     "Chats": {"dsql:DbConnect"},
+    "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream"},
     "Jobs": {"dsql:DbConnect", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Maintenance": {"dsql:DbConnect", "sqs:SendMessage"},
     "Sql": {"dsql:DbConnect"},
 }
 COMMON = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 # Path and method of everything that streams.
-STREAMED = set()
+STREAMED = {
+    ("/api/chat", "post"),
+    ("/api/chats/{id}", "post"),
+    ("/api/chat/{id}/stream", "get"),
+    ("/api/chats/{id}/{part}/stream", "get"),
+    ("/api/chat/{id}/stop", "post"),
+}
 # X-Ray knows no resources.
 STAR_ALLOWED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 

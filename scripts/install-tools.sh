@@ -3,6 +3,8 @@
 #   install-tools.sh python      cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
+#   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
+#   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +25,21 @@ pip_into() { # folder, requirements file, pip options…
   python3 -m pip install --quiet --no-warn-script-location --root-user-action=ignore \
     --target "$folder" "$@" -r "$file" >"$folder/pip.log" 2>&1 ||
     fail "pip could not install $file: $(cat "$folder/pip.log")"
+  : >"$stamp"
+}
+
+# npm into a folder of its own, exactly as the lock file says; no script of any package runs.
+npm_into() { # folder, folder with package.json, package-lock.json and .npmrc
+  local folder=$1 from=$2 stamp
+  stamp="$folder/.installed-$(cat "$from/package.json" "$from/package-lock.json" | cksum | cut -d' ' -f1)"
+  [ -e "$stamp" ] && return
+  command -v npm >/dev/null || fail "npm is missing: install Node 18 or newer with npm"
+  echo "installing the packages of $from into $folder" >&2
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$folder/"
+  (cd "$folder" && npm ci --ignore-scripts --no-progress >npm.log 2>&1) ||
+    fail "npm could not install $from: $(cat "$folder/npm.log")"
   : >"$stamp"
 }
 
@@ -58,6 +75,21 @@ install_postgres() {
   has_postgres || fail "PostgreSQL was installed, but its 'postgres' program was not found"
 }
 
+# A browser for the test of the chat page; CHROMIUM names another one.
+install_chromium() {
+  command -v "${CHROMIUM:-chromium}" >/dev/null && return
+  [ -z "${CHROMIUM:-}" ] || fail "CHROMIUM names no program: $CHROMIUM"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || fail "Chromium is missing: run 'sudo apt-get install chromium', or set CHROMIUM to a browser of its kind"
+    as_root=(sudo -n)
+  fi
+  command -v apt-get >/dev/null || fail "Chromium is missing: install it with your system's package manager, or set CHROMIUM"
+  echo "installing Chromium with apt-get" >&2
+  "${as_root[@]}" apt-get update -qq >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >&2
+}
+
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
 command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
 for part in "$@"; do
@@ -66,7 +98,17 @@ for part in "$@"; do
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
+    ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
+    sql-clients)
+      npm_into .tools/sql-clients tests/clients/sql
+      # Modules are found from where the tests lie.
+      ln -sfn ../../../.tools/sql-clients/node_modules tests/clients/sql/node_modules
+      ;;
+    page)
+      npm_into .tools/page tests/clients/page
+      install_chromium
+      ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, page, postgres, node" ;;
   esac
 done

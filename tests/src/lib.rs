@@ -1,6 +1,6 @@
 //! What end-to-end tests stand on: a Runtime API ([`runtime_api`]) in front of real function binaries ([`function`])
 //! whose clock can be moved ([`clock`]), events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
-//! ([`jwt`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
+//! ([`jwt`]), the API's description ([`openapi`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
 
 #![allow(
     clippy::panic,
@@ -18,9 +18,12 @@ pub mod background;
 pub mod binary;
 pub mod clock;
 pub mod function;
+pub mod gateway;
 pub mod http;
 pub mod jwt;
+pub mod log;
 pub mod logins;
+pub mod openapi;
 pub mod proxy;
 pub mod python;
 pub mod response_url;

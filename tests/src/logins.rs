@@ -1,32 +1,50 @@
-//! Owns logins of the `sql` function in a `dsql-local`: the function's own principal, and each login's role, schemas, row and
-//! table of idempotency keys.
+//! Owns logins of the `sql` function in a `dsql-local`: the real `admin` makes them, for a principal that is the function's
+//! own and may do nothing else.
 
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use dsql::{Clock as _, Config, Dsql, SystemClock, Type, quote_identifier, quote_literal};
+use dsql::{Config, Dsql};
 use dsql_local::{Action, DsqlLocal, Principal, Secret};
 use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
 
-use crate::function::Launch;
+use crate::function::{Function, Launch};
+use crate::runtime_api::Outcome;
 
 const ROLE: &str = "sql_function";
 const ARN: &str = "arn:aws:iam::111122223333:user/sql-function";
+const HOST: &str = "db.example.com";
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// A name and its password.
+/// A login as its owner knows it.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// Role and login.
+    /// Of the login, its role and its own schema.
     pub name: String,
     /// Plain.
     pub password: String,
 }
 
 impl Login {
+    fn of(report: &Value) -> Self {
+        let connection = report["connectionString"].as_str();
+        let credentials = connection
+            .and_then(|text| text.strip_prefix("postgresql://")?.split_once('@'))
+            .and_then(|(credentials, _)| credentials.split_once(':'));
+        let Some((name, password)) = credentials else {
+            panic!("no connection string in {report}")
+        };
+        Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        }
+    }
+
     /// What a client puts into its configuration.
     pub fn connection_string(&self) -> String {
         format!(
-            "postgresql://{}:{}@db.example.com/postgres",
+            "postgresql://{}:{}@{HOST}/postgres",
             self.name, self.password
         )
     }
@@ -35,12 +53,12 @@ impl Login {
 /// The logins of one server.
 #[derive(Debug)]
 pub struct Logins {
-    admin: Dsql,
+    admin: Function,
     env: Vec<(String, String)>,
 }
 
 impl Logins {
-    /// The table, and the role and principal that may read it and nothing else.
+    /// Migrates the server, with a principal for the function.
     pub async fn of(server: &DsqlLocal) -> Self {
         let principal = Principal {
             access_key_id: "AKIASQLFUNCTION00000".to_owned(),
@@ -64,121 +82,66 @@ impl Logins {
         server
             .add_principal(principal)
             .expect("the ARN is well formed");
-        let logins = Self {
-            admin: admin(server),
-            env,
-        };
-        logins
-            .run(
-                "CREATE TABLE IF NOT EXISTS public.sql_logins (name text PRIMARY KEY, password_hash text NOT NULL, \
-                 previous_hash text, previous_until timestamptz, created_at timestamptz NOT NULL, rotated_at timestamptz, \
-                 access text NOT NULL, schemas text NOT NULL, state text NOT NULL)",
-            )
+        let admin = Launch::binary("admin")
+            .envs(server.env())
+            .env("DSQL_ROLE", "admin")
+            .start()
             .await;
-        logins.run(&format!("CREATE ROLE {ROLE} WITH LOGIN")).await;
+        let logins = Self { admin, env };
         logins
-            .run(&format!("GRANT SELECT ON public.sql_logins TO {ROLE}"))
+            .command(json!({"command": "migrate", "roles": {ROLE: ARN}}))
             .await;
-        logins.map(ROLE).await;
         logins
     }
 
     /// The function, as its own principal.
     pub fn launch(&self) -> Launch {
-        Launch::binary("sql").envs(self.env.clone())
+        self.launch_program(Launch::binary("sql"))
     }
 
-    /// A login that owns what it makes in a schema of its own name.
+    /// Another program in its place.
+    pub fn launch_program(&self, launch: Launch) -> Launch {
+        launch.envs(self.env.clone())
+    }
+
+    /// A login that owns a schema of its own name.
     pub async fn create(&self, name: &str) -> Login {
-        let login = Login {
-            name: name.to_owned(),
-            password: format!("{name}-Pa55_word-0123456789abcdefghijklmnop"),
-        };
-        let role = quote_identifier(name);
-        let records = quote_identifier(&format!("sql_{name}"));
-        for sql in [
-            format!("CREATE ROLE {role} WITH LOGIN"),
-            format!("CREATE SCHEMA {role}"),
-            format!("GRANT ALL ON SCHEMA {role} TO {role}"),
-            format!("CREATE SCHEMA {records}"),
-            format!(
-                "CREATE TABLE {records}.requests (key text PRIMARY KEY, request_hash text NOT NULL, response text NOT NULL, \
-                 expires_at timestamptz NOT NULL)"
-            ),
-            format!("GRANT USAGE ON SCHEMA {records} TO {role}"),
-            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {records}.requests TO {role}"),
-        ] {
-            self.run(&sql).await;
-        }
-        self.map(name).await;
-        self.execute(
-            "INSERT INTO public.sql_logins (name, password_hash, created_at, access, schemas, state) \
-             VALUES ($1, $2, now(), 'owner', $1, 'ready')",
-            &[&login.name, &hash(&login.password)],
-        )
-        .await;
-        login
+        self.create_with(name, "owner", json!([name])).await
+    }
+
+    /// A login with an access to schemas.
+    pub async fn create_with(&self, name: &str, access: &str, schemas: Value) -> Login {
+        let command = json!({"command": "create-login", "name": name, "access": access, "schemas": schemas, "host": HOST});
+        Login::of(&self.command(command).await)
     }
 
     /// Gives a login another password; the one before is good for `grace`.
-    pub async fn rotate(&self, login: &Login, password: &str, grace: Duration) -> Login {
-        self.execute(
-            "UPDATE public.sql_logins SET previous_hash = password_hash, previous_until = now() + $3::text::interval, \
-             password_hash = $2, rotated_at = now() WHERE name = $1",
-            &[
-                &login.name,
-                &hash(password),
-                &format!("{} seconds", grace.as_secs()),
-            ],
-        )
-        .await;
-        Login {
-            password: password.to_owned(),
-            ..login.clone()
-        }
+    pub async fn rotate(&self, login: &Login, grace: Duration) -> Login {
+        let command = json!({"command": "rotate-login", "name": login.name, "graceSeconds": grace.as_secs(), "host": HOST});
+        Login::of(&self.command(command).await)
     }
 
     /// Takes a login away.
-    pub async fn drop_row(&self, login: &Login) {
-        self.execute(
-            "DELETE FROM public.sql_logins WHERE name = $1",
-            &[&login.name],
-        )
-        .await;
+    pub async fn drop(&self, login: &Login) {
+        self.command(json!({"command": "drop-login", "name": login.name}))
+            .await;
     }
 
-    /// Runs DDL as the administrator.
-    pub async fn run(&self, sql: &str) {
-        let db = self
-            .admin
-            .until(SystemClock.now() + Duration::from_secs(20));
-        if let Err(error) = db.execute_sql(sql).await {
-            panic!("{sql}: {error}");
+    /// Runs one command of `admin`, which has to succeed.
+    async fn command(&self, command: Value) -> Value {
+        let outcome = self.admin.invoke(command.to_string(), LIMIT).await;
+        match outcome {
+            Outcome::Response(answer) => serde_json::from_slice(&answer).expect("a report is JSON"),
+            other => panic!("{command}: {other:?}"),
         }
-    }
-
-    async fn execute(&self, sql: &'static str, params: &[&str]) {
-        let db = self
-            .admin
-            .until(SystemClock.now() + Duration::from_secs(20));
-        let params: Vec<dsql::Param<'_>> = params
-            .iter()
-            .map(|text| (text as &(dyn dsql::ToSql + Sync), Type::TEXT))
-            .collect();
-        db.execute_idempotent(sql, &params)
-            .await
-            .expect("a statement of the set-up");
-    }
-
-    async fn map(&self, role: &str) {
-        let (role, arn) = (quote_identifier(role), quote_literal(ARN));
-        self.run(&format!("AWS IAM GRANT {role} TO {arn}")).await;
     }
 }
 
-fn admin(server: &DsqlLocal) -> Dsql {
+/// The database as a role sees it, with the admin principal's credentials.
+pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
     let mut env = server.env();
-    env.push(("DSQL_ROLE".to_owned(), "admin".to_owned()));
+    env.retain(|(name, _)| name != "DSQL_ROLE");
+    env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
     let of = move |name: &str| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
     let principal = server.admin();
     let credentials = Credentials::new(
@@ -192,7 +155,8 @@ fn admin(server: &DsqlLocal) -> Dsql {
     Dsql::new(config.with_credentials(credentials))
 }
 
-fn hash(password: &str) -> String {
+/// What is stored of a password.
+pub fn hash(password: &str) -> String {
     let digest = digest(&SHA256, password.as_bytes());
     digest
         .as_ref()

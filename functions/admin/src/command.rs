@@ -18,6 +18,8 @@ pub enum Command {
     },
     /// Report the schema's version, pending migrations and role mappings.
     Status,
+    /// Look for what is wrong between here and a working database, and say how to mend it.
+    Doctor,
     /// Create a login of the `sql` function, or finish one that a run left half made.
     CreateLogin {
         /// Its name, and that of its role and its own schema.
@@ -64,6 +66,7 @@ impl CommandError {
 const COMMANDS: &[(&str, &[&str])] = &[
     ("migrate", &["roles"]),
     ("status", &[]),
+    ("doctor", &[]),
     ("create-login", &["name", "access", "schemas", "host"]),
     ("rotate-login", &["name", "graceSeconds", "keep", "host"]),
     ("drop-login", &["name"]),
@@ -115,6 +118,7 @@ impl Command {
                 name: login_name(fields)?,
             }),
             "list-logins" => Ok(Self::ListLogins),
+            "doctor" => Ok(Self::Doctor),
             _ => Ok(Self::Status),
         }
     }

@@ -98,7 +98,7 @@ async fn work(
     let left = until.duration_since(dsql.clock().now()).unwrap_or_default();
     match tokio::time::timeout(
         left,
-        AssertUnwindSafe(run(&db, settings, command)).catch_unwind(),
+        AssertUnwindSafe(run(dsql, &db, settings, command)).catch_unwind(),
     )
     .await
     {

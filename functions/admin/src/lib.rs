@@ -12,6 +12,7 @@ mod command;
 mod custom_resource;
 mod ddl;
 mod digest;
+mod doctor;
 mod login;
 mod logins;
 mod migrate;
@@ -137,11 +138,17 @@ pub async fn handle(
         return custom_resource::answer(dsql, settings, event.payload, deadline).await;
     }
     let command = Command::parse(&event.payload)?;
-    run(&dsql.until(deadline), settings, command).await
+    run(dsql, &dsql.until(deadline), settings, command).await
 }
 
-async fn run(db: &Db, settings: &Settings, command: Command) -> Result<Value, AdminError> {
+async fn run(
+    dsql: &Dsql,
+    db: &Db,
+    settings: &Settings,
+    command: Command,
+) -> Result<Value, AdminError> {
     match command {
+        Command::Doctor => Ok(doctor::examine(dsql, db).await),
         Command::Migrate { roles } => {
             let applied = migrate::run(db).await?;
             let roles = roles::provide(db, &roles).await?;

@@ -34,6 +34,17 @@ pub const ROLES: &[Role] = &[
         ],
     },
     Role {
+        name: "chat",
+        privileges: &[
+            ("chats", "SELECT, INSERT, UPDATE"),
+            ("messages", "SELECT, INSERT, UPDATE, DELETE"),
+            ("generations", "SELECT, INSERT, UPDATE, DELETE"),
+            ("votes", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE"),
+            ("rate_buckets", "SELECT, INSERT, UPDATE"),
+        ],
+    },
+    Role {
         name: "jobs",
         privileges: &[
             ("chats", "SELECT, DELETE"),
@@ -50,7 +61,7 @@ pub const ROLES: &[Role] = &[
         name: "maintenance",
         privileges: &[
             ("chats", "SELECT, DELETE"),
-            ("messages", "SELECT, DELETE"),
+            ("messages", "SELECT, UPDATE, DELETE"),
             ("generations", "SELECT, DELETE"),
             ("votes", "SELECT, DELETE"),
             ("shares", "SELECT, DELETE"),
@@ -108,6 +119,26 @@ pub(crate) async fn mappings(db: &Db) -> Result<BTreeMap<String, Vec<String>>, E
         roles.entry(row.get(0)).or_default().push(row.get(1));
     }
     Ok(roles)
+}
+
+/// What is missing of the functions' roles, in words: the role, or its mapping to IAM.
+pub(crate) async fn missing(db: &Db) -> Result<Vec<String>, Error> {
+    let rows = db
+        .query_idempotent(
+            "SELECT r.rolname::text, EXISTS (SELECT FROM sys.iam_pg_role_mappings m WHERE m.pg_role_name::text = r.rolname)
+             FROM pg_roles r",
+            &[],
+        )
+        .await?;
+    let known: BTreeMap<String, bool> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    Ok(ROLES
+        .iter()
+        .filter_map(|role| match known.get(role.name) {
+            None => Some(format!("{} does not exist", role.name)),
+            Some(false) => Some(format!("{} is mapped to no IAM role", role.name)),
+            Some(true) => None,
+        })
+        .collect())
 }
 
 /// Creates a role that may log in.

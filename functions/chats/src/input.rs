@@ -4,6 +4,7 @@ use api::{ApiError, ClientCode, Fields};
 use chat_store::{
     ChatId, Cursor, Invalid, MessageId, Metadata, NewMessage, Parts, Role, Title, Visibility,
 };
+use jiff::civil::Date;
 use lambda_http::Request;
 
 /// Most bytes of one request's body.
@@ -25,6 +26,24 @@ pub(crate) fn body(request: &Request) -> Result<Fields, ApiError> {
 
 pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
     ChatId::parse(text).map_err(refusal)
+}
+
+/// The field `messageId`.
+pub(crate) fn message_id(fields: &Fields) -> Result<MessageId, ApiError> {
+    let text = fields
+        .text("messageId")?
+        .ok_or_else(|| ApiError::invalid("\"messageId\" is missing"))?;
+    MessageId::parse(text).map_err(refusal)
+}
+
+/// A day in a query parameter, as `2026-11-25`.
+pub(crate) fn day(request: &Request, name: &str) -> Result<Option<Date>, ApiError> {
+    api::query(request, name)?
+        .map(|text| {
+            text.parse()
+                .map_err(|_| ApiError::invalid(format!("\"{name}\" must be a day: YYYY-MM-DD")))
+        })
+        .transpose()
 }
 
 pub(crate) fn title(fields: &Fields) -> Result<Option<Title>, ApiError> {

@@ -1,15 +1,27 @@
 //! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] routes; each route checks its
 //! input, makes one call into `chat-store`, and answers. Every failure leaves through `api::Edge`.
 
+mod config;
 mod input;
+mod me;
+mod once;
 mod routes;
+mod shares;
+mod transfer;
+mod votes;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::{ApiError, Authenticator, ConfigError, Cors, Edge, Line, Lookup, Metrics};
-use chat_store::OwnerId;
+use api::{
+    AddressHasher, ApiError, Authenticator, ClientCode, ConfigError, Cors, Edge, Line, Lookup,
+    Metrics,
+};
+use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
+use config::{Limits, Models};
+pub use config::{MODEL_ALLOWED, MODEL_ID, WRITES_PER_MINUTE};
 use dsql::{Db, Dsql};
+use jiff::Timestamp;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, Response};
 
@@ -18,11 +30,14 @@ use lambda_http::{Body, Request, Response};
 pub struct App {
     dsql: Dsql,
     authenticator: Authenticator,
+    addresses: AddressHasher,
+    limits: Limits,
+    models: Models,
     edge: Edge,
 }
 
 impl App {
-    /// Reads the configuration of `api`; metrics go to `line`.
+    /// Reads the configuration of `api` and of this function; metrics go to `line`.
     ///
     /// # Errors
     /// When a variable is missing or wrong; the error names it.
@@ -33,6 +48,9 @@ impl App {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
+            addresses: AddressHasher::from_lookup(lookup)?,
+            limits: Limits::from_lookup(lookup)?,
+            models: Models::from_lookup(lookup)?,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
                 Arc::clone(dsql.clock()),
@@ -45,10 +63,45 @@ impl App {
 
 /// One request of a known caller.
 struct Call<'a> {
+    app: &'a App,
     request: &'a Request,
     owner: OwnerId,
+    is_guest: bool,
     db: Db,
     now: SystemTime,
+}
+
+impl Call<'_> {
+    /// The time as the database keeps it.
+    fn time(&self) -> Timestamp {
+        microseconds(self.now)
+    }
+
+    /// Counts the request, once its input is known to be well formed, and refuses it beyond the limit.
+    async fn admit(&self, limit: &Limit) -> Result<(), ApiError> {
+        let address = self.app.addresses.hash(self.request, self.now);
+        let visitor = Visitor {
+            owner: &self.owner,
+            is_guest: self.is_guest,
+            address: address.as_deref(),
+        };
+        match chat_store::admit(&self.db, limit, visitor, self.time()).await? {
+            Admission::Admitted => Ok(()),
+            Admission::Refused { retry_after } => Err(ApiError::client(
+                ClientCode::RateLimited,
+                "too many requests: wait as Retry-After says",
+            )
+            .retry_after(retry_after)),
+        }
+    }
+
+    async fn admit_write(&self) -> Result<(), ApiError> {
+        self.admit(&self.app.limits.writes).await
+    }
+
+    async fn admit_heavy(&self) -> Result<(), ApiError> {
+        self.admit(&self.app.limits.heavy).await
+    }
 }
 
 /// A path the function knows, without its ids.
@@ -56,11 +109,22 @@ struct Call<'a> {
 enum Route<'a> {
     Health,
     Ready,
+    Models,
+    Shared(&'a str),
     Chats,
     Chat(&'a str),
     Title(&'a str),
     Visibility(&'a str),
     Messages(&'a str),
+    Votes(&'a str),
+    Vote(&'a str, &'a str),
+    Fork(&'a str),
+    Share(&'a str),
+    Import,
+    Me,
+    Usage,
+    Claim,
+    Erasure(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -68,11 +132,22 @@ impl<'a> Route<'a> {
         Some(match segments {
             ["api", "health"] => Self::Health,
             ["api", "ready"] => Self::Ready,
+            ["api", "models"] => Self::Models,
+            ["api", "shared", token] => Self::Shared(token),
             ["api", "chats"] => Self::Chats,
             ["api", "chats", id] => Self::Chat(id),
             ["api", "chats", id, "title"] => Self::Title(id),
             ["api", "chats", id, "visibility"] => Self::Visibility(id),
             ["api", "chats", id, "messages"] => Self::Messages(id),
+            ["api", "chats", id, "votes"] => Self::Votes(id),
+            ["api", "chats", id, "messages", message, "vote"] => Self::Vote(id, message),
+            ["api", "chats", id, "fork"] => Self::Fork(id),
+            ["api", "chats", id, "share"] => Self::Share(id),
+            ["api", "import"] => Self::Import,
+            ["api", "me"] => Self::Me,
+            ["api", "me", "usage"] => Self::Usage,
+            ["api", "me", "claim"] => Self::Claim,
+            ["api", "me", "erasure", job] => Self::Erasure(job),
             _ => return None,
         })
     }
@@ -82,22 +157,69 @@ impl<'a> Route<'a> {
         match self {
             Self::Health => "/api/health",
             Self::Ready => "/api/ready",
+            Self::Models => "/api/models",
+            Self::Shared(_) => "/api/shared/{token}",
             Self::Chats => "/api/chats",
             Self::Chat(_) => "/api/chats/{id}",
             Self::Title(_) => "/api/chats/{id}/title",
             Self::Visibility(_) => "/api/chats/{id}/visibility",
             Self::Messages(_) => "/api/chats/{id}/messages",
+            Self::Votes(_) => "/api/chats/{id}/votes",
+            Self::Vote(..) => "/api/chats/{id}/messages/{messageId}/vote",
+            Self::Fork(_) => "/api/chats/{id}/fork",
+            Self::Share(_) => "/api/chats/{id}/share",
+            Self::Import => "/api/import",
+            Self::Me => "/api/me",
+            Self::Usage => "/api/me/usage",
+            Self::Claim => "/api/me/claim",
+            Self::Erasure(_) => "/api/me/erasure/{jobId}",
         }
     }
 
     fn allow(self) -> &'static str {
         match self {
-            Self::Health | Self::Ready => "GET, OPTIONS",
-            Self::Chats | Self::Messages(_) => "GET, POST, OPTIONS",
+            Self::Health
+            | Self::Ready
+            | Self::Models
+            | Self::Shared(_)
+            | Self::Usage
+            | Self::Erasure(_) => "GET, OPTIONS",
+            Self::Chats | Self::Messages(_) => "GET, POST, DELETE, OPTIONS",
             Self::Chat(_) => "GET, PATCH, DELETE, OPTIONS",
             Self::Title(_) | Self::Visibility(_) => "PATCH, OPTIONS",
+            Self::Votes(_) => "GET, POST, OPTIONS",
+            Self::Vote(..) => "PUT, OPTIONS",
+            Self::Fork(_) | Self::Import | Self::Claim => "POST, OPTIONS",
+            Self::Share(_) => "POST, DELETE, OPTIONS",
+            Self::Me => "DELETE, OPTIONS",
         }
     }
+}
+
+/// Every route with its methods: `GET, POST, OPTIONS /api/...`, as the API's description has them.
+pub fn routes() -> Vec<(&'static str, &'static str)> {
+    [
+        Route::Health,
+        Route::Ready,
+        Route::Models,
+        Route::Shared(""),
+        Route::Chats,
+        Route::Chat(""),
+        Route::Title(""),
+        Route::Visibility(""),
+        Route::Messages(""),
+        Route::Votes(""),
+        Route::Vote("", ""),
+        Route::Fork(""),
+        Route::Share(""),
+        Route::Import,
+        Route::Me,
+        Route::Usage,
+        Route::Claim,
+        Route::Erasure(""),
+    ]
+    .map(|route| (route.name(), route.allow()))
+    .to_vec()
 }
 
 /// Answers one request. Never fails: every error is a response.
@@ -127,13 +249,18 @@ async fn answer(
     match route {
         Route::Health if method == Method::GET => return routes::health(),
         Route::Ready if method == Method::GET => return routes::ready(&db).await,
+        Route::Shared(token) if method == Method::GET => {
+            return shares::open(&db, token, microseconds(now)).await;
+        }
         _ => {}
     }
     let caller = app.authenticator.caller(request, now)?;
     let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
     let call = Call {
+        app,
         request,
         owner,
+        is_guest: caller.anonymous,
         db,
         now,
     };
@@ -141,14 +268,26 @@ async fn answer(
         ("GET", Route::Chats) => routes::list(&call).await,
         ("POST", Route::Chats) => routes::create(&call).await,
         ("GET", Route::Chat(id)) => routes::get(&call, id).await,
-        ("PATCH", Route::Chat(id)) => {
-            routes::change(&call, id, &["title", "visibility", "pinned", "archived"]).await
-        }
+        ("PATCH", Route::Chat(id)) => routes::change(&call, id, &routes::CHANGEABLE).await,
         ("PATCH", Route::Title(id)) => routes::change(&call, id, &["title"]).await,
         ("PATCH", Route::Visibility(id)) => routes::change(&call, id, &["visibility"]).await,
         ("DELETE", Route::Chat(id)) => routes::delete(&call, id).await,
         ("GET", Route::Messages(id)) => routes::messages(&call, id).await,
         ("POST", Route::Messages(id)) => routes::append(&call, id).await,
+        ("DELETE", Route::Messages(id)) => routes::cut(&call, id).await,
+        ("DELETE", Route::Chats) => me::delete_all(&call).await,
+        ("GET", Route::Votes(id)) => votes::list(&call, id).await,
+        ("POST", Route::Votes(id)) => votes::vote(&call, id, None).await,
+        ("PUT", Route::Vote(id, message)) => votes::vote(&call, id, Some(message)).await,
+        ("POST", Route::Fork(id)) => shares::fork(&call, id).await,
+        ("POST", Route::Share(id)) => shares::share(&call, id).await,
+        ("DELETE", Route::Share(id)) => shares::unshare(&call, id).await,
+        ("POST", Route::Import) => transfer::import(&call).await,
+        ("GET", Route::Models) => me::models(&call),
+        ("GET", Route::Usage) => me::usage(&call).await,
+        ("POST", Route::Claim) => me::claim(&call).await,
+        ("DELETE", Route::Me) => me::erase(&call).await,
+        ("GET", Route::Erasure(job)) => me::receipt(&call, job).await,
         _ => Err(ApiError::method_not_allowed(route.allow())),
     }
 }

@@ -2,16 +2,20 @@
 
 use std::fmt::Write as _;
 
-use api::{ApiError, ClientCode};
-use chat_store::{Appended, Changes, Conversation, Created, NewChat, Role, microseconds};
+use api::{ApiError, ClientCode, Fields};
+use chat_store::{
+    Appended, Changes, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, MAX_RETENTION_HOURS,
+    NewChat, Role, expiry,
+};
 use dsql::Db;
+use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde_json::json;
 
 use crate::{Call, input};
 
-type Answer = Result<Response<Body>, ApiError>;
+pub(crate) type Answer = Result<Response<Body>, ApiError>;
 
 pub(crate) fn health() -> Answer {
     api::json(StatusCode::OK, &json!({"status": "ok"}))
@@ -35,6 +39,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
         search,
         after.as_ref(),
         limit,
+        call.time(),
     )
     .await?;
     let next = page.next.map(|cursor| cursor.encode());
@@ -83,8 +88,10 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
             .unwrap_or_default(),
         title: input::title(&fields)?.unwrap_or_default(),
         message,
-        created_at: microseconds(call.now),
+        created_at: call.time(),
+        expires_at: expiry(call.is_guest, call.time()),
     };
+    call.admit_write().await?;
     match chat_store::create(&call.db, &call.owner, &new).await? {
         Created::Chat(chat) => api::json(StatusCode::CREATED, &chat),
         Created::IdTaken => Err(ApiError::client(
@@ -100,16 +107,9 @@ async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiErro
         input::limit(call.request, 100)?,
         input::before(call.request)?,
     );
-    chat_store::get(
-        &call.db,
-        &call.owner,
-        &id,
-        before,
-        limit,
-        microseconds(call.now),
-    )
-    .await?
-    .ok_or_else(ApiError::not_found)
+    chat_store::get(&call.db, &call.owner, &id, before, limit, call.time())
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
@@ -124,6 +124,7 @@ pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
             "archived": found.chat.archived,
             "createdAt": found.chat.created_at,
             "updatedAt": found.chat.updated_at,
+            "expiresAt": found.chat.expires_at,
             "isOwner": true,
             "activeStreamId": found.active_stream_id,
             "messages": found.messages,
@@ -140,31 +141,38 @@ pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     )
 }
 
+/// What a PATCH of a chat may change.
+pub(crate) const CHANGEABLE: [&str; 5] = ["title", "visibility", "pinned", "archived", "retention"];
+
 /// Changes the fields in `allowed`; others are refused, not ignored.
 pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answer {
     let id = input::chat_id(id)?;
     let fields = input::body(call.request)?;
-    for name in ["title", "visibility", "pinned", "archived", "retention"] {
-        if fields.value(name).is_some() && !allowed.contains(&name) {
+    let is_given =
+        |name: &str| fields.value(name).is_some() || (name == "retention" && fields.is_null(name));
+    for name in CHANGEABLE {
+        if is_given(name) && !allowed.contains(&name) {
             return Err(ApiError::invalid(format!(
                 "\"{name}\" cannot be changed here: only {}",
                 allowed.join(", ")
             )));
         }
     }
-    let changes = Changes {
-        title: input::title(&fields)?,
-        visibility: input::visibility(&fields)?,
-        pinned: fields.boolean("pinned")?,
-        archived: fields.boolean("archived")?,
-    };
-    if allowed.iter().all(|name| fields.value(name).is_none()) {
+    if !allowed.iter().any(|name| is_given(name)) {
         return Err(ApiError::invalid(format!(
             "nothing to change: give {}",
             allowed.join(", ")
         )));
     }
-    chat_store::change(&call.db, &call.owner, &id, &changes, microseconds(call.now))
+    let changes = Changes {
+        title: input::title(&fields)?,
+        visibility: input::visibility(&fields)?,
+        pinned: fields.boolean("pinned")?,
+        archived: fields.boolean("archived")?,
+        ends: retention(call, &fields)?,
+    };
+    call.admit_write().await?;
+    chat_store::change(&call.db, &call.owner, &id, &changes, call.time())
         .await?
         .map_or_else(
             || Err(ApiError::not_found()),
@@ -172,8 +180,34 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
         )
 }
 
+/// `retention`: hours from now, or `null` for ever, which guests cannot have.
+fn retention(call: &Call<'_>, fields: &Fields) -> Result<Option<Ends>, ApiError> {
+    let most = if call.is_guest {
+        24 * u64::from(GUEST_DAYS)
+    } else {
+        MAX_RETENTION_HOURS
+    };
+    let refused = || {
+        let text = format!("\"retention\" is 1 to {most} hours");
+        Err(ApiError::client(ClientCode::Unprocessable, text))
+    };
+    match fields.number("retention")? {
+        None if !fields.is_null("retention") => Ok(None),
+        None if call.is_guest => refused(),
+        None => Ok(Some(Ends::Never)),
+        Some(hours) if (1..=most).contains(&hours) => {
+            let kept = SignedDuration::from_hours(i64::try_from(hours).unwrap_or(i64::MAX));
+            Ok(Some(Ends::At(
+                call.time().checked_add(kept).unwrap_or(Timestamp::MAX),
+            )))
+        }
+        Some(_) => refused(),
+    }
+}
+
 pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
     let id = input::chat_id(id)?;
+    call.admit_write().await?;
     if chat_store::delete(&call.db, &call.owner, &id).await? {
         Ok(api::empty())
     } else {
@@ -184,15 +218,8 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
 pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = input::message(&input::body(call.request)?, None)?;
-    match chat_store::append(
-        &call.db,
-        &call.owner,
-        &chat,
-        &message,
-        microseconds(call.now),
-    )
-    .await?
-    {
+    call.admit_write().await?;
+    match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
         None => Err(ApiError::not_found()),
         Some(Appended::Stored) => api::json(
             StatusCode::CREATED,
@@ -205,6 +232,31 @@ pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
         Some(Appended::Full) => Err(ApiError::client(
             ClientCode::Unprocessable,
             "a chat has at most 500 messages",
+        )),
+    }
+}
+
+/// `{messageId, type}`: what a page does before it edits a message or asks for another reply.
+pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let fields = input::body(call.request)?;
+    let message = input::message_id(&fields)?;
+    let cut = match fields.text("type")? {
+        Some("edit") => Cut::Edit,
+        Some("regenerate") => Cut::Regenerate,
+        _ => return Err(ApiError::invalid("\"type\" must be edit or regenerate")),
+    };
+    call.admit_write().await?;
+    match chat_store::cut(&call.db, &call.owner, &chat, &message, cut, call.time()).await? {
+        None => Err(ApiError::not_found()),
+        Some(CutOff::Done) => api::json(StatusCode::OK, &json!({"success": true})),
+        Some(CutOff::Busy) => Err(ApiError::client(
+            ClientCode::GenerationInProgress,
+            "a reply is being written in this chat",
+        )),
+        Some(CutOff::NotTheirs) => Err(ApiError::client(
+            ClientCode::Unprocessable,
+            "only a message of the visitor's can be edited",
         )),
     }
 }

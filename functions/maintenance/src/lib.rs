@@ -43,6 +43,8 @@ impl App {
 pub enum Task {
     /// Delete what has expired: chats (guests' among them), shares, idempotency keys, rate buckets, finished jobs.
     Purge,
+    /// End replies whose function died: their lease has passed.
+    Reap,
     /// Fold daily usage of past months into monthly sums.
     RollUpUsage,
     /// Send due jobs to the queue and given-up ones to the dead-letter queue.
@@ -59,7 +61,9 @@ struct Event {
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     /// The event names no task.
-    #[error("the event is not {{\"task\": \"purge\" | \"roll-up-usage\" | \"relay\"}}: {0}")]
+    #[error(
+        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\"}}: {0}"
+    )]
     UnknownTask(#[from] serde_json::Error),
     /// The relay has no queue.
     #[error("{JOBS_QUEUE_URL} and {JOBS_DLQ_URL} are not set: there is no queue to relay to")]
@@ -100,6 +104,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Maint
         let Event { task } = serde_json::from_value(event.payload)?;
         let mut report = match task {
             Task::Purge => tasks::purge(&app.dsql, deadline).await?,
+            Task::Reap => tasks::reap(&app.dsql, deadline).await?,
             Task::RollUpUsage => tasks::roll_up_usage(&app.dsql, deadline).await?,
             Task::Relay => {
                 let queue = app.queue.as_ref().ok_or(MaintenanceError::NoQueue)?;

@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 /// A batch is not begun with less time than this.
 const BATCH: Duration = Duration::from_secs(2);
 
+/// Replies ended in one batch.
+const REAPED: u16 = 500;
 /// Chats hidden by an erasure count in its receipt: they are left to its job this long after they expired.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -55,6 +57,26 @@ pub(crate) async fn purge(dsql: &Dsql, deadline: SystemTime) -> Result<Value, Er
         deleted.insert(what.name().to_owned(), json!(rows));
     }
     Ok(json!({"task": "purge", "deleted": deleted, "complete": complete}))
+}
+
+/// Ends replies that nobody writes any more.
+pub(crate) async fn reap(dsql: &Dsql, deadline: SystemTime) -> Result<Value, Error> {
+    let db = dsql.until(deadline);
+    let now = microseconds(dsql.clock().now());
+    let mut interrupted = 0;
+    let mut complete = true;
+    loop {
+        if !has_time(dsql, deadline) {
+            complete = false;
+            break;
+        }
+        let ended = chat_store::reap(&db, now, REAPED).await?;
+        interrupted += ended;
+        if ended < u64::from(REAPED) {
+            break;
+        }
+    }
+    Ok(json!({"task": "reap", "interrupted": interrupted, "complete": complete}))
 }
 
 /// Folds the daily usage of the months before the last one.

@@ -75,6 +75,9 @@ struct Serve {
     /// Account that the cluster belongs to
     #[arg(long, value_name = "DIGITS", default_value = "111122223333")]
     account: String,
+    /// A changed catalog does not fail the next statement of every other session (OC001), as on DSQL it does
+    #[arg(long)]
+    no_schema_conflicts: bool,
     /// Whether statements are judged by DSQL's rules; `off` hands them to PostgreSQL untouched
     #[arg(long, value_name = "on|off", default_value = "on")]
     dialect: Dialect,
@@ -148,6 +151,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         region: arguments.region,
         account_id: arguments.account,
         principals,
+        schema_conflicts: !arguments.no_schema_conflicts,
         dialect: arguments.dialect == Dialect::On,
         job_duration: std::time::Duration::from_millis(arguments.job_ms),
         ..Options::default()

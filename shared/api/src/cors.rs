@@ -2,7 +2,7 @@
 //! same-origin worker none is needed).
 
 use lambda_http::{
-    Body, Response,
+    Response,
     http::{HeaderMap, HeaderValue, Method, header},
 };
 
@@ -52,7 +52,7 @@ impl Cors {
     }
 
     /// Adds what a browser at the request's origin needs to `response`.
-    pub fn apply(&self, method: &Method, asked: &HeaderMap, response: &mut Response<Body>) {
+    pub fn apply<B>(&self, method: &Method, asked: &HeaderMap, response: &mut Response<B>) {
         if self.origins.is_empty() {
             return;
         }
@@ -95,7 +95,7 @@ mod tests {
         if let Some(origin) = origin {
             asked.insert(header::ORIGIN, HeaderValue::from_static(origin));
         }
-        let mut response = Response::new(Body::Empty);
+        let mut response = Response::new(lambda_http::Body::Empty);
         cors.apply(method, &asked, &mut response);
         response.headers().clone()
     }

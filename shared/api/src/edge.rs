@@ -37,15 +37,18 @@ impl Edge {
 
     /// Answers `request` by `handler`. `route` names the route in the log, without ids; `OPTIONS` is
     /// answered here. `stats` are the database counters so far, read when the handler is done.
-    pub async fn answer<'a, F>(
+    ///
+    /// The body of a success is the handler's own kind; an error's is whole.
+    pub async fn answer<'a, F, B>(
         &self,
         request: &'a Request,
         route: &'static str,
         stats: impl FnOnce() -> dsql::Stats,
         handler: impl FnOnce(&'a Request) -> F,
-    ) -> Response<Body>
+    ) -> Response<B>
     where
-        F: Future<Output = Result<Response<Body>, ApiError>>,
+        F: Future<Output = Result<Response<B>, ApiError>>,
+        B: From<Body>,
     {
         let request_id = request
             .lambda_context_ref()
@@ -56,12 +59,12 @@ impl Edge {
         async {
             let begun = self.clock.now();
             let answer = if request.method() == Method::OPTIONS {
-                Ok(response::empty())
+                Ok(response::empty().map(B::from))
             } else {
                 handler(request).await
             };
             let mut response =
-                answer.unwrap_or_else(|error| error.into_response(route, &request_id));
+                answer.unwrap_or_else(|error| error.into_response(route, &request_id).map(B::from));
             self.cors
                 .apply(request.method(), request.headers(), &mut response);
             if let Ok(id) = HeaderValue::from_str(&request_id) {

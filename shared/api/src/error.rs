@@ -34,6 +34,8 @@ pub enum ClientCode {
     IdTaken,
     /// 409: a reply is being written in this chat.
     GenerationInProgress,
+    /// 409: the chat has gone on since the client last read it.
+    Stale,
     /// 409: another request with this `Idempotency-Key` ended while this one ran.
     KeyInUse,
     /// 413: more bytes than are read.
@@ -42,6 +44,10 @@ pub enum ClientCode {
     Unprocessable,
     /// 429: too many requests.
     RateLimited,
+    /// 429: the day's tokens are used up.
+    BudgetSpent,
+    /// 429: the model is asked too much.
+    ModelBusy,
 }
 
 impl ClientCode {
@@ -55,10 +61,13 @@ impl ClientCode {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::IdTaken => "id_taken",
             Self::GenerationInProgress => "generation_in_progress",
+            Self::Stale => "stale",
             Self::KeyInUse => "key_in_use",
             Self::TooLarge => "too_large",
             Self::Unprocessable => "unprocessable",
             Self::RateLimited => "rate_limited",
+            Self::BudgetSpent => "budget_spent",
+            Self::ModelBusy => "model_busy",
         }
     }
 
@@ -69,10 +78,14 @@ impl ClientCode {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdTaken | Self::GenerationInProgress | Self::KeyInUse => StatusCode::CONFLICT,
+            Self::IdTaken | Self::GenerationInProgress | Self::Stale | Self::KeyInUse => {
+                StatusCode::CONFLICT
+            }
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::BudgetSpent | Self::ModelBusy => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
         }
     }
 }
@@ -86,6 +99,10 @@ pub enum ServerCode {
     Unavailable,
     /// 503: the database may or may not have done it.
     OutcomeUnknown,
+    /// 502: the model does not accept the request.
+    ModelRefused,
+    /// 503: the model cannot answer now.
+    ModelUnavailable,
 }
 
 impl ServerCode {
@@ -95,6 +112,8 @@ impl ServerCode {
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::ModelRefused => "model_refused",
+            Self::ModelUnavailable => "model_unavailable",
         }
     }
 
@@ -102,7 +121,10 @@ impl ServerCode {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ModelRefused => StatusCode::BAD_GATEWAY,
+            Self::Unavailable | Self::OutcomeUnknown | Self::ModelUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -113,6 +135,8 @@ impl ServerCode {
             Self::OutcomeUnknown => {
                 "it is unknown whether the request took effect: repeat it with the same ids"
             }
+            Self::ModelRefused => "the model does not accept the request",
+            Self::ModelUnavailable => "the model cannot answer now: try again shortly",
         }
     }
 }
@@ -151,7 +175,7 @@ impl ApiError {
             code: Code::Server(code),
             message: code.message().into(),
             cause: Some(cause.into()),
-            retry_after: (code != ServerCode::Internal).then_some(RETRY_AFTER),
+            retry_after: (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
             allow: None,
         }
     }

@@ -27,10 +27,12 @@ pub struct Chat {
     pub created_at: Timestamp,
     /// RFC 3339; the list's order.
     pub updated_at: Timestamp,
+    /// RFC 3339; from then on the chat is as missing. `null`: kept.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Chat {
-    fn from_row(row: &Row) -> Self {
+    pub(crate) fn from_row(row: &Row) -> Self {
         Self {
             id: row.get("id"),
             title: row.get("title"),
@@ -39,6 +41,7 @@ impl Chat {
             archived: row.get("archived"),
             created_at: row.get("created_at"),
             updated_at: row.get("updated_at"),
+            expires_at: row.get("expires_at"),
         }
     }
 }
@@ -54,6 +57,8 @@ pub struct NewChat {
     pub message: Option<NewMessage>,
     /// The time, fixed before the first attempt.
     pub created_at: Timestamp,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// How creating a chat ended.
@@ -67,18 +72,19 @@ pub enum Created {
 
 const CREATE: &str = "\
 WITH chat AS (
-    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at)
-    VALUES ($1, $2, $3, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4)
+    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at,
+        expires_at)
+    VALUES ($1, $2, $3, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4, $9)
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, title, visibility, pinned, archived, created_at, updated_at
+    RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
 ), message AS (
     INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
     SELECT id, $5, 0, $6, $7, $8, 'complete', $4 FROM chat WHERE $5::text IS NOT NULL
 )
-SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chat
+SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chat
 UNION ALL
-SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chats
-WHERE id = $1 AND owner_id = $2 AND title = $3 AND ($5::text IS NULL OR EXISTS (
+SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
+WHERE id = $1 AND owner_id = $2 AND title = $3 AND (expires_at IS NULL OR expires_at > $4) AND ($5::text IS NULL OR EXISTS (
     SELECT FROM messages WHERE chat_id = $1 AND messages.id = $5 AND role = $6 AND parts = $7
 ))";
 
@@ -106,6 +112,7 @@ pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, 
                         .map(Metadata::as_str),
                     Type::TEXT,
                 ),
+                (&new.expires_at, Type::TIMESTAMPTZ),
             ],
         )
         .await?;
@@ -122,8 +129,8 @@ pub struct ChatPage {
 }
 
 const LIST: &str = "\
-SELECT id, title, visibility, pinned, archived, created_at, updated_at FROM chats
-WHERE owner_id = $1 AND archived = $2 AND (updated_at, id) < ($3, $4) AND ($5::text IS NULL OR title ILIKE $5)
+SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
+WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $2 AND (updated_at, id) < ($3, $4) AND ($5::text IS NULL OR title ILIKE $5)
 ORDER BY updated_at DESC, id DESC LIMIT $6";
 
 /// Lists the owner's chats behind `after`, at most `limit`, whose title contains `search`.
@@ -137,6 +144,7 @@ pub async fn list(
     search: Option<&str>,
     after: Option<&Cursor>,
     limit: u16,
+    now: Timestamp,
 ) -> Result<ChatPage, Error> {
     let start = Cursor::start();
     let after = after.unwrap_or(&start);
@@ -151,6 +159,7 @@ pub async fn list(
                 (&after.id, Type::TEXT),
                 (&pattern, Type::TEXT),
                 (&(i64::from(limit) + 1), Type::INT8),
+                (&now, Type::TIMESTAMPTZ),
             ],
         )
         .await?;
@@ -198,7 +207,7 @@ const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 const GET: &str = "\
 SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
-    g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
+    c.expires_at, g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
 FROM chats c
 LEFT JOIN generations g ON g.chat_id = c.id AND g.lease_until > $5
 LEFT JOIN LATERAL (
@@ -209,7 +218,7 @@ LEFT JOIN LATERAL (
         WHERE chat_id = c.id AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
     ) page
 ) m ON m.bytes_behind < $6
-WHERE c.id = $1 AND c.owner_id = $2
+WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
 ORDER BY m.seq DESC";
 
 /// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large.
@@ -267,6 +276,15 @@ pub async fn get(
     }))
 }
 
+/// When a chat ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// It is kept until it is deleted.
+    Never,
+    /// From then on it is as missing.
+    At(Timestamp),
+}
+
 /// What to change about a chat; what is absent stays.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -278,13 +296,16 @@ pub struct Changes {
     pub pinned: Option<bool>,
     /// Left out of the usual list.
     pub archived: Option<bool>,
+    /// When it ends.
+    pub ends: Option<Ends>,
 }
 
 const CHANGE: &str = "\
 UPDATE chats SET title = COALESCE($3, title), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
-    archived = COALESCE($6, archived), updated_at = GREATEST(updated_at, $7)
-WHERE id = $1 AND owner_id = $2
-RETURNING id, title, visibility, pinned, archived, created_at, updated_at";
+    archived = COALESCE($6, archived), updated_at = GREATEST(updated_at, $7),
+    expires_at = CASE WHEN $8 THEN $9 ELSE expires_at END
+WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $7)
+RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at";
 
 /// Changes a chat and returns it as it is then.
 ///
@@ -297,6 +318,10 @@ pub async fn change(
     changes: &Changes,
     now: Timestamp,
 ) -> Result<Option<Chat>, Error> {
+    let expires_at = match changes.ends {
+        Some(Ends::At(time)) => Some(time),
+        Some(Ends::Never) | None => None,
+    };
     let row = db
         .query_opt_idempotent(
             CHANGE,
@@ -308,13 +333,15 @@ pub async fn change(
                 (&changes.pinned, Type::BOOL),
                 (&changes.archived, Type::BOOL),
                 (&now, Type::TIMESTAMPTZ),
+                (&changes.ends.is_some(), Type::BOOL),
+                (&expires_at, Type::TIMESTAMPTZ),
             ],
         )
         .await?;
     Ok(row.as_ref().map(Chat::from_row))
 }
 
-// At most 500 messages and as many votes: far below 3,000 rows.
+// At most 500 messages, as many votes and 20 shares: far below 3,000 rows.
 const DELETE: &str = "\
 WITH mine AS (SELECT id FROM chats WHERE id = $1 AND owner_id = $2),
     v AS (DELETE FROM votes WHERE chat_id IN (SELECT id FROM mine)),

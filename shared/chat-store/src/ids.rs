@@ -47,6 +47,10 @@ id!(
     /// A message's id, unique within its chat.
     MessageId
 );
+id!(
+    /// The id of a reply under way, which clients know as `activeStreamId`.
+    StreamId
+);
 
 /// Who owns a chat: the subject of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

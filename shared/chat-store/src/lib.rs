@@ -2,36 +2,68 @@
 //!
 //! # Promises
 //! 1. Every statement carries the owner. Someone else's chat and a missing one look the same: `None`.
-//! 2. Every function here is one statement, one flight.
+//! 2. A function that takes a [`dsql::Db`] is one statement, one flight, unless it says otherwise; one that takes a
+//!    transaction is part of its caller's.
 //! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids and times are
 //!    fixed before the first attempt.
+//! 4. A chat whose `expires_at` has passed is as missing, even before it is deleted.
 
 mod chats;
+mod claim;
 mod cursor;
 pub mod erasure;
+mod export;
+mod fork;
+mod generations;
+mod idempotency;
 mod ids;
+pub mod import;
 pub mod jobs;
 mod limits;
 mod message;
 mod messages;
 mod outbox;
+mod reply;
 mod secret;
+mod shares;
+mod turn;
 pub mod upkeep;
+mod usage;
 mod values;
+mod votes;
 
 pub use chats::{
-    Changes, Chat, ChatPage, Conversation, Created, NewChat, change, create, delete, get, list,
+    Changes, Chat, ChatPage, Conversation, Created, Ends, NewChat, change, create, delete, get,
+    list,
 };
+pub use claim::claim;
 pub use cursor::Cursor;
-pub use ids::{ChatId, MessageId, OwnerId};
-pub use limits::{Admission, Limit, Visitor, admit};
+pub use export::{EXPORT_VERSION, Export};
+pub use fork::{Forked, fork};
+pub use generations::{
+    ACTIVE, Active, POLL, Progress, STOP, Stopped, active, interrupt, poll, reap, stop,
+};
+pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, once};
+pub use ids::{ChatId, MessageId, OwnerId, StreamId};
+pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{
     MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
     Parts, Role,
 };
-pub use messages::{Appended, MAX_MESSAGES, append};
+pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
-pub use secret::{NoRandomness, derived_text, random_text};
-pub use values::{DEFAULT_TITLE, Invalid, MAX_TITLE_CHARS, Title, Visibility, microseconds};
+pub use reply::{CHECKPOINT, CLOSE, Closing, Held, NewTitle, Reply, abandon, checkpoint, close};
+pub use secret::{NoRandomness, random_text};
+pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
+pub use turn::{
+    Allowance, EMPTY_REPLY, NewTurn, OPEN, Opening, Place, Stored, StoredMessage, StoredReply,
+    Target, open,
+};
+pub use usage::{DailyUsage, usage};
+pub use values::{
+    DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,
+    expiry, microseconds,
+};
+pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted, vote, votes};

@@ -23,6 +23,64 @@ pub struct Limit {
     pub per_address: i64,
 }
 
+/// One window in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its first moment.
+    pub start: Timestamp,
+    /// The first moment after it.
+    pub end: Timestamp,
+}
+
+impl Window {
+    /// How long a caller waits for its end: whole seconds, at least one.
+    pub fn wait(&self, now: Timestamp) -> Duration {
+        let wait_s = (self.end.as_second() - now.as_second()).max(1);
+        Duration::from_secs(u64::try_from(wait_s).unwrap_or(1))
+    }
+}
+
+/// What is counted, and up to where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Names the kind of request and whose it is.
+    pub key: String,
+    /// As many fit.
+    pub most: i64,
+}
+
+impl Limit {
+    /// The window that `now` lies in.
+    pub fn window_at(&self, now: Timestamp) -> Window {
+        let window_s = i64::try_from(self.window.as_secs())
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let begun = now.as_second() - now.as_second().rem_euclid(window_s);
+        let start = Timestamp::from_second(begun).unwrap_or(now);
+        let end = start
+            .checked_add(SignedDuration::from_secs(window_s))
+            .unwrap_or(Timestamp::MAX);
+        Window { start, end }
+    }
+
+    /// The buckets that a request of `visitor` is counted in: the owner's, then the address's if it is known.
+    pub fn buckets(&self, visitor: Visitor<'_>) -> Vec<Bucket> {
+        let owner = Bucket {
+            key: format!("{}|owner|{}", self.name, visitor.owner.as_str()),
+            most: if visitor.is_guest {
+                self.per_guest
+            } else {
+                self.per_owner
+            },
+        };
+        let address = visitor.address.map(|address| Bucket {
+            key: format!("{}|address|{address}", self.name),
+            most: self.per_address,
+        });
+        std::iter::once(owner).chain(address).collect()
+    }
+}
+
 /// Whose request is counted.
 #[derive(Debug, Clone, Copy)]
 pub struct Visitor<'a> {
@@ -64,27 +122,9 @@ pub async fn admit(
     visitor: Visitor<'_>,
     now: Timestamp,
 ) -> Result<Admission, Error> {
-    let window_s = i64::try_from(limit.window.as_secs())
-        .unwrap_or(i64::MAX)
-        .max(1);
-    let begun = now.as_second() - now.as_second().rem_euclid(window_s);
-    let start = Timestamp::from_second(begun).unwrap_or(now);
-    let end = start
-        .checked_add(SignedDuration::from_secs(window_s))
-        .unwrap_or(Timestamp::MAX);
-    let mut buckets = vec![(
-        format!("{}|owner|{}", limit.name, visitor.owner.as_str()),
-        if visitor.is_guest {
-            limit.per_guest
-        } else {
-            limit.per_owner
-        },
-    )];
-    if let Some(address) = visitor.address {
-        let key = format!("{}|address|{address}", limit.name);
-        buckets.push((key, limit.per_address));
-    }
-    let keys: Vec<&str> = buckets.iter().map(|(key, _)| key.as_str()).collect();
+    let Window { start, end } = limit.window_at(now);
+    let buckets = limit.buckets(visitor);
+    let keys: Vec<&str> = buckets.iter().map(|bucket| bucket.key.as_str()).collect();
     // Counted twice after a lost connection: harmless.
     let counted = db
         .query_idempotent(
@@ -105,12 +145,11 @@ pub async fn admit(
         let (key, n): (&str, i64) = (row.get("key"), row.get("n"));
         buckets
             .iter()
-            .any(|(bucket, most)| bucket == key && n > *most)
+            .any(|bucket| bucket.key == key && n > bucket.most)
     });
     if beyond {
-        let wait = u64::try_from((end.as_second() - now.as_second()).max(1)).unwrap_or(1);
         return Ok(Admission::Refused {
-            retry_after: Duration::from_secs(wait),
+            retry_after: Window { start, end }.wait(now),
         });
     }
     Ok(Admission::Admitted)

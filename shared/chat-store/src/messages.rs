@@ -3,7 +3,7 @@
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
-use crate::ids::{ChatId, OwnerId};
+use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Metadata, NewMessage};
 
 /// Most messages in one chat.
@@ -23,7 +23,7 @@ pub enum Appended {
 const APPEND: &str = "\
 WITH chat AS (
     UPDATE chats SET next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $6)
-    WHERE id = $1 AND owner_id = $2
+    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
         AND NOT EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3)
         AND (next_seq < $7 OR (SELECT count(*) FROM messages WHERE chat_id = $1) < $7)
     RETURNING next_seq - 1 AS seq
@@ -36,9 +36,11 @@ UNION ALL
 SELECT 2, CASE WHEN m.role = $4 AND m.parts = $5 THEN 'stored' ELSE 'taken' END
 FROM messages m JOIN chats c ON c.id = m.chat_id
 WHERE m.chat_id = $1 AND m.id = $3 AND c.owner_id = $2
+    AND (c.expires_at IS NULL OR c.expires_at > $6)
 UNION ALL
 SELECT 3, 'full' FROM chats
-WHERE id = $1 AND owner_id = $2 AND next_seq >= $7 AND (SELECT count(*) FROM messages WHERE chat_id = $1) >= $7
+WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6) AND next_seq >= $7
+    AND (SELECT count(*) FROM messages WHERE chat_id = $1) >= $7
 ORDER BY rank LIMIT 1";
 
 /// Appends a message to the owner's chat; `None` if there is no such chat.
@@ -71,5 +73,82 @@ pub async fn append(
         "taken" => Appended::IdTaken,
         "full" => Appended::Full,
         _ => Appended::Stored,
+    }))
+}
+
+/// From where a chat is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Behind a message of the visitor's, which is about to be edited.
+    Edit,
+    /// From a reply on, or behind a message of the visitor's, so that it is answered again.
+    Regenerate,
+}
+
+/// How cutting a chat ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutOff {
+    /// Nothing is there any more from that place on.
+    Done,
+    /// A reply is being written.
+    Busy,
+    /// An edit names a reply.
+    NotTheirs,
+}
+
+// At most 500 messages and as many votes. The chat's row is written so that a turn that opens meanwhile conflicts.
+const CUT: &str = "\
+WITH chat AS (
+    SELECT id, EXISTS (SELECT FROM generations WHERE chat_id = $1 AND lease_until > $5) AS busy FROM chats
+    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
+), target AS (
+    SELECT role, CASE WHEN role = 'assistant' THEN seq ELSE seq + 1 END AS first FROM messages
+    WHERE chat_id IN (SELECT id FROM chat WHERE NOT busy) AND id = $3 AND (role = 'user' OR NOT $4)
+), gone AS (
+    DELETE FROM messages WHERE chat_id = $1 AND seq >= (SELECT first FROM target) RETURNING id
+), v AS (
+    DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
+), g AS (
+    DELETE FROM generations WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
+), touched AS (
+    UPDATE chats SET updated_at = GREATEST(updated_at, $5)
+    WHERE id = $1 AND owner_id = $2 AND EXISTS (SELECT FROM target)
+)
+SELECT busy, EXISTS (SELECT FROM target) AS found,
+    EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND role = 'assistant') AS is_reply
+FROM chat";
+
+/// Deletes the owner's messages from a place on, with their votes; `None` if there is no such chat. A message that is not
+/// there (any more) cuts nothing.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn cut(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    message: &MessageId,
+    cut: Cut,
+    now: Timestamp,
+) -> Result<Option<CutOff>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            CUT,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&message.as_str(), Type::TEXT),
+                (&(cut == Cut::Edit), Type::BOOL),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(row.map(|row| {
+        let (busy, found, is_reply) = (row.get("busy"), row.get("found"), row.get("is_reply"));
+        match (busy, found, is_reply) {
+            (true, _, _) => CutOff::Busy,
+            (false, false, true) if cut == Cut::Edit => CutOff::NotTheirs,
+            _ => CutOff::Done,
+        }
     }))
 }

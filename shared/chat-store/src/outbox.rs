@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ids::OwnerId;
+use crate::secret::sha256_hex;
 
 /// A kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ WITH open AS (
     SELECT $1, $3, $4, 'pending', 0, $5, $5 WHERE $3 = 'delete_all_chats' OR NOT EXISTS (SELECT FROM open)
     ON CONFLICT (id) DO NOTHING RETURNING id
 )
-SELECT id FROM job UNION ALL SELECT id FROM open LIMIT 1";
+SELECT id, 1 AS rank FROM job UNION ALL SELECT id, 2 FROM open ORDER BY rank LIMIT 1";
 
 /// Hides the owner's chats and promises, in the same statement, the job that deletes them or everything. Returns the job's
 /// id: of an erasure that is pending already, that one's.
@@ -150,5 +151,5 @@ pub async fn receipt(db: &Db, owner: &OwnerId, id: &str) -> Result<Option<Receip
 
 /// What a finished job keeps in place of its owner: only who knows both owner and job can make it again.
 pub fn anonymous_payload(id: &str, owner: &OwnerId) -> Value {
-    json!({"ownerHash": crate::secret::sha256_hex(&[id.as_bytes(), owner.as_str().as_bytes()])})
+    json!({"ownerHash": sha256_hex(&[id.as_bytes(), owner.as_str().as_bytes()])})
 }

@@ -41,7 +41,7 @@ pub fn random_text() -> Result<String, NoRandomness> {
 }
 
 /// HMAC-SHA-256 as base64url: a token that can be made again from what two sides keep.
-pub fn derived_text(key: &str, message: &str) -> String {
+pub(crate) fn derived_text(key: &str, message: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()))
 }

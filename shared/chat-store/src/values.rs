@@ -2,13 +2,18 @@
 
 use std::time::SystemTime;
 
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
 
 /// The title of a chat without one.
 pub const DEFAULT_TITLE: &str = "New chat";
 /// Longest title, in characters.
 pub const MAX_TITLE_CHARS: usize = 100;
+
+/// How long a guest's chats are kept after they were made, in days, unless they are claimed.
+pub const GUEST_DAYS: u16 = 30;
+/// Longest retention that can be asked for, in hours: a year.
+pub const MAX_RETENTION_HOURS: u64 = 8_760;
 
 /// Why input is refused. The text is fit for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +94,12 @@ pub fn microseconds(now: SystemTime) -> Timestamp {
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .round(Unit::Microsecond)
         .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// When a new chat ends: a guest's after [`GUEST_DAYS`], others never.
+pub fn expiry(is_guest: bool, now: Timestamp) -> Option<Timestamp> {
+    let kept = SignedDuration::from_hours(24 * i64::from(GUEST_DAYS));
+    is_guest.then(|| now.checked_add(kept).unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! | `[[hang 3]]` | after three words nothing comes any more |
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ enum Break {
 pub(crate) struct EchoReply {
     pieces: VecDeque<(Kind, String)>,
     delay: Duration,
+    wait: Option<Pin<Box<tokio::time::Sleep>>>,
     broken: Option<(usize, Break)>,
     said: usize,
     reason: FinishReason,
@@ -217,6 +219,7 @@ impl Echo {
             delay: script
                 .number("delay")
                 .map_or(self.delay, Duration::from_millis),
+            wait: None,
             broken: script.breaks(),
             said: 0,
             reason,
@@ -257,7 +260,12 @@ impl EchoReply {
             return Ok(Progress::More);
         }
         if !self.delay.is_zero() {
-            tokio::time::sleep(self.delay).await;
+            // Kept, so that a caller who looks away and back does not start the wait anew.
+            let delay = self.delay;
+            self.wait
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(delay)))
+                .await;
+            self.wait = None;
         }
         if let Some((kind, word)) = self.pieces.pop_front() {
             self.said += 1;
@@ -321,7 +329,7 @@ mod tests {
             system: None,
             messages: vec![Message::text(Role::User, text)],
             max_tokens: 1000,
-            deadline: SystemTime::UNIX_EPOCH,
+            deadline: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
         }
     }
 
@@ -390,6 +398,20 @@ mod tests {
         }
         let retry_after = Some(Duration::from_secs(7));
         assert_eq!(throttled, Some(ErrorKind::Throttled { retry_after }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_looks_away_does_not_delay_the_words() {
+        let provider = provider(&[("ECHO_DIRECTIVES", "true")]);
+        let mut reply = provider.start(turn("[[delay 100]]")).await.unwrap();
+        let mut looks = 0;
+        while tokio::time::timeout(Duration::from_millis(30), reply.next())
+            .await
+            .is_err()
+        {
+            looks += 1;
+        }
+        assert_eq!(looks, 3);
     }
 
     #[tokio::test]

@@ -40,6 +40,16 @@ impl Error {
         }
     }
 
+    /// Adds the cause.
+    #[cfg(feature = "openai")]
+    pub(crate) fn because(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// What can be done about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -10,15 +10,23 @@
 #[cfg(not(any(feature = "bedrock", feature = "openai", feature = "echo")))]
 compile_error!("choose at least one provider: bedrock, openai, echo");
 
+#[cfg(feature = "bedrock")]
+mod bedrock;
 mod blocks;
 mod config;
 #[cfg(feature = "echo")]
 mod echo;
 mod error;
 mod event;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "openai")]
+mod openai;
 mod provider;
 mod turn;
 
+#[cfg(feature = "bedrock")]
+pub use bedrock::{AWS_ENDPOINT_URL_BEDROCK_RUNTIME, BEDROCK_REGION};
 pub use config::{
     ConfigError, DEFAULT_MAX_TOKENS, MODEL_ALLOWED, MODEL_ID, MODEL_MAX_TOKENS, MODEL_PROVIDER,
 };
@@ -26,5 +34,7 @@ pub use config::{
 pub use echo::{ECHO_DELAY_MS, ECHO_DIRECTIVES, ECHO_REASONING};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, FinishReason, Usage};
+#[cfg(feature = "openai")]
+pub use openai::{OPENAI_API_KEY, OPENAI_BASE_URL};
 pub use provider::{Provider, Reply};
 pub use turn::{Message, Part, Role, Turn};

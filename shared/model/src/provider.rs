@@ -1,9 +1,14 @@
 //! The provider that the configuration chose, and the reply it gives.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use dsql::{Clock, SystemClock};
+use tokio::time::error::Elapsed;
 
+#[cfg(feature = "bedrock")]
+use crate::bedrock;
 use crate::blocks::Blocks;
 use crate::config::{
     self, ConfigError, DEFAULT_MAX_TOKENS, Lookup, MODEL_MAX_TOKENS, MODEL_PROVIDER,
@@ -12,6 +17,8 @@ use crate::config::{
 use crate::echo;
 use crate::error::{Error, ErrorKind};
 use crate::event::Event;
+#[cfg(feature = "openai")]
+use crate::openai;
 use crate::turn::Turn;
 
 /// Every provider there is, whether or not this build carries it.
@@ -28,6 +35,10 @@ pub struct Provider {
 
 #[derive(Debug)]
 enum Backend {
+    #[cfg(feature = "bedrock")]
+    Bedrock(Box<bedrock::Bedrock>),
+    #[cfg(feature = "openai")]
+    OpenAi(openai::OpenAi),
     #[cfg(feature = "echo")]
     Echo(echo::Echo),
 }
@@ -54,7 +65,15 @@ impl Provider {
             ConfigError::new(MODEL_PROVIDER, "is not set: bedrock, openai or echo")
         })?;
         let fallback = (name == "echo").then_some("echo");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let backend = match name.as_str() {
+            #[cfg(feature = "bedrock")]
+            "bedrock" => Backend::Bedrock(Box::new(bedrock::Bedrock::from_lookup(
+                lookup,
+                Arc::clone(&clock),
+            )?)),
+            #[cfg(feature = "openai")]
+            "openai" => Backend::OpenAi(openai::OpenAi::from_lookup(lookup)?),
             #[cfg(feature = "echo")]
             "echo" => Backend::Echo(echo::Echo::from_lookup(lookup)?),
             known if PROVIDERS.contains(&known) => {
@@ -79,7 +98,7 @@ impl Provider {
                 1..=1_000_000,
                 DEFAULT_MAX_TOKENS,
             )?,
-            clock: Arc::new(SystemClock),
+            clock,
         })
     }
 
@@ -113,15 +132,39 @@ impl Provider {
             ));
         }
         turn.max_tokens = turn.max_tokens.min(self.max_tokens);
-        let source = match &self.backend {
-            #[cfg(feature = "echo")]
-            Backend::Echo(echo) => Source::Echo(echo.start(&turn).await?),
+        // Boxed: the SDK's futures are large, and their types too deep for the caller's compiler.
+        let accept: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.accept(&turn));
+        let Ok(source) = timeout(&*self.clock, turn.deadline, accept).await else {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the provider did not accept before the deadline",
+            ));
         };
         Ok(Reply {
-            source,
+            source: source?,
             blocks: Blocks::default(),
+            failed: None,
             ended: false,
+            deadline: turn.deadline,
+            clock: Arc::clone(&self.clock),
         })
+    }
+
+    async fn accept(&self, turn: &Turn) -> Result<Source, Error> {
+        match &self.backend {
+            #[cfg(feature = "bedrock")]
+            Backend::Bedrock(bedrock) => bedrock
+                .start(turn)
+                .await
+                .map(|reply| Source::Bedrock(Box::new(reply))),
+            #[cfg(feature = "openai")]
+            Backend::OpenAi(openai) => openai
+                .start(turn)
+                .await
+                .map(|reply| Source::OpenAi(Box::new(reply))),
+            #[cfg(feature = "echo")]
+            Backend::Echo(echo) => echo.start(turn).await.map(Source::Echo),
+        }
     }
 }
 
@@ -130,11 +173,18 @@ impl Provider {
 pub struct Reply {
     source: Source,
     blocks: Blocks,
+    failed: Option<Error>,
     ended: bool,
+    deadline: SystemTime,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
 enum Source {
+    #[cfg(feature = "bedrock")]
+    Bedrock(Box<bedrock::BedrockReply>),
+    #[cfg(feature = "openai")]
+    OpenAi(Box<openai::OpenAiReply>),
     #[cfg(feature = "echo")]
     Echo(echo::EchoReply),
 }
@@ -160,23 +210,50 @@ impl Reply {
                 self.ended |= matches!(event, Event::Finish { .. });
                 return Some(Ok(event));
             }
+            if let Some(error) = self.failed.take() {
+                self.ended = true;
+                return Some(Err(error));
+            }
             if self.ended {
                 return None;
             }
-            let progress = match &mut self.source {
-                #[cfg(feature = "echo")]
-                Source::Echo(echo) => echo.advance(&mut self.blocks).await,
-            };
-            let error = match progress {
-                Ok(Progress::More) => continue,
-                Ok(Progress::Closed) => Error::new(
+            let advance = self.source.advance(&mut self.blocks);
+            // What a provider said before it failed still comes first.
+            self.failed = match timeout(&*self.clock, self.deadline, advance).await {
+                Ok(Ok(Progress::More)) => None,
+                Ok(Ok(Progress::Closed)) => Some(Error::new(
                     ErrorKind::Interrupted,
                     "the provider closed the reply without finishing it",
-                ),
-                Err(error) => error,
+                )),
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(Error::new(
+                    ErrorKind::Interrupted,
+                    "the reply was not complete at the deadline",
+                )),
             };
-            self.ended = true;
-            return Some(Err(error));
         }
     }
+}
+
+impl Source {
+    async fn advance(&mut self, blocks: &mut Blocks) -> Result<Progress, Error> {
+        match self {
+            #[cfg(feature = "bedrock")]
+            Self::Bedrock(reply) => reply.advance(blocks).await,
+            #[cfg(feature = "openai")]
+            Self::OpenAi(reply) => reply.advance(blocks).await,
+            #[cfg(feature = "echo")]
+            Self::Echo(reply) => reply.advance(blocks).await,
+        }
+    }
+}
+
+/// Gives up at `deadline`.
+async fn timeout<T>(
+    clock: &dyn Clock,
+    deadline: SystemTime,
+    work: impl Future<Output = T>,
+) -> Result<T, Elapsed> {
+    let left = deadline.duration_since(clock.now()).unwrap_or_default();
+    tokio::time::timeout(left, work).await
 }

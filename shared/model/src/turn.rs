@@ -19,6 +19,31 @@ pub struct Turn {
     pub deadline: SystemTime,
 }
 
+#[cfg(feature = "http")]
+impl Turn {
+    /// The conversation as providers accept it: it begins with the user, roles alternate, nothing is blank.
+    pub(crate) fn conversation(&self) -> Vec<Message> {
+        let mut conversation: Vec<Message> = Vec::new();
+        for message in &self.messages {
+            let parts = message.parts.iter().filter(|part| match part {
+                Part::Text(text) => !text.trim().is_empty(),
+                Part::Image { bytes, .. } => !bytes.is_empty(),
+            });
+            let mut parts = parts.cloned().peekable();
+            match conversation.last_mut() {
+                _ if parts.peek().is_none() => {}
+                Some(last) if last.role == message.role => last.parts.extend(parts),
+                None if message.role == Role::Assistant => {}
+                _ => conversation.push(Message {
+                    role: message.role,
+                    parts: parts.collect(),
+                }),
+            }
+        }
+        conversation
+    }
+}
+
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

@@ -199,6 +199,21 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
             "/messages",
             Some(json!({"id": "m9", "role": "user", "parts": [{"type": "text", "text": "x"}]})),
         ),
+        (
+            "DELETE",
+            "/messages",
+            Some(json!({"messageId": "m1", "type": "regenerate"})),
+        ),
+        ("GET", "/votes", None),
+        (
+            "POST",
+            "/votes",
+            Some(json!({"messageId": "m1", "isUpvoted": true})),
+        ),
+        ("PUT", "/messages/m1/vote", Some(json!({"isUpvoted": true}))),
+        ("POST", "/fork", Some(json!({"messageId": "m1"}))),
+        ("POST", "/share", None),
+        ("DELETE", "/share", None),
     ] {
         let mut answers = Vec::new();
         for id in ["owned", "missing"] {
@@ -455,7 +470,7 @@ async fn every_sample_event_runs_against_its_function() {
             "admin" => {
                 let report: Value =
                     serde_json::from_slice(&admin.invoke(event, LIMIT).await.response()).unwrap();
-                let keys = ["schemaVersion", "login", "logins"];
+                let keys = ["schemaVersion", "login", "logins", "healthy"];
                 assert!(
                     keys.iter().any(|key| !report[key].is_null()),
                     "{}: {report}",
@@ -478,5 +493,11 @@ async fn every_sample_event_runs_against_its_function() {
             "sql" => {} // run by the tests of that function
             other => panic!("events/{other}: no such function"),
         }
+    }
+    for function in [chats, admin, jobs, maintenance] {
+        function.terminate();
+        function.exit().await;
+        assert!(!function.output().is_empty());
+        tests::log::check(&function.output());
     }
 }

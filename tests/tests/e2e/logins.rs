@@ -2,9 +2,9 @@
 
 use dsql::Type;
 use dsql_local::{Faults, Refuse};
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tests::function::Function;
+use tests::logins::{as_role, hash};
 use tests::runtime_api::Outcome;
 
 use crate::stack::{LIMIT, Stack};
@@ -28,18 +28,18 @@ fn hash_of(report: &Value) -> String {
         .and_then(|rest| rest.strip_suffix("@db.example.com/postgres"))
         .unwrap_or_else(|| panic!("{url}"));
     assert_eq!(password.len(), 43, "256 bits in base64");
-    let bytes = digest(&SHA256, password.as_bytes());
-    bytes.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        use std::fmt::Write as _;
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
+    hash(password)
+}
+
+/// The database as `role` sees it, for as long as one test takes.
+fn database(stack: &Stack, role: &str) -> dsql::Db {
+    let client = as_role(&stack.server, role);
+    client.until(client.clock().now() + 20 * LIMIT)
 }
 
 /// Current and, while it is valid, previous hash.
 async fn hashes(stack: &Stack, name: &str) -> (String, Option<String>) {
-    let row = stack
-        .database("admin")
+    let row = database(stack, "admin")
         .query_opt_idempotent(
             "SELECT password_hash, CASE WHEN previous_until > now() THEN previous_hash END
              FROM sql_logins WHERE name = $1",
@@ -53,7 +53,7 @@ async fn hashes(stack: &Stack, name: &str) -> (String, Option<String>) {
 
 /// What happens to each statement as `role`: "ok", or its SQLSTATE.
 async fn outcomes<const N: usize>(stack: &Stack, role: &str, sql: [&str; N]) -> [String; N] {
-    let db = stack.database(role);
+    let db = database(stack, role);
     let mut outcomes = [const { String::new() }; N];
     for (at, sql) in sql.into_iter().enumerate() {
         outcomes[at] = match db.execute_sql(sql).await {
@@ -270,7 +270,7 @@ async fn both_passwords_are_valid_for_the_grace_period_and_a_third_needs_a_decis
 async fn creating_a_login_again_repairs_it_and_keeps_its_password() {
     let mut stack = Stack::start().await;
     let first = stack.admin(create("blog", "owner", &[])).await;
-    let db = stack.database("admin");
+    let db = database(&stack, "admin");
     db.execute_sql("REVOKE CREATE ON SCHEMA blog FROM blog")
         .await
         .unwrap();
@@ -382,8 +382,7 @@ async fn a_principal_mapped_later_may_use_every_login() {
 
 /// What still names a login anywhere.
 async fn leftovers(stack: &Stack, name: &str) -> Vec<String> {
-    let rows = stack
-        .database("admin")
+    let rows = database(stack, "admin")
         .query_idempotent(
             "SELECT 'role ' || rolname FROM pg_roles WHERE rolname = $1
              UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'sql_' || $1
@@ -398,8 +397,7 @@ async fn leftovers(stack: &Stack, name: &str) -> Vec<String> {
 
 /// Privileges, default privileges, mappings and memberships of a login, with its name put out of sight.
 async fn description(stack: &Stack, name: &str) -> Vec<String> {
-    let rows = stack
-        .database("admin")
+    let rows = database(stack, "admin")
         .query_idempotent(
             "SELECT replace(line, $1, '<login>') FROM (
                 SELECT 'schema ' || n.nspname || ' ' || a.privilege_type FROM pg_namespace n
@@ -435,9 +433,8 @@ async fn command(function: &Function, command: Value) -> Result<Value, String> {
 /// cannot be made again. True if the command failed.
 async fn crashes(stack: &Stack, function: &Function, given: Value, message: u64) -> bool {
     stack.server.cut_connections(); // the count begins at the connection
-    command(function, json!({"command": "list-logins"}))
-        .await
-        .unwrap();
+    let list = json!({"command": "list-logins"});
+    command(function, list).await.unwrap();
     let faults = Faults {
         drop_after_message: message,
         refuse_connections: Some(Refuse::AccessDenied),
@@ -463,7 +460,7 @@ async fn a_crash_at_any_step_is_mended_by_the_next_run() {
         .await,
         ["ok"]
     );
-    let db = stack.database_until("admin", 10 * LIMIT);
+    let db = database(&stack, "admin");
     db.execute_sql("CREATE TABLE shared.notes (id bigint PRIMARY KEY)")
         .await
         .unwrap();

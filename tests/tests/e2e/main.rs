@@ -14,10 +14,20 @@
 
 mod admin;
 mod chats;
+mod chats_account;
+mod chats_input;
+mod chats_limits;
+mod chats_replies;
+mod chats_shared;
+mod chats_transfer;
 mod clients;
 mod faults;
 mod harness;
 mod logins;
+mod openapi;
+mod page;
+mod sql_clients;
 mod stack;
+mod visitor;
 mod warm;
 mod weight;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
 use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
+use tests::logins::as_role;
+use tests::openapi::description;
 use tests::runtime_api::Outcome;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -42,7 +44,7 @@ impl Stack {
     /// The admin principal stands for every function.
     fn roles(&self) -> Value {
         let arn = &self.server.admin().arn;
-        json!({"chats": arn, "sql_function": arn})
+        json!({"chat": arn, "chats": arn, "sql_function": arn})
     }
 
     /// Runs one command of `admin` in a process of its own.
@@ -67,27 +69,8 @@ impl Stack {
 
     /// The database as `role` sees it, with the admin principal's credentials.
     pub(crate) fn database(&self, role: &str) -> dsql::Db {
-        self.database_until(role, LIMIT)
-    }
-
-    pub(crate) fn database_until(&self, role: &str, limit: Duration) -> dsql::Db {
-        let mut env = self.server.env();
-        env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
-        let of = |name: &str| {
-            let found = env.iter().rev().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone())
-        };
-        let admin = self.server.admin();
-        let credentials = aws_credential_types::Credentials::new(
-            admin.access_key_id.clone(),
-            admin.secret_access_key.expose().to_owned(),
-            None,
-            None,
-            "test",
-        );
-        let config = dsql::Config::from_lookup(&of).unwrap();
-        let client = dsql::Dsql::new(config.with_credentials(credentials));
-        client.until(client.clock().now() + limit)
+        let client = as_role(&self.server, role);
+        client.until(client.clock().now() + LIMIT)
     }
 
     pub(crate) fn launch_chats(&self) -> Launch {
@@ -97,6 +80,7 @@ impl Stack {
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)
             .env("AUTH_JWKS", key_set(&[&self.key]))
+            .env("WRITES_PER_MINUTE", "1000000")
     }
 
     #[expect(
@@ -108,11 +92,20 @@ impl Stack {
     }
 }
 
-/// Sends one request to a `chats` function as API Gateway's REST API does.
+/// Sends one request to a `chats` function as API Gateway's REST API does. The answer is one that the API's description has.
 pub(crate) async fn send(function: &Function, request: &Request) -> Response {
     let answer = function
         .invoke(request.rest_event().to_string(), LIMIT)
         .await
         .response();
-    Response::from_answer(&answer)
+    let response = Response::from_answer(&answer);
+    let described = description().check(
+        request.method(),
+        request.path(),
+        response.status,
+        response.header("content-type"),
+        &response.body,
+    );
+    assert_eq!(described, Ok(()));
+    response
 }

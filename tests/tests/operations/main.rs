@@ -13,9 +13,11 @@
 )]
 
 mod custom_resource;
+mod doctor;
 mod jobs;
 mod relay;
 mod schedules;
+#[allow(dead_code, reason = "shared with the other test binaries")]
 #[path = "../e2e/stack.rs"]
 mod stack;
 mod support;

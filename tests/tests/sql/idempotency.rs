@@ -1,7 +1,5 @@
 //! Requests with a key: done once, however often they are sent.
 
-use std::time::Duration;
-
 use dsql_local::Faults;
 use serde_json::{Value, json};
 
@@ -174,15 +172,19 @@ async fn a_key_is_free_again_after_its_day_and_a_long_answer_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_login_without_its_table_is_told() {
-    let site = Site::start().await;
-    site.logins.run("DROP TABLE sql_blog.requests").await;
-    let body = json!({"queries": [{"query": "SELECT 1"}]});
-    let error = site
-        .ask(&body)
-        .header("Idempotency-Key", "k")
-        .within(Duration::from_secs(5))
-        .failed()
+async fn a_login_that_only_reads_needs_no_key_and_is_told_so() {
+    let site = counting().await;
+    let reader = site
+        .logins
+        .create_with("reader", "read-only", json!(["blog"]))
         .await;
+    let body = json!({"queries": [{"query": "SELECT n FROM counter"}]});
+    let ask = || site.ask_as(&reader.connection_string(), &body);
+    assert_eq!(ask().ok().await["results"][0]["rows"], json!([["0"]]));
+    let error = ask().header("Idempotency-Key", "k").failed().await;
     assert_eq!(error["code"], "0A000");
+    let batch = ask()
+        .header("Idempotency-Key", "k")
+        .header("Neon-Batch-Read-Only", "true");
+    assert_eq!(batch.ok().await["results"][0]["rows"], json!([["0"]]));
 }

@@ -155,7 +155,9 @@ impl Block {
     }
 
     fn lose(&mut self, obstacle: Obstacle) {
-        self.lost = Some(self.conflict(obstacle));
+        if self.lost.is_none() {
+            self.lost = Some(self.conflict(obstacle));
+        }
         self.aside = None;
         self.cut();
     }
@@ -195,23 +197,35 @@ impl Session<'_> {
             }
             return self.flush().await;
         }
-        if self.status != TransactionStatus::InBlock {
-            return Ok(());
-        }
         let Some(backend) = &mut self.backend else {
             return Ok(());
         };
-        self.server.counters.steps_aside.add_one();
-        // A reader or writer of a table that is about to change can only start again.
-        let is_stale = request.obstacle == Obstacle::Catalog && !self.block.changes_catalog;
-        let can_repeat = self.block.is_guarded && !self.block.is_cut && self.block.aside.is_none();
-        if !is_stale && can_repeat {
-            self.status = backend.step_aside().await?;
-            self.block.aside = Some(request.by);
-        } else if self.block.lost.is_none() {
-            self.status = backend.begin_anew().await?;
-            self.block.lose(request.obstacle);
+        match self.status {
+            // Until the Sync that PostgreSQL waits for, nothing can be done.
+            _ if self.is_mid_sequence => return Ok(()),
+            TransactionStatus::Idle => return Ok(()),
+            // What was parsed before the error still holds its tables.
+            TransactionStatus::Failed => {
+                backend.begin_anew().await?;
+                self.status = backend.fail_block().await?;
+            }
+            TransactionStatus::InBlock => {
+                // Who reads or writes a table that is about to change can only start again.
+                let is_stale = request.obstacle == Obstacle::Catalog && !self.block.changes_catalog;
+                let can_repeat = self.block.is_guarded
+                    && !self.block.is_cut
+                    && self.block.aside.is_none()
+                    && self.block.lost.is_none();
+                if can_repeat && !is_stale {
+                    self.status = backend.step_aside().await?;
+                    self.block.aside = Some(request.by);
+                } else {
+                    self.status = backend.begin_anew().await?;
+                    self.block.lose(request.obstacle);
+                }
+            }
         }
+        self.server.counters.steps_aside.add_one();
         if let Some(party) = &self.party {
             party.stepped_aside();
         }
@@ -289,7 +303,7 @@ impl Session<'_> {
         {
             backend.queue(&prepared.parse);
             backend.queue(&Message::new(b'S', Bytes::new()));
-            while backend.next().await?.tag != b'Z' {}
+            while answer(self.server, backend).await?.tag != b'Z' {}
         }
         Ok(())
     }

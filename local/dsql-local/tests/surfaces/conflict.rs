@@ -388,6 +388,33 @@ async fn a_change_of_the_catalog_meets_an_open_transaction_at_its_statement_or_i
 }
 
 #[tokio::test]
+async fn a_transaction_that_failed_or_lost_holds_no_table() {
+    let dsql = moody().await;
+    let (one, two) = (admin(&dsql).await, admin(&dsql).await);
+    let tables = Tables::create(&one, "").await;
+    is_stale(&two, "SELECT 1").await;
+    // Prepared in the block and before its first statement ran.
+    run(&two, "BEGIN").await.unwrap();
+    let statement = two.prepare(&tables.fill("SELECT 1/k FROM {p}")).await;
+    statement.unwrap();
+    assert_eq!(sqlstate(run(&two, "SELECT 1/0").await), "22012");
+    run(&one, &tables.fill("ALTER TABLE {p} ADD COLUMN w int"))
+        .await
+        .unwrap();
+    assert_eq!(sqlstate(run(&two, "SELECT 1").await), "25P02");
+    run(&two, "ROLLBACK").await.unwrap();
+    is_stale(&two, "SELECT 1").await;
+    begin(&two, &tables.fill("SELECT w FROM {p}")).await;
+    for column in ["x", "y"] {
+        let alter = format!("ALTER TABLE {{p}} ADD COLUMN {column} int");
+        run(&one, &tables.fill(&alter)).await.unwrap();
+        let again = two.prepare(&tables.fill("SELECT * FROM {p}")).await;
+        assert!(again.is_ok() || sqlstate(again) == "40001");
+    }
+    is_stale(&two, "COMMIT").await;
+}
+
+#[tokio::test]
 async fn two_creations_of_one_name_conflict_by_the_catalog() {
     let dsql = moody().await;
     let (one, two) = (admin(&dsql).await, admin(&dsql).await);

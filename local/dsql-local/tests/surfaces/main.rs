@@ -11,6 +11,7 @@ mod clock;
 mod conflict;
 mod conformance;
 mod connect;
+mod connectors;
 mod faults;
 mod garbage;
 mod jobs;

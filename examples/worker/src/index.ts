@@ -1,0 +1,142 @@
+// A blog's reactions and comments, stored in Aurora DSQL through the unmodified Neon driver, and the token with which its
+// visitors chat. The Worker holds a connection string and a signing key: no AWS SDK, no socket.
+import { neon, neonConfig, NeonDbError, type NeonQueryFunction } from '@neondatabase/serverless';
+import { mint } from './token';
+
+export interface Env {
+  DATABASE_URL: string;
+  SQL_ENDPOINT?: string;
+  TOKEN_KEY: string;
+  TOKEN_ISSUER: string;
+  TOKEN_AUDIENCE: string;
+  SITE: string;
+}
+
+type Sql = NeonQueryFunction<false, false>;
+
+const EMOJI = new Set(['👍', '❤️', '🎉', '🤔']);
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const TOKEN_SECONDS = 3600;
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    let response: Response;
+    try {
+      response = await answer(request, env);
+    } catch (error) {
+      response = failure(error);
+    }
+    response.headers.set('Access-Control-Allow-Origin', env.SITE);
+    response.headers.set('Access-Control-Allow-Credentials', 'true');
+    response.headers.set('Vary', 'Origin');
+    return response;
+  },
+} satisfies ExportedHandler<Env>;
+
+async function answer(request: Request, env: Env): Promise<Response> {
+  if (request.method === 'OPTIONS') {
+    const headers = {
+      'Access-Control-Allow-Methods': 'GET, POST, OPTIONS',
+      'Access-Control-Allow-Headers': 'Content-Type',
+      'Access-Control-Max-Age': '86400',
+    };
+    return new Response(null, { status: 204, headers });
+  }
+  // Cookies are sent from any page; only the blog's own may write with them.
+  const origin = request.headers.get('Origin');
+  if (request.method === 'POST' && origin !== null && origin !== env.SITE) return reply({ error: 'origin' }, 403);
+
+  if (env.SQL_ENDPOINT) neonConfig.fetchEndpoint = env.SQL_ENDPOINT;
+  const sql = neon(env.DATABASE_URL);
+  const { visitor, cookie } = identify(request);
+  const segments = new URL(request.url).pathname.split('/').filter(Boolean);
+  const [root, post, what] = segments.map(decodeURIComponent);
+  const route = `${request.method} ${root === 'posts' ? `/posts/:post/${what}` : `/${segments.join('/')}`}`;
+  let response: Response;
+  if (root === 'posts' && (!post || post.length > 200 || segments.length !== 3)) return reply({ error: 'not found' }, 404);
+  switch (route) {
+    case 'GET /posts/:post/reactions':
+      response = await reactions(sql, post!);
+      break;
+    case 'POST /posts/:post/reactions':
+      response = await react(sql, post!, visitor, await request.json());
+      break;
+    case 'GET /posts/:post/comments':
+      response = await comments(sql, post!);
+      break;
+    case 'POST /posts/:post/comments':
+      response = await comment(sql, post!, visitor, await request.json());
+      break;
+    case 'POST /token': {
+      // anon: a guest without an account, with a guest's limits.
+      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor, anon: true };
+      const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
+      response = reply({ token, expiresIn: TOKEN_SECONDS });
+      break;
+    }
+    default:
+      return reply({ error: 'not found' }, 404);
+  }
+  if (cookie) response.headers.append('Set-Cookie', cookie);
+  return response;
+}
+
+async function reactions(sql: Sql, post: string): Promise<Response> {
+  const rows = await sql`SELECT emoji, count(*)::int AS count FROM reactions WHERE post = ${post} GROUP BY emoji`;
+  return reply(Object.fromEntries(rows.map((row) => [row.emoji, row.count])));
+}
+
+// A second click takes the reaction back. Both statements are one transaction and one round trip.
+async function react(sql: Sql, post: string, visitor: string, input: unknown): Promise<Response> {
+  const { emoji, on } = fields(input);
+  if (typeof emoji !== 'string' || !EMOJI.has(emoji)) return reply({ error: 'emoji' }, 422);
+  const change =
+    on === false
+      ? sql`DELETE FROM reactions WHERE post = ${post} AND visitor = ${visitor} AND emoji = ${emoji}`
+      : sql`INSERT INTO reactions (post, visitor, emoji) VALUES (${post}, ${visitor}, ${emoji}) ON CONFLICT DO NOTHING`;
+  const count = sql`SELECT count(*)::int AS count FROM reactions WHERE post = ${post} AND emoji = ${emoji}`;
+  const [, counted] = await sql.transaction([change, count]);
+  return reply({ emoji, count: counted?.[0]?.count ?? 0 });
+}
+
+async function comments(sql: Sql, post: string): Promise<Response> {
+  const rows = await sql`
+    SELECT id, name, body, created_at AS "createdAt" FROM comments WHERE post = ${post} ORDER BY created_at DESC, id LIMIT 100`;
+  return reply(rows);
+}
+
+// The page chooses the id, so that sending again after a lost answer stores nothing twice.
+async function comment(sql: Sql, post: string, visitor: string, input: unknown): Promise<Response> {
+  const { id, name, body } = fields(input);
+  if (typeof id !== 'string' || !UUID.test(id)) return reply({ error: 'id' }, 422);
+  if (typeof name !== 'string' || name.length < 1 || name.length > 80) return reply({ error: 'name' }, 422);
+  if (typeof body !== 'string' || body.length < 1 || body.length > 4000) return reply({ error: 'body' }, 422);
+  await sql`
+    INSERT INTO comments (post, id, visitor, name, body) VALUES (${post}, ${id}, ${visitor}, ${name}, ${body})
+    ON CONFLICT DO NOTHING`;
+  return reply({ id }, 201);
+}
+
+function fields(input: unknown): Record<string, unknown> {
+  return typeof input === 'object' && input !== null ? (input as Record<string, unknown>) : {};
+}
+
+// The visitor's id is a random one in a cookie; it owns his reactions, comments and chats.
+function identify(request: Request): { visitor: string; cookie?: string } {
+  const known = /(?:^|;\s*)visitor=([0-9a-f-]{36})(?:;|$)/.exec(request.headers.get('Cookie') ?? '')?.[1];
+  if (known && UUID.test(known)) return { visitor: known };
+  const visitor = crypto.randomUUID();
+  return { visitor, cookie: `visitor=${visitor}; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=None` };
+}
+
+function failure(error: unknown): Response {
+  if (error instanceof SyntaxError || error instanceof URIError) return reply({ error: 'invalid request' }, 400);
+  const code = error instanceof NeonDbError ? error.code : undefined;
+  console.error(JSON.stringify({ message: 'the request failed', code, error: String(error) }));
+  // 08007: it may have been done. Everything here may be sent again.
+  return reply({ error: 'try again' }, 503);
+}
+
+function reply(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' } });
+}

@@ -1,0 +1,175 @@
+//! What the model is shown of a conversation: the newest messages that fit, in turns that alternate.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use model::{Message, Part, Role};
+use serde_json::Value;
+
+/// Bytes of text to a token, on average.
+const BYTES_PER_TOKEN: usize = 4;
+/// What an image costs, roughly.
+const IMAGE_TOKENS: usize = 1_000;
+
+/// The conversation before `question`, oldest first, and `question` itself, within about `limit_tokens`. The question is
+/// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand.
+pub(crate) fn conversation(
+    history: &[chat_store::Message],
+    question: &str,
+    limit_tokens: usize,
+) -> Vec<Message> {
+    let question = Message {
+        role: Role::User,
+        parts: serde_json::from_str(question)
+            .map(|value| parts(&value))
+            .unwrap_or_default(),
+    };
+    let mut left = limit_tokens.saturating_sub(tokens(&question));
+    let mut newest_first = vec![question];
+    for message in history.iter().rev() {
+        let message = Message {
+            role: if message.role == "user" {
+                Role::User
+            } else {
+                Role::Assistant
+            },
+            parts: parts(&message.parts),
+        };
+        if message.parts.is_empty() {
+            continue;
+        }
+        let Some(rest) = left.checked_sub(tokens(&message)) else {
+            break;
+        };
+        left = rest;
+        match newest_first.last_mut() {
+            Some(newer) if newer.role == message.role => {
+                newer.parts.splice(0..0, message.parts);
+            }
+            _ => newest_first.push(message),
+        }
+    }
+    while newest_first
+        .last()
+        .is_some_and(|message| message.role == Role::Assistant)
+    {
+        newest_first.pop();
+    }
+    newest_first.reverse();
+    newest_first
+}
+
+/// Tokens of a conversation, roughly: for providers that do not count.
+pub(crate) fn estimate(messages: &[Message]) -> u64 {
+    messages
+        .iter()
+        .map(tokens)
+        .sum::<usize>()
+        .try_into()
+        .unwrap_or(u64::MAX)
+}
+
+/// Tokens of a text of so many bytes, roughly.
+pub(crate) fn estimate_bytes(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
+}
+
+fn tokens(message: &Message) -> usize {
+    message
+        .parts
+        .iter()
+        .map(|part| match part {
+            Part::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
+            Part::Image { .. } => IMAGE_TOKENS,
+        })
+        .sum()
+}
+
+/// Text and images; reasoning and step marks are not said again.
+fn parts(parts: &Value) -> Vec<Part> {
+    let text = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).map(str::to_owned);
+    parts
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|part| match part.get("type").and_then(Value::as_str)? {
+            "text" => text(part, "text")
+                .filter(|text| !text.is_empty())
+                .map(Part::Text),
+            "file" => {
+                let url = text(part, "url")?;
+                let (_, data) = url.split_once(";base64,")?;
+                Some(Part::Image {
+                    media_type: text(part, "mediaType")?,
+                    bytes: BASE64_STANDARD.decode(data).ok()?,
+                })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(role: &str, text: &str) -> chat_store::Message {
+        chat_store::Message {
+            id: "x".to_owned(),
+            role: role.to_owned(),
+            parts: json!([{"type": "step-start"}, {"type": "reasoning", "text": "hm"}, {"type": "text", "text": text}]),
+            metadata: None,
+        }
+    }
+
+    fn shown(history: &[chat_store::Message], limit: usize) -> Vec<(Role, usize)> {
+        conversation(history, r#"[{"type":"text","text":"now"}]"#, limit)
+            .into_iter()
+            .map(|message| (message.role, message.parts.len()))
+            .collect()
+    }
+
+    #[test]
+    fn neighbours_of_one_role_become_one_and_the_first_is_the_visitors() {
+        let history = [
+            said("assistant", "hello"),
+            said("user", "one"),
+            said("user", "two"),
+            said("assistant", "three"),
+            said("assistant", ""),
+            said("user", "unanswered"),
+        ];
+        assert_eq!(
+            shown(&history, 1_000),
+            [(Role::User, 2), (Role::Assistant, 1), (Role::User, 2)]
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_from_the_oldest_on() {
+        let history = [
+            said("user", &"a".repeat(400)),
+            said("assistant", "b"),
+            said("user", "c"),
+            said("assistant", "d"),
+        ];
+        assert_eq!(
+            shown(&history, 50),
+            [(Role::User, 1), (Role::Assistant, 1), (Role::User, 1)]
+        );
+        assert_eq!(shown(&history, 0), [(Role::User, 1)]);
+    }
+
+    #[test]
+    fn an_image_is_shown_as_its_bytes() {
+        let question = r#"[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AAEC"},{"type":"text","text":"what?"}]"#;
+        let shown = conversation(&[], question, 0);
+        assert_eq!(
+            shown[0].parts[0],
+            Part::Image {
+                media_type: "image/png".to_owned(),
+                bytes: vec![0, 1, 2]
+            }
+        );
+    }
+}

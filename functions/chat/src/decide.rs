@@ -1,0 +1,236 @@
+//! What to do about a message that is stored already: the table of cases, and nothing else.
+
+use chat_store::{Place, Stored};
+
+use crate::input::{Post, Trigger};
+
+/// What follows from what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Open the turn at this place.
+    Open(Place),
+    /// Send the stored reply again, without a model.
+    Replay,
+    /// The client has not seen what is stored behind the message: nothing is deleted unseen.
+    Stale,
+    /// The message's id belongs to another content, and the client did not ask for an edit.
+    IdTaken,
+    /// The message is not the visitor's.
+    NotTheirs,
+}
+
+/// Where a turn is tried first.
+pub(crate) fn first_place(post: &Post) -> Place {
+    let is_other = post
+        .message_id
+        .as_ref()
+        .is_some_and(|id| *id != post.message.id);
+    if post.trigger == Trigger::Regenerate && is_other {
+        Place::Look {
+            target: post.message_id.clone(),
+        }
+    } else {
+        Place::End
+    }
+}
+
+pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
+    let Some(message) = &stored.message else {
+        // A regeneration of a reply that is stored, for a message that is not.
+        return match stored.target {
+            Some(_) => Decision::Stale,
+            None => Decision::Open(Place::End),
+        };
+    };
+    if message.role != "user" {
+        return Decision::NotTheirs;
+    }
+    let behind = |cut| {
+        Decision::Open(Place::Behind {
+            cut,
+            expected: stored.next_seq,
+        })
+    };
+    match post.trigger {
+        Trigger::Regenerate => {
+            let id = post.message.id.as_str();
+            match &stored.target {
+                Some(target) if target.role == "assistant" => {
+                    if target.asked_by.as_deref() == Some(id) {
+                        behind(target.seq - 1)
+                    } else {
+                        Decision::Stale
+                    }
+                }
+                Some(_) => Decision::Stale, // another message of the visitor's than the last one posted
+                // The client named the message itself: what follows is to go.
+                None if post.message_id.as_ref().is_some_and(|m| m.as_str() == id) => {
+                    behind(message.seq)
+                }
+                None if stored.is_followed => Decision::Stale,
+                None => behind(message.seq),
+            }
+        }
+        Trigger::Submit => {
+            let is_edit = post.message_id.is_some();
+            if !message.is_same {
+                return if is_edit {
+                    behind(message.seq)
+                } else {
+                    Decision::IdTaken
+                };
+            }
+            match &stored.next {
+                // An edit without a change still cuts what followed, as the client has done.
+                _ if is_edit && stored.is_followed => behind(message.seq),
+                Some(next) if next.status == "complete" && next.message.role == "assistant" => {
+                    Decision::Replay
+                }
+                _ if stored.is_followed => Decision::Stale,
+                _ => behind(message.seq),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat_store::{
+        ChatId, Message, MessageId, NewMessage, Parts, Role, StoredMessage, StoredReply, Target,
+    };
+    use serde_json::json;
+
+    fn post(trigger: Trigger, message_id: Option<&str>) -> Post {
+        Post {
+            chat: ChatId::parse("c").unwrap(),
+            message: NewMessage {
+                id: MessageId::parse("u").unwrap(),
+                role: Role::User,
+                parts: Parts::parse(&json!([{"type": "text", "text": "hi"}])).unwrap(),
+                metadata: None,
+            },
+            trigger,
+            message_id: message_id.map(|id| MessageId::parse(id).unwrap()),
+            model: "m".to_owned(),
+        }
+    }
+
+    fn reply(status: &str) -> StoredReply {
+        StoredReply {
+            message: Message {
+                id: "a".to_owned(),
+                role: "assistant".to_owned(),
+                parts: json!([{"type": "step-start"}]),
+                metadata: None,
+            },
+            status: status.to_owned(),
+            finish_reason: None,
+        }
+    }
+
+    fn stored(is_same: bool, next: Option<StoredReply>, is_followed: bool) -> Stored {
+        Stored {
+            next_seq: 9,
+            message: Some(StoredMessage {
+                seq: 4,
+                role: "user".to_owned(),
+                is_same,
+            }),
+            next,
+            is_followed,
+            target: None,
+        }
+    }
+
+    fn behind(cut: i64) -> Decision {
+        Decision::Open(Place::Behind { cut, expected: 9 })
+    }
+
+    #[test]
+    fn a_message_sent_again_is_answered_once() {
+        let again = post(Trigger::Submit, None);
+        for (reply, followed, decision) in [
+            (Some(reply("complete")), false, Decision::Replay),
+            (Some(reply("complete")), true, Decision::Replay),
+            (Some(reply("error")), false, behind(4)),
+            (Some(reply("interrupted")), false, behind(4)),
+            (Some(reply("stopped")), false, behind(4)),
+            (Some(reply("streaming")), false, behind(4)), // its lease has passed, or it would be busy
+            (Some(reply("error")), true, Decision::Stale),
+            (None, false, behind(4)),
+        ] {
+            let found = stored(true, reply, followed);
+            assert_eq!(decide(&again, &found), decision, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn other_content_needs_the_wish_to_edit() {
+        let found = stored(false, Some(reply("complete")), true);
+        assert_eq!(
+            decide(&post(Trigger::Submit, None), &found),
+            Decision::IdTaken
+        );
+        assert_eq!(decide(&post(Trigger::Submit, Some("u")), &found), behind(4));
+        let same = stored(true, Some(reply("complete")), true);
+        assert_eq!(decide(&post(Trigger::Submit, Some("u")), &same), behind(4));
+        let last = stored(true, Some(reply("complete")), false);
+        assert_eq!(
+            decide(&post(Trigger::Submit, Some("u")), &last),
+            Decision::Replay
+        );
+    }
+
+    #[test]
+    fn a_regeneration_deletes_nothing_unseen() {
+        let plain = post(Trigger::Regenerate, None);
+        assert_eq!(
+            decide(&plain, &stored(true, Some(reply("complete")), false)),
+            behind(4)
+        );
+        assert_eq!(decide(&plain, &stored(true, None, false)), behind(4));
+        assert_eq!(
+            decide(&plain, &stored(true, Some(reply("complete")), true)),
+            Decision::Stale
+        );
+        let named = post(Trigger::Regenerate, Some("u"));
+        assert_eq!(
+            decide(&named, &stored(true, Some(reply("complete")), true)),
+            behind(4)
+        );
+    }
+
+    #[test]
+    fn a_regeneration_of_a_reply_cuts_there_if_it_answers_the_message() {
+        let named = post(Trigger::Regenerate, Some("a"));
+        assert!(matches!(first_place(&named), Place::Look { .. }));
+        let with = |role: &str, asked_by: &str| {
+            let mut found = stored(true, Some(reply("complete")), true);
+            found.target = Some(Target {
+                seq: 6,
+                role: role.to_owned(),
+                asked_by: Some(asked_by.to_owned()),
+            });
+            decide(&named, &found)
+        };
+        assert_eq!(with("assistant", "u"), behind(5));
+        assert_eq!(with("assistant", "other"), Decision::Stale);
+        assert_eq!(with("user", "u"), Decision::Stale);
+        let nothing = Stored {
+            message: None,
+            ..stored(true, None, false)
+        };
+        assert_eq!(decide(&named, &nothing), Decision::Open(Place::End));
+    }
+
+    #[test]
+    fn a_reply_is_not_a_visitors_message() {
+        let mut found = stored(true, None, false);
+        found.message.as_mut().unwrap().role = "assistant".to_owned();
+        assert_eq!(
+            decide(&post(Trigger::Submit, None), &found),
+            Decision::NotTheirs
+        );
+    }
+}

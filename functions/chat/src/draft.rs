@@ -1,0 +1,201 @@
+//! A reply as it grows: what the client was sent, and the same as the parts that are stored.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::body::Writer;
+use crate::chunk::Chunk;
+
+/// What a part says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Text,
+    Reasoning,
+}
+
+#[derive(Debug)]
+struct Part {
+    kind: Kind,
+    id: String,
+    text: String,
+    is_open: bool,
+}
+
+/// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the database numbers them alike.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    parts: Vec<Part>,
+    open: HashMap<(Kind, String), usize>,
+    bytes: usize,
+}
+
+impl Draft {
+    /// Bytes of text and reasoning.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Begins a part that the provider calls `name`. The one before ends: only the last part ever grows, which is what
+    /// followers rely on.
+    pub(crate) fn start(&mut self, kind: Kind, name: String, out: &Writer) {
+        if self.open.contains_key(&(kind, name.clone())) {
+            return;
+        }
+        self.end_all(out);
+        let n = self.parts.iter().filter(|part| part.kind == kind).count();
+        let id = part_id(kind, n);
+        send(
+            out,
+            &match kind {
+                Kind::Text => Chunk::TextStart { id: &id },
+                Kind::Reasoning => Chunk::ReasoningStart { id: &id },
+            },
+        );
+        self.open.insert((kind, name), self.parts.len());
+        self.parts.push(Part {
+            kind,
+            id,
+            text: String::new(),
+            is_open: true,
+        });
+    }
+
+    /// Adds to a part; one that was never begun begins here, because a delta without a start fails every client.
+    pub(crate) fn push(&mut self, kind: Kind, name: String, delta: &str, out: &Writer) {
+        // PostgreSQL's text cannot hold NUL.
+        let delta = delta.replace('\0', "");
+        let key = (kind, name);
+        if !self.open.contains_key(&key) {
+            self.start(kind, key.1.clone(), out);
+        }
+        let part = self
+            .open
+            .get(&key)
+            .and_then(|index| self.parts.get_mut(*index));
+        let Some(part) = part.filter(|_| !delta.is_empty()) else {
+            return;
+        };
+        part.text.push_str(&delta);
+        self.bytes += delta.len();
+        let (id, delta) = (part.id.as_str(), delta.as_str());
+        send(
+            out,
+            &match kind {
+                Kind::Text => Chunk::TextDelta { id, delta },
+                Kind::Reasoning => Chunk::ReasoningDelta { id, delta },
+            },
+        );
+    }
+
+    /// Ends a part.
+    pub(crate) fn end(&mut self, kind: Kind, name: String, out: &Writer) {
+        let index = self.open.remove(&(kind, name));
+        if let Some(part) = index.and_then(|index| self.parts.get_mut(index)) {
+            close(part, out);
+        }
+    }
+
+    /// Ends every part that is open.
+    pub(crate) fn end_all(&mut self, out: &Writer) {
+        self.open.clear();
+        for part in self.parts.iter_mut().filter(|part| part.is_open) {
+            close(part, out);
+        }
+    }
+
+    /// The parts as they are stored. Each is `done`: they are read only once nobody adds to them.
+    pub(crate) fn parts(&self) -> Value {
+        let parts = self.parts.iter().map(|part| match part.kind {
+            Kind::Text => json!({"type": "text", "text": part.text, "state": "done"}),
+            Kind::Reasoning => {
+                json!({"type": "reasoning", "id": part.id, "text": part.text, "state": "done"})
+            }
+        });
+        std::iter::once(json!({"type": "step-start"}))
+            .chain(parts)
+            .collect()
+    }
+}
+
+fn close(part: &mut Part, out: &Writer) {
+    part.is_open = false;
+    send_end(part.kind, &part.id, out);
+}
+
+pub(crate) fn send_end(kind: Kind, id: &str, out: &Writer) {
+    send(
+        out,
+        &match kind {
+            Kind::Text => Chunk::TextEnd { id },
+            Kind::Reasoning => Chunk::ReasoningEnd { id },
+        },
+    );
+}
+
+/// The id of the `n`th part of its kind.
+pub(crate) fn part_id(kind: Kind, n: usize) -> String {
+    match kind {
+        Kind::Text => format!("t{n}"),
+        Kind::Reasoning => format!("r{n}"),
+    }
+}
+
+/// Sends a chunk. A client that left is none of the writer's business: the reply is stored all the same.
+pub(crate) fn send(out: &Writer, chunk: &Chunk<'_>) {
+    let _ = out.send(chunk.encode());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::AnswerBody;
+
+    fn sent(work: impl FnOnce(&Writer)) -> String {
+        let (out, AnswerBody::Streamed(mut reader)) = AnswerBody::streamed() else {
+            panic!("it is streamed")
+        };
+        work(&out);
+        let mut text = String::new();
+        while let Ok(piece) = reader.try_recv() {
+            text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+        text
+    }
+
+    #[test]
+    fn what_is_sent_and_what_is_stored_agree() {
+        let mut draft = Draft::default();
+        let text = sent(|out| {
+            draft.start(Kind::Reasoning, "x".into(), out);
+            draft.push(Kind::Reasoning, "x".into(), "hm", out);
+            draft.end(Kind::Reasoning, "x".into(), out);
+            draft.push(Kind::Text, "y".into(), "a\0b", out);
+            draft.end_all(out);
+        });
+        let types: Vec<&str> = text
+            .split("\n\n")
+            .filter_map(|event| event.strip_prefix("data: {\"type\":\""))
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert_eq!(
+            types,
+            [
+                "reasoning-start",
+                "reasoning-delta",
+                "reasoning-end",
+                "text-start",
+                "text-delta",
+                "text-end"
+            ]
+        );
+        assert_eq!(
+            draft.parts(),
+            json!([
+                {"type": "step-start"},
+                {"type": "reasoning", "id": "r0", "text": "hm", "state": "done"},
+                {"type": "text", "text": "ab", "state": "done"},
+            ])
+        );
+    }
+}

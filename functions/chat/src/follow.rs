@@ -1,0 +1,294 @@
+//! Streaming a reply from the database: one that another container is writing, or one that is there already. What is
+//! streamed is always the whole reply from its start, under the same ids.
+
+use std::time::SystemTime;
+
+use api::ApiError;
+use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, Stored, microseconds};
+use dsql::{Dsql, Error};
+use jiff::Timestamp;
+use lambda_http::Response;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument as _;
+
+use crate::body::{AnswerBody, Writer};
+use crate::chunk::{Chunk, DONE, Fault, KEEP_ALIVE};
+use crate::draft::{Kind, part_id, send, send_end};
+use crate::settings::Settings;
+use crate::{Answer, Call, WATCHDOG, event_stream, input};
+
+/// Failed looks in a row before a follower gives up.
+const MAX_FAILURES: u32 = 5;
+
+/// The reply being written in the chat, from its start and then live; 204 when there is none, or no such chat.
+pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
+    let Ok(chat) = input::chat_id(id) else {
+        return Ok(nothing()); // no chat has such an id
+    };
+    let now = microseconds(call.now);
+    let Some(active) = chat_store::active(&call.db, &call.owner, &chat, now).await? else {
+        return Ok(nothing());
+    };
+    let Ok(message) = MessageId::parse(&active.message.id) else {
+        return Err(ApiError::not_found());
+    };
+    let (out, body) = AnswerBody::streamed();
+    let follower = Follower {
+        dsql: call.app.dsql.clone(),
+        settings: call.app.settings.clone(),
+        owner: call.owner.clone(),
+        chat,
+        message,
+        deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.now),
+        request_id: call.request_id.clone(),
+    };
+    let span = tracing::info_span!("follow", requestId = %call.request_id);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the body's reader polls what this task writes; it ends with the client or its own deadline"
+    )]
+    tokio::spawn(follower.run(active, out).instrument(span));
+    Ok(event_stream(body))
+}
+
+fn nothing() -> Response<AnswerBody> {
+    api::empty().map(Into::into)
+}
+
+/// A stored, complete reply, once more.
+pub(crate) fn replay(call: &Call<'_>, stored: &Stored) -> Response<AnswerBody> {
+    let (out, body) = AnswerBody::streamed();
+    if let Some(reply) = &stored.next {
+        let mut sent = Sent::default();
+        let metadata = reply.metadata().cloned().unwrap_or_else(|| json!({}));
+        begin(&out, &reply.message.id, &metadata);
+        sent.catch_up(&reply.message.parts, &out);
+        sent.end(&out);
+        end(
+            &out,
+            &reply.status,
+            reply.finish_reason.as_deref(),
+            &metadata,
+            &call.request_id,
+        );
+    }
+    let _ = out.send(DONE);
+    event_stream(body)
+}
+
+#[derive(Debug)]
+struct Follower {
+    dsql: Dsql,
+    settings: Settings,
+    owner: OwnerId,
+    chat: ChatId,
+    message: MessageId,
+    deadline: SystemTime,
+    request_id: String,
+}
+
+impl Follower {
+    async fn run(self, active: Active, out: Writer) {
+        let metadata = active.message.metadata.unwrap_or_else(|| json!({}));
+        begin(&out, self.message.as_str(), &metadata);
+        let mut sent = Sent::default();
+        sent.catch_up(&active.message.parts, &out);
+        if active.has_passed {
+            sent.end(&out);
+            self.interrupt(&out).await;
+        } else {
+            self.follow(active.checkpoint_at, &mut sent, &out).await;
+        }
+        let _ = out.send(DONE);
+    }
+
+    async fn follow(&self, mut seen: Option<Timestamp>, sent: &mut Sent, out: &Writer) {
+        let mut failures = 0;
+        let mut quiet_until = Instant::now() + self.settings.keep_alive;
+        let left = self.deadline.duration_since(self.now()).unwrap_or_default();
+        let last = Instant::now() + left;
+        loop {
+            tokio::select! {
+                biased;
+                () = out.closed() => return, // a follower has nothing to store
+                () = sleep_until(last) => {
+                    sent.end(out);
+                    return fail(out, Fault::ResumeAgain, &self.request_id);
+                }
+                () = sleep(self.settings.resume_poll) => {}
+            }
+            let progress = match self.look(seen).await {
+                Ok(Some(progress)) => progress,
+                Ok(None) => {
+                    sent.end(out);
+                    return send(out, &Chunk::Abort); // the chat, or this reply, was deleted
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(
+                        error.cause = error.report(),
+                        "a follower could not look at its reply"
+                    );
+                    if failures < MAX_FAILURES {
+                        continue;
+                    }
+                    sent.end(out);
+                    return fail(out, Fault::ResumeAgain, &self.request_id);
+                }
+            };
+            failures = 0;
+            if let Some(parts) = &progress.parts {
+                seen = progress.checkpoint_at;
+                if sent.catch_up(parts, out) {
+                    quiet_until = Instant::now() + self.settings.keep_alive;
+                }
+            }
+            if progress.status != "streaming" {
+                sent.end(out);
+                let metadata = progress.metadata.unwrap_or_else(|| json!({}));
+                let reason = progress.finish_reason.as_deref();
+                return end(out, &progress.status, reason, &metadata, &self.request_id);
+            }
+            if progress.has_passed {
+                sent.end(out);
+                return self.interrupt(out).await;
+            }
+            if Instant::now() >= quiet_until {
+                let _ = out.send(KEEP_ALIVE);
+                quiet_until = Instant::now() + self.settings.keep_alive;
+            }
+        }
+    }
+
+    async fn look(&self, seen: Option<Timestamp>) -> Result<Option<Progress>, Error> {
+        let now = self.now();
+        let db = self.dsql.until(self.deadline);
+        let now = microseconds(now);
+        chat_store::poll(&db, &self.owner, &self.chat, &self.message, seen, now).await
+    }
+
+    /// The writer is gone: what it left is the reply.
+    async fn interrupt(&self, out: &Writer) {
+        let db = self.dsql.until(self.deadline + WATCHDOG);
+        let now = microseconds(self.now());
+        if let Err(error) = chat_store::interrupt(&db, &self.owner, &self.chat, now).await {
+            tracing::warn!(
+                error.cause = error.report(),
+                "an interrupted reply is left to the reaper"
+            );
+        }
+        let metadata = json!({"status": "interrupted"});
+        end(out, "interrupted", None, &metadata, &self.request_id);
+    }
+
+    fn now(&self) -> SystemTime {
+        self.dsql.clock().now()
+    }
+}
+
+fn begin(out: &Writer, message_id: &str, message_metadata: &Value) {
+    send(
+        out,
+        &Chunk::Start {
+            message_id,
+            message_metadata,
+        },
+    );
+    send(out, &Chunk::StartStep);
+}
+
+/// Ends a stream as the stored reply ended.
+fn end(
+    out: &Writer,
+    status: &str,
+    finish_reason: Option<&str>,
+    message_metadata: &Value,
+    request_id: &str,
+) {
+    if status == "complete" {
+        send(out, &Chunk::FinishStep);
+        let finish_reason = finish_reason.unwrap_or("other");
+        return send(
+            out,
+            &Chunk::Finish {
+                finish_reason,
+                message_metadata,
+            },
+        );
+    }
+    send(out, &Chunk::MessageMetadata { message_metadata });
+    match status {
+        "stopped" => send(out, &Chunk::Abort),
+        "error" => fail(out, Fault::Model, request_id),
+        _ => fail(out, Fault::Interrupted, request_id),
+    }
+}
+
+fn fail(out: &Writer, fault: Fault, request_id: &str) {
+    let error_text = &fault.text(request_id);
+    send(out, &Chunk::Error { error_text });
+}
+
+/// How much of a stored reply was sent. Parts only grow, and only the last one does.
+#[derive(Debug, Default)]
+struct Sent {
+    parts: Vec<(Kind, String, usize)>,
+    ended: usize,
+}
+
+impl Sent {
+    /// Sends what is new in `parts`; says whether anything was.
+    fn catch_up(&mut self, parts: &Value, out: &Writer) -> bool {
+        let mut has_news = false;
+        let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
+        let texts = parts.iter().filter_map(|part| {
+            let kind = match part.get("type")?.as_str()? {
+                "text" => Kind::Text,
+                "reasoning" => Kind::Reasoning,
+                _ => return None,
+            };
+            Some((kind, part.get("text")?.as_str()?))
+        });
+        for (index, (kind, text)) in texts.enumerate() {
+            if index >= self.parts.len() {
+                self.end(out);
+                let n = self.parts.iter().filter(|part| part.0 == kind).count();
+                let id = part_id(kind, n);
+                send(
+                    out,
+                    &match kind {
+                        Kind::Text => Chunk::TextStart { id: &id },
+                        Kind::Reasoning => Chunk::ReasoningStart { id: &id },
+                    },
+                );
+                self.parts.push((kind, id, 0));
+                has_news = true;
+            }
+            let Some((_, id, length)) = self.parts.get_mut(index) else {
+                continue;
+            };
+            let delta = text.get(*length..).unwrap_or_default();
+            if !delta.is_empty() {
+                *length = text.len();
+                send(
+                    out,
+                    &match kind {
+                        Kind::Text => Chunk::TextDelta { id, delta },
+                        Kind::Reasoning => Chunk::ReasoningDelta { id, delta },
+                    },
+                );
+                has_news = true;
+            }
+        }
+        has_news
+    }
+
+    /// Ends every part that is open.
+    fn end(&mut self, out: &Writer) {
+        for (kind, id, _) in self.parts.iter().skip(self.ended) {
+            send_end(*kind, id, out);
+        }
+        self.ended = self.parts.len();
+    }
+}

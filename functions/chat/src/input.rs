@@ -1,0 +1,229 @@
+//! What requests bring, checked. Of the messages a client posts only the visitor's last one is read: the history is the
+//! database's.
+
+use api::{ApiError, ClientCode, Fields};
+use chat_store::{ChatId, Invalid, MessageId, Metadata, NewMessage, Parts, Role, StreamId};
+use lambda_http::Request;
+use serde_json::Value;
+
+/// Most bytes of a request's body: an unmodified client posts its history again with every turn.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a client wants of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    Submit,
+    Regenerate,
+}
+
+/// A turn as it is posted.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) chat: ChatId,
+    pub(crate) message: NewMessage,
+    pub(crate) trigger: Trigger,
+    /// The message to replace.
+    pub(crate) message_id: Option<MessageId>,
+    pub(crate) model: String,
+}
+
+/// The answer to input that is not accepted.
+pub(crate) fn refusal(invalid: Invalid) -> ApiError {
+    let code = match invalid {
+        Invalid::Malformed(_) => ClientCode::InvalidRequest,
+        Invalid::NotAllowed(_) => ClientCode::Unprocessable,
+        Invalid::TooLarge(_) => ClientCode::TooLarge,
+    };
+    ApiError::client(code, invalid.to_string())
+}
+
+fn unprocessable(message: &'static str) -> ApiError {
+    ApiError::client(ClientCode::Unprocessable, message)
+}
+
+pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
+    ChatId::parse(text).map_err(refusal)
+}
+
+/// `{id, messages[] or message, trigger?, messageId?, model?}`; `path` is the chat in the path, if it names one, and
+/// `models` are those that may be named.
+pub(crate) fn post(
+    request: &Request,
+    path: Option<&str>,
+    models: &[String],
+) -> Result<Post, ApiError> {
+    let fields = Fields::parse(request, MAX_BODY_BYTES)?;
+    let chat = match (path, fields.text("id")?) {
+        (Some(path), Some(id)) if path != id => {
+            return Err(ApiError::invalid("\"id\" is not the chat in the path"));
+        }
+        (Some(id), _) | (None, Some(id)) => chat_id(id)?,
+        (None, None) => return Err(ApiError::invalid("\"id\" is missing: the chat")),
+    };
+    let trigger = match fields.text("trigger")? {
+        None | Some("submit-message") => Trigger::Submit,
+        Some("regenerate-message") => Trigger::Regenerate,
+        Some(_) => {
+            return Err(ApiError::invalid(
+                "\"trigger\" is submit-message or regenerate-message",
+            ));
+        }
+    };
+    let message_id = fields
+        .text("messageId")?
+        .map(|text| MessageId::parse(text).map_err(refusal))
+        .transpose()?;
+    let message = message(&fields)?;
+    if trigger == Trigger::Submit && message_id.as_ref().is_some_and(|id| *id != message.id) {
+        return Err(unprocessable(
+            "\"messageId\" must be that of the message: only a visitor's message can be edited",
+        ));
+    }
+    Ok(Post {
+        chat,
+        message,
+        trigger,
+        message_id,
+        model: model(&fields, models)?,
+    })
+}
+
+fn model(fields: &Fields, models: &[String]) -> Result<String, ApiError> {
+    let named = fields.text("model")?;
+    let found = match named {
+        None => models.first(),
+        Some(name) => models.iter().find(|model| *model == name),
+    };
+    found
+        .cloned()
+        .ok_or_else(|| unprocessable("\"model\" is not one of GET /api/models"))
+}
+
+/// The visitor's message: `message`, or the last of `messages` with the role `user`.
+fn message(fields: &Fields) -> Result<NewMessage, ApiError> {
+    let message = match (fields.value("message"), fields.value("messages")) {
+        (Some(message), _) => message,
+        (None, Some(Value::Array(messages))) => messages
+            .iter()
+            .rev()
+            .find(|message| message.get("role").and_then(Value::as_str) == Some("user"))
+            .ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))?,
+        (None, Some(_)) => return Err(ApiError::invalid("\"messages\" must be an array")),
+        (None, None) => return Err(ApiError::invalid("\"messages\" or \"message\" is missing")),
+    };
+    let text = |key: &str| message.get(key).and_then(Value::as_str);
+    if text("role") != Some("user") {
+        return Err(match text("role") {
+            Some(_) => unprocessable("the message's role must be user"),
+            None => ApiError::invalid("the message has no role"),
+        });
+    }
+    let id = text("id").ok_or_else(|| ApiError::invalid("the message has no id"))?;
+    let parts = message
+        .get("parts")
+        .ok_or_else(|| ApiError::invalid("the message has no parts"))?;
+    let metadata = message
+        .get("metadata")
+        .filter(|metadata| !metadata.is_null());
+    Ok(NewMessage {
+        id: MessageId::parse(id).map_err(refusal)?,
+        role: Role::User,
+        parts: Parts::parse(parts).map_err(refusal)?,
+        metadata: metadata.map(Metadata::parse).transpose().map_err(refusal)?,
+    })
+}
+
+/// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
+pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
+    if api::bytes(request).is_empty() {
+        return Ok(None);
+    }
+    let fields = Fields::parse(request, MAX_BODY_BYTES)?;
+    fields
+        .text("activeStreamId")?
+        .map(|text| StreamId::parse(text).map_err(refusal))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(body: &Value) -> Result<Post, (u16, String)> {
+        let request = Request::new(body.to_string().into());
+        post(&request, None, &["m1".to_owned(), "m2".to_owned()])
+            .map_err(|error| (error.status().as_u16(), error.client_message().to_owned()))
+    }
+
+    fn says(id: &str, role: &str) -> Value {
+        json!({"id": id, "role": role, "parts": [{"type": "text", "text": "hi"}]})
+    }
+
+    #[test]
+    fn of_all_messages_the_visitors_last_one_counts() {
+        let body = json!({"id": "c", "messages": [says("u1", "user"), says("a1", "assistant"), says("u2", "user"), says("a2", "assistant")]});
+        let post = read(&body).unwrap();
+        assert_eq!(post.message.id.as_str(), "u2");
+        assert_eq!((post.trigger, post.model.as_str()), (Trigger::Submit, "m1"));
+        let alone =
+            json!({"id": "c", "model": "m2", "message": says("u3", "user"), "messageId": "u3"});
+        let post = read(&alone).unwrap();
+        assert_eq!(
+            (post.message.id.as_str(), post.model.as_str()),
+            ("u3", "m2")
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_has_its_own_status() {
+        let with = |key: &str, value: Value| {
+            let mut body = json!({"id": "c", "message": says("u", "user")});
+            body[key] = value;
+            read(&body).map(|_| ()).unwrap_err().0
+        };
+        assert_eq!(with("id", json!("a/b")), 400);
+        assert_eq!(with("id", json!(7)), 400);
+        assert_eq!(with("trigger", json!("resume")), 400);
+        assert_eq!(with("messageId", json!("other")), 422);
+        assert_eq!(with("model", json!("m3")), 422);
+        assert_eq!(with("message", says("u", "assistant")), 422);
+        assert_eq!(with("message", says("u", "system")), 422);
+        assert_eq!(with("message", json!({"id": "u", "role": "user"})), 400);
+        assert_eq!(
+            with("message", json!({"role": "user", "parts": []})),
+            400,
+            "no id"
+        );
+        assert_eq!(
+            read(&json!({"message": says("u", "user")})).unwrap_err().0,
+            400
+        );
+        assert_eq!(
+            read(&json!({"id": "c", "messages": [says("a", "assistant")]}))
+                .unwrap_err()
+                .0,
+            400
+        );
+    }
+
+    #[test]
+    fn a_stop_without_a_body_is_one_for_whatever_runs() {
+        let ask = |body: &str| stop(&Request::new(body.to_owned().into()));
+        assert!(ask("").unwrap().is_none());
+        assert!(
+            ask(r#"{"assistantMessage":{"parts":[]}}"#)
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(
+            ask(r#"{"activeStreamId":"s-1"}"#)
+                .unwrap()
+                .unwrap()
+                .as_str(),
+            "s-1"
+        );
+        assert!(ask(r#"{"activeStreamId":"../x"}"#).is_err());
+        assert!(ask("[]").is_err());
+    }
+}

@@ -1,0 +1,231 @@
+//! The `chat` function: a visitor's turns, answered by a model and streamed as the AI SDK reads it. [`handle`] routes;
+//! `turn` opens one, `produce` writes and stores the reply, `follow` streams one that another container writes.
+//!
+//! # Promises
+//! 1. No stream ends without `finish`, `abort` or `error`: shortly before its time is up the function stores what there is
+//!    and says so.
+//! 2. What a client was sent is stored before the stream ends, whether or not the client is still there.
+//! 3. A request that is refused has written nothing.
+
+mod body;
+mod chunk;
+mod context;
+mod decide;
+mod draft;
+mod follow;
+mod input;
+mod produce;
+mod settings;
+mod title;
+mod turn;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::{
+    AddressHasher, ApiError, Authenticator, Caller, ConfigError, Cors, Edge, Line, Lookup, Metrics,
+};
+use chat_store::{OwnerId, Stopped, microseconds};
+use dsql::{Db, Dsql};
+use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
+use lambda_http::{Request, RequestExt as _, Response};
+use model::Provider;
+use serde_json::json;
+
+pub use body::AnswerBody;
+use settings::Settings;
+pub use settings::{
+    CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, GUEST_CHAT_DAYS, KEEP_ALIVE_MS,
+    RESUME_POLL_MS, SYSTEM_PROMPT, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
+    TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
+};
+
+/// Time to write where the platform does not say.
+const USUAL_LIMIT: Duration = Duration::from_secs(300);
+/// Kept back from it, to store what there is and say so.
+const WATCHDOG: Duration = Duration::from_secs(3);
+
+/// What every request needs.
+#[derive(Debug)]
+pub struct App {
+    dsql: Dsql,
+    provider: Provider,
+    authenticator: Authenticator,
+    addresses: AddressHasher,
+    settings: Settings,
+    edge: Edge,
+}
+
+impl App {
+    /// Reads the configuration of `api` and the function's own; metrics go to `line`.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong; the error names it.
+    pub fn from_lookup(
+        dsql: Dsql,
+        provider: Provider,
+        lookup: Lookup<'_>,
+        line: Arc<dyn Line>,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            authenticator: Authenticator::from_lookup(lookup)?,
+            addresses: AddressHasher::from_lookup(lookup)?,
+            settings: Settings::from_lookup(lookup)?,
+            edge: Edge::new(
+                Cors::from_lookup(lookup)?,
+                Arc::clone(dsql.clock()),
+                Metrics::new("chat", line),
+            ),
+            provider,
+            dsql,
+        })
+    }
+}
+
+/// One request of a known caller.
+struct Call<'a> {
+    app: &'a App,
+    request: &'a Request,
+    request_id: String,
+    caller: Caller,
+    owner: OwnerId,
+    db: Db,
+    now: SystemTime,
+    /// When everything has to be stored and said.
+    deadline: SystemTime,
+}
+
+type Answer = Result<Response<AnswerBody>, ApiError>;
+
+/// A path the function knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'a> {
+    Turn(Option<&'a str>),
+    Stream(&'a str),
+    Stop(&'a str),
+}
+
+impl<'a> Route<'a> {
+    fn of(segments: &[&'a str]) -> Option<Self> {
+        Some(match segments {
+            ["api", "chat"] => Self::Turn(None),
+            ["api", "chats", id] => Self::Turn(Some(id)),
+            ["api", "chat", id, "stream"] => Self::Stream(id),
+            // Where a client whose `api` is /api/chats/{id} looks for it.
+            ["api", "chats", id, again, "stream"] if id == again => Self::Stream(id),
+            ["api", "chat", id, "stop"] => Self::Stop(id),
+            _ => return None,
+        })
+    }
+
+    /// The route in logs, without ids.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Turn(_) => "/api/chat",
+            Self::Stream(_) => "/api/chat/{id}/stream",
+            Self::Stop(_) => "/api/chat/{id}/stop",
+        }
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Turn(_) | Self::Stop(_) => "POST, OPTIONS",
+            Self::Stream(_) => "GET, OPTIONS",
+        }
+    }
+}
+
+/// Answers one request. Never fails: every error is a response.
+pub async fn handle(app: &App, request: Request) -> Response<AnswerBody> {
+    let segments = api::segments(&request);
+    let route = Route::of(&segments);
+    let name = route.map_or("unknown route", Route::name);
+    app.edge
+        .answer(
+            &request,
+            name,
+            || app.dsql.stats(),
+            |request| answer(app, request, route),
+        )
+        .await
+}
+
+async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answer {
+    let route = route.ok_or_else(ApiError::not_found)?;
+    let now = app.edge.clock().now();
+    let caller = app.authenticator.caller(request, now)?;
+    let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
+    let context = request.lambda_context_ref();
+    let deadline = context
+        .and_then(|context| api::known_deadline(context.deadline()))
+        .unwrap_or(now + USUAL_LIMIT);
+    let call = Call {
+        app,
+        request,
+        request_id: context
+            .map(|context| context.request_id.clone())
+            .unwrap_or_default(),
+        caller,
+        owner,
+        db: app.dsql.until(deadline),
+        now,
+        deadline,
+    };
+    match (request.method().as_str(), route) {
+        ("POST", Route::Turn(id)) => turn::post(&call, id).await,
+        ("GET", Route::Stream(id)) => follow::resume(&call, id).await,
+        ("POST", Route::Stop(id)) => stop(&call, id).await,
+        _ => Err(ApiError::method_not_allowed(route.allow())),
+    }
+}
+
+async fn stop(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let stream = input::stop(call.request)?;
+    let now = microseconds(call.now);
+    let stopped = chat_store::stop(&call.db, &call.owner, &chat, stream.as_ref(), now)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let (status, is_stopped) = match stopped {
+        Stopped::Requested => (StatusCode::ACCEPTED, true),
+        Stopped::NothingToStop => (StatusCode::OK, false),
+    };
+    api::json(status, &json!({"stopped": is_stopped})).map(|response| response.map(Into::into))
+}
+
+/// The answer whose body is a UI message stream.
+fn event_stream(body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            HeaderName::from_static("x-vercel-ai-ui-message-stream"),
+            "v1",
+        ),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_their_routes_and_others_nowhere() {
+        let route = |path: &'static str| Route::of(&path.split('/').collect::<Vec<_>>());
+        assert_eq!(route("api/chat"), Some(Route::Turn(None)));
+        assert_eq!(route("api/chats/x"), Some(Route::Turn(Some("x"))));
+        assert_eq!(route("api/chat/x/stream"), Some(Route::Stream("x")));
+        assert_eq!(route("api/chats/x/x/stream"), Some(Route::Stream("x")));
+        assert_eq!(route("api/chat/x/stop"), Some(Route::Stop("x")));
+        for path in ["api", "api/chats", "api/chats/x/y/stream", "api/chat/x", ""] {
+            assert_eq!(route(path), None, "{path}");
+        }
+    }
+}

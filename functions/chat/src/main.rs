@@ -1,0 +1,28 @@
+//! Wiring: configuration, connection, model, handler.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chat::App;
+use dsql::Dsql;
+use lambda_http::{Request, service_fn};
+use model::Provider;
+
+fn main() -> ExitCode {
+    api::start(async {
+        let provider = Provider::from_env().await?;
+        let dsql = Dsql::from_env().await?;
+        let app = Arc::new(App::from_lookup(
+            dsql,
+            provider,
+            &api::from_process,
+            Arc::new(api::StandardOutput),
+        )?);
+        let handler = service_fn(move |request: Request| {
+            let app = Arc::clone(&app);
+            async move { Ok::<_, Infallible>(chat::handle(&app, request).await) }
+        });
+        lambda_http::run_with_streaming_response_concurrent(handler).await
+    })
+}

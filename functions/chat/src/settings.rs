@@ -1,0 +1,131 @@
+//! The function's own configuration.
+//!
+//! | Variable | Meaning | Default |
+//! |---|---|---|
+//! | `SYSTEM_PROMPT` | instructions that stand before every conversation | none |
+//! | `CONTEXT_TOKENS` | how much of a conversation the model is shown, in tokens (estimated: 4 bytes each) | 16000 |
+//! | `TOKENS_PER_DAY` | tokens of an owner in a UTC day, asked and answered | 200000 |
+//! | `TOKENS_PER_DAY_GUEST` | the same for a guest | 20000 |
+//! | `TURNS_PER_MINUTE` | turns of an owner | 20 |
+//! | `TURNS_PER_MINUTE_GUEST` | the same for a guest | 6 |
+//! | `TURNS_PER_MINUTE_ADDRESS` | turns from one address; needs `ADDRESS_HASH_KEY` | 60 |
+//! | `CONCURRENT_REPLIES` | replies of one owner that are written at once | 3 |
+//! | `CHECKPOINT_MS` | how often a growing reply is stored, 50 to 60000 | 1000 |
+//! | `KEEP_ALIVE_MS` | the longest silence of a stream | 15000 |
+//! | `RESUME_POLL_MS` | how often a follower looks for more, 50 to 60000 | 500 |
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use api::{ConfigError, Lookup};
+use chat_store::Limit;
+
+/// Instructions that stand before every conversation.
+pub const SYSTEM_PROMPT: &str = "SYSTEM_PROMPT";
+/// How much of a conversation the model is shown, in tokens.
+pub const CONTEXT_TOKENS: &str = "CONTEXT_TOKENS";
+/// Tokens of an owner in a UTC day.
+pub const TOKENS_PER_DAY: &str = "TOKENS_PER_DAY";
+/// Tokens of a guest in a UTC day.
+pub const TOKENS_PER_DAY_GUEST: &str = "TOKENS_PER_DAY_GUEST";
+/// Turns of an owner in a minute.
+pub const TURNS_PER_MINUTE: &str = "TURNS_PER_MINUTE";
+/// Turns of a guest in a minute.
+pub const TURNS_PER_MINUTE_GUEST: &str = "TURNS_PER_MINUTE_GUEST";
+/// Turns from one address in a minute.
+pub const TURNS_PER_MINUTE_ADDRESS: &str = "TURNS_PER_MINUTE_ADDRESS";
+/// Replies of one owner that are written at once.
+pub const CONCURRENT_REPLIES: &str = "CONCURRENT_REPLIES";
+/// How often a growing reply is stored, in milliseconds.
+pub const CHECKPOINT_MS: &str = "CHECKPOINT_MS";
+/// The longest silence of a stream, in milliseconds.
+pub const KEEP_ALIVE_MS: &str = "KEEP_ALIVE_MS";
+/// How often a follower looks for more, in milliseconds.
+pub const RESUME_POLL_MS: &str = "RESUME_POLL_MS";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) system: Option<String>,
+    pub(crate) context_tokens: usize,
+    pub(crate) tokens_per_day: i64,
+    pub(crate) tokens_per_day_guest: i64,
+    pub(crate) turns: Limit,
+    pub(crate) concurrent: i64,
+    pub(crate) checkpoint: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) resume_poll: Duration,
+}
+
+impl Settings {
+    pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
+        let count = |name, default| number(lookup, name, default, 1..=1_000_000_000);
+        let millis = |name, default| {
+            number(lookup, name, default, 50..=60_000)
+                .map(|value| Duration::from_millis(value.unsigned_abs()))
+        };
+        Ok(Self {
+            system: lookup(SYSTEM_PROMPT).filter(|text| !text.trim().is_empty()),
+            context_tokens: usize::try_from(count(CONTEXT_TOKENS, 16_000)?).unwrap_or(usize::MAX),
+            tokens_per_day: count(TOKENS_PER_DAY, 200_000)?,
+            tokens_per_day_guest: count(TOKENS_PER_DAY_GUEST, 20_000)?,
+            turns: Limit {
+                name: "turns",
+                window: MINUTE,
+                per_owner: count(TURNS_PER_MINUTE, 20)?,
+                per_guest: count(TURNS_PER_MINUTE_GUEST, 6)?,
+                per_address: count(TURNS_PER_MINUTE_ADDRESS, 60)?,
+            },
+            concurrent: count(CONCURRENT_REPLIES, 3)?,
+            checkpoint: millis(CHECKPOINT_MS, 1_000)?,
+            keep_alive: millis(KEEP_ALIVE_MS, 15_000)?,
+            resume_poll: millis(RESUME_POLL_MS, 500)?,
+        })
+    }
+}
+
+fn number(
+    lookup: Lookup<'_>,
+    name: &'static str,
+    default: i64,
+    limits: RangeInclusive<i64>,
+) -> Result<i64, ConfigError> {
+    let Some(text) = lookup(name) else {
+        return Ok(default);
+    };
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|number| limits.contains(number))
+        .ok_or_else(|| {
+            ConfigError::new(
+                name,
+                format!(
+                    "must be a whole number from {} to {}",
+                    limits.start(),
+                    limits.end()
+                ),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_number_stops_the_start_and_names_its_variable() {
+        for (name, value) in [
+            (TURNS_PER_MINUTE, "0"),
+            (CHECKPOINT_MS, "49"),
+            (TOKENS_PER_DAY, "many"),
+        ] {
+            let lookup = |asked: &str| (asked == name).then(|| value.to_owned());
+            let error = Settings::from_lookup(&lookup).unwrap_err();
+            assert_eq!(error.variable(), name);
+        }
+        assert!(Settings::from_lookup(&|_| None).is_ok());
+    }
+}

@@ -1,0 +1,220 @@
+//! A turn: opened in the database, accepted by the model, and from then on written by `produce`.
+
+use std::time::Duration;
+
+use api::{ApiError, ClientCode, ServerCode};
+use chat_store::{
+    Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, microseconds,
+};
+use jiff::Timestamp;
+use model::{ErrorKind, Turn};
+use serde_json::json;
+
+use crate::decide::{Decision, decide, first_place};
+use crate::input::{self, Post};
+use crate::produce::Production;
+use crate::{Answer, Call, WATCHDOG, context, event_stream, follow, title};
+
+/// How often a turn is placed anew, because the chat changed under it.
+const PLACINGS: usize = 4;
+/// The lease outlives the invocation by as much.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
+pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
+    let provider = &call.app.provider;
+    let post = input::post(call.request, path, provider.models())?;
+    let reply = Reply {
+        chat: post.chat.clone(),
+        message: MessageId::new(),
+        stream: StreamId::new(),
+    };
+    let title = title::of(post.message.parts.as_str());
+    let now = microseconds(call.now);
+    let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
+    let address = call.app.addresses.hash(call.request, call.now);
+    let allowance = allowance(call, address.as_deref(), now);
+    let mut turn = NewTurn {
+        chat: &reply.chat,
+        message: &post.message,
+        place: first_place(&post),
+        reply: &reply.message,
+        stream: &reply.stream,
+        model: &post.model,
+        reply_metadata: &metadata.to_string(),
+        title: &title,
+        expires_at: chat_store::expiry(call.caller.anonymous, now),
+        now,
+        lease_until: microseconds(call.deadline + LEASE_MARGIN),
+        allowance: &allowance,
+    };
+    let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
+        Placed::Opened(history, is_titled_now) => (history, is_titled_now),
+        Placed::Replayed(stored) => return Ok(follow::replay(call, &stored)),
+    };
+    let messages = context::conversation(
+        &history,
+        post.message.parts.as_str(),
+        call.app.settings.context_tokens,
+    );
+    let input_tokens = context::estimate(&messages);
+    // Boxed: the providers' futures are large, and most requests never get here.
+    let accepted = Box::pin(provider.start(Turn {
+        model: post.model.clone(),
+        system: call.app.settings.system.clone(),
+        messages,
+        max_tokens: provider.max_tokens(),
+        deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.deadline),
+    }))
+    .await;
+    match accepted {
+        Ok(source) => {
+            let production = Production {
+                dsql: call.app.dsql.clone(),
+                settings: call.app.settings.clone(),
+                owner: call.owner.clone(),
+                reply,
+                model: post.model,
+                metadata,
+                title: is_titled_now.then(|| title.as_str().to_owned()),
+                input_tokens,
+                begun: call.now,
+                deadline: call.deadline,
+                request_id: call.request_id.clone(),
+            };
+            Ok(event_stream(production.start(source)))
+        }
+        Err(error) => {
+            // The visitor's message stays; the same POST again is answered then.
+            if let Err(error) = chat_store::abandon(&call.db, &call.owner, &reply).await {
+                tracing::warn!(
+                    error.cause = error.report(),
+                    "a refused reply keeps its lock until the lease passes"
+                );
+            }
+            Err(refusal(error))
+        }
+    }
+}
+
+/// A turn that found its place.
+enum Placed {
+    Opened(Vec<chat_store::Message>, bool),
+    Replayed(Box<Stored>),
+}
+
+/// Opens the turn where it belongs: at the first attempt for a new message, else where what is stored says.
+async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Placed, ApiError> {
+    let conflict = |code, message: &'static str| Err(ApiError::client(code, message));
+    for _ in 0..PLACINGS {
+        match chat_store::open(&call.db, &call.owner, turn).await? {
+            Opening::Opened {
+                history,
+                is_titled_now,
+            } => return Ok(Placed::Opened(history, is_titled_now)),
+            Opening::Stored(stored) => match decide(post, &stored) {
+                Decision::Open(place) => turn.place = place,
+                Decision::Replay => return Ok(Placed::Replayed(stored)),
+                Decision::Stale => break,
+                Decision::IdTaken => {
+                    return conflict(
+                        ClientCode::IdTaken,
+                        "a message with this id and other content exists",
+                    );
+                }
+                Decision::NotTheirs => {
+                    return conflict(
+                        ClientCode::Unprocessable,
+                        "only a visitor's message can be sent: tools are not supported",
+                    );
+                }
+            },
+            Opening::Changed => turn.place = first_place(post),
+            Opening::Foreign => return Err(ApiError::not_found()),
+            Opening::Busy => {
+                return conflict(
+                    ClientCode::GenerationInProgress,
+                    "a reply is being written in this chat",
+                );
+            }
+            Opening::Full => {
+                return conflict(ClientCode::Unprocessable, "a chat has at most 500 messages");
+            }
+            Opening::Crowded => {
+                return Err(ApiError::client(
+                    ClientCode::RateLimited,
+                    "too many replies are being written for you: wait for one to end",
+                )
+                .retry_after(Duration::from_secs(5)));
+            }
+            Opening::RateLimited => {
+                return Err(ApiError::client(
+                    ClientCode::RateLimited,
+                    "too many messages: wait a little",
+                )
+                .retry_after(turn.allowance.window.wait(turn.now)));
+            }
+            Opening::Spent => {
+                return Err(ApiError::client(
+                    ClientCode::BudgetSpent,
+                    "the day's tokens are used up: they are renewed at midnight UTC",
+                )
+                .retry_after(until_midnight(turn.now)));
+            }
+        }
+    }
+    conflict(
+        ClientCode::Stale,
+        "the chat has gone on elsewhere: load it again",
+    )
+}
+
+fn allowance(call: &Call<'_>, address: Option<&str>, now: Timestamp) -> Allowance {
+    let settings = &call.app.settings;
+    let is_guest = call.caller.anonymous;
+    Allowance {
+        buckets: settings.turns.buckets(Visitor {
+            owner: &call.owner,
+            is_guest,
+            address,
+        }),
+        window: settings.turns.window_at(now),
+        tokens_per_day: if is_guest {
+            settings.tokens_per_day_guest
+        } else {
+            settings.tokens_per_day
+        },
+        concurrent: settings.concurrent,
+    }
+}
+
+fn until_midnight(now: Timestamp) -> Duration {
+    const DAY_S: i64 = 86_400;
+    Duration::from_secs((DAY_S - now.as_second().rem_euclid(DAY_S)).unsigned_abs())
+}
+
+/// A model that did not accept the turn, as a status.
+fn refusal(error: model::Error) -> ApiError {
+    match error.kind() {
+        ErrorKind::Throttled { retry_after } => ApiError::client(
+            ClientCode::ModelBusy,
+            "the model is asked too much: try again shortly",
+        )
+        .retry_after(retry_after.unwrap_or(Duration::from_secs(5)))
+        .because(error),
+        ErrorKind::Refused => ApiError::server(ServerCode::ModelRefused, error),
+        ErrorKind::Config => ApiError::server(ServerCode::Internal, error),
+        _ => ApiError::server(ServerCode::ModelUnavailable, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn midnight_is_at_most_a_day_away() {
+        let at = |text: &str| until_midnight(text.parse().unwrap()).as_secs();
+        assert_eq!(at("2026-11-25T00:00:00Z"), 86_400);
+        assert_eq!(at("2026-11-25T23:59:59Z"), 1);
+    }
+}

@@ -1,0 +1,132 @@
+//! Copies of chats: forks, and snapshots that anyone may read who has their token.
+
+use api::{ApiError, ClientCode, ServerCode};
+use chat_store::{ChatId, Forked, Given, ShareToken, Shared};
+use dsql::Db;
+use jiff::Timestamp;
+use lambda_http::http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::once::{self, Key};
+use crate::routes::Answer;
+use crate::{Call, input};
+
+/// `{messageId}`: a new chat that begins as this one did, up to that message.
+pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
+    let source = input::chat_id(id)?;
+    let message = input::message_id(&input::body(call.request)?)?;
+    let key = once::key(call)?;
+    call.admit_heavy().await?;
+    let (new, now) = (ChatId::new(), call.time());
+    let forked = chat_store::once(
+        &call.db,
+        &call.owner,
+        key.as_ref().map(|key| &key.keyed),
+        now,
+        |tx| {
+            let (source, message, new) = (&source, &message, &new);
+            async move { chat_store::fork(&tx, &call.owner, source, message, new, now).await }
+        },
+        |forked| match forked {
+            Forked::Chat(chat) => Some(Given {
+                status: 201,
+                body: json!(chat).to_string(),
+            }),
+            _ => None,
+        },
+    )
+    .await?;
+    once::answer(forked, |forked| match forked {
+        Forked::Chat(chat) => api::json(StatusCode::CREATED, &chat),
+        Forked::Missing => Err(ApiError::not_found()),
+        Forked::TooLarge => Err(ApiError::client(
+            ClientCode::Unprocessable,
+            "more than 6 MiB cannot be copied at once",
+        )),
+    })
+}
+
+/// Makes the chat public and answers a token for a snapshot of it. Only here is the token in clear; with the
+/// `Idempotency-Key` it is made again.
+pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let key = once::key(call)?;
+    call.admit_heavy().await?;
+    let now = call.time();
+    let nonce =
+        chat_store::random_text().map_err(|error| ApiError::server(ServerCode::Internal, error))?;
+    let token_of = |nonce: &str| ShareToken::new(key.as_ref().map(|key: &Key<'_>| key.text), nonce);
+    let token = token_of(&nonce);
+    let shared = chat_store::once(
+        &call.db,
+        &call.owner,
+        key.as_ref().map(|key| &key.keyed),
+        now,
+        |tx| {
+            let (chat, token) = (&chat, &token);
+            async move { chat_store::share(&tx, &call.owner, chat, token, now).await }
+        },
+        |shared| {
+            (*shared == Shared::Done).then(|| Given {
+                status: 201,
+                body: json!({"nonce": nonce}).to_string(),
+            })
+        },
+    )
+    .await?;
+    let created = |token: &ShareToken| {
+        let token = token.expose();
+        api::json(
+            StatusCode::CREATED,
+            &json!({"token": token, "url": format!("/api/shared/{token}")}),
+        )
+    };
+    once::answer_with(
+        shared,
+        |shared| match shared {
+            Shared::Done => created(&token),
+            Shared::Missing => Err(ApiError::not_found()),
+            Shared::TooLarge => Err(ApiError::client(
+                ClientCode::Unprocessable,
+                "a chat of more than 900 KiB cannot be shared",
+            )),
+            Shared::TooMany => Err(ApiError::client(
+                ClientCode::Unprocessable,
+                "a chat has at most 20 shares",
+            )),
+        },
+        |given| {
+            let kept: Value = serde_json::from_str(&given.body).unwrap_or_default();
+            let nonce = kept
+                .get("nonce")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            created(&token_of(nonce))
+        },
+    )
+}
+
+/// Ends all shares of the chat and makes it private.
+pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    call.admit_write().await?;
+    if chat_store::unshare(&call.db, &call.owner, &chat, call.time()).await? {
+        Ok(api::empty())
+    } else {
+        Err(ApiError::not_found())
+    }
+}
+
+/// A snapshot, for anyone with its token. Caches may keep it for a minute, which is how long an ended share may be seen.
+pub(crate) async fn open(db: &Db, token: &str, now: Timestamp) -> Answer {
+    let token = ShareToken::parse(token).ok_or_else(ApiError::not_found)?;
+    let snapshot = chat_store::open_share(db, &token, now)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let mut response = api::json_text(StatusCode::OK, snapshot);
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=60"),
+    );
+    Ok(response)
+}

@@ -1,0 +1,60 @@
+//! Votes on replies.
+
+use api::ApiError;
+use chat_store::{Comment, MessageId, Voted};
+use lambda_http::http::StatusCode;
+use serde_json::json;
+
+use crate::routes::Answer;
+use crate::{Call, input};
+
+pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    chat_store::votes(&call.db, &call.owner, &chat, call.time())
+        .await?
+        .map_or_else(
+            || Err(ApiError::not_found()),
+            |votes| api::json(StatusCode::OK, &votes),
+        )
+}
+
+/// `{messageId, isUpvoted?, comment?}`, the message in the path or in the body; without `isUpvoted` the vote is taken back.
+pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> Answer {
+    let chat = input::chat_id(id)?;
+    let fields = input::body(call.request)?;
+    let message = match message {
+        Some(text) => MessageId::parse(text).map_err(input::refusal)?,
+        None => input::message_id(&fields)?,
+    };
+    let is_upvoted = fields.boolean("isUpvoted")?;
+    let comment = fields
+        .text("comment")?
+        .map(Comment::parse)
+        .transpose()
+        .map_err(input::refusal)?;
+    call.admit_write().await?;
+    let (db, owner) = (&call.db, &call.owner);
+    match chat_store::vote(
+        db,
+        owner,
+        &chat,
+        &message,
+        is_upvoted,
+        comment.as_ref(),
+        call.time(),
+    )
+    .await?
+    {
+        None => Err(ApiError::not_found()),
+        Some(Voted::NotAReply) => Err(ApiError::invalid("\"messageId\" is not a reply")),
+        Some(Voted::Done) => api::json(
+            StatusCode::OK,
+            &json!({
+                "chatId": chat,
+                "messageId": message,
+                "isUpvoted": is_upvoted,
+                "comment": comment.as_ref().filter(|_| is_upvoted.is_some()).map(Comment::as_str),
+            }),
+        ),
+    }
+}

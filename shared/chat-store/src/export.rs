@@ -1,0 +1,232 @@
+//! Export: all of an owner's chats as lines of JSON, read in pages of bounded size. The last line says how many there were;
+//! an export without it was cut off.
+
+use dsql::{Db, Error, Type};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::ids::OwnerId;
+
+/// The format that `meta` names.
+pub const EXPORT_VERSION: u32 = 1;
+/// A page holds about this many bytes of parts.
+const PAGE_BYTES: i64 = 1024 * 1024;
+const CHATS_PER_PAGE: usize = 50;
+
+/// An export under way.
+#[derive(Debug)]
+pub struct Export {
+    owner: OwnerId,
+    now: Timestamp,
+    stage: Stage,
+    chats: u64,
+    messages: u64,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Begin,
+    /// Behind the chat with this id.
+    Chats(String),
+    /// In the chat `waiting` ends with, behind this `seq`.
+    Messages {
+        waiting: Vec<(String, String)>,
+        after: i64,
+    },
+    Votes {
+        waiting: Vec<(String, String)>,
+    },
+    End,
+}
+
+// By id: updated_at moves while an export runs.
+const CHATS: &str = "\
+SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
+WHERE owner_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4";
+
+const MESSAGES: &str = "\
+SELECT id, seq, role, parts, metadata, created_at FROM (
+    SELECT m.id, m.seq, m.role, m.parts, m.metadata, m.created_at,
+        sum(octet_length(m.parts)) OVER (ORDER BY m.seq) - octet_length(m.parts) AS bytes_before
+    FROM chats c JOIN messages m ON m.chat_id = c.id AND m.seq > $3 AND m.status <> 'streaming'
+    WHERE c.id = $1 AND c.owner_id = $2
+) page WHERE bytes_before < $4 ORDER BY seq";
+
+const VOTES: &str = "\
+SELECT v.message_id, v.is_upvoted, v.comment FROM chats c JOIN votes v ON v.chat_id = c.id
+WHERE c.id = $1 AND c.owner_id = $2 ORDER BY v.message_id";
+
+impl Export {
+    /// An export of everything that is the owner's.
+    pub fn new(owner: OwnerId, now: Timestamp) -> Self {
+        Self {
+            owner,
+            now,
+            stage: Stage::Begin,
+            chats: 0,
+            messages: 0,
+        }
+    }
+
+    /// The next lines, each with its line break; `None` after the last. At most one flight. May be asked again after an
+    /// error: nothing is lost or repeated.
+    ///
+    /// # Errors
+    /// Any [`Error`] but an unknown outcome.
+    pub async fn next(&mut self, db: &Db) -> Result<Option<String>, Error> {
+        let mut lines = String::new();
+        match &mut self.stage {
+            Stage::Begin => {
+                push(
+                    &mut lines,
+                    &json!({"type": "meta", "version": EXPORT_VERSION, "exportedAt": self.now}),
+                );
+                self.stage = Stage::Chats(String::new());
+            }
+            Stage::Chats(after) => {
+                let mut waiting = page_of_chats(db, &self.owner, after, self.now).await?;
+                waiting.reverse();
+                self.enter(waiting, None, &mut lines);
+            }
+            Stage::Messages { waiting, after } => {
+                let Some((id, _)) = waiting.last() else {
+                    self.stage = Stage::End;
+                    return Ok(Some(lines));
+                };
+                let rows = db
+                    .query_idempotent(
+                        MESSAGES,
+                        &[
+                            (&id.as_str(), Type::TEXT),
+                            (&self.owner.as_str(), Type::TEXT),
+                            (&*after, Type::INT8),
+                            (&PAGE_BYTES, Type::INT8),
+                        ],
+                    )
+                    .await?;
+                for row in &rows {
+                    let mut line = json!({
+                        "type": "message",
+                        "chatId": id,
+                        "id": row.get::<_, &str>("id"),
+                        "role": row.get::<_, &str>("role"),
+                        "parts": parsed(row.get("parts")).unwrap_or_else(|| json!([])),
+                        "createdAt": row.get::<_, Timestamp>("created_at"),
+                    });
+                    let metadata = row.get::<_, Option<&str>>("metadata").and_then(parsed);
+                    if let (Some(metadata), Some(fields)) = (metadata, line.as_object_mut()) {
+                        fields.insert("metadata".to_owned(), metadata);
+                    }
+                    push(&mut lines, &line);
+                    self.messages += 1;
+                    *after = row.get("seq");
+                }
+                if rows.is_empty() {
+                    let waiting = std::mem::take(waiting);
+                    self.stage = Stage::Votes { waiting };
+                }
+            }
+            Stage::Votes { waiting } => {
+                let Some((id, _)) = waiting.last() else {
+                    self.stage = Stage::End;
+                    return Ok(Some(lines));
+                };
+                let rows = db
+                    .query_idempotent(
+                        VOTES,
+                        &[
+                            (&id.as_str(), Type::TEXT),
+                            (&self.owner.as_str(), Type::TEXT),
+                        ],
+                    )
+                    .await?;
+                for row in &rows {
+                    push(
+                        &mut lines,
+                        &json!({
+                            "type": "vote",
+                            "chatId": id,
+                            "messageId": row.get::<_, &str>("message_id"),
+                            "isUpvoted": row.get::<_, bool>("is_upvoted"),
+                            "comment": row.get::<_, Option<&str>>("comment"),
+                        }),
+                    );
+                }
+                let mut waiting = std::mem::take(waiting);
+                let last = waiting.pop().map(|(id, _)| id);
+                self.enter(waiting, last, &mut lines);
+            }
+            Stage::End => return Ok(None),
+        }
+        Ok(Some(lines))
+    }
+
+    /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to the end.
+    fn enter(&mut self, waiting: Vec<(String, String)>, last: Option<String>, lines: &mut String) {
+        if let Some((_, line)) = waiting.last() {
+            lines.push_str(line);
+            self.chats += 1;
+            self.stage = Stage::Messages { waiting, after: -1 };
+        } else if let Some(last) = last {
+            self.stage = Stage::Chats(last);
+        } else {
+            push(
+                lines,
+                &json!({"type": "end", "chats": self.chats, "messages": self.messages}),
+            );
+            self.stage = Stage::End;
+        }
+    }
+}
+
+/// Ids and lines.
+async fn page_of_chats(
+    db: &Db,
+    owner: &OwnerId,
+    after: &str,
+    now: Timestamp,
+) -> Result<Vec<(String, String)>, Error> {
+    let limit = i64::try_from(CHATS_PER_PAGE).unwrap_or(1);
+    let rows = db
+        .query_idempotent(
+            CHATS,
+            &[
+                (&owner.as_str(), Type::TEXT),
+                (&after, Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+                (&limit, Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let id: String = row.get("id");
+            let mut line = String::new();
+            push(
+                &mut line,
+                &json!({
+                    "type": "chat",
+                    "id": id,
+                    "title": row.get::<_, &str>("title"),
+                    "visibility": row.get::<_, &str>("visibility"),
+                    "pinned": row.get::<_, bool>("pinned"),
+                    "archived": row.get::<_, bool>("archived"),
+                    "createdAt": row.get::<_, Timestamp>("created_at"),
+                    "updatedAt": row.get::<_, Timestamp>("updated_at"),
+                    "expiresAt": row.get::<_, Option<Timestamp>>("expires_at"),
+                }),
+            );
+            (id, line)
+        })
+        .collect())
+}
+
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok()
+}
+
+fn push(lines: &mut String, line: &Value) {
+    lines.push_str(&line.to_string());
+    lines.push('\n');
+}

@@ -1,0 +1,77 @@
+//! Forking: a new chat that begins as another one did, up to a message.
+
+use dsql::{Error, Transaction, Type};
+use jiff::Timestamp;
+
+use crate::chats::Chat;
+use crate::ids::{ChatId, MessageId, OwnerId};
+
+/// Most bytes of parts that one transaction copies: it may write 10 MiB, index entries included.
+const MAX_COPIED_BYTES: i64 = 6 * 1024 * 1024;
+
+/// How forking ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Forked {
+    /// The new chat.
+    Chat(Chat),
+    /// No such chat or message.
+    Missing,
+    /// More than can be copied at once.
+    TooLarge,
+}
+
+const FORK: &str = "\
+WITH source AS (
+    SELECT c.title, c.expires_at, m.seq FROM chats c
+    JOIN messages m ON m.chat_id = c.id AND m.id = $3 AND m.status <> 'streaming'
+    WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
+), size AS (
+    SELECT COALESCE(sum(octet_length(parts)), 0) <= $6 AS fits FROM messages
+    WHERE chat_id = $1 AND seq <= (SELECT seq FROM source)
+), chat AS (
+    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
+    SELECT $4, $2, title, 'private', false, false, seq + 1, expires_at, $5, $5 FROM source, size WHERE fits
+    RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
+), copied AS (
+    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, finish_reason, model, input_tokens,
+        output_tokens, created_at)
+    SELECT chat.id, m.id, m.seq, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
+        m.output_tokens, m.created_at
+    FROM messages m, chat
+    WHERE m.chat_id = $1 AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
+)
+SELECT fits, chat.id IS NOT NULL AS made, chat.id, chat.title, visibility, pinned, archived, created_at, updated_at,
+    chat.expires_at
+FROM source CROSS JOIN size LEFT JOIN chat ON true";
+
+/// Copies the owner's chat up to `message` into the chat `new`.
+///
+/// # Errors
+/// Any [`Error`] of a statement in a transaction.
+pub async fn fork(
+    tx: &Transaction,
+    owner: &OwnerId,
+    source: &ChatId,
+    message: &MessageId,
+    new: &ChatId,
+    now: Timestamp,
+) -> Result<Forked, Error> {
+    let row = tx
+        .query_opt(
+            FORK,
+            &[
+                (&source.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&message.as_str(), Type::TEXT),
+                (&new.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+                (&MAX_COPIED_BYTES, Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(match row {
+        None => Forked::Missing,
+        Some(row) if row.get("made") => Forked::Chat(Chat::from_row(&row)),
+        Some(_) => Forked::TooLarge,
+    })
+}

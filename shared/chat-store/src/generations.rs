@@ -1,0 +1,225 @@
+//! Replies under way, seen from other containers: following them, stopping them, and ending those whose writer is gone.
+
+use dsql::{Db, Error, Type};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::message::Message;
+
+/// The reply being written in a chat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Active {
+    /// The reply so far.
+    pub message: Message,
+    /// When that was stored.
+    pub checkpoint_at: Option<Timestamp>,
+    /// Whether its writer must be gone.
+    pub has_passed: bool,
+}
+
+/// [`active`]'s statement, for tests of its plan.
+pub const ACTIVE: &str = "\
+SELECT m.id, m.role, m.parts, m.metadata, m.checkpoint_at, g.lease_until <= $3 AS has_passed
+FROM generations g JOIN messages m ON m.chat_id = g.chat_id AND m.id = g.message_id
+WHERE g.chat_id = $1 AND g.owner_id = $2";
+
+/// Finds the reply being written in the owner's chat, if there is one.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn active(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    now: Timestamp,
+) -> Result<Option<Active>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            ACTIVE,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(row.map(|row| Active {
+        message: Message::from_stored(
+            row.get("id"),
+            row.get("role"),
+            row.get("parts"),
+            row.get("metadata"),
+        ),
+        checkpoint_at: row.get("checkpoint_at"),
+        has_passed: row.get("has_passed"),
+    }))
+}
+
+/// A reply, looked at again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// `complete`, `streaming`, `stopped`, `interrupted` or `error`.
+    pub status: String,
+    /// Why the model ended.
+    pub finish_reason: Option<String>,
+    /// Its parts, unless they are still those of the last look.
+    pub parts: Option<Value>,
+    /// What is noted about it.
+    pub metadata: Option<Value>,
+    /// When the parts were stored.
+    pub checkpoint_at: Option<Timestamp>,
+    /// Whether it still streams although its writer must be gone.
+    pub has_passed: bool,
+}
+
+/// [`poll`]'s statement, for tests of its plan.
+pub const POLL: &str = "\
+SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at,
+    CASE WHEN m.checkpoint_at IS DISTINCT FROM $4 THEN m.parts END AS parts,
+    m.status = 'streaming' AND g.lease_until IS NOT NULL AND g.lease_until <= $5 AS has_passed
+FROM messages m JOIN chats c ON c.id = m.chat_id LEFT JOIN generations g ON g.chat_id = m.chat_id
+WHERE m.chat_id = $1 AND m.id = $2 AND c.owner_id = $3";
+
+/// Looks again at a reply whose parts were last stored at `seen`. `None`: it is gone.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn poll(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    message: &MessageId,
+    seen: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<Progress>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            POLL,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&message.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&seen, Type::TIMESTAMPTZ),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    let json = |text: &str| serde_json::from_str(text).ok();
+    Ok(row.map(|row| Progress {
+        status: row.get("status"),
+        finish_reason: row.get("finish_reason"),
+        parts: row.get::<_, Option<&str>>("parts").and_then(json),
+        metadata: row.get::<_, Option<&str>>("metadata").and_then(json),
+        checkpoint_at: row.get("checkpoint_at"),
+        has_passed: row.get("has_passed"),
+    }))
+}
+
+/// What became of a wish to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The writer will see it at its next checkpoint.
+    Requested,
+    /// There is no such reply under way.
+    NothingToStop,
+}
+
+/// [`stop`]'s statement, for tests of its plan.
+pub const STOP: &str = "\
+WITH asked AS (
+    UPDATE generations SET stop_requested = true
+    WHERE chat_id = $1 AND owner_id = $2 AND ($3::text IS NULL OR stream_id = $3) AND lease_until > $4
+    RETURNING true AS is_requested
+)
+SELECT EXISTS (SELECT FROM asked) AS is_requested FROM chats
+WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)";
+
+/// Asks the writer of the chat's reply to end it, if that is the reply `stream`. `None`: there is no such chat.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn stop(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    stream: Option<&StreamId>,
+    now: Timestamp,
+) -> Result<Option<Stopped>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            STOP,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&stream.map(StreamId::as_str), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(row.map(|row| {
+        if row.get("is_requested") {
+            Stopped::Requested
+        } else {
+            Stopped::NothingToStop
+        }
+    }))
+}
+
+const INTERRUPT: &str = "\
+WITH released AS (
+    DELETE FROM generations WHERE chat_id = $1 AND owner_id = $2 AND lease_until <= $3 RETURNING message_id
+)
+UPDATE messages SET status = 'interrupted',
+    metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
+WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)";
+
+/// Ends the chat's reply if its lease has passed.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn interrupt(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    db.execute_idempotent(
+        INTERRUPT,
+        &[
+            (&chat.as_str(), Type::TEXT),
+            (&owner.as_str(), Type::TEXT),
+            (&now, Type::TIMESTAMPTZ),
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+// One row for each reply being written now, of all owners: there are never many.
+const REAP: &str = "\
+WITH passed AS (
+    DELETE FROM generations WHERE chat_id IN (
+        SELECT chat_id FROM generations WHERE lease_until <= $1 LIMIT $2
+    ) AND lease_until <= $1
+    RETURNING chat_id, message_id
+)
+UPDATE messages m SET status = 'interrupted',
+    metadata = (COALESCE(m.metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
+FROM passed WHERE m.chat_id = passed.chat_id AND m.id = passed.message_id AND m.status = 'streaming'";
+
+/// Ends at most `limit` (1,000 or fewer) replies, whoever owns them, whose lease has passed; for the scheduled reaper.
+/// Returns how many; fewer than `limit` means that none is left.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn reap(db: &Db, now: Timestamp, limit: u16) -> Result<u64, Error> {
+    db.execute_idempotent(
+        REAP,
+        &[
+            (&now, Type::TIMESTAMPTZ),
+            (&i64::from(limit.min(1_000)), Type::INT8),
+        ],
+    )
+    .await
+}

@@ -1,0 +1,222 @@
+//! Writes an import: chats, then messages, then votes, each in batches far below the row cap. Ids follow from the seed, so
+//! that an import that was interrupted and is sent again meets its own rows.
+
+use dsql::{BatchLimits, Db, Error, Type, Weight, batches};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::parse::{Import, ImportedChat, ImportedMessage, ImportedVote};
+use crate::ids::OwnerId;
+use crate::message::Metadata;
+use crate::secret::sha256_hex;
+use crate::votes::Comment;
+
+const LIMITS: BatchLimits = BatchLimits {
+    rows: 1_000,
+    bytes: 4 * 1024 * 1024,
+};
+/// A row's share of a transaction besides its texts.
+const ROW_BYTES: usize = 256;
+/// Half of a SHA-256: unique, and within an id's 64 characters.
+const ID_CHARS: usize = 32;
+
+/// What an import made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// The new chats, in the file's order.
+    pub ids: Vec<String>,
+    /// How many.
+    pub chats: usize,
+    /// How many messages they have.
+    pub messages: usize,
+    /// How many messages had nothing that can be kept.
+    pub skipped: usize,
+}
+
+const CHATS: &str = "\
+INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
+SELECT id, $1, title, 'private', pinned, archived, next_seq, $2, created_at, updated_at
+FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], $8::timestamptz[], $9::timestamptz[])
+    AS chat (id, title, pinned, archived, next_seq, created_at, updated_at)
+ON CONFLICT (id) DO NOTHING";
+
+const MESSAGES: &str = "\
+INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
+SELECT c.id, m.id, m.seq, m.role, m.parts, m.metadata, 'complete', m.created_at
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+    AS m (chat_id, id, seq, role, parts, metadata, created_at)
+JOIN chats c ON c.id = m.chat_id AND c.owner_id = $1
+ON CONFLICT (chat_id, id) DO NOTHING";
+
+const VOTES: &str = "\
+INSERT INTO votes (chat_id, message_id, owner_id, is_upvoted, comment, created_at)
+SELECT c.id, v.message_id, $1, v.is_upvoted, v.comment, $2
+FROM unnest($3::text[], $4::text[], $5::boolean[], $6::text[]) AS v (chat_id, message_id, is_upvoted, comment)
+JOIN chats c ON c.id = v.chat_id AND c.owner_id = $1
+JOIN messages m ON m.chat_id = c.id AND m.id = v.message_id AND m.role = 'assistant'
+ON CONFLICT (chat_id, message_id) DO NOTHING";
+
+/// Stores the import as new chats of `owner`, which end at `expires_at` if that is given.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome. Batches before it are stored; the same seed goes on behind them.
+pub async fn store(
+    db: &Db,
+    owner: &OwnerId,
+    import: &Import,
+    seed: &str,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Imported, Error> {
+    let chats: Vec<(String, &ImportedChat)> = import
+        .chats
+        .iter()
+        .enumerate()
+        .map(|(n, chat)| {
+            let mut id = sha256_hex(&[seed.as_bytes(), n.to_string().as_bytes()]);
+            id.truncate(ID_CHARS);
+            (id, chat)
+        })
+        .collect();
+    for batch in batches(&chats, LIMITS, |(_, chat)| Weight {
+        rows: 1,
+        bytes: ROW_BYTES + chat.title.as_str().len(),
+    }) {
+        store_chats(db, owner, batch, expires_at, now).await?;
+    }
+    let mut messages = Vec::new();
+    let mut votes = Vec::new();
+    for (id, chat) in &chats {
+        messages.extend(
+            (0_i64..)
+                .zip(&chat.messages)
+                .map(|(seq, m)| (id.as_str(), seq, m)),
+        );
+        votes.extend(chat.votes.iter().map(|vote| (id.as_str(), vote)));
+    }
+    for batch in batches(&messages, LIMITS, |(_, _, message)| Weight {
+        rows: 1,
+        bytes: ROW_BYTES + message.parts.len(),
+    }) {
+        store_messages(db, owner, batch, now).await?;
+    }
+    for batch in batches(&votes, LIMITS, |_| Weight {
+        rows: 1,
+        bytes: 2 * ROW_BYTES,
+    }) {
+        store_votes(db, owner, batch, now).await?;
+    }
+    Ok(Imported {
+        chats: chats.len(),
+        messages: messages.len(),
+        skipped: import.skipped,
+        ids: chats.into_iter().map(|(id, _)| id).collect(),
+    })
+}
+
+async fn store_chats(
+    db: &Db,
+    owner: &OwnerId,
+    batch: &[(String, &ImportedChat)],
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
+    let titles: Vec<&str> = batch.iter().map(|(_, chat)| chat.title.as_str()).collect();
+    let pinned: Vec<bool> = batch.iter().map(|(_, chat)| chat.pinned).collect();
+    let archived: Vec<bool> = batch.iter().map(|(_, chat)| chat.archived).collect();
+    let next_seqs: Vec<i64> = batch
+        .iter()
+        .map(|(_, chat)| i64::try_from(chat.messages.len()).unwrap_or(i64::MAX))
+        .collect();
+    // A time to come would stay on top of the list.
+    let past = |time: Option<Timestamp>| time.unwrap_or(now).min(now);
+    let created: Vec<Timestamp> = batch
+        .iter()
+        .map(|(_, chat)| past(chat.created_at))
+        .collect();
+    let updated: Vec<Timestamp> = batch
+        .iter()
+        .map(|(_, chat)| past(chat.updated_at))
+        .collect();
+    db.execute_idempotent(
+        CHATS,
+        &[
+            (&owner.as_str(), Type::TEXT),
+            (&expires_at, Type::TIMESTAMPTZ),
+            (&ids, Type::TEXT_ARRAY),
+            (&titles, Type::TEXT_ARRAY),
+            (&pinned, Type::BOOL_ARRAY),
+            (&archived, Type::BOOL_ARRAY),
+            (&next_seqs, Type::INT8_ARRAY),
+            (&created, Type::TIMESTAMPTZ_ARRAY),
+            (&updated, Type::TIMESTAMPTZ_ARRAY),
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+async fn store_messages(
+    db: &Db,
+    owner: &OwnerId,
+    batch: &[(&str, i64, &ImportedMessage)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let chats: Vec<&str> = batch.iter().map(|(chat, _, _)| *chat).collect();
+    let ids: Vec<&str> = batch.iter().map(|(_, _, m)| m.id.as_str()).collect();
+    let seqs: Vec<i64> = batch.iter().map(|(_, seq, _)| *seq).collect();
+    let roles: Vec<&str> = batch.iter().map(|(_, _, m)| m.role.as_str()).collect();
+    let parts: Vec<&str> = batch.iter().map(|(_, _, m)| m.parts.as_str()).collect();
+    let metadata: Vec<Option<&str>> = batch
+        .iter()
+        .map(|(_, _, m)| m.metadata.as_ref().map(Metadata::as_str))
+        .collect();
+    let created: Vec<Timestamp> = batch
+        .iter()
+        .map(|(_, _, m)| m.created_at.unwrap_or(now).min(now))
+        .collect();
+    db.execute_idempotent(
+        MESSAGES,
+        &[
+            (&owner.as_str(), Type::TEXT),
+            (&chats, Type::TEXT_ARRAY),
+            (&ids, Type::TEXT_ARRAY),
+            (&seqs, Type::INT8_ARRAY),
+            (&roles, Type::TEXT_ARRAY),
+            (&parts, Type::TEXT_ARRAY),
+            (&metadata, Type::TEXT_ARRAY),
+            (&created, Type::TIMESTAMPTZ_ARRAY),
+        ],
+    )
+    .await
+    .map(|_| ())
+}
+
+async fn store_votes(
+    db: &Db,
+    owner: &OwnerId,
+    batch: &[(&str, &ImportedVote)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let chats: Vec<&str> = batch.iter().map(|(chat, _)| *chat).collect();
+    let messages: Vec<&str> = batch.iter().map(|(_, v)| v.message_id.as_str()).collect();
+    let up: Vec<bool> = batch.iter().map(|(_, v)| v.is_upvoted).collect();
+    let comments: Vec<Option<&str>> = batch
+        .iter()
+        .map(|(_, v)| v.comment.as_ref().map(Comment::as_str))
+        .collect();
+    db.execute_idempotent(
+        VOTES,
+        &[
+            (&owner.as_str(), Type::TEXT),
+            (&now, Type::TIMESTAMPTZ),
+            (&chats, Type::TEXT_ARRAY),
+            (&messages, Type::TEXT_ARRAY),
+            (&up, Type::BOOL_ARRAY),
+            (&comments, Type::TEXT_ARRAY),
+        ],
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,249 @@
+//! Shares: read-only snapshots of a chat behind a token, of which only a hash is stored. A snapshot shows no ids, no owner,
+//! no reasoning and no tools; it ends when its chat does or is private again.
+
+use dsql::{Db, Error, Transaction, Type};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::ids::{ChatId, OwnerId};
+use crate::secret::{derived_text, sha256_hex};
+
+/// Most shares of one chat.
+pub const MAX_SHARES: i64 = 20;
+/// Most bytes of parts in a snapshot: one value of the database may have 1 MiB.
+const MAX_SNAPSHOT_BYTES: i64 = 900 * 1024;
+
+/// What opens a share; not in `Debug`, not in the database.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ShareToken(String);
+
+impl std::fmt::Debug for ShareToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShareToken(..)")
+    }
+}
+
+impl ShareToken {
+    /// A token of 256 bits. With the `Idempotency-Key` of the request it can be made again from the nonce that is stored,
+    /// by who knows the key; without one the nonce is the token.
+    pub fn new(idempotency_key: Option<&str>, nonce: &str) -> Self {
+        Self(match idempotency_key {
+            Some(key) => derived_text(key, nonce),
+            None => nonce.to_owned(),
+        })
+    }
+
+    /// What a client sent; `None` if it cannot be a token.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 43
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The token, for its one answer.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn hash(&self) -> String {
+        sha256_hex(&[self.0.as_bytes()])
+    }
+}
+
+/// How sharing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// The token opens a snapshot now.
+    Done,
+    /// No such chat.
+    Missing,
+    /// More than one value of the database holds.
+    TooLarge,
+    /// [`MAX_SHARES`] are there already.
+    TooMany,
+}
+
+const READ: &str = "\
+WITH chat AS (
+    SELECT id, title, created_at FROM chats
+    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)
+), size AS (
+    SELECT COALESCE(sum(octet_length(m.parts)), 0) <= $4 AS fits FROM messages m JOIN chat ON m.chat_id = chat.id
+)
+SELECT fits, title, chat.created_at, m.role, m.parts FROM chat CROSS JOIN size
+LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND fits
+ORDER BY m.seq";
+
+// Writing the chat's row makes two shares at once conflict, so that the count holds.
+const SHARE: &str = "\
+WITH chat AS (
+    UPDATE chats SET visibility = 'public'
+    WHERE id = $2 AND owner_id = $3 AND (SELECT count(*) FROM shares WHERE chat_id = $2) < $6
+    RETURNING id, expires_at
+)
+INSERT INTO shares (token_hash, chat_id, owner_id, snapshot, created_at, expires_at)
+SELECT $1, id, $3, $4, $5, expires_at FROM chat";
+
+/// Makes the chat public and stores a snapshot of it behind `token`.
+///
+/// # Errors
+/// Any [`Error`] of a statement in a transaction.
+pub async fn share(
+    tx: &Transaction,
+    owner: &OwnerId,
+    chat: &ChatId,
+    token: &ShareToken,
+    now: Timestamp,
+) -> Result<Shared, Error> {
+    let rows = tx
+        .query(
+            READ,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+                (&MAX_SNAPSHOT_BYTES, Type::INT8),
+            ],
+        )
+        .await?;
+    let Some(first) = rows.first() else {
+        return Ok(Shared::Missing);
+    };
+    if !first.get::<_, bool>("fits") {
+        return Ok(Shared::TooLarge);
+    }
+    let messages: Vec<Value> = rows
+        .iter()
+        .filter_map(|row| {
+            let role: Option<&str> = row.get("role");
+            public(role?, row.get("parts"))
+        })
+        .collect();
+    let snapshot = json!({
+        "title": first.get::<_, &str>("title"),
+        "createdAt": first.get::<_, Timestamp>("created_at"),
+        "sharedAt": now,
+        "messages": messages,
+    });
+    let made = tx
+        .execute(
+            SHARE,
+            &[
+                (&token.hash(), Type::TEXT),
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&snapshot.to_string(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+                (&MAX_SHARES, Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(if made > 0 {
+        Shared::Done
+    } else {
+        Shared::TooMany
+    })
+}
+
+/// A message as strangers see it: its texts and files; `None` when it has neither.
+fn public(role: &str, parts: &str) -> Option<Value> {
+    let parts: Vec<Value> = serde_json::from_str::<Vec<Value>>(parts)
+        .ok()?
+        .iter()
+        .filter_map(|part| match part.get("type")?.as_str()? {
+            "text" => Some(json!({"type": "text", "text": part.get("text")?})),
+            "file" => Some(json!({
+                "type": "file", "mediaType": part.get("mediaType")?, "url": part.get("url")?
+            })),
+            _ => None,
+        })
+        .collect();
+    (!parts.is_empty()).then(|| json!({"role": role, "parts": parts}))
+}
+
+const UNSHARE: &str = "\
+WITH chat AS (
+    UPDATE chats SET visibility = 'private'
+    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3) RETURNING id
+), gone AS (DELETE FROM shares WHERE chat_id IN (SELECT id FROM chat))
+SELECT id FROM chat";
+
+/// Makes the chat private and deletes its shares. False: there is no such chat.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn unshare(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let row = db
+        .query_opt_idempotent(
+            UNSHARE,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+const OPEN: &str = "\
+SELECT s.snapshot FROM shares s JOIN chats c ON c.id = s.chat_id AND c.owner_id = s.owner_id
+WHERE s.token_hash = $1 AND c.visibility = 'public'
+    AND (s.expires_at IS NULL OR s.expires_at > $2) AND (c.expires_at IS NULL OR c.expires_at > $2)";
+
+/// The snapshot behind a token, as JSON.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn open_share(
+    db: &Db,
+    token: &ShareToken,
+    now: Timestamp,
+) -> Result<Option<String>, Error> {
+    let row = db
+        .query_opt_idempotent(
+            OPEN,
+            &[(&token.hash(), Type::TEXT), (&now, Type::TIMESTAMPTZ)],
+        )
+        .await?;
+    Ok(row.map(|row| row.get("snapshot")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_shows_texts_and_files_and_nothing_else() {
+        let parts = json!([
+            {"type": "step-start"},
+            {"type": "reasoning", "text": "secret"},
+            {"type": "tool-x", "input": "secret"},
+            {"type": "text", "text": "hi", "state": "done", "providerMetadata": {"secret": 1}},
+        ]);
+        assert_eq!(
+            public("assistant", &parts.to_string()).unwrap(),
+            json!({"role": "assistant", "parts": [{"type": "text", "text": "hi"}]})
+        );
+        assert_eq!(public("assistant", r#"[{"type":"step-start"}]"#), None);
+    }
+
+    #[test]
+    fn a_token_is_not_shown_and_can_only_be_made_again_with_its_key() {
+        let nonce = crate::secret::random_text().unwrap();
+        let token = ShareToken::new(Some("k"), &nonce);
+        assert_eq!(token, ShareToken::new(Some("k"), &nonce));
+        assert_ne!(token, ShareToken::new(Some("l"), &nonce));
+        assert_eq!(ShareToken::parse(token.expose()), Some(token.clone()));
+        assert!(!format!("{token:?}").contains(token.expose()));
+        assert_eq!(ShareToken::parse("short"), None);
+        assert_ne!(token.hash(), token.expose());
+    }
+}

@@ -1,0 +1,385 @@
+//! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply and takes the chat's
+//! lock, or says why it does not. A plain send is one flight. An edit or a regeneration is two: the first finds what is
+//! stored, the second replaces it, unless the chat has changed in between.
+
+use dsql::{Db, Error, Row, Type};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::Value;
+
+use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::limits::{Bucket, Window};
+use crate::message::{Message, Metadata, NewMessage};
+use crate::messages::MAX_MESSAGES;
+use crate::values::{DEFAULT_TITLE, Title};
+
+/// Most messages of a chat that a model is shown.
+const MAX_HISTORY: i64 = 60;
+/// Most bytes of parts that a model is shown.
+const MAX_HISTORY_BYTES: i64 = 1024 * 1024;
+
+/// Parts of a reply that has no content yet: what the client has after `start` and `start-step`.
+pub const EMPTY_REPLY: &str = r#"[{"type":"step-start"}]"#;
+
+/// Where a turn goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Behind everything, unless the message is stored already.
+    End,
+    /// Nowhere: only tell what is stored about the message and `target`.
+    Look {
+        /// The message that the client names besides its own.
+        target: Option<MessageId>,
+    },
+    /// At the stored message: everything with a higher `seq` is deleted, the message's parts are replaced.
+    Behind {
+        /// The last `seq` that stays.
+        cut: i64,
+        /// [`Stored::next_seq`] when that was decided.
+        expected: i64,
+    },
+}
+
+/// What an owner may still do; checked in the statement that opens.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    /// Turns of the owner, and of the address if it is known, in the running window.
+    pub buckets: Vec<Bucket>,
+    /// The window that the buckets count.
+    pub window: Window,
+    /// Tokens of one UTC day; the turn is refused once they are used up.
+    pub tokens_per_day: i64,
+    /// Replies of the owner that may be written at once.
+    pub concurrent: i64,
+}
+
+/// A turn to open. Ids and times are fixed before the first attempt.
+#[derive(Debug, Clone)]
+pub struct NewTurn<'a> {
+    /// The chat; made if there is none.
+    pub chat: &'a ChatId,
+    /// The visitor's message.
+    pub message: &'a NewMessage,
+    /// Where it goes.
+    pub place: Place,
+    /// The reply's id.
+    pub reply: &'a MessageId,
+    /// The lock's id.
+    pub stream: &'a StreamId,
+    /// The model that answers.
+    pub model: &'a str,
+    /// What is noted about the reply from its start.
+    pub reply_metadata: &'a str,
+    /// The title, while the chat has none.
+    pub title: &'a Title,
+    /// When a chat that is made here is deleted.
+    pub expires_at: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+    /// When the lock is void, because its holder cannot be alive any more.
+    pub lease_until: Timestamp,
+    /// What the owner may do.
+    pub allowance: &'a Allowance,
+}
+
+/// How opening a turn ended. Nothing was written unless it is [`Opening::Opened`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opening {
+    /// The reply is the caller's to write.
+    Opened {
+        /// What was said before, oldest first, without the visitor's message.
+        history: Vec<Message>,
+        /// Whether the chat got its title now.
+        is_titled_now: bool,
+    },
+    /// The message is stored already, or the place was [`Place::Look`].
+    Stored(Box<Stored>),
+    /// The chat is someone else's, or has expired.
+    Foreign,
+    /// A reply is being written in this chat.
+    Busy,
+    /// What was to be replaced has changed since.
+    Changed,
+    /// The chat has [`MAX_MESSAGES`] messages.
+    Full,
+    /// Too many replies of this owner are being written.
+    Crowded,
+    /// Too many turns in this window.
+    RateLimited,
+    /// The day's tokens are used up.
+    Spent,
+}
+
+/// What is stored about a message that a client sends again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The chat's counter; for [`Place::Behind`].
+    pub next_seq: i64,
+    /// The message itself, if it is stored.
+    pub message: Option<StoredMessage>,
+    /// What the chat has next after it.
+    pub next: Option<StoredReply>,
+    /// Whether the visitor has said more after it.
+    pub is_followed: bool,
+    /// The message that the client named besides.
+    pub target: Option<Target>,
+}
+
+/// A stored message, as far as it decides about a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Its place.
+    pub seq: i64,
+    /// `user` or `assistant`.
+    pub role: String,
+    /// Whether its parts are those of the message sent.
+    pub is_same: bool,
+}
+
+/// A stored reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredReply {
+    /// The message.
+    pub message: Message,
+    /// `complete`, `streaming`, `stopped`, `interrupted` or `error`.
+    pub status: String,
+    /// Why the model ended.
+    pub finish_reason: Option<String>,
+}
+
+/// The message that a client named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its place.
+    pub seq: i64,
+    /// `user` or `assistant`.
+    pub role: String,
+    /// The last message of the visitor before it.
+    pub asked_by: Option<String>,
+}
+
+/// [`open`]'s statement, for tests of its plan.
+pub const OPEN: &str = "\
+WITH chat AS (
+    SELECT owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AS is_mine, next_seq, title FROM chats WHERE id = $1
+), generation AS (
+    SELECT message_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
+), stored AS (
+    SELECT seq, role, parts = $4 AS is_same FROM messages WHERE chat_id = $1 AND id = $3
+), verdict AS (
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
+        WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
+        WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
+        WHEN $15::bool OR $17::bigint IS NULL AND EXISTS (SELECT FROM stored) THEN 'stored'
+        WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat, stored WHERE next_seq = $18) THEN 'changed'
+        WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq >= $19 - 1)
+            AND (SELECT count(*) FROM messages WHERE chat_id = $1) >= $19 - 1 THEN 'full'
+        WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $27 THEN 'crowded'
+        WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $22 AND window_start = $20 AND n >= $23)
+            OR EXISTS (SELECT FROM rate_buckets WHERE key = $24 AND window_start = $20 AND n >= $25) THEN 'limited'
+        WHEN (SELECT sum(input_tokens + output_tokens) FROM usage_daily WHERE owner_id = $2 AND day = $26) >= $28
+            THEN 'spent'
+        ELSE 'open' END AS verdict
+), touched AS (
+    INSERT INTO chats AS c
+        (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
+    SELECT $1, $2, $12, 'private', false, false, 2, $14, $8, $8 FROM verdict WHERE verdict = 'open'
+    ON CONFLICT (id) DO UPDATE SET
+        next_seq = c.next_seq + CASE WHEN $17::bigint IS NULL THEN 2 ELSE 1 END,
+        title = CASE WHEN c.title = $13 THEN $12 ELSE c.title END,
+        updated_at = GREATEST(c.updated_at, $8)
+    WHERE c.owner_id = $2
+    RETURNING c.next_seq
+), question AS (
+    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
+    SELECT $1, $3, next_seq - 2, 'user', $4, $5, 'complete', $8 FROM touched WHERE $17::bigint IS NULL
+), edited AS (
+    UPDATE messages SET parts = $4, metadata = $5
+    WHERE chat_id = $1 AND id = $3 AND parts <> $4 AND $17::bigint IS NOT NULL AND EXISTS (SELECT FROM touched)
+), dropped AS (
+    DELETE FROM messages WHERE chat_id = $1 AND seq > $17 AND EXISTS (SELECT FROM touched) RETURNING id
+), unvoted AS (
+    DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM dropped)
+), interrupted AS (
+    UPDATE messages SET status = 'interrupted',
+        metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
+    WHERE chat_id = $1 AND id = (SELECT message_id FROM generation) AND status = 'streaming'
+        AND ($17::bigint IS NULL OR seq <= $17) AND EXISTS (SELECT FROM touched)
+), reply AS (
+    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, model, checkpoint_at, created_at)
+    SELECT $1, $6, next_seq - 1, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
+), locked AS (
+    INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until, stop_requested)
+    SELECT $1, $6, $7, $2, $9, false FROM touched
+    ON CONFLICT (chat_id) DO UPDATE SET message_id = excluded.message_id, stream_id = excluded.stream_id,
+        owner_id = excluded.owner_id, lease_until = excluded.lease_until, stop_requested = false
+), counted AS (
+    INSERT INTO rate_buckets (key, window_start, n, expires_at)
+    SELECT bucket.key, $20, 1, $21 FROM (VALUES ($22), ($24)) AS bucket (key), touched
+    WHERE bucket.key IS NOT NULL
+    ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + 1
+)
+SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same,
+    n.id AS next_id, n.role AS next_role, n.parts AS next_parts, n.metadata AS next_metadata,
+    n.status AS next_status, n.finish_reason AS next_finish_reason, n.is_followed,
+    t.seq AS target_seq, t.role AS target_role, t.asked_by,
+    h.id AS message_id, h.role, h.parts, h.metadata
+FROM verdict v
+LEFT JOIN chat c ON v.verdict <> 'foreign'
+LEFT JOIN stored s ON v.verdict = 'stored'
+LEFT JOIN LATERAL (
+    SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason, EXISTS (
+        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user'
+    ) AS is_followed
+    FROM messages m WHERE m.chat_id = $1 AND m.seq > s.seq ORDER BY m.seq LIMIT 1
+) n ON true
+LEFT JOIN LATERAL (
+    SELECT m.seq, m.role, (
+        SELECT q.id FROM messages q WHERE q.chat_id = $1 AND q.seq < m.seq AND q.role = 'user'
+        ORDER BY q.seq DESC LIMIT 1
+    ) AS asked_by
+    FROM messages m WHERE m.chat_id = $1 AND m.id = $16 AND v.verdict = 'stored'
+) t ON true
+LEFT JOIN LATERAL (
+    SELECT id, seq, role, parts, metadata,
+        sum(octet_length(parts)) OVER (ORDER BY seq DESC) AS bytes
+    FROM (
+        SELECT id, seq, role, parts, metadata FROM messages
+        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND status <> 'streaming'
+            AND v.verdict IN ('open', 'again')
+        ORDER BY seq DESC LIMIT $29
+    ) page
+) h ON h.bytes <= $30
+ORDER BY h.seq";
+
+/// Opens a turn. The same turn again, after a lost answer, is opened once.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
+    let (is_look, target, cut, expected) = match &turn.place {
+        Place::End => (false, None, None, None),
+        Place::Look { target } => (true, target.as_ref(), None, None),
+        Place::Behind { cut, expected } => (false, None, Some(*cut), Some(*expected)),
+    };
+    let allowance = turn.allowance;
+    let mut buckets = allowance.buckets.iter();
+    let (first, second) = (buckets.next(), buckets.next());
+    let day: Date = day(turn.now);
+    let rows = db
+        .query_idempotent(
+            OPEN,
+            &[
+                (&turn.chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&turn.message.id.as_str(), Type::TEXT),
+                (&turn.message.parts.as_str(), Type::TEXT),
+                (
+                    &turn.message.metadata.as_ref().map(Metadata::as_str),
+                    Type::TEXT,
+                ),
+                (&turn.reply.as_str(), Type::TEXT),
+                (&turn.stream.as_str(), Type::TEXT),
+                (&turn.now, Type::TIMESTAMPTZ),
+                (&turn.lease_until, Type::TIMESTAMPTZ),
+                (&turn.model, Type::TEXT),
+                (&turn.reply_metadata, Type::TEXT),
+                (&turn.title.as_str(), Type::TEXT),
+                (&DEFAULT_TITLE, Type::TEXT),
+                (&turn.expires_at, Type::TIMESTAMPTZ),
+                (&is_look, Type::BOOL),
+                (&target.map(MessageId::as_str), Type::TEXT),
+                (&cut, Type::INT8),
+                (&expected, Type::INT8),
+                (&MAX_MESSAGES, Type::INT8),
+                (&allowance.window.start, Type::TIMESTAMPTZ),
+                (&allowance.window.end, Type::TIMESTAMPTZ),
+                (&first.map(|bucket| bucket.key.as_str()), Type::TEXT),
+                (&first.map(|bucket| bucket.most), Type::INT8),
+                (&second.map(|bucket| bucket.key.as_str()), Type::TEXT),
+                (&second.map(|bucket| bucket.most), Type::INT8),
+                (&day, Type::DATE),
+                (&allowance.concurrent, Type::INT8),
+                (&allowance.tokens_per_day, Type::INT8),
+                (&MAX_HISTORY, Type::INT8),
+                (&MAX_HISTORY_BYTES, Type::INT8),
+                (&EMPTY_REPLY, Type::TEXT),
+            ],
+        )
+        .await?;
+    let verdict = rows.first().map(|row| row.get::<_, &str>("verdict"));
+    Ok(match (verdict, rows.first()) {
+        (Some("open" | "again"), Some(first)) => {
+            let title: Option<&str> = first.get("title");
+            Opening::Opened {
+                is_titled_now: title.is_none_or(|title| title == DEFAULT_TITLE),
+                history: history(&rows, turn.message.id.as_str()),
+            }
+        }
+        (Some("stored"), Some(first)) => Opening::Stored(Box::new(Stored::from_row(first))),
+        (Some("foreign"), _) => Opening::Foreign,
+        (Some("busy"), _) => Opening::Busy,
+        (Some("full"), _) => Opening::Full,
+        (Some("crowded"), _) => Opening::Crowded,
+        (Some("limited"), _) => Opening::RateLimited,
+        (Some("spent"), _) => Opening::Spent,
+        _ => Opening::Changed,
+    })
+}
+
+/// The UTC day that usage at `now` belongs to.
+pub(crate) fn day(now: Timestamp) -> Date {
+    now.to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+fn history(rows: &[Row], without: &str) -> Vec<Message> {
+    rows.iter()
+        .filter_map(|row| {
+            let id: String = row.get::<_, Option<String>>("message_id")?;
+            (id != without).then(|| {
+                Message::from_stored(id, row.get("role"), row.get("parts"), row.get("metadata"))
+            })
+        })
+        .collect()
+}
+
+impl Stored {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            next_seq: row.get::<_, Option<i64>>("next_seq").unwrap_or(0),
+            message: row
+                .get::<_, Option<i64>>("stored_seq")
+                .map(|seq| StoredMessage {
+                    seq,
+                    role: row.get("stored_role"),
+                    is_same: row.get("is_same"),
+                }),
+            next: row
+                .get::<_, Option<String>>("next_id")
+                .map(|id| StoredReply {
+                    message: Message::from_stored(
+                        id,
+                        row.get("next_role"),
+                        row.get("next_parts"),
+                        row.get("next_metadata"),
+                    ),
+                    status: row.get("next_status"),
+                    finish_reason: row.get("next_finish_reason"),
+                }),
+            is_followed: row.get::<_, Option<bool>>("is_followed").unwrap_or(false),
+            target: row.get::<_, Option<i64>>("target_seq").map(|seq| Target {
+                seq,
+                role: row.get("target_role"),
+                asked_by: row.get("asked_by"),
+            }),
+        }
+    }
+}
+
+impl StoredReply {
+    /// What was noted about it.
+    pub fn metadata(&self) -> Option<&Value> {
+        self.message.metadata.as_ref()
+    }
+}

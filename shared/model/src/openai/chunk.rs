@@ -1,0 +1,121 @@
+//! One `data:` of the stream, read tolerantly: everything may be missing or null, unknown keys are ignored.
+
+use serde_json::Value;
+
+use crate::blocks::{Blocks, Kind};
+use crate::error::{Error, ErrorKind};
+use crate::event::{FinishReason, Usage};
+
+/// What the chunks have said so far.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) reason: Option<FinishReason>,
+    pub(super) usage: Usage,
+    refused: bool,
+}
+
+impl Progress {
+    /// Reads one chunk.
+    pub(super) fn read(&mut self, data: &[u8], blocks: &mut Blocks) -> Result<(), Error> {
+        let chunk: Value = serde_json::from_slice(data).map_err(|_| {
+            Error::new(
+                ErrorKind::Interrupted,
+                "the provider sent an event that is not JSON",
+            )
+        })?;
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            return Err(reported(error));
+        }
+        if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
+            self.usage = read_usage(usage);
+        }
+        let Some(choice) = chunk.pointer("/choices/0") else {
+            return Ok(());
+        };
+        if let Some(delta) = choice.get("delta") {
+            self.read_delta(delta, blocks);
+        }
+        if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
+            blocks.end();
+            self.reason = Some(match (self.refused, finish_reason(reason)) {
+                (true, FinishReason::Stop) => FinishReason::ContentFilter,
+                (_, reason) => reason,
+            });
+        }
+        Ok(())
+    }
+
+    fn read_delta(&mut self, delta: &Value, blocks: &mut Blocks) {
+        let text = |name: &str| delta.get(name).and_then(Value::as_str);
+        if let Some(reasoning) = text("reasoning_content").or_else(|| text("reasoning")) {
+            blocks.push(Kind::Reasoning, reasoning);
+        }
+        match delta.get("content") {
+            Some(Value::String(text)) => blocks.push(Kind::Text, text.as_str()),
+            Some(Value::Array(parts)) => {
+                for text in parts.iter().filter_map(|part| part.get("text")?.as_str()) {
+                    blocks.push(Kind::Text, text);
+                }
+            }
+            _ => {}
+        }
+        if let Some(refusal) = text("refusal").filter(|refusal| !refusal.is_empty()) {
+            self.refused = true;
+            blocks.push(Kind::Text, refusal);
+        }
+    }
+}
+
+fn finish_reason(name: &str) -> FinishReason {
+    match name {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "error" => FinishReason::Error,
+        _ => FinishReason::Other,
+    }
+}
+
+fn read_usage(usage: &Value) -> Usage {
+    let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64);
+    let input_tokens = count("/prompt_tokens").unwrap_or_default();
+    let output_tokens = count("/completion_tokens").unwrap_or_default();
+    Usage {
+        input_tokens,
+        output_tokens,
+        total_tokens: count("/total_tokens")
+            .unwrap_or_else(|| input_tokens.saturating_add(output_tokens)),
+        cached_input_tokens: count("/prompt_tokens_details/cached_tokens").unwrap_or_default(),
+    }
+}
+
+/// An error that the server reports inside the stream.
+fn reported(error: &Value) -> Error {
+    let names = error_names(error);
+    let is = |wanted: &str| names.iter().any(|name| name.contains(wanted));
+    let kind = if is("429") || is("rate_limit") {
+        ErrorKind::Throttled { retry_after: None }
+    } else if is("invalid_request") || is("context_length") || is("400") {
+        ErrorKind::Refused
+    } else {
+        ErrorKind::Unavailable
+    };
+    Error::new(
+        kind,
+        format!("the provider reported an error ({})", names.join(", ")),
+    )
+}
+
+/// What an error object calls itself. Its message is left out: it may quote the key or the conversation.
+pub(super) fn error_names(error: &Value) -> Vec<String> {
+    ["type", "code", "param"]
+        .iter()
+        .filter_map(|name| match error.get(name)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        })
+        .filter(|name| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_graphic()))
+        .collect()
+}

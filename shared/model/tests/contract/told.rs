@@ -1,0 +1,73 @@
+//! A reply told in one line for each event, so that a test reads like the wire.
+
+use std::time::{Duration, SystemTime};
+
+use model::{Error, ErrorKind, Event, Message, Provider, Reply, Role, Turn};
+
+/// A turn with an hour left.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a real provider call runs on the machine's own clock"
+)]
+pub(crate) fn turn(text: &str) -> Turn {
+    Turn {
+        model: "m-1".to_owned(),
+        system: None,
+        messages: vec![Message::text(Role::User, text)],
+        max_tokens: 64,
+        deadline: SystemTime::now() + Duration::from_hours(1),
+    }
+}
+
+/// A provider with the variables given.
+pub(crate) fn provider(variables: &[(&str, &str)]) -> Provider {
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Provider::from_lookup(&|name| {
+        variables
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    })
+    .unwrap()
+}
+
+/// One event, in one line.
+pub(crate) fn told(event: &Result<Event, Error>) -> String {
+    match event {
+        Ok(Event::TextStart { id }) => format!("text-start {id}"),
+        Ok(Event::TextDelta { id, delta }) => format!("text-delta {id} {delta}"),
+        Ok(Event::TextEnd { id }) => format!("text-end {id}"),
+        Ok(Event::ReasoningStart { id }) => format!("reasoning-start {id}"),
+        Ok(Event::ReasoningDelta { id, delta }) => format!("reasoning-delta {id} {delta}"),
+        Ok(Event::ReasoningEnd { id }) => format!("reasoning-end {id}"),
+        Ok(Event::Finish { reason, usage }) => format!(
+            "finish {} {}+{}={} cached {}",
+            reason.as_str(),
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.total_tokens,
+            usage.cached_input_tokens
+        ),
+        Err(error) => format!("error {:?}", error.kind()),
+    }
+}
+
+/// The rest of a reply.
+pub(crate) async fn rest(reply: &mut Reply) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some(event) = reply.next().await {
+        lines.push(told(&event));
+    }
+    lines
+}
+
+/// A whole reply, or the kind of refusal.
+pub(crate) async fn run(provider: &Provider, turn: Turn) -> Result<Vec<String>, ErrorKind> {
+    match provider.start(turn).await {
+        Ok(mut reply) => Ok(rest(&mut reply).await),
+        Err(error) => Err(error.kind()),
+    }
+}

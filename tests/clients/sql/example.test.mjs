@@ -1,0 +1,119 @@
+// examples/worker, type-checked and run in workerd against the real functions.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { Miniflare } from 'miniflare'
+import { connectionString, endpoint } from './site.mjs'
+
+const modules = realpathSync(new URL('node_modules', import.meta.url))
+// A copy beside the packages, where its imports find them.
+const folder = mkdtempSync(join(dirname(modules), 'worker-'))
+cpSync(new URL('../../../examples/worker', import.meta.url), folder, {
+  recursive: true, filter: (path) => !path.includes('/node_modules'),
+})
+const { compatibility_date: compatibilityDate, vars } = JSON.parse(
+  readFileSync(join(folder, 'wrangler.jsonc'), 'utf8').replace(/^\s*\/\/.*$/gm, ''))
+const origin = vars.SITE
+let worker
+
+before(async () => {
+  for (let run = 0; run < 2; run++) {
+    execFileSync(process.execPath, ['schema.mjs'], { cwd: folder, env: { ...process.env, SQL_ENDPOINT: endpoint } })
+  }
+  const { outputFiles: [{ text: script }] } = await build({
+    entryPoints: [join(folder, 'src/index.ts')],
+    bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022',
+  })
+  worker = new Miniflare({
+    modules: true, script, compatibilityDate,
+    bindings: { ...vars, DATABASE_URL: connectionString, SQL_ENDPOINT: endpoint, TOKEN_KEY: process.env.TOKEN_KEY },
+  })
+})
+after(async () => {
+  await worker?.dispose()
+  rmSync(folder, { recursive: true })
+})
+
+// A browser with a cookie jar of one.
+function visitor() {
+  let cookie = ''
+  return async (method, path, body, headers = {}) => {
+    const response = await worker.dispatchFetch(`https://worker.example.com${path}`, {
+      method, body: body && JSON.stringify(body), headers: { origin, cookie, ...headers },
+    })
+    cookie = response.headers.get('set-cookie')?.split(';')[0] ?? cookie
+    const text = await response.text()
+    return { status: response.status, body: text && JSON.parse(text), headers: response.headers, cookie: () => cookie }
+  }
+}
+
+test('it has no type errors', () => {
+  execFileSync(process.execPath, [fileURLToPath(new URL('node_modules/typescript/bin/tsc', import.meta.url)), '--noEmit', '-p', folder],
+    { stdio: 'pipe', encoding: 'utf8' })
+})
+
+test('a reaction counts once for each visitor, and can be taken back', async () => {
+  const [ada, bob] = [visitor(), visitor()]
+  const react = async (who, on) => (await who('POST', '/posts/hello/reactions', { emoji: '👍', on })).body
+  assert.deepEqual((await ada('GET', '/posts/hello/reactions')).body, {})
+  assert.deepEqual(await react(ada), { emoji: '👍', count: 1 })
+  assert.deepEqual(await react(ada), { emoji: '👍', count: 1 })
+  assert.deepEqual(await react(bob), { emoji: '👍', count: 2 })
+  assert.deepEqual(await react(ada, false), { emoji: '👍', count: 1 })
+  assert.deepEqual((await bob('GET', '/posts/hello/reactions')).body, { '👍': 1 })
+  assert.deepEqual((await ada('GET', '/posts/other/reactions')).body, {})
+})
+
+test('a comment comes back as it was written, once, however often it is sent', async () => {
+  const ada = visitor()
+  const comment = { id: crypto.randomUUID(), name: 'Ada', body: `it's "quoted" <b>; DROP TABLE comments; -- é😀` }
+  for (let sent = 0; sent < 3; sent++) {
+    assert.deepEqual((await ada('POST', '/posts/hello/comments', comment)).body, { id: comment.id })
+  }
+  await ada('POST', '/posts/hello/comments', { ...comment, id: crypto.randomUUID(), body: 'later' })
+  const { body } = await ada('GET', '/posts/hello/comments')
+  assert.deepEqual(body.map(({ name, body }) => [name, body]), [['Ada', 'later'], ['Ada', comment.body]])
+  assert.deepEqual((await ada('GET', '/posts/other/comments')).body, [])
+})
+
+test('what is wrong is said, and nothing is written', async () => {
+  const ada = visitor()
+  const id = crypto.randomUUID()
+  for (const [method, path, body, status] of [
+    ['POST', '/posts/wrong/reactions', { emoji: '💣' }, 422],
+    ['POST', '/posts/wrong/comments', { id: 'x', name: 'a', body: 'b' }, 422],
+    ['POST', '/posts/wrong/comments', { id, name: '', body: 'b' }, 422],
+    ['POST', '/posts/wrong/comments', { id, name: 'a', body: 'x'.repeat(4001) }, 422],
+    ['POST', '/posts/wrong/comments', [], 422],
+    ['GET', '/posts/wrong', undefined, 404],
+    ['GET', `/posts/${'x'.repeat(201)}/comments`, undefined, 404],
+    ['DELETE', '/posts/wrong/comments', undefined, 404],
+    ['GET', '/', undefined, 404],
+  ]) {
+    const answer = await ada(method, path, body)
+    assert.equal(answer.status, status, `${method} ${path}`)
+    assert.deepEqual(Object.keys(answer.body), ['error'])
+  }
+  const foreign = await ada('POST', '/posts/wrong/reactions', { emoji: '👍' }, { origin: 'https://evil.example' })
+  assert.equal(foreign.status, 403)
+  assert.deepEqual((await ada('GET', '/posts/wrong/reactions')).body, {})
+})
+
+test('the chat backend takes the token, and keeps visitors apart', async () => {
+  const [ada, bob] = [visitor(), visitor()]
+  const chats = async (who, method, body) => {
+    const { body: { token } } = await who('POST', '/token')
+    const response = await fetch(`${process.env.CHAT_API}/api/chats`, {
+      method, body: body && JSON.stringify(body),
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    })
+    return { status: response.status, body: await response.json() }
+  }
+  assert.equal((await chats(ada, 'POST', { title: 'mine' })).status, 201)
+  const titles = async (who) => (await chats(who, 'GET')).body.items.map(({ title }) => title)
+  assert.deepEqual([await titles(ada), await titles(bob)], [['mine'], []])
+})

@@ -1,0 +1,149 @@
+//! The AI SDK's own clients, in every version we support, against the real `chat` and `chats` through a front that
+//! streams. The scenarios are in `tests/clients/ai-sdk`; each client runs all of them.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "../e2e/stack.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod stack;
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::json;
+use tests::binary::workspace;
+use tests::clock::WallClock;
+use tests::function::Launch;
+use tests::gateway::{Functions, Gateway};
+use tests::jwt::{AUDIENCE, ISSUER, key_set};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+use crate::stack::Stack;
+
+/// One site at a time: each starts a dozen processes.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// How many scenarios there are: fewer would mean that some did not run.
+const SCENARIOS: usize = 29;
+
+/// Where the packages are; installed first if they are not.
+static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    let status = std::process::Command::new("scripts/install-tools.sh")
+        .arg("ai-sdk")
+        .current_dir(workspace())
+        .status()
+        .unwrap();
+    assert!(status.success(), "scripts/install-tools.sh ai-sdk failed");
+    workspace().join(".tools/ai-sdk")
+});
+
+fn node() -> PathBuf {
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "x64",
+    };
+    ROOT.join(format!("node_modules/node-linux-{architecture}/bin/node"))
+}
+
+async fn site() -> (Stack, Gateway) {
+    let mut stack = Stack::start().await;
+    let arn = stack.server.admin().arn.clone();
+    let report = stack
+        .admin(json!({"command": "migrate", "roles": {"chat": arn, "maintenance": arn}}))
+        .await;
+    assert!(report.get("errorType").is_none(), "{report}");
+    let clock = WallClock::new();
+    let key = Arc::clone(&stack.key);
+    let functions = Functions {
+        chat: launch_chat(&stack),
+        chats: stack.launch_chats(),
+        maintenance: Launch::binary("maintenance")
+            .envs(stack.server.env())
+            .env("DSQL_ROLE", "maintenance"),
+    };
+    let gateway = Gateway::start(functions, key, clock).await;
+    (stack, gateway)
+}
+
+/// The function as deployed, but for the model, the rhythm, and limits that would meet every visitor at once.
+fn launch_chat(stack: &Stack) -> Launch {
+    Launch::binary("chat")
+        .envs(stack.server.env())
+        .env("DSQL_ROLE", "chat")
+        .env("AUTH_ISSUER", ISSUER)
+        .env("AUTH_AUDIENCE", AUDIENCE)
+        .env("AUTH_JWKS", key_set(&[&stack.key]))
+        .env("MODEL_PROVIDER", "echo")
+        .env("ECHO_DELAY_MS", "5")
+        .env("ECHO_DIRECTIVES", "true")
+        .env("CHECKPOINT_MS", "100")
+        .env("RESUME_POLL_MS", "100")
+        .env("KEEP_ALIVE_MS", "150")
+        .env("TURNS_PER_MINUTE_GUEST", "2")
+        .env("TURNS_PER_MINUTE_ADDRESS", "1000000")
+}
+
+/// Runs every scenario with one client.
+async fn run(client: &str) {
+    let _alone = ALONE.lock().await;
+    let (_stack, gateway) = site().await;
+    let output = Command::new(node())
+        .arg(workspace().join("tests/clients/ai-sdk/run.mjs"))
+        .arg(client)
+        .env("AI_SDK_ROOT", ROOT.as_path())
+        .env("API_URL", gateway.url())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let warnings: Vec<_> = gateway
+        .output()
+        .into_iter()
+        .filter(|line| line.contains("ERROR") || line.contains("WARN") || line.contains("panicked"))
+        .collect();
+    assert!(
+        output.status.success(),
+        "{told}\n{complaints}\n{}",
+        warnings.join("\n")
+    );
+    let passed = told.lines().filter(|line| line.starts_with("ok ")).count();
+    assert_eq!(passed, SCENARIOS, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_7_0_173_passes_every_scenario() {
+    run("7.0.173").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_6_0_326_passes_every_scenario() {
+    run("6.0.326").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_6_0_200_with_its_strict_schema_passes_every_scenario() {
+    run("6.0.200").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_5_0_277_passes_every_scenario() {
+    run("5.0.277").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_5_0_100_with_its_strict_schema_passes_every_scenario() {
+    run("5.0.100").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vue_4_passes_every_scenario() {
+    run("vue").await;
+}
