@@ -61,7 +61,9 @@ struct Event {
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     /// The event names no task.
-    #[error("the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\"}}: {0}")]
+    #[error(
+        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\"}}: {0}"
+    )]
     UnknownTask(#[from] serde_json::Error),
     /// The relay has no queue.
     #[error("{JOBS_QUEUE_URL} and {JOBS_DLQ_URL} are not set: there is no queue to relay to")]
