@@ -56,7 +56,7 @@ chmod 700 "$local_dir"
 
 say "building (the first time takes a few minutes)"
 # Chosen by binary, as cargo lambda chooses them: by package, features would differ and all be built again.
-cargo build --locked --bin dsql-local --bin admin --bin chats --bin sql
+cargo build --locked --bin dsql-local --bin admin --bin chats --bin chat --bin sql --bin jobs --bin maintenance
 
 # 1. The database
 rm -f "$local_dir/dsql.env"
@@ -69,6 +69,8 @@ export AUTH_ISSUER=http://localhost AUTH_AUDIENCE=chat
 AUTH_JWKS=$(node scripts/mint-token.mjs jwks "$local_dir/jwt-key.pem")
 TOKEN=$(node scripts/mint-token.mjs token "$local_dir/jwt-key.pem" visitor-1)
 export AUTH_JWKS
+# Without a model's address the reply is an echo; with Ollama: MODEL_PROVIDER=openai OPENAI_BASE_URL=http://127.0.0.1:11434/v1
+export MODEL_PROVIDER=${MODEL_PROVIDER:-echo}
 set -a
 # shellcheck source=/dev/null
 . "$local_dir/dsql.env"
@@ -84,7 +86,9 @@ invoke() { # function, event
     "$LAMBDA_URL/2015-03-31/functions/$1/invocations"
 }
 say "migrating"
-answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{\"chats\":\"$DSQL_PRINCIPAL_ARN\",\"sql_function\":\"$DSQL_PRINCIPAL_ARN\"}}") ||
+roles=
+for role in chat chats jobs maintenance sql_function; do roles+=",\"$role\":\"$DSQL_PRINCIPAL_ARN\""; done
+answer=$(invoke admin "{\"command\":\"migrate\",\"roles\":{${roles#,}}}") ||
   fail "the migration failed: $answer (see $local_dir/functions.log)"
 case $answer in
   *errorMessage*) fail "the migration failed: $answer (see $local_dir/functions.log)" ;;
@@ -97,7 +101,7 @@ start "$local_dir/page.log" node scripts/dev-server.mjs --port "$PORT" --api "$L
   --key "$local_dir/jwt-key.pem"
 wait_for "the page" "$local_dir/page.log" "${pids[2]}" 10 is_taken "$PORT"
 
-# 4. A login of its own: the password is shown once, so it is kept beside the data it opens
+# 5. A login of its own: the password is shown once, so it is kept beside the data it opens
 umask 077
 login_file=$local_dir/connection-string
 create="{\"command\":\"create-login\",\"name\":\"blog\",\"access\":\"owner\",\"host\":\"localhost\"}"
@@ -124,13 +128,14 @@ cat <<TEXT
 
 Ready. A chat page: $API_URL/
 
-Create a chat:
+Ask something; the reply streams:
 
   . .local/dev.env
-  curl -s -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
-    -d '{"title":"Hello DSQL"}' "\$API_URL/api/chats"
+  curl -sN -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
+    -d '{"id":"first","message":{"id":"m1","role":"user","parts":[{"type":"text","text":"Hello DSQL"}]}}' \\
+    "\$API_URL/api/chat"
 
-List them:
+List the chats:
 
   curl -s -H "Authorization: Bearer \$TOKEN" "\$API_URL/api/chats"
 
@@ -152,6 +157,12 @@ DATABASE_URL='$connection' node hello.mjs
   console.log(await sql\`SELECT emoji, count(*) FROM claps GROUP BY emoji\`);
 
 In a Worker: the same lines inside fetch(), with env.DATABASE_URL.
+
+Work off jobs (erasures) without a queue, end what hangs, purge what has expired:
+
+  curl -s -d '{"run":"due"}' $LAMBDA_URL/2015-03-31/functions/jobs/invocations
+  curl -s -d '{"task":"reap"}' $LAMBDA_URL/2015-03-31/functions/maintenance/invocations
+  curl -s -d '{"task":"purge"}' $LAMBDA_URL/2015-03-31/functions/maintenance/invocations
 
 Look into the database server:  curl -s $DSQL_CONTROL_URL/stats
 Variables: .local/dev.env · logs: .local/*.log · stop: Ctrl-C

@@ -75,6 +75,21 @@ install_postgres() {
   has_postgres || fail "PostgreSQL was installed, but its 'postgres' program was not found"
 }
 
+# A browser for the test of the chat page; CHROMIUM names another one.
+install_chromium() {
+  command -v "${CHROMIUM:-chromium}" >/dev/null && return
+  [ -z "${CHROMIUM:-}" ] || fail "CHROMIUM names no program: $CHROMIUM"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || fail "Chromium is missing: run 'sudo apt-get install chromium', or set CHROMIUM to a browser of its kind"
+    as_root=(sudo -n)
+  fi
+  command -v apt-get >/dev/null || fail "Chromium is missing: install it with your system's package manager, or set CHROMIUM"
+  echo "installing Chromium with apt-get" >&2
+  "${as_root[@]}" apt-get update -qq >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >&2
+}
+
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
 command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
 for part in "$@"; do
@@ -89,7 +104,11 @@ for part in "$@"; do
       # Modules are found from where the tests lie.
       ln -sfn ../../../.tools/sql-clients/node_modules tests/clients/sql/node_modules
       ;;
+    page)
+      npm_into .tools/page tests/clients/page
+      install_chromium
+      ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, page, postgres, node" ;;
   esac
 done

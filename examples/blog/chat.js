@@ -21,6 +21,7 @@ function showList() {
     return item;
   }));
   $('more').hidden = !state.next;
+  $('rename').hidden = $('delete').hidden = !state.chats.some((chat) => chat.id === state.id);
 }
 
 const line = (name, text) => Object.assign(document.createElement('div'), { className: name, textContent: text });
@@ -46,7 +47,6 @@ function showMessages() {
   $('messages').replaceChildren(...items);
   items.at(-1)?.scrollIntoView({ block: 'end' });
   $('title').textContent = state.title;
-  $('rename').hidden = $('delete').hidden = !state.chats.some((chat) => chat.id === state.id);
   showBusy();
 }
 
@@ -161,8 +161,19 @@ async function send(text) {
   state.editing = null;
   if (location.hash.slice(1) !== state.id) history.replaceState(null, '', `#${state.id}`);
   showMessages();
-  await reading((signal) => request('POST', '/api/chat',
-    { id: state.id, message, trigger: 'submit-message', ...(editing ? { messageId: editing } : {}) }, { signal }));
+  try {
+    await reading((signal) => request('POST', '/api/chat',
+      { id: state.id, message, trigger: 'submit-message', ...(editing ? { messageId: editing } : {}) }, { signal }));
+  } catch (error) {
+    if (error.status >= 400) { // refused: nothing was stored
+      if (editing) await openChat();
+      else state.messages = state.messages.filter((known) => known !== message);
+      $('input').value = text;
+      grow();
+      showMessages();
+    }
+    throw error;
+  }
 }
 
 async function regenerate(messageId) {

@@ -4,7 +4,8 @@
 //!
 //! A client steers it with headers that the function does not see, [`NAME`] and [`LIMIT_MS`], and with requests to
 //! `/control/…`: `token/SUBJECT` and `guest/SUBJECT` mint as a site's server does, `kill/NAME` kills the container that
-//! serves the request of that name, `advance/SECONDS` moves the functions' wall clock.
+//! serves the request of that name, `advance/SECONDS` moves the functions' wall clock, `upkeep/TASK` runs a task of
+//! `maintenance` as its schedule does.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -36,6 +37,28 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
 
+/// What the front starts.
+#[derive(Debug)]
+pub struct Functions {
+    /// Gets the routes of a reply and what belongs to it, streamed.
+    pub chat: Launch,
+    /// Gets the other routes.
+    pub chats: Launch,
+    /// Gets the tasks of schedules.
+    pub maintenance: Launch,
+}
+
+impl Functions {
+    /// One function for all routes.
+    pub fn same(function: Launch) -> Self {
+        Self {
+            chat: function.clone(),
+            chats: function.clone(),
+            maintenance: function,
+        }
+    }
+}
+
 /// The front. Requests are answered until it is dropped.
 #[derive(Debug)]
 pub struct Gateway {
@@ -48,6 +71,7 @@ pub struct Gateway {
 struct Shared {
     streamed: Containers,
     buffered: Containers,
+    upkeep: Containers,
     key: Arc<SigningKey>,
     clock: WallClock,
     named: Mutex<HashMap<String, Arc<Function>>>,
@@ -96,17 +120,12 @@ impl Containers {
 }
 
 impl Gateway {
-    /// Listens on a free loopback port. `streamed` gets the routes of a reply and what belongs to it, `buffered` the
-    /// rest; both run under `clock`.
-    pub async fn start(
-        streamed: Launch,
-        buffered: Launch,
-        key: Arc<SigningKey>,
-        clock: WallClock,
-    ) -> Self {
+    /// Listens on a free loopback port. All functions run under `clock`.
+    pub async fn start(functions: Functions, key: Arc<SigningKey>, clock: WallClock) -> Self {
         let shared = Arc::new(Shared {
-            streamed: Containers::new(streamed.clock(&clock)),
-            buffered: Containers::new(buffered.clock(&clock)),
+            streamed: Containers::new(functions.chat.clock(&clock)),
+            buffered: Containers::new(functions.chats.clock(&clock)),
+            upkeep: Containers::new(functions.maintenance.clock(&clock)),
             key,
             clock,
             named: Mutex::default(),
@@ -138,6 +157,7 @@ impl Gateway {
     pub fn output(&self) -> Vec<String> {
         let mut lines = self.shared.streamed.output();
         lines.extend(self.shared.buffered.output());
+        lines.extend(self.shared.upkeep.output());
         lines
     }
 }
@@ -291,6 +311,18 @@ async fn control(shared: &Shared, order: &str) -> Response<Body> {
             let seconds = object.parse().unwrap_or_default();
             shared.clock.advance(Duration::from_secs(seconds));
             plain(StatusCode::OK, "")
+        }
+        "upkeep" => {
+            let event = serde_json::json!({ "task": object }).to_string();
+            let function = shared.upkeep.take().await;
+            let outcome = function.invoke(event, LIMIT).await;
+            shared.upkeep.give_back(function).await;
+            match outcome {
+                Outcome::Response(report) => {
+                    plain(StatusCode::OK, &String::from_utf8_lossy(&report))
+                }
+                other => plain(StatusCode::BAD_GATEWAY, &format!("{other:?}")),
+            }
         }
         _ => plain(StatusCode::NOT_FOUND, "no such order"),
     }

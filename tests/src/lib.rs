@@ -21,6 +21,7 @@ pub mod function;
 pub mod gateway;
 pub mod http;
 pub mod jwt;
+pub mod log;
 pub mod logins;
 pub mod openapi;
 pub mod proxy;

@@ -96,7 +96,12 @@ impl Logins {
 
     /// The function, as its own principal.
     pub fn launch(&self) -> Launch {
-        Launch::binary("sql").envs(self.env.clone())
+        self.launch_program(Launch::binary("sql"))
+    }
+
+    /// Another program in its place.
+    pub fn launch_program(&self, launch: Launch) -> Launch {
+        launch.envs(self.env.clone())
     }
 
     /// A login that owns a schema of its own name.

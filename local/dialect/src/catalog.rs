@@ -140,7 +140,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         message: "more than 10 schemas not allowed",
         literal: true,
         query: "SELECT count(*)::text FROM pg_namespace \
-                WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'sys') \
+                WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'sys', 'dsql_internal') \
                 HAVING count(*) >= 10",
         asks: |parsed| once(parsed, &[K::CREATE_SCHEMA]),
     },
@@ -152,7 +152,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         literal: true,
         query: "SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' \
-                AND n.nspname NOT IN ('information_schema', 'sys') HAVING count(*) >= 1000",
+                AND n.nspname NOT IN ('information_schema', 'sys', 'dsql_internal') HAVING count(*) >= 1000",
         asks: |parsed| once(parsed, &[K::CREATE_TABLE]),
     },
     CatalogRule {
@@ -163,7 +163,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         literal: true,
         query: "SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                 WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' \
-                AND n.nspname NOT IN ('information_schema', 'sys') HAVING count(*) >= 5000",
+                AND n.nspname NOT IN ('information_schema', 'sys', 'dsql_internal') HAVING count(*) >= 5000",
         asks: |parsed| once(parsed, &[K::CREATE_VIEW]),
     },
     CatalogRule {

@@ -6,6 +6,9 @@ use crate::wire::{ErrorAnswer, Message, error_field};
 /// Why a COPY is broken off for a session that waits.
 pub(crate) const GIVES_WAY: &str = "dsql-local gives way to another transaction";
 
+/// Where our own routines are.
+const OURS: &str = "dsql_internal.";
+
 /// Another transaction changed the same data.
 pub(crate) fn data() -> ErrorAnswer {
     ErrorAnswer::error("40001", "change conflicts with another transaction (OC000)")
@@ -31,9 +34,31 @@ pub(crate) fn translate(message: Message) -> Message {
         Some(b"XX000") if text.starts_with(b"tuple concurrently ") => schema(),
         // Two creations of one name that did not see each other: IF NOT EXISTS does not help.
         Some(b"23505") if field(b's') == Some(b"pg_catalog") => schema(),
-        _ => return message,
+        _ => return without_our_own(message),
     };
     answer.message()
+}
+
+/// An error inside a routine of ours, without the fields that tell of it.
+fn without_our_own(message: Message) -> Message {
+    const KEPT: &[u8] = b"SVCMDHstcdn";
+    let context = error_field(&message, b'W').unwrap_or_default();
+    let is_ours = context
+        .windows(OURS.len())
+        .any(|window| window == OURS.as_bytes());
+    if !is_ours {
+        return message;
+    }
+    let mut body = Vec::new();
+    for &code in KEPT {
+        if let Some(text) = error_field(&message, code) {
+            body.push(code);
+            body.extend_from_slice(text);
+            body.push(0);
+        }
+    }
+    body.push(0);
+    Message::new(message.tag, body)
 }
 
 #[cfg(test)]
@@ -93,6 +118,16 @@ mod tests {
             let message = error(&fields);
             assert_eq!(translate(message.clone()).body, message.body);
         }
+        let inside = error(&[
+            (b'C', "42P01"),
+            (b'M', "relation \"t\" does not exist"),
+            (
+                b'W',
+                "PL/pgSQL function dsql_internal.create_index(text) line 1",
+            ),
+        ]);
+        let outside = error(&[(b'C', "42P01"), (b'M', "relation \"t\" does not exist")]);
+        assert_eq!(translate(inside).body, outside.body);
         let cut = Message::new(b'E', b"CXX000".to_vec());
         assert_eq!(translate(cut.clone()).body, cut.body);
     }

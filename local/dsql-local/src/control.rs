@@ -105,11 +105,12 @@ async fn route(server: &Server, request: Request<Incoming>) -> Result<Value, Pro
         (&Method::POST, "/clock") => move_clock(server, &body(request).await?),
         (&Method::GET, "/stats") => Ok(json!(server.counters.snapshot())),
         (&Method::POST, "/faults") => set_faults(server, &body(request).await?),
+        (&Method::POST, "/jobs") => set_jobs(server, &body(request).await?),
         (&Method::POST, "/connections/cut") => {
             server.cut_connections();
             Ok(json!({}))
         }
-        (_, "/clock" | "/stats" | "/faults" | "/connections/cut") => Err(Problem {
+        (_, "/clock" | "/stats" | "/faults" | "/jobs" | "/connections/cut") => Err(Problem {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: "method_not_allowed",
             message: format!("{path} does not answer {method}"),
@@ -117,7 +118,7 @@ async fn route(server: &Server, request: Request<Incoming>) -> Result<Value, Pro
         _ => Err(Problem {
             status: StatusCode::NOT_FOUND,
             code: "not_found",
-            message: "there are /clock, /faults, /stats and /connections/cut".to_owned(),
+            message: "there are /clock, /faults, /jobs, /stats and /connections/cut".to_owned(),
         }),
     }
 }
@@ -157,6 +158,25 @@ fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
         }
     }
     Ok(clock(server))
+}
+
+fn set_jobs(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Jobs {
+        duration_ms: u64,
+    }
+    let wanted: Jobs =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
+    if wanted.duration_ms > MAX_CLOCK_S * 1000 {
+        return Err(Problem::bad_request(
+            "`duration_ms` is longer than a century",
+        ));
+    }
+    server
+        .jobs
+        .set_duration(Duration::from_millis(wanted.duration_ms));
+    Ok(json!({"duration_ms": wanted.duration_ms}))
 }
 
 fn set_faults(server: &Server, body: &[u8]) -> Result<Value, Problem> {

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::control;
 use crate::faults::{Faults, FaultsError, Injector};
 use crate::home::{Home, HomeError, write_file};
+use crate::jobs::{self, Jobs};
 use crate::limits::Bucket;
 use crate::postgres::{Postgres, PostgresError, account};
 use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
@@ -53,6 +54,10 @@ pub struct Options {
     pub connect_burst: u32,
     /// Connections that may be open.
     pub max_connections: u32,
+    /// Statements are judged by DSQL's rules and limits; otherwise PostgreSQL gets them untouched.
+    pub dialect: bool,
+    /// How long an index build or a validation takes, by the movable clock.
+    pub job_duration: Duration,
     /// Whether a committed change of the catalog fails the next statement of every other session with 40001 OC001, as on
     /// DSQL. Tests that share a stand-in and create their tables in it may want to do without.
     pub schema_conflicts: bool,
@@ -73,6 +78,8 @@ impl Default for Options {
             connect_rate_per_s: 100,
             connect_burst: 1000,
             max_connections: 10_000,
+            dialect: true,
+            job_duration: Duration::from_millis(100),
             schema_conflicts: true,
         }
     }
@@ -197,11 +204,14 @@ impl DsqlLocal {
             postgres: postgres.access.clone(),
             arbiter: Arc::new(Arbiter::new(&postgres.access.socket)),
             schema: Schema::new(options.schema_conflicts),
+            jobs: Jobs::new(options.job_duration),
+            has_dialect: options.dialect,
             cut: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(server.arbiter.clone().run());
         tasks.spawn(server.clone().accept(listener));
+        tasks.spawn(jobs::run(server.clone()));
         tasks.spawn(control::serve(server.clone(), control_listener));
         Ok(Self {
             server,
@@ -296,6 +306,11 @@ impl DsqlLocal {
     /// The time by the movable clock.
     pub fn now(&self) -> std::time::SystemTime {
         self.server.clock.now()
+    }
+
+    /// How long index builds and validations take that start from now on, by the movable clock.
+    pub fn set_job_duration(&self, duration: Duration) {
+        self.server.jobs.set_duration(duration);
     }
 
     /// Replaces all faults.

@@ -22,6 +22,12 @@ enum Verb {
     Serve(Serve),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Dialect {
+    On,
+    Off,
+}
+
 /// Serves one cluster until it is stopped by SIGINT or SIGTERM.
 ///
 /// PostgreSQL (14 to 18) is found on the PATH, in the usual places, or in `DSQL_LOCAL_POSTGRES_BIN`; it is started and
@@ -42,6 +48,7 @@ Control interface, JSON over HTTP:
   GET  /stats            connections, tokens accepted and refused by reason, statements, flights, injected faults
   GET  /clock            {\"epoch_s\": N}
   POST /clock            {\"advance_s\": N} or {\"set\": seconds since 1970}
+  POST /jobs             {\"duration_ms\": N}: how long index builds and validations take from now on
   POST /faults           replaces all faults; {} clears them; an unknown key answers with the known ones
   POST /connections/cut  closes all connections, as at the end of their 60 minutes
 
@@ -71,6 +78,12 @@ struct Serve {
     /// A changed catalog does not fail the next statement of every other session (OC001), as on DSQL it does
     #[arg(long)]
     no_schema_conflicts: bool,
+    /// Whether statements are judged by DSQL's rules; `off` hands them to PostgreSQL untouched
+    #[arg(long, value_name = "on|off", default_value = "on")]
+    dialect: Dialect,
+    /// Milliseconds that an index build or a validation takes, by the movable clock
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    job_ms: u64,
     /// Log connections and refusals to standard error; twice for details
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -139,6 +152,8 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         account_id: arguments.account,
         principals,
         schema_conflicts: !arguments.no_schema_conflicts,
+        dialect: arguments.dialect == Dialect::On,
+        job_duration: std::time::Duration::from_millis(arguments.job_ms),
         ..Options::default()
     };
     let dsql = tokio::select! {

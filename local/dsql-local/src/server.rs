@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::faults::Injector;
+use crate::jobs::Jobs;
 use crate::limits::Bucket;
 use crate::login::login;
 use crate::postgres::Access;
@@ -41,6 +42,9 @@ pub(crate) struct Server {
     pub(crate) postgres: Arc<Access>,
     pub(crate) arbiter: Arc<Arbiter>,
     pub(crate) schema: Schema,
+    pub(crate) jobs: Jobs,
+    /// Statements are judged by DSQL's rules; otherwise PostgreSQL gets them untouched.
+    pub(crate) has_dialect: bool,
     /// Changes when all connections are cut.
     pub(crate) cut: watch::Sender<u64>,
 }

@@ -1,8 +1,8 @@
-//! What the front has to know of a statement: which kind it is, and what becomes of it.
-//!
-//! This is the one place that judges SQL. [`Statement::judge`] says whether a text is forwarded as it is, rewritten, or
-//! refused; the session acts on the answer and knows no SQL itself.
+//! What the front has to know of a statement: which kind it is, and what becomes of it; the session acts on the answer and
+//! knows no SQL itself. `dialect` reads a statement by DSQL's rules. [`Statement::judge`] reads a text without them: only
+//! its kinds, and what no PostgreSQL knows.
 
+use crate::dialect::Ruled;
 use crate::wire::ErrorAnswer;
 
 /// What a statement does to its transaction.
@@ -24,12 +24,12 @@ pub(crate) enum Kind {
 pub(crate) enum Verdict {
     /// PostgreSQL gets it as it is.
     Forward,
-    /// PostgreSQL gets `sql`; the command tag it answers is replaced.
+    /// PostgreSQL gets `sql`.
     Rewrite {
         /// The replacement.
         sql: String,
-        /// What the client reads as the command tag.
-        tag: &'static str,
+        /// What the client reads as the command tag, if not PostgreSQL's.
+        tag: Option<&'static str>,
     },
     /// The front answers with an error.
     Refuse(ErrorAnswer),
@@ -41,6 +41,8 @@ pub(crate) struct Statement {
     /// The kinds of its statements, in order; only a simple query may have several.
     pub(crate) kinds: Vec<Kind>,
     pub(crate) verdict: Verdict,
+    /// What DSQL's rules add; none where they are off.
+    pub(crate) ruled: Option<Ruled>,
 }
 
 impl Statement {
@@ -53,7 +55,11 @@ impl Statement {
                 .unwrap_or(Verdict::Forward),
             _ => Verdict::Forward,
         };
-        Self { kinds, verdict }
+        Self {
+            kinds,
+            verdict,
+            ruled: None,
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -113,12 +119,12 @@ fn iam(tokens: &[Token<'_>]) -> Option<Verdict> {
     let [Token::Word(verb), role, Token::Word(link), Token::Text(arn)] = rest else {
         return Some(iam_syntax_error(rest));
     };
-    let (procedure, tag) = match (
+    let grants = match (
         verb.to_ascii_uppercase().as_str(),
         link.to_ascii_uppercase().as_str(),
     ) {
-        ("GRANT", "TO") => ("iam_grant", "AWS IAM GRANT"),
-        ("REVOKE", "FROM") => ("iam_revoke", "AWS IAM REVOKE"),
+        ("GRANT", "TO") => true,
+        ("REVOKE", "FROM") => false,
         _ => return Some(iam_syntax_error(rest)),
     };
     let role = match role {
@@ -126,13 +132,24 @@ fn iam(tokens: &[Token<'_>]) -> Option<Verdict> {
         Token::Quoted(role) => role.replace("\"\"", "\""),
         _ => return Some(iam_syntax_error(rest)),
     };
-    // The ARN's quotes are still doubled.
-    let sql = format!(
-        "CALL dsql_internal.{procedure}({}, E'{}')",
-        literal(&role),
-        arn.replace('\\', "\\\\")
-    );
-    Some(Verdict::Rewrite { sql, tag })
+    Some(iam_call(grants, &role, &arn.replace("''", "'")))
+}
+
+/// The call that stands for a role mapping.
+pub(crate) fn iam_call(grants: bool, role: &str, arn: &str) -> Verdict {
+    let (procedure, tag) = if grants {
+        ("iam_grant", "AWS IAM GRANT")
+    } else {
+        ("iam_revoke", "AWS IAM REVOKE")
+    };
+    Verdict::Rewrite {
+        sql: format!(
+            "CALL dsql_internal.{procedure}({}, {})",
+            literal(role),
+            literal(arn)
+        ),
+        tag: Some(tag),
+    }
 }
 
 /// `CREATE [UNIQUE] INDEX ASYNC …`: PostgreSQL builds it at once, under its own syntax. No job row is answered.
@@ -159,7 +176,7 @@ fn index_async(sql: &str, tokens: &[Token<'_>]) -> Option<Verdict> {
     let sql = format!("{}{}", sql.get(..start)?, sql.get(start + word.len()..)?);
     Some(Verdict::Rewrite {
         sql,
-        tag: "CREATE INDEX",
+        tag: Some("CREATE INDEX"),
     })
 }
 
@@ -174,7 +191,7 @@ fn iam_syntax_error(rest: &[Token<'_>]) -> Verdict {
 }
 
 /// An SQL string constant that means exactly `text`.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
@@ -355,7 +372,7 @@ mod tests {
             statement.verdict,
             Verdict::Rewrite {
                 sql,
-                tag: "CREATE INDEX"
+                tag: Some("CREATE INDEX")
             }
         );
         assert_eq!(
@@ -372,7 +389,7 @@ mod tests {
             statement.verdict,
             Verdict::Rewrite {
                 sql,
-                tag: "AWS IAM GRANT"
+                tag: Some("AWS IAM GRANT")
             }
         );
         let statement = Statement::judge(r#"AWS IAM REVOKE "My ""x""\'" FROM 'a\'"#);
@@ -381,7 +398,7 @@ mod tests {
             statement.verdict,
             Verdict::Rewrite {
                 sql,
-                tag: "AWS IAM REVOKE"
+                tag: Some("AWS IAM REVOKE")
             }
         );
     }

@@ -128,6 +128,7 @@ pub(crate) struct ErrorAnswer {
     pub(crate) severity: &'static str,
     pub(crate) sqlstate: &'static str,
     pub(crate) message: String,
+    pub(crate) detail: Option<String>,
     pub(crate) hint: Option<String>,
 }
 
@@ -138,6 +139,7 @@ impl ErrorAnswer {
             severity: "ERROR",
             sqlstate,
             message: message.into(),
+            detail: None,
             hint: None,
         }
     }
@@ -148,6 +150,7 @@ impl ErrorAnswer {
             severity: "FATAL",
             sqlstate,
             message: message.into(),
+            detail: None,
             hint: None,
         }
     }
@@ -169,6 +172,9 @@ impl ErrorAnswer {
         field(b'V', self.severity);
         field(b'C', self.sqlstate);
         field(b'M', &self.message);
+        if let Some(detail) = &self.detail {
+            field(b'D', detail);
+        }
         if let Some(hint) = &self.hint {
             field(b'H', hint);
         }

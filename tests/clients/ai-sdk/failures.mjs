@@ -149,29 +149,42 @@ export const failures = {
   },
 }
 
-/** Moves the clock of every function, so it runs alone. */
+/** A reply whose function is killed midway; the client takes the end of the stream for the end of the reply. */
+async function died(visitor, id) {
+  const page = visitor.page({ id, headers: { 'x-test-name': id } })
+  const sent = page.chat.sendMessage({ text: '[[words 9]] [[delay 20]] [[hang 4]]' })
+  await until('the reply', () => textOf(page.chat.messages.at(-1)).startsWith('word1 word2'))
+  await until('the stream', async () => (await visitor.stored(id)).activeStreamId)
+  await control(`kill/${id}`)
+  await sent
+  assert.equal(page.chat.status, 'ready', 'the client cannot tell')
+  await control('advance/60')
+  await visitor.login()
+}
+
+async function foundOut(visitor, id) {
+  const stored = await visitor.settled(id)
+  assert.deepEqual(stored.messages.map(message => message.role), ['user', 'assistant'])
+  assert.equal(stored.messages[1].metadata.status, 'interrupted')
+  // The same question asked again gives one reply.
+  const page = visitor.page({ id, messages: stored.messages })
+  await page.chat.sendMessage({ text: 'are you there?', messageId: stored.messages[0].id })
+  answered(page, 'You said: are you there?')
+  assert.equal((await visitor.settled(id)).messages.length, 2)
+}
+
+/** These move the clock of every function, so they run one by one, after the others. */
 export const alone = {
-  async 'a function that dies midway leaves a reply that is found out'(visitor, id) {
-    const page = visitor.page({ id, headers: { 'x-test-name': id } })
-    const sent = page.chat.sendMessage({ text: '[[words 9]] [[delay 20]] [[hang 4]]' })
-    await until('the reply', () => textOf(page.chat.messages.at(-1)).startsWith('word1 word2'))
-    await until('a checkpoint', async () => (await visitor.stored(id)).activeStreamId)
-    await control(`kill/${id}`)
-    await sent
-    assert.equal(page.chat.status, 'ready', 'the client cannot tell')
-    await control('advance/60')
-    await visitor.login()
-    // The page that loads again asks for the stream and learns the truth.
-    const before = await visitor.stored(id)
-    const again = visitor.page({ id, messages: before.messages })
-    await again.chat.resumeStream()
-    const stored = await visitor.settled(id)
-    assert.equal(stored.messages[1].metadata.status, 'interrupted')
-    assert.equal(stored.messages[0].role, 'user')
-    // The same question again gives one reply.
-    const retry = visitor.page({ id, messages: stored.messages })
-    await retry.chat.sendMessage({ text: 'are you there?', messageId: stored.messages[0].id })
-    answered(retry, 'You said: are you there?')
-    assert.equal((await visitor.settled(id)).messages.length, 2)
+  async 'a reply whose function died is found out by the reaper'(visitor, id) {
+    await died(visitor, id)
+    await control('upkeep/reap')
+    await foundOut(visitor, id)
+  },
+
+  async 'a reply whose function died is found out by the page that resumes it'(visitor, id) {
+    await died(visitor, id)
+    const page = visitor.page({ id, messages: (await visitor.stored(id)).messages })
+    await page.chat.resumeStream()
+    await foundOut(visitor, id)
   },
 }

@@ -19,14 +19,18 @@ use serde_json::json;
 use tests::binary::workspace;
 use tests::clock::WallClock;
 use tests::function::Launch;
-use tests::gateway::Gateway;
+use tests::gateway::{Functions, Gateway};
 use tests::jwt::{AUDIENCE, ISSUER, key_set};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::stack::Stack;
 
+/// One site at a time: each starts a dozen processes.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// How many scenarios there are: fewer would mean that some did not run.
-const SCENARIOS: usize = 28;
+const SCENARIOS: usize = 29;
 
 /// Where the packages are; installed first if they are not.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -51,12 +55,19 @@ async fn site() -> (Stack, Gateway) {
     let mut stack = Stack::start().await;
     let arn = stack.server.admin().arn.clone();
     let report = stack
-        .admin(json!({"command": "migrate", "roles": {"chat": arn}}))
+        .admin(json!({"command": "migrate", "roles": {"chat": arn, "maintenance": arn}}))
         .await;
     assert!(report.get("errorType").is_none(), "{report}");
     let clock = WallClock::new();
     let key = Arc::clone(&stack.key);
-    let gateway = Gateway::start(launch_chat(&stack), stack.launch_chats(), key, clock).await;
+    let functions = Functions {
+        chat: launch_chat(&stack),
+        chats: stack.launch_chats(),
+        maintenance: Launch::binary("maintenance")
+            .envs(stack.server.env())
+            .env("DSQL_ROLE", "maintenance"),
+    };
+    let gateway = Gateway::start(functions, key, clock).await;
     (stack, gateway)
 }
 
@@ -80,6 +91,7 @@ fn launch_chat(stack: &Stack) -> Launch {
 
 /// Runs every scenario with one client.
 async fn run(client: &str) {
+    let _alone = ALONE.lock().await;
     let (_stack, gateway) = site().await;
     let output = Command::new(node())
         .arg(workspace().join("tests/clients/ai-sdk/run.mjs"))

@@ -470,7 +470,7 @@ async fn every_sample_event_runs_against_its_function() {
             "admin" => {
                 let report: Value =
                     serde_json::from_slice(&admin.invoke(event, LIMIT).await.response()).unwrap();
-                let keys = ["schemaVersion", "login", "logins"];
+                let keys = ["schemaVersion", "login", "logins", "healthy"];
                 assert!(
                     keys.iter().any(|key| !report[key].is_null()),
                     "{}: {report}",
@@ -493,5 +493,11 @@ async fn every_sample_event_runs_against_its_function() {
             "sql" => {} // run by the tests of that function
             other => panic!("events/{other}: no such function"),
         }
+    }
+    for function in [chats, admin, jobs, maintenance] {
+        function.terminate();
+        function.exit().await;
+        assert!(!function.output().is_empty());
+        tests::log::check(&function.output());
     }
 }

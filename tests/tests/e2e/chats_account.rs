@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::clock::WallClock;
 
-use crate::stack::{Stack, Visitor};
+use crate::stack::Stack;
+use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
@@ -207,7 +208,7 @@ async fn deleting_everything_hides_it_at_once_and_leaves_a_receipt_for_its_owner
     );
 
     // The receipt outlives the owner's name.
-    let db = stack.database();
+    let db = stack.database("admin");
     let rows = db
         .query_idempotent(
             "SELECT kind, payload, state FROM jobs ORDER BY created_at",
@@ -257,7 +258,7 @@ async fn usage_is_read_by_day_and_summed() {
     };
     let rows = "INSERT INTO usage_daily VALUES ('visitor', '2026-11-01', 'echo', 2, 10, 20), \
                 ('visitor', '2026-11-02', 'echo', 1, 5, 6), ('other', '2026-11-01', 'echo', 9, 9, 9)";
-    stack.database().execute_sql(rows).await.unwrap();
+    stack.database("admin").execute_sql(rows).await.unwrap();
     let usage = visitor
         .get("/api/me/usage?from=2026-11-01&to=2026-11-30")
         .await;

@@ -6,7 +6,8 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{Stack, Visitor, send};
+use crate::stack::{Stack, send};
+use crate::visitor::Visitor;
 
 /// JSON that resembles what the routes take.
 fn value() -> impl Strategy<Value = Value> {
@@ -69,7 +70,7 @@ async fn no_body_makes_a_route_fail_or_write_what_it_refuses() {
         token: stack.token("visitor"),
     };
     let chat = visitor.conversation("a question").await;
-    let db = stack.database();
+    let db = stack.database("admin");
     let state = async || -> Vec<String> {
         let sql = "SELECT c::text AS t FROM chats c UNION ALL SELECT m::text FROM messages m \
                    UNION ALL SELECT v::text FROM votes v UNION ALL SELECT s::text FROM shares s \

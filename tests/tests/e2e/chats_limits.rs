@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tests::clock::WallClock;
 
-use crate::stack::{Stack, Visitor};
+use crate::stack::Stack;
+use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn writes_beyond_the_limit_wait_for_the_next_window_and_reads_do_not() {
@@ -60,7 +61,7 @@ async fn writes_beyond_the_limit_wait_for_the_next_window_and_reads_do_not() {
     }
     assert!((15..20).contains(&admitted), "{admitted}");
     let rows = stack
-        .database()
+        .database("admin")
         .query_idempotent("SELECT key FROM rate_buckets", &[])
         .await
         .unwrap();

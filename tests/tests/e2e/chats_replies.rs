@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::stack::{Stack, Visitor};
+use crate::stack::Stack;
+use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_flight_each() {
@@ -83,7 +84,7 @@ async fn a_cut_deletes_what_comes_after_and_nothing_while_a_reply_is_written() {
     assert_eq!(visitor.ask("POST", &votes, Some(vote)).await.status, 200);
 
     // A reply is being written: nothing is cut, and its message is not shown.
-    let db = stack.database();
+    let db = stack.database("admin");
     let writing = format!(
         "INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at) \
          VALUES ('{chat}', 'a2', 9, 'assistant', '[]', 'streaming', now())"

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{Stack, Visitor, send};
+use crate::stack::{Stack, send};
+use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
@@ -40,7 +41,7 @@ async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
     for secret in ["visitor", "u1", "a1", chat.as_str(), "thought"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
-    let db = stack.database();
+    let db = stack.database("admin");
     for table in [
         "SELECT token_hash AS t FROM shares",
         "SELECT response || key AS t FROM idempotency",

@@ -4,10 +4,11 @@ use chat_store::{Export, OwnerId};
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{Stack, Visitor, send};
+use crate::stack::{Stack, send};
+use crate::visitor::Visitor;
 
 async fn export(stack: &Stack, owner: &str) -> String {
-    let db = stack.database();
+    let db = stack.database("admin");
     let now = chat_store::microseconds(std::time::SystemTime::UNIX_EPOCH);
     let mut export = Export::new(OwnerId::parse(owner).unwrap(), now);
     let mut text = String::new();
@@ -71,7 +72,7 @@ async fn an_export_is_imported_with_everything_and_once_for_each_key() {
     assert_eq!((again.status, again.json()), (201, first.json()));
     // Interrupted before its answer was kept: the batches meet their own rows.
     stack
-        .database()
+        .database("admin")
         .execute_sql("DELETE FROM idempotency")
         .await
         .unwrap();
@@ -130,7 +131,7 @@ async fn a_file_that_is_not_accepted_imports_nothing() {
     }
     assert_eq!(visitor.get("/api/chats").await["items"], json!([]));
     let rows = stack
-        .database()
+        .database("admin")
         .query_idempotent("SELECT FROM chats", &[])
         .await
         .unwrap();

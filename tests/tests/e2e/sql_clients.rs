@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::binary::workspace;
 use tests::clock::WallClock;
 use tests::function::Launch;
-use tests::gateway::Gateway;
+use tests::gateway::{Functions, Gateway};
 
 use crate::stack::Stack;
 
@@ -31,7 +31,7 @@ impl Site {
             .envs(stack.server.env())
             .env("DSQL_ROLE", "sql_function");
         let (key, clock) = (Arc::clone(&stack.key), WallClock::new());
-        let gateway = Gateway::start(sql.clone(), sql, key, clock).await;
+        let gateway = Gateway::start(Functions::same(sql), key, clock).await;
         Self {
             stack,
             gateway,
@@ -138,7 +138,7 @@ async fn the_example_worker_works() {
         .env("AUTH_AUDIENCE", "chat")
         .env("AUTH_JWKS", key_set);
     let (key, clock) = (Arc::clone(&site.stack.key), WallClock::new());
-    let backend = Gateway::start(chats.clone(), chats, key, clock).await;
+    let backend = Gateway::start(Functions::same(chats), key, clock).await;
     let url = backend.url();
     let variables = [
         ("CHAT_API", url.as_str()),

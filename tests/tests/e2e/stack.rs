@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
-use dsql::{Config, Db, Dsql};
 use dsql_local::{DsqlLocal, Options};
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
-use tests::jwt::{AUDIENCE, ISSUER, SigningKey, claims, key_set};
+use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
+use tests::logins::as_role;
 use tests::openapi::description;
 use tests::runtime_api::Outcome;
 
@@ -45,7 +44,7 @@ impl Stack {
     /// The admin principal stands for every function.
     fn roles(&self) -> Value {
         let arn = &self.server.admin().arn;
-        json!({"chats": arn, "sql_function": arn})
+        json!({"chat": arn, "chats": arn, "sql_function": arn})
     }
 
     /// Runs one command of `admin` in a process of its own.
@@ -68,6 +67,12 @@ impl Stack {
             .env("DSQL_ROLE", "admin")
     }
 
+    /// The database as `role` sees it, with the admin principal's credentials.
+    pub(crate) fn database(&self, role: &str) -> dsql::Db {
+        let client = as_role(&self.server, role);
+        client.until(client.clock().now() + LIMIT)
+    }
+
     pub(crate) fn launch_chats(&self) -> Launch {
         Launch::binary("chats")
             .envs(self.server.env())
@@ -84,89 +89,6 @@ impl Stack {
     )]
     pub(crate) fn token(&self, subject: &str) -> String {
         self.key.token(subject, SystemTime::now())
-    }
-}
-
-impl Stack {
-    /// A token whose bearer has no account.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tokens for processes under the machine's clock"
-    )]
-    pub(crate) fn guest_token(&self, subject: &str) -> String {
-        let mut claims = claims(subject, SystemTime::now());
-        claims["anon"] = json!(true);
-        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "test-1"});
-        self.key.sign(&header, &claims)
-    }
-
-    /// The database as its administrator sees it, within ten seconds.
-    pub(crate) fn database(&self) -> Db {
-        let mut env = self.server.env();
-        env.push(("DSQL_ROLE".into(), "admin".into()));
-        let of = |name: &str| {
-            let found = env.iter().rev().find(|(key, _)| key == name)?;
-            Some(found.1.clone())
-        };
-        let (id, secret) = (of("AWS_ACCESS_KEY_ID"), of("AWS_SECRET_ACCESS_KEY"));
-        let credentials = Credentials::new(id.unwrap(), secret.unwrap(), None, None, "test");
-        let config = Config::from_lookup(&of)
-            .expect("dsql-local's variables are a configuration")
-            .with_credentials(credentials);
-        let dsql = Dsql::new(config);
-        let now = dsql.clock().now();
-        dsql.until(now + Duration::from_secs(10))
-    }
-}
-
-/// Someone who asks a function.
-pub(crate) struct Visitor<'a> {
-    pub(crate) function: &'a Function,
-    pub(crate) token: String,
-}
-
-impl Visitor<'_> {
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
-        self.ask_with(method, path, body, &[]).await
-    }
-
-    /// With further headers.
-    pub(crate) async fn ask_with(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<Value>,
-        headers: &[(&str, &str)],
-    ) -> Response {
-        let mut request = Request::new(method, path).bearer(&self.token);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        if let Some(body) = &body {
-            request = request.json(body);
-        }
-        send(self.function, &request).await
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Value {
-        let response = self.ask("GET", path, None).await;
-        assert_eq!(response.status, 200, "GET {path}: {:?}", response.json());
-        response.json()
-    }
-
-    /// A chat of a question and a reply, `u1` and `a1`, imported; its id.
-    pub(crate) async fn conversation(&self, question: &str) -> String {
-        let messages = json!([
-            {"id": "u1", "role": "user", "parts": [{"type": "text", "text": question}]},
-            {"id": "a1", "role": "assistant", "parts": [
-                {"type": "step-start"},
-                {"type": "reasoning", "text": "a thought nobody else may read"},
-                {"type": "text", "text": "an answer", "state": "done"},
-            ]},
-        ]);
-        let imported = self.ask("POST", "/api/import", Some(messages)).await;
-        assert_eq!(imported.status, 201, "{:?}", imported.json());
-        imported.json()["ids"][0].as_str().unwrap().to_owned()
     }
 }
 

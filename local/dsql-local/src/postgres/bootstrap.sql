@@ -85,3 +85,163 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Jobs: index builds and validations. `jobs.rs` moves them on by the movable clock.
+CREATE TABLE IF NOT EXISTS dsql_internal.job (
+    job_id text PRIMARY KEY,
+    status text NOT NULL DEFAULT 'submitted',
+    details text,
+    job_type text NOT NULL,
+    class_id oid NOT NULL DEFAULT 1259,
+    object_id oid NOT NULL,
+    object_name text NOT NULL,
+    constraint_name text,
+    failure text,
+    start_time timestamptz,
+    due_time timestamptz,
+    update_time timestamptz
+);
+CREATE OR REPLACE VIEW sys.jobs AS
+    SELECT job_id, status, details, job_type, class_id, object_id, object_name,
+           coalesce(start_time, now()) AS start_time, coalesce(update_time, now()) AS update_time
+    FROM dsql_internal.job;
+GRANT SELECT ON sys.jobs TO PUBLIC;
+
+CREATE OR REPLACE FUNCTION dsql_internal.begin_job(kind text, object oid, constraint_name text, failure text)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    -- 16 bytes in base32: the last character holds three bits.
+    id text := (SELECT string_agg(substr('abcdefghijklmnopqrstuvwxyz234567', 1 + floor(random() * 32)::int, 1), '')
+                FROM generate_series(1, 25)) || substr('aeimquy4', 1 + floor(random() * 8)::int, 1);
+BEGIN
+    UPDATE pg_index SET indisvalid = false,
+        indpred = CASE WHEN failure IS NULL OR pg_get_expr(indpred, indrelid) <> 'false' THEN indpred END
+    WHERE kind = 'INDEX_BUILD' AND indexrelid = object;
+    INSERT INTO dsql_internal.job (job_id, job_type, object_id, object_name, constraint_name, failure)
+    SELECT id, kind, object, nspname || '.' || relname, begin_job.constraint_name, begin_job.failure
+    FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = object;
+    RETURN id;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE dsql_internal.create_index(
+    statement text, without_rows text, table_name text, INOUT job_id text DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+    target oid := pg_catalog.to_regclass(table_name);
+    known oid[] := ARRAY(SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = target);
+    built oid;
+    failure text;
+BEGIN
+    BEGIN
+        EXECUTE statement;
+    EXCEPTION WHEN unique_violation THEN
+        failure := 'Found duplicate key while validating index for UCVs';
+        EXECUTE without_rows;
+    END;
+    SELECT indexrelid INTO built FROM pg_catalog.pg_index
+    WHERE indrelid = target AND indexrelid <> ALL (known);
+    IF built IS NOT NULL THEN
+        job_id := dsql_internal.begin_job('INDEX_BUILD', built, NULL, failure);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE dsql_internal.validate_constraint(
+    table_name text, constraint_name text, INOUT job_id text DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE
+    target oid := table_name::pg_catalog.regclass;
+    relation text := (SELECT relname FROM pg_catalog.pg_class WHERE oid = target);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = target
+                   AND pg_catalog.pg_has_role(relowner, 'USAGE')) THEN
+        RAISE EXCEPTION 'must be owner of table %', relation USING ERRCODE = '42501';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE conrelid = target
+                   AND conname = validate_constraint.constraint_name) THEN
+        RAISE EXCEPTION 'constraint "%" of relation "%" does not exist', constraint_name, relation
+            USING ERRCODE = '42704';
+    END IF;
+    job_id := dsql_internal.begin_job('VALIDATE_CONSTRAINT', target, constraint_name, NULL);
+END
+$$;
+
+-- Ends a job: what it was for takes effect, or it fails.
+CREATE OR REPLACE FUNCTION dsql_internal.end_job(id text, at timestamptz)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    job dsql_internal.job;
+BEGIN
+    SELECT * INTO STRICT job FROM dsql_internal.job WHERE job_id = id;
+    IF job.failure IS NULL AND job.job_type = 'INDEX_BUILD' THEN
+        UPDATE pg_index SET indisvalid = true WHERE indexrelid = job.object_id;
+        IF NOT FOUND THEN
+            job.failure := 'the index was dropped';
+        END IF;
+    ELSIF job.job_type = 'VALIDATE_CONSTRAINT' THEN
+        BEGIN
+            EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', job.object_id::regclass, job.constraint_name);
+        EXCEPTION
+            WHEN lock_not_available THEN RETURN;
+            WHEN OTHERS THEN job.failure := SQLERRM;
+        END;
+    END IF;
+    UPDATE dsql_internal.job SET update_time = at, details = job.failure,
+        status = CASE WHEN job.failure IS NULL THEN 'completed' ELSE 'failed' END
+    WHERE job_id = id;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION dsql_internal.end_job FROM PUBLIC;
+
+-- The front waits before it calls.
+CREATE OR REPLACE PROCEDURE sys.wait_for_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    IF job_id IS NULL OR job_id !~ '^[a-z2-7]{26}$' THEN
+        RAISE EXCEPTION 'Unable to convert text to UUID' USING ERRCODE = '22P02';
+    END IF;
+    succeeded := coalesce((SELECT j.status = 'completed' FROM dsql_internal.job j
+                           WHERE j.job_id = wait_for_job.job_id), false);
+END
+$$;
+
+-- Bytes of the rows that the open transaction wrote into these tables: whatever it sees and its snapshot does not.
+CREATE OR REPLACE FUNCTION dsql_internal.written_bytes(tables oid[])
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    total bigint := 0;
+    bytes bigint;
+    written oid;
+BEGIN
+    FOREACH written IN ARRAY tables LOOP
+        CONTINUE WHEN written IS NULL;
+        EXECUTE format('SELECT coalesce(sum(pg_column_size(t)), 0) FROM ONLY %s t
+                        WHERE NOT pg_visible_in_snapshot(t.xmin::text::xid8, pg_current_snapshot())',
+                       written::regclass) INTO bytes;
+        total := total + bytes;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- The service's version in place of PostgreSQL's.
+DO $$
+BEGIN
+    IF to_regprocedure('pg_catalog.postgresql_version()') IS NULL THEN
+        ALTER FUNCTION pg_catalog.version() RENAME TO postgresql_version;
+        ALTER FUNCTION pg_catalog.current_setting(text) RENAME TO postgresql_setting;
+        ALTER FUNCTION pg_catalog.current_setting(text, boolean) RENAME TO postgresql_setting;
+        CREATE FUNCTION pg_catalog.version() RETURNS text
+            LANGUAGE sql STABLE PARALLEL SAFE RETURN 'PostgreSQL 16';
+        CREATE FUNCTION pg_catalog.current_setting(text, boolean) RETURNS text
+            LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE pg_catalog.lower($1)
+                WHEN 'server_version' THEN '16.15' WHEN 'server_version_num' THEN '160015'
+                ELSE pg_catalog.postgresql_setting($1, $2) END;
+        CREATE FUNCTION pg_catalog.current_setting(text) RETURNS text
+            LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE pg_catalog.lower($1)
+                WHEN 'server_version' THEN '16.15' WHEN 'server_version_num' THEN '160015'
+                ELSE pg_catalog.postgresql_setting($1) END;
+    END IF;
+END
+$$;

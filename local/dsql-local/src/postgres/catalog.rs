@@ -32,6 +32,19 @@ impl Catalog {
         self.connected.lock().await.0.batch_execute(sql).await
     }
 
+    /// The text in the first row of a query with one text parameter.
+    pub(crate) async fn text(&self, sql: &str, parameter: &str) -> Result<Option<String>, Error> {
+        let mut connected = self.connected.lock().await;
+        if connected.0.is_closed() {
+            *connected = connect(&self.socket).await?;
+        }
+        let rows = connected
+            .0
+            .query_typed(sql, &[(&parameter, Type::TEXT)])
+            .await?;
+        Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
     /// Whether `principal` may log in as `role` by a mapping.
     pub(crate) async fn is_mapped(&self, principal: &Principal, role: &str) -> Result<bool, Error> {
         let mut connected = self.connected.lock().await;

@@ -84,6 +84,8 @@ pub(crate) struct Access {
     /// How many more sessions may attach a backend.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) catalog: Catalog,
+    /// Major version of the server.
+    pub(crate) major: u16,
 }
 
 /// A running server.
@@ -183,6 +185,7 @@ impl Postgres {
             socket,
             slots: Arc::new(Semaphore::new(MAX_BACKENDS)),
             catalog,
+            major: u16::try_from(installation.major).unwrap_or_default(),
         });
         let postgres = Self {
             access,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::rules::is_no_job;
 use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session, answer};
 use crate::conflict;
 use crate::schema;
@@ -56,6 +57,22 @@ impl Session<'_> {
             }
             return Ok(());
         }
+        if let Some(statement) = first.statement() {
+            let statement = statement.clone();
+            if message.tag == b'C' && self.is_over_limit(&statement, &message) {
+                // The front answers an error in its place.
+                if matches!(self.expected.front(), Some(Expected::Execute { .. })) {
+                    self.expected.pop_front();
+                }
+                return Ok(());
+            }
+            if message.tag == b'D' && is_no_job(&statement, &message) {
+                return Ok(());
+            }
+        }
+        let Some(first) = self.expected.front_mut() else {
+            return Ok(());
+        };
         self.block.feed(first.kept(), &message);
         if message.tag == b'E' {
             self.has_failed = true;
@@ -115,6 +132,9 @@ impl Session<'_> {
         match complete.body.strip_suffix(b"\0") {
             Some(b"COMMIT") => self.end_transaction(true),
             Some(b"ROLLBACK") => self.end_transaction(false),
+            Some(b"BEGIN" | b"START TRANSACTION") => {
+                self.block.tally.began_at = Some(self.server.clock.now());
+            }
             _ => self.block.changes_catalog |= schema::is_change(&complete.body),
         }
     }
@@ -131,6 +151,10 @@ impl Session<'_> {
     }
 
     async fn ready(&mut self, message: Message) -> Flow {
+        if self.is_wrapped {
+            self.expected.pop_front();
+            return Ok(());
+        }
         self.status = TransactionStatus::parse(message.body.first().copied().unwrap_or_default());
         let expected = self.expected.pop_front();
         if let Some(Expected::Sync { rolls_back: true }) = expected
@@ -139,11 +163,14 @@ impl Session<'_> {
             self.status = backend.roll_back().await?;
             self.end_transaction(false);
         }
-        let has_failed = std::mem::take(&mut self.has_failed);
+        let has_failed = self.has_failed;
+        self.has_failed &= self.holds_ready;
         if self.status == TransactionStatus::Idle {
             self.end_transaction(!has_failed);
         }
-        if matches!(expected, Some(Expected::Query { is_head: true, .. })) && !has_failed {
+        if matches!(expected, Some(Expected::Query { is_head: true, .. })) && !has_failed
+            || self.holds_ready
+        {
             return Ok(());
         }
         self.emit(&self.status.ready_for_query());
@@ -156,6 +183,7 @@ impl Session<'_> {
         if self.has_copy_end {
             return Ok(());
         }
+        self.has_copied = true;
         // PostgreSQL ignores the Sync that came before the data; another follows after it.
         if matches!(self.expected.get(1), Some(Expected::Sync { .. })) {
             self.expected.remove(1);
@@ -202,7 +230,7 @@ impl Session<'_> {
 /// The command tag of a rewritten statement is that of the original.
 fn retag(message: Message, statement: &Statement) -> Message {
     match &statement.verdict {
-        Verdict::Rewrite { tag, .. } => Message::new(b'C', strings([*tag])),
+        Verdict::Rewrite { tag: Some(tag), .. } => Message::new(b'C', strings([*tag])),
         _ => message,
     }
 }

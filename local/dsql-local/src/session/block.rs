@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::tally::Tally;
 use super::{Flow, Prepared, Sequence, Session, answer};
 use crate::arbiter::{Obstacle, Outcome, Registration, Request};
 use crate::backend::Backend;
@@ -100,6 +101,8 @@ pub(super) struct Block {
     aside: Option<Vec<Arc<Outcome>>>,
     /// It has lost; the answer to whatever comes.
     pub(super) lost: Option<ErrorAnswer>,
+    /// What it has done, by which the rules for transactions are kept.
+    pub(super) tally: Tally,
 }
 
 impl Block {
@@ -176,6 +179,9 @@ impl Session<'_> {
         }
         if is_committed && self.block.changes_catalog {
             self.schema = self.server.schema.change(self.schema);
+        }
+        if is_committed && self.block.tally.has_job {
+            self.server.jobs.wake();
         }
         self.block = Block::default();
     }

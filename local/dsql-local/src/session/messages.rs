@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use super::{End, Expected, Failure, Flow, Prepared, Sequence, Session};
 use crate::backend::OWN_ANSWERS;
 use crate::conflict;
+use crate::dialect;
 use crate::server::Server;
 use crate::statement::{Kind, Statement, Verdict};
 use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_cstr, take_text};
@@ -36,6 +37,8 @@ impl Session<'_> {
                     && let Some(prepared) = self.statements.get(&name)
                 {
                     self.block.keep_bind(prepared, &message);
+                    let ruled = prepared.statement.ruled.as_ref();
+                    self.awaited = ruled.and_then(|ruled| Self::awaited_job(ruled, Some(&message)));
                     self.portals.insert(portal, prepared.clone());
                 }
                 self.forward(&message, Expected::Bind).await
@@ -88,6 +91,9 @@ impl Session<'_> {
         };
         self.drain().await?;
         self.server.counters.statements.add_one();
+        if self.server.has_dialect {
+            return self.query_by_rules(&sql, &message).await;
+        }
         let statement = Arc::new(Statement::judge(&sql));
         if let Some(failure) = self.failure(&statement) {
             return self.fail_query(failure).await;
@@ -139,7 +145,11 @@ impl Session<'_> {
     }
 
     /// Before a statement of an open block is sent: sees that the block has a guard, and keeps the message. Where.
-    async fn guard(&mut self, statement: &Statement, message: &Message) -> Flow<Option<usize>> {
+    pub(super) async fn guard(
+        &mut self,
+        statement: &Statement,
+        message: &Message,
+    ) -> Flow<Option<usize>> {
         let ends = matches!(statement.kinds.first(), Some(Kind::Commit | Kind::Rollback));
         if ends || self.status != TransactionStatus::InBlock || self.block.lost.is_some() {
             return Ok(None);
@@ -166,9 +176,16 @@ impl Session<'_> {
                 )
                 .await;
         };
-        let statement = Arc::new(Statement::judge(&sql));
+        let statement = Arc::new(if self.server.has_dialect {
+            dialect::read(&sql, &self.dialect)
+        } else {
+            Statement::judge(&sql)
+        });
+        if self.refuses_text(&statement).await? {
+            return Ok(());
+        }
         let message = match &statement.verdict {
-            Verdict::Forward => message,
+            Verdict::Forward | Verdict::Refuse(_) => message,
             Verdict::Rewrite { sql, .. } => {
                 let mut rewritten = BytesMut::from(&name[..]);
                 rewritten.extend_from_slice(&[0]);
@@ -177,7 +194,6 @@ impl Session<'_> {
                 rewritten.extend_from_slice(&body);
                 Message::new(b'P', rewritten)
             }
-            Verdict::Refuse(answer) => return self.fail_sequence(answer.clone(), false).await,
         };
         let prepared = Prepared {
             statement,
@@ -203,13 +219,48 @@ impl Session<'_> {
             if let Some(failure) = self.failure(statement) {
                 return self.fail_sequence(failure.answer, failure.rolls_back).await;
             }
+            if self.refuses_to_run(statement).await? || self.sequence != Sequence::Runs {
+                return Ok(());
+            }
+            if let Some(job_id) = self.awaited.take() {
+                self.wait_for_job(&job_id).await?;
+            }
             kept = self.guard(statement, &message).await?;
         }
+        let ruled = statement
+            .as_ref()
+            .and_then(|statement| statement.ruled.clone());
         self.forward(&message, Expected::Execute { statement, kept })
-            .await
+            .await?;
+        let Some(ruled) = ruled else {
+            return Ok(());
+        };
+        if let Some(is_on) = ruled.sync_create_index {
+            self.dialect.sync_create_index = is_on;
+        }
+        // The rows of a COPY come with later messages.
+        if !ruled.targets.is_empty() && !ruled.is_copy_in {
+            self.catch_up().await?;
+            self.fails_by_rows().await?;
+        }
+        Ok(())
     }
 
     async fn sync(&mut self, message: &Message) -> Flow {
+        if self.sequence == Sequence::Runs && !self.block.tally.tables.is_empty() {
+            // As long as this lasts, the sequence is not over.
+            self.is_mid_sequence = true;
+            self.catch_up().await?;
+            if std::mem::take(&mut self.has_copied) {
+                // The client sent it with the COPY, and PostgreSQL would have ignored it; another follows the data.
+                return Ok(());
+            }
+            let is_refused = self.fails_by_rows().await?;
+            if !is_refused && self.status == TransactionStatus::Idle {
+                self.refuses_to_commit(false).await?;
+            }
+            self.is_mid_sequence = false;
+        }
         let rolls_back = self.sequence == (Sequence::Skips { rolls_back: true });
         self.sequence = Sequence::Runs;
         if self.backend.is_none() {
@@ -220,7 +271,7 @@ impl Session<'_> {
     }
 
     /// What goes wrong with this statement by an injected fault, a changed catalog, or a conflict that was lost before.
-    fn failure(&mut self, statement: &Statement) -> Option<Failure> {
+    pub(super) fn failure(&mut self, statement: &Statement) -> Option<Failure> {
         let Server {
             faults, counters, ..
         } = self.server;
@@ -238,6 +289,12 @@ impl Session<'_> {
         }
         let ends_block = self.status == TransactionStatus::InBlock && statement.commits_block();
         let is_rollback = statement.kinds.first() == Some(&Kind::Rollback);
+        if self.status == TransactionStatus::InBlock
+            && !is_rollback
+            && let Some(answer) = self.block.tally.age_failure(self.server.clock.now())
+        {
+            return fail(answer, ends_block);
+        }
         if let Some(lost) = &self.block.lost
             && !is_rollback
         {

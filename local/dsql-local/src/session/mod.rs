@@ -10,6 +10,8 @@
 mod answers;
 mod block;
 mod messages;
+mod rules;
+mod tally;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use self::messages::split_begin;
@@ -27,6 +29,7 @@ use tokio_rustls::server::TlsStream;
 use self::block::Block;
 use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
+use crate::dialect::is_off;
 use crate::faults::Drop;
 use crate::login::{Client, welcome};
 use crate::schema::Known;
@@ -96,6 +99,15 @@ impl Expected {
     fn kept(&self) -> Option<usize> {
         match self {
             Self::Execute { kept, .. } | Self::Query { kept, .. } => *kept,
+            _ => None,
+        }
+    }
+
+    /// The statement that is answered.
+    fn statement(&self) -> Option<&Arc<Statement>> {
+        match self {
+            Self::Execute { statement, .. } => statement.as_ref(),
+            Self::Query { statement, .. } => Some(statement),
             _ => None,
         }
     }
@@ -179,6 +191,14 @@ pub(crate) struct Session<'a> {
     is_mid_sequence: bool,
     /// PostgreSQL answered an error since the last ReadyForQuery.
     has_failed: bool,
+    /// What the session has set that changes how a statement is read.
+    dialect: dsql_dialect::Session,
+    /// The parts of a simple query are under way: the client learns at its end that it may go on.
+    holds_ready: bool,
+    /// The parts run in a transaction of our own, of which the client does not know.
+    is_wrapped: bool,
+    /// The job that the execution of a portal waits for.
+    awaited: Option<String>,
     statements: HashMap<Bytes, Arc<Prepared>>,
     portals: HashMap<Bytes, Arc<Prepared>>,
     /// Messages since the login.
@@ -187,14 +207,27 @@ pub(crate) struct Session<'a> {
     withholds: bool,
     /// The data of a COPY came with the flight that started it.
     has_copy_end: bool,
+    /// The data of a COPY came after the flight that started it.
+    has_copied: bool,
 }
 
 impl<'a> Session<'a> {
     /// Greets the client and serves it until one of the two goes.
     pub(crate) async fn serve(server: &'a Server, client: Client) -> End {
         let (reader, writer) = tokio::io::split(client.stream);
+        let dialect = dsql_dialect::Session {
+            sync_create_index: client
+                .startup
+                .setting("disable_sync_create_index")
+                .is_some_and(is_off),
+            postgres_major: server.postgres.major,
+        };
         let mut session = Self {
             server,
+            dialect,
+            holds_ready: false,
+            is_wrapped: false,
+            awaited: None,
             startup: client.startup,
             client: MessageReader::new(reader, MAX_CLIENT_MESSAGE_BYTES),
             writer,
@@ -213,6 +246,7 @@ impl<'a> Session<'a> {
             messages: 0,
             withholds: false,
             has_copy_end: false,
+            has_copied: false,
         };
         let _open = server.counters.open_connection();
         let _slot = client.slot;
@@ -314,6 +348,7 @@ impl<'a> Session<'a> {
             .messages
             .iter()
             .any(|message| matches!(message.tag, b'c' | b'f'));
+        self.has_copied = false;
         self.come_back(&flight.messages).await?;
         for message in flight.messages {
             self.execute(message).await?;

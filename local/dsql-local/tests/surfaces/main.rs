@@ -9,6 +9,7 @@
 
 mod clock;
 mod conflict;
+mod conformance;
 mod connect;
 mod connectors;
 mod faults;

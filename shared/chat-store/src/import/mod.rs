@@ -1,4 +1,4 @@
-//! Import: [`parse`] reads what an export wrote, or an AI SDK array of messages; [`store`] writes it in batches, each of
+//! Import: [`parse()`] reads what an export wrote, or an AI SDK array of messages; [`store()`] writes it in batches, each of
 //! which may be repeated.
 
 mod parse;

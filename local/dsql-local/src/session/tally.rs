@@ -1,0 +1,149 @@
+//! What a transaction has done so far, by which DSQL's rules for transactions are kept: one change of the catalog and no
+//! rows beside it, 3,000 rows, 10 MiB, 300 seconds.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use dsql_dialect::{DdlGuard, StateRule};
+
+use crate::dialect::Ruled;
+use crate::wire::{ErrorAnswer, Message};
+
+/// Rows that a transaction may change.
+const MAX_ROWS: u64 = 3000;
+/// Bytes that a transaction may write.
+const MAX_BYTES: u64 = 10 * MIB;
+const MIB: u64 = 1024 * 1024;
+/// How old a transaction may become.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// The count of an open transaction.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    guard: DdlGuard,
+    rows: u64,
+    /// More rows were changed than may be.
+    pub(super) is_over: bool,
+    /// Where PostgreSQL's log stood before the first row was written.
+    pub(super) log_start: Option<u64>,
+    /// Tables whose rows were changed, quoted.
+    pub(super) tables: BTreeSet<String>,
+    /// When the transaction block began.
+    pub(super) began_at: Option<SystemTime>,
+    /// It starts a job.
+    pub(super) has_job: bool,
+}
+
+impl Tally {
+    /// Takes note of a statement that is about to run.
+    pub(super) fn admit(&mut self, ruled: &Ruled) -> Result<(), ErrorAnswer> {
+        self.guard
+            .admit(ruled.effect)
+            .map_err(|rule| ErrorAnswer::from(rule.refusal()))?;
+        self.has_job |= ruled.has_job;
+        self.tables.extend(ruled.targets.iter().cloned());
+        Ok(())
+    }
+
+    /// Counts the rows that a command changed; whether they are too many.
+    pub(super) fn count(&mut self, complete: &Message) -> bool {
+        self.rows = self.rows.saturating_add(changed_rows(&complete.body));
+        self.is_over = self.rows > MAX_ROWS;
+        self.is_over
+    }
+
+    /// Whether rows were changed.
+    pub(super) fn has_rows(&self) -> bool {
+        self.rows > 0
+    }
+
+    pub(super) fn too_many_rows() -> ErrorAnswer {
+        StateRule::Rows.refusal().into()
+    }
+
+    /// Whether the transaction is too old.
+    pub(super) fn age_failure(&self, now: SystemTime) -> Option<ErrorAnswer> {
+        let age = now.duration_since(self.began_at?).unwrap_or_default();
+        (age > MAX_AGE).then(|| StateRule::Age(age.as_secs()).refusal().into())
+    }
+
+    /// Whether it can have written too much, given where PostgreSQL's log stands now; others write to it too.
+    pub(super) fn may_be_too_large(&self, log_end: u64) -> bool {
+        self.log_start
+            .is_some_and(|start| log_end.saturating_sub(start) > MAX_BYTES)
+    }
+
+    pub(super) fn size_failure(bytes: u64) -> Option<ErrorAnswer> {
+        (bytes > MAX_BYTES).then(|| StateRule::Size(bytes.div_ceil(MIB)).refusal().into())
+    }
+}
+
+/// The rows that a command tag tells of.
+fn changed_rows(tag: &[u8]) -> u64 {
+    let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
+    let words: Vec<&[u8]> = tag.split(|&byte| byte == b' ').collect();
+    let number = match words.as_slice() {
+        [b"INSERT", _, rows] | [b"UPDATE" | b"DELETE" | b"COPY", rows] => rows,
+        _ => return 0,
+    };
+    std::str::from_utf8(number)
+        .ok()
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn command_tags_tell_how_many_rows_were_changed() {
+        for (tag, rows) in [
+            ("INSERT 0 3\0", 3),
+            ("UPDATE 12\0", 12),
+            ("DELETE 0\0", 0),
+            ("COPY 7\0", 7),
+            ("SELECT 9\0", 0),
+            ("INSERT\0", 0),
+            ("", 0),
+        ] {
+            assert_eq!(changed_rows(tag.as_bytes()), rows, "{tag}");
+        }
+    }
+
+    #[test]
+    fn exactly_three_thousand_rows_pass() {
+        let mut tally = Tally::default();
+        assert!(!tally.count(&Message::new(b'C', &b"INSERT 0 3000\0"[..])));
+        assert!(tally.count(&Message::new(b'C', &b"DELETE 1\0"[..])));
+    }
+
+    #[test]
+    fn a_transaction_of_exactly_three_hundred_seconds_passes() {
+        let tally = Tally {
+            began_at: Some(UNIX_EPOCH),
+            ..Tally::default()
+        };
+        assert_eq!(tally.age_failure(UNIX_EPOCH + MAX_AGE), None);
+        let answer = tally
+            .age_failure(UNIX_EPOCH + Duration::from_secs(310))
+            .unwrap();
+        assert_eq!(answer.message, "transaction age limit of 300s exceeded");
+        assert_eq!(
+            answer.detail.as_deref(),
+            Some("Current transaction age 310s exceeds 300s")
+        );
+    }
+
+    #[test]
+    fn the_size_is_told_in_whole_mebibytes() {
+        assert_eq!(Tally::size_failure(10 * MIB), None);
+        let answer = Tally::size_failure(16 * MIB).unwrap();
+        assert_eq!(
+            answer.detail.as_deref(),
+            Some("Current transaction size 16mb > 10mb")
+        );
+    }
+}
