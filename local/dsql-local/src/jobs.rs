@@ -70,17 +70,18 @@ impl Jobs {
     }
 }
 
-/// Waits until a job has ended or is not there.
-pub(crate) async fn ended(server: &Server, job_id: &str) {
+/// Waits until a job has ended or is not there; whether it was completed.
+pub(crate) async fn ended(server: &Server, job_id: &str) -> bool {
     let mut moved = server.jobs.moved.subscribe();
     loop {
         moved.borrow_and_update();
         match server.postgres.catalog.text(STATUS, job_id).await {
             Ok(Some(status)) if status == "submitted" || status == "processing" => {}
-            _ => return,
+            Ok(Some(status)) => return status == "completed",
+            _ => return false,
         }
         if moved.changed().await.is_err() {
-            return;
+            return false;
         }
     }
 }

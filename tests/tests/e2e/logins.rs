@@ -380,6 +380,39 @@ async fn a_principal_mapped_later_may_use_every_login() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_runs_at_once_one_shows_the_password_that_holds() {
+    let stack = Stack::start().await;
+    stack
+        .server
+        .set_faults(Faults {
+            schema_conflict_rate: 0.2,
+            seed: Some(5),
+            ..Faults::default()
+        })
+        .unwrap();
+    let (one, two) = tokio::join!(stack.launch_admin().start(), stack.launch_admin().start());
+    let given = create("blog", "owner", &["blog", "shared"]);
+    let (first, second) = tokio::join!(command(&one, given.clone()), command(&two, given));
+    stack.server.set_faults(Faults::default()).unwrap();
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let shown: Vec<&Value> = [&first, &second]
+        .into_iter()
+        .filter(|report| report["created"] == true)
+        .collect();
+    assert_eq!(shown.len(), 1, "{first} and {second}");
+    assert_eq!(hashes(&stack, "blog").await, (hash_of(shown[0]), None));
+    assert_eq!(
+        outcomes(
+            &stack,
+            "blog",
+            ["CREATE TABLE shared.t (id int PRIMARY KEY)"]
+        )
+        .await,
+        ["ok"]
+    );
+}
+
 /// What still names a login anywhere.
 async fn leftovers(stack: &Stack, name: &str) -> Vec<String> {
     let rows = database(stack, "admin")

@@ -67,9 +67,11 @@ pub(crate) async fn create(
         state: String::new(),
     };
     let name = &wanted.name;
+    // In this order: a login's row is older than its role, also when another run is making it just now.
+    let has_role = privileges::exists(db, name).await?;
     let login = match read(db, name).await? {
         Some(login) => login,
-        None if privileges::exists(db, name).await? => {
+        None if has_role => {
             return Err(AdminError::Login(format!(
                 "a database role {name} exists already and is no login: choose another name"
             )));

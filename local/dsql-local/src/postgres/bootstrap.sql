@@ -171,35 +171,39 @@ $$;
 CREATE OR REPLACE FUNCTION dsql_internal.end_job(id text, at timestamptz)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    job dsql_internal.job;
+    ended dsql_internal.job;
 BEGIN
-    SELECT * INTO STRICT job FROM dsql_internal.job WHERE job_id = id;
-    IF job.failure IS NULL AND job.job_type = 'INDEX_BUILD' THEN
-        UPDATE pg_index SET indisvalid = true WHERE indexrelid = job.object_id;
+    SELECT * INTO STRICT ended FROM dsql_internal.job WHERE job_id = id;
+    IF ended.failure IS NULL AND ended.job_type = 'INDEX_BUILD' THEN
+        UPDATE pg_index SET indisvalid = true WHERE indexrelid = ended.object_id;
         IF NOT FOUND THEN
-            job.failure := 'the index was dropped';
+            ended.failure := 'the index was dropped';
         END IF;
-    ELSIF job.job_type = 'VALIDATE_CONSTRAINT' THEN
+    ELSIF ended.job_type = 'VALIDATE_CONSTRAINT' THEN
         BEGIN
-            EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', job.object_id::regclass, job.constraint_name);
+            EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', ended.object_id::regclass, ended.constraint_name);
         EXCEPTION
             WHEN lock_not_available THEN RETURN;
-            WHEN OTHERS THEN job.failure := SQLERRM;
+            WHEN OTHERS THEN ended.failure := SQLERRM;
         END;
     END IF;
-    UPDATE dsql_internal.job SET update_time = at, details = job.failure,
-        status = CASE WHEN job.failure IS NULL THEN 'completed' ELSE 'failed' END
+    UPDATE dsql_internal.job SET update_time = at, details = ended.failure,
+        status = CASE WHEN ended.failure IS NULL THEN 'completed' ELSE 'failed' END
     WHERE job_id = id;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION dsql_internal.end_job FROM PUBLIC;
 
--- The front waits before it calls.
+-- The front waits before it calls. What it learned comes as a setting, since the caller's snapshot may be older.
 CREATE OR REPLACE PROCEDURE sys.wait_for_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
     IF job_id IS NULL OR job_id !~ '^[a-z2-7]{26}$' THEN
         RAISE EXCEPTION 'Unable to convert text to UUID' USING ERRCODE = '22P02';
+    END IF;
+    IF current_setting('dsql_local.completed_job', true) = job_id THEN
+        succeeded := true;
+        RETURN;
     END IF;
     succeeded := coalesce((SELECT j.status = 'completed' FROM dsql_internal.job j
                            WHERE j.job_id = wait_for_job.job_id), false);
@@ -243,5 +247,34 @@ BEGIN
                 WHEN 'server_version' THEN '16.15' WHEN 'server_version_num' THEN '160015'
                 ELSE pg_catalog.postgresql_setting($1) END;
     END IF;
+END
+$$;
+
+-- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
+-- until its COMMIT. Both end with the transaction.
+CREATE OR REPLACE FUNCTION dsql_internal.shadow(source oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    shadow text;
+    columns text;
+    item text;
+BEGIN
+    IF pg_total_relation_size(source) > 32 * 1024 * 1024 THEN
+        RAISE EXCEPTION 'too large to copy' USING ERRCODE = '40001';
+    END IF;
+    SELECT format('pg_temp.%I', relname) INTO shadow FROM pg_class WHERE oid = source;
+    SELECT string_agg(format('%I', attname), ', ') INTO columns FROM pg_attribute
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    EXECUTE format('CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING ALL)', shadow, source::regclass);
+    EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM %3$s', shadow, columns, source::regclass);
+    FOR item IN SELECT attname FROM pg_attribute WHERE attrelid = source AND attidentity <> '' LOOP
+        PERFORM setval(pg_get_serial_sequence(shadow, item)::regclass,
+                       nextval(pg_get_serial_sequence(source::regclass::text, item)::regclass));
+    END LOOP;
+    FOREACH item IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] LOOP
+        IF has_table_privilege(session_user, source, item) THEN
+            EXECUTE format('GRANT %s ON %s TO %I', item, shadow, session_user);
+        END IF;
+    END LOOP;
 END
 $$;

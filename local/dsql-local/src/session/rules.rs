@@ -16,6 +16,8 @@ use crate::wire::{ErrorAnswer, Message, TransactionStatus, error_field, strings}
 const LOG_POSITION: &str =
     "SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_catalog.pg_lsn)::bigint::text";
 
+const COMPLETED_JOB: &str = "SELECT pg_catalog.set_config('dsql_local.completed_job', $1, false)";
+
 impl Session<'_> {
     async fn ask(&mut self, sql: &str, parameters: Option<&[&str]>) -> Flow<Reply> {
         self.catch_up().await?;
@@ -227,7 +229,13 @@ impl Session<'_> {
     pub(super) async fn wait_for_job(&mut self, job_id: &str) -> Flow {
         self.catch_up().await?;
         let server = self.server;
-        self.pause(jobs::ended(server, job_id)).await
+        let mut is_completed = false;
+        self.pause(async { is_completed = jobs::ended(server, job_id).await })
+            .await?;
+        if is_completed && self.status != TransactionStatus::Failed {
+            self.ask(COMPLETED_JOB, Some(&[job_id])).await?;
+        }
+        Ok(())
     }
 
     /// A query of several statements, or one that writes outside of a block: its statements run one by one, in a

@@ -18,7 +18,7 @@ const MIB: u64 = 1024 * 1024;
 const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// The count of an open transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     guard: DdlGuard,
     rows: u64,
@@ -82,9 +82,9 @@ impl Tally {
 fn changed_rows(tag: &[u8]) -> u64 {
     let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
     let words: Vec<&[u8]> = tag.split(|&byte| byte == b' ').collect();
-    let number = match words.as_slice() {
-        [b"INSERT", _, rows] | [b"UPDATE" | b"DELETE" | b"COPY", rows] => rows,
-        _ => return 0,
+    let ([b"INSERT", _, number] | [b"UPDATE" | b"DELETE" | b"COPY", number]) = words.as_slice()
+    else {
+        return 0;
     };
     std::str::from_utf8(number)
         .ok()

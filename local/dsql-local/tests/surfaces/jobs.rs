@@ -1,0 +1,317 @@
+//! Index builds and validations as jobs; the service's identity; what only the catalog knows.
+
+use std::time::Duration;
+
+use dsql_local::{DsqlLocal, Options};
+use tokio_postgres::Client;
+
+use crate::support::{Login, PATIENCE, admin, environment, http, sqlstate};
+
+async fn started(job_duration: Duration) -> DsqlLocal {
+    DsqlLocal::start(Options {
+        job_duration,
+        ..Options::default()
+    })
+    .await
+    .unwrap()
+}
+
+/// Status and details of a job; nothing if it is forgotten.
+async fn job(client: &Client, job_id: &str) -> Option<(String, Option<String>)> {
+    let rows = client
+        .query(
+            "SELECT status, details FROM sys.jobs WHERE job_id = $1",
+            &[&job_id],
+        )
+        .await
+        .unwrap();
+    rows.first().map(|row| (row.get(0), row.get(1)))
+}
+
+async fn until(client: &Client, job_id: &str, status: Option<&str>) {
+    let reached = async {
+        while job(client, job_id).await.map(|job| job.0).as_deref() != status {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached)
+        .await
+        .unwrap_or_else(|_| panic!("the job is not {status:?}"));
+}
+
+async fn start(client: &Client, sql: &str) -> String {
+    client.query_one(sql, &[]).await.unwrap().get("job_id")
+}
+
+#[tokio::test]
+async fn an_index_is_valid_when_its_job_ends_by_the_movable_clock() {
+    let dsql = started(Duration::from_secs(600)).await;
+    let client = admin(&dsql).await;
+    client
+        .batch_execute("CREATE TABLE t (a int, b text)")
+        .await
+        .unwrap();
+    let job_id = start(&client, "CREATE INDEX ASYNC i ON t (a)").await;
+    assert!(
+        job_id.len() == 26
+            && job_id
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+    );
+    let is_valid = async || {
+        let row = client
+            .query_one(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass",
+                &[],
+            )
+            .await
+            .unwrap();
+        row.get::<_, bool>(0)
+    };
+    until(&client, &job_id, Some("submitted")).await;
+    assert!(!is_valid().await);
+    dsql.advance(Duration::from_secs(310));
+    until(&client, &job_id, Some("processing")).await;
+    dsql.advance(Duration::from_secs(300));
+    until(&client, &job_id, Some("completed")).await;
+    assert!(is_valid().await);
+    let row = client
+        .query_one(
+            "SELECT job_type, class_id::int8, object_name FROM sys.jobs WHERE job_id = $1",
+            &[&job_id],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (row.get(0), row.get(1), row.get(2)),
+        ("INDEX_BUILD", 1259_i64, "public.i")
+    );
+    dsql.advance(Duration::from_secs(1801));
+    until(&client, &job_id, None).await;
+    dsql.stop().await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_job_ends_with_it() {
+    let dsql = started(Duration::from_secs(600)).await;
+    let client = admin(&dsql).await;
+    client
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let job_id = start(&client, "CREATE INDEX ASYNC ON t (a)").await;
+    let call = format!("CALL sys.wait_for_job('{job_id}')");
+    let waiting = client.query_one(&call, &[]);
+    let moving = async {
+        let watcher = admin(&dsql).await;
+        until(&watcher, &job_id, Some("submitted")).await;
+        dsql.advance(Duration::from_secs(601));
+    };
+    let (row, ()) = tokio::join!(waiting, moving);
+    let row = row.unwrap();
+    assert_eq!(row.columns()[0].name(), "succeeded");
+    assert!(row.get::<_, bool>(0));
+    let again = client
+        .query_typed(
+            "CALL sys.wait_for_job($1)",
+            &[(&job_id, tokio_postgres::types::Type::TEXT)],
+        )
+        .await
+        .unwrap();
+    assert!(again[0].get::<_, bool>(0));
+    let bad = client
+        .batch_execute("CALL sys.wait_for_job('nonsense')")
+        .await
+        .unwrap_err();
+    let bad = bad.as_db_error().unwrap();
+    assert_eq!(
+        (bad.code().code(), bad.message()),
+        ("22P02", "Unable to convert text to UUID")
+    );
+    dsql.stop().await;
+}
+
+#[tokio::test]
+async fn a_unique_index_over_duplicates_fails_and_still_guards_new_rows() {
+    let dsql = started(Duration::ZERO).await;
+    let client = admin(&dsql).await;
+    client
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    client
+        .batch_execute("INSERT INTO t VALUES (1), (1)")
+        .await
+        .unwrap();
+    let job_id = start(&client, "CREATE UNIQUE INDEX ASYNC i ON t (a)").await;
+    let wait = format!("CALL sys.wait_for_job('{job_id}')");
+    assert!(
+        !client
+            .query_one(&wait, &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+    );
+    assert_eq!(
+        job(&client, &job_id).await,
+        Some((
+            "failed".into(),
+            Some("Found duplicate key while validating index for UCVs".into())
+        ))
+    );
+    client
+        .batch_execute("INSERT INTO t VALUES (2)")
+        .await
+        .unwrap();
+    assert_eq!(
+        sqlstate(client.batch_execute("INSERT INTO t VALUES (2)").await),
+        "23505"
+    );
+    let adopt = "ALTER TABLE t ADD CONSTRAINT c UNIQUE USING INDEX i";
+    let refused = client.batch_execute(adopt).await.unwrap_err();
+    assert_eq!(
+        refused.as_db_error().unwrap().message(),
+        "index \"i\" is not valid"
+    );
+    let exists = "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS i ON t (a)";
+    assert!(client.query(exists, &[]).await.unwrap().is_empty());
+    dsql.stop().await;
+}
+
+#[tokio::test]
+async fn a_constraint_is_validated_by_its_job() {
+    let dsql = started(Duration::ZERO).await;
+    let client = admin(&dsql).await;
+    client
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    client
+        .batch_execute("INSERT INTO t VALUES (5)")
+        .await
+        .unwrap();
+    for (name, check, status) in [("good", "a > 1", "completed"), ("bad", "a > 9", "failed")] {
+        let add = format!("ALTER TABLE t ADD CONSTRAINT {name} CHECK ({check}) NOT VALID");
+        client.batch_execute(&add).await.unwrap();
+        let validate = format!("ALTER TABLE ASYNC t VALIDATE CONSTRAINT {name}");
+        let job_id = start(&client, &validate).await;
+        client
+            .batch_execute(&format!("CALL sys.wait_for_job('{job_id}')"))
+            .await
+            .unwrap();
+        assert_eq!(job(&client, &job_id).await.unwrap().0, status);
+    }
+    let absent = "ALTER TABLE ASYNC t VALIDATE CONSTRAINT nothing";
+    assert_eq!(sqlstate(client.batch_execute(absent).await), "42704");
+    let absent = "ALTER TABLE ASYNC nothing VALIDATE CONSTRAINT good";
+    assert_eq!(sqlstate(client.batch_execute(absent).await), "42P01");
+    dsql.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_of_jobs_is_set_over_the_control_interface() {
+    let dsql = started(Duration::from_secs(3600)).await;
+    let url = &environment(&dsql)["DSQL_CONTROL_URL"];
+    let (status, body) = http(url, "POST", "/jobs", r#"{"duration_ms": 0}"#).await;
+    assert_eq!((status, body["duration_ms"].as_u64()), (200, Some(0)));
+    let (status, _) = http(url, "POST", "/jobs", r#"{"duration": 0}"#).await;
+    assert_eq!(status, 400);
+    let client = admin(&dsql).await;
+    client
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let job_id = start(&client, "CREATE INDEX ASYNC i ON t (a)").await;
+    until(&client, &job_id, Some("completed")).await;
+    dsql.stop().await;
+}
+
+#[tokio::test]
+async fn the_version_is_the_services_wherever_it_is_asked() {
+    let client = admin(crate::support::steady()).await;
+    for (sql, expected) in [
+        ("SELECT version()", "PostgreSQL 16"),
+        ("SHOW server_version", "16.15"),
+        ("SELECT current_setting('server_version')", "16.15"),
+        (
+            "SELECT current_setting('server_version_num', true)",
+            "160015",
+        ),
+        ("SHOW server_version_num", "160015"),
+        ("SHOW transaction_isolation", "repeatable read"),
+        ("SELECT current_setting('TimeZone')", "UTC"),
+    ] {
+        let row = client.query_one(sql, &[]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), expected, "{sql}");
+    }
+    assert_eq!(
+        sqlstate(client.query("SHOW lc_collate", &[]).await),
+        "42704"
+    );
+}
+
+#[tokio::test]
+async fn what_only_the_catalog_knows_is_refused_before_it_runs() {
+    let dsql = crate::support::steady();
+    let client = admin(dsql).await;
+    let table = crate::support::table(&client).await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE {table}k (id int PRIMARY KEY, j jsonb)"
+        ))
+        .await
+        .unwrap();
+    let told = async |sql: &str| {
+        let error = client.execute(sql, &[]).await.unwrap_err();
+        error.as_db_error().unwrap().message().to_owned()
+    };
+    assert_eq!(
+        told(&format!("ALTER TABLE {table}k DROP COLUMN id")).await,
+        "cannot drop primary key column id"
+    );
+    assert_eq!(
+        told(&format!("CREATE INDEX ASYNC ON {table}k (j)")).await,
+        "datatype jsonb is not supported in a key"
+    );
+    client
+        .batch_execute("CREATE ROLE plain WITH LOGIN")
+        .await
+        .unwrap();
+    let arn = &environment(dsql)["DSQL_PRINCIPAL_ARN"];
+    client
+        .batch_execute(&format!("AWS IAM GRANT plain TO '{arn}'"))
+        .await
+        .unwrap();
+    let plain = Login::of(dsql, "plain").connect(dsql).await.unwrap();
+    let refused = plain.batch_execute("CREATE SCHEMA s").await.unwrap_err();
+    assert_eq!(
+        refused.as_db_error().unwrap().message(),
+        "permission denied for database postgres"
+    );
+    assert_eq!(
+        sqlstate(
+            plain
+                .batch_execute("CREATE TABLE public.mine (a int)")
+                .await
+        ),
+        "42501"
+    );
+}
+
+#[tokio::test]
+async fn plain_indexes_pass_once_they_are_let_through() {
+    let client = admin(crate::support::steady()).await;
+    let table = crate::support::table(&client).await;
+    let plain = format!("CREATE INDEX ON {table} (n)");
+    assert_eq!(sqlstate(client.batch_execute(&plain).await), "0A000");
+    client
+        .batch_execute("SET disable_sync_create_index = off")
+        .await
+        .unwrap();
+    client.batch_execute(&plain).await.unwrap();
+    client
+        .batch_execute("RESET disable_sync_create_index")
+        .await
+        .unwrap();
+    assert_eq!(sqlstate(client.execute(&plain, &[]).await), "0A000");
+}
