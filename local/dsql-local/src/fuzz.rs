@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use crate::Faults;
+use crate::dialect;
 use crate::schema;
 use crate::startup::Startup;
 use crate::statement::Statement;
@@ -20,6 +21,7 @@ pub fn parse(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _refused = Token::parse(&text);
     let _judged = Statement::judge(&text);
+    let _ruled = dialect::read(&text, &dsql_dialect::Session::default());
     let _split = crate::session::split_begin(&text);
 }
 
@@ -61,7 +63,7 @@ mod tests {
             b"/?Action=",
             "\u{e9}\u{1f980}".as_bytes(),
         ];
-        for _ in 0..20_000 {
+        for _ in 0..5_000 {
             let mut bytes = Vec::new();
             for _ in 0..random.usize(..24) {
                 if random.bool() {
