@@ -123,7 +123,16 @@ impl Backend {
 
     /// Runs a statement of our own between two of the client's.
     pub(crate) async fn run(&mut self, sql: &str) -> io::Result<TransactionStatus> {
-        self.queue_own(sql);
+        self.run_with(sql, None).await
+    }
+
+    /// The same with one parameter, a text.
+    pub(crate) async fn run_with(
+        &mut self,
+        sql: &str,
+        parameter: Option<&str>,
+    ) -> io::Result<TransactionStatus> {
+        self.queue_own(sql, parameter);
         self.queue(&Message::new(b'S', Bytes::new()));
         loop {
             let message = self.next().await?;
@@ -136,11 +145,17 @@ impl Backend {
     }
 
     /// Queues a statement of our own, which answers [`OWN_ANSWERS`] messages.
-    fn queue_own(&mut self, sql: &str) {
+    fn queue_own(&mut self, sql: &str, parameter: Option<&str>) {
         let mut parse = BytesMut::from(&strings([OURS, sql])[..]);
         parse.put_u16(0);
         let mut bind = BytesMut::from(&strings([OURS, OURS])[..]);
-        bind.put_bytes(0, 6);
+        bind.put_u16(0);
+        bind.put_u16(u16::from(parameter.is_some()));
+        if let Some(text) = parameter {
+            bind.put_u32(u32::try_from(text.len()).unwrap_or_default());
+            bind.put_slice(text.as_bytes());
+        }
+        bind.put_u16(0);
         let mut execute = BytesMut::from(&strings([OURS])[..]);
         execute.put_u32(0);
         for (tag, body) in [(b'P', parse), (b'B', bind), (b'E', execute)] {
@@ -156,7 +171,7 @@ impl Backend {
     /// Queues the guard of a transaction block, whose effects and locks [`step_aside`](Self::step_aside) takes back. It
     /// answers [`OWN_ANSWERS`] messages.
     pub(crate) fn queue_guard(&mut self) {
-        self.queue_own(GUARD);
+        self.queue_own(GUARD, None);
     }
 
     /// Takes back what the open transaction block did since its guard, and releases its locks; its snapshot stays.

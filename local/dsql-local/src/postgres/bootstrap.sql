@@ -249,3 +249,32 @@ BEGIN
     END IF;
 END
 $$;
+
+-- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
+-- until its COMMIT. Both end with the transaction.
+CREATE OR REPLACE FUNCTION dsql_internal.shadow(source oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    shadow text;
+    columns text;
+    item text;
+BEGIN
+    IF pg_total_relation_size(source) > 32 * 1024 * 1024 THEN
+        RAISE EXCEPTION 'too large to copy' USING ERRCODE = '40001';
+    END IF;
+    SELECT format('pg_temp.%I', relname) INTO shadow FROM pg_class WHERE oid = source;
+    SELECT string_agg(format('%I', attname), ', ') INTO columns FROM pg_attribute
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    EXECUTE format('CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING ALL)', shadow, source::regclass);
+    EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM %3$s', shadow, columns, source::regclass);
+    FOR item IN SELECT attname FROM pg_attribute WHERE attrelid = source AND attidentity <> '' LOOP
+        PERFORM setval(pg_get_serial_sequence(shadow, item)::regclass,
+                       nextval(pg_get_serial_sequence(source::regclass::text, item)::regclass));
+    END LOOP;
+    FOREACH item IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] LOOP
+        IF has_table_privilege(session_user, source, item) THEN
+            EXECUTE format('GRANT %s ON %s TO %I', item, shadow, session_user);
+        END IF;
+    END LOOP;
+END
+$$;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::rules::is_no_job;
+use super::shadow::Conflict;
 use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session, answer};
 use crate::conflict;
 use crate::schema;
@@ -76,6 +77,9 @@ impl Session<'_> {
         self.block.feed(first.kept(), &message);
         if message.tag == b'E' {
             self.has_failed = true;
+            if self.status == TransactionStatus::InBlock && first.kept().is_some() {
+                self.conflict = Conflict::of(&message);
+            }
             message = conflict::translate(message);
         }
         let is_answered = match (message.tag, first) {

@@ -99,6 +99,8 @@ pub(super) struct Block {
     pub(super) changes_catalog: bool,
     /// It stepped aside, for these.
     aside: Option<Vec<Arc<Outcome>>>,
+    /// It has lost, and goes on until its COMMIT on copies of its tables (`shadow`).
+    pub(super) is_shadowed: bool,
     /// It has lost; the answer to whatever comes.
     pub(super) lost: Option<ErrorAnswer>,
     /// What it has done, by which the rules for transactions are kept.
@@ -132,6 +134,29 @@ impl Block {
             bind: bind.clone(),
         };
         self.keep(kept, bind.body.len() + prepared.parse.body.len());
+    }
+
+    /// How much is kept.
+    pub(super) fn kept(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Forgets what was kept after that.
+    pub(super) fn truncate(&mut self, kept: usize) {
+        self.entries.truncate(kept);
+    }
+
+    /// Whether what was done since the guard can be done again.
+    pub(super) fn can_repeat(&self) -> bool {
+        self.is_guarded && !self.is_cut && self.lost.is_none() && !self.is_shadowed
+    }
+
+    /// The texts of what is kept.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &Message> {
+        self.entries.iter().map(|entry| match &entry.kept {
+            Kept::Plain(message) => message,
+            Kept::Bind { parse, .. } => parse,
+        })
     }
 
     /// What was done cannot be sent again.
@@ -212,10 +237,7 @@ impl Session<'_> {
             TransactionStatus::InBlock => {
                 // Who reads or writes a table that is about to change can only start again.
                 let is_stale = request.obstacle == Obstacle::Catalog && !self.block.changes_catalog;
-                let can_repeat = self.block.is_guarded
-                    && !self.block.is_cut
-                    && self.block.aside.is_none()
-                    && self.block.lost.is_none();
+                let can_repeat = self.block.can_repeat() && self.block.aside.is_none();
                 if can_repeat && !is_stale {
                     self.status = backend.step_aside().await?;
                     self.block.aside = Some(request.by);
@@ -253,47 +275,44 @@ impl Session<'_> {
         if let Some(request) = self.party.as_ref().and_then(Registration::take_request) {
             self.step_aside(request).await?;
         }
-        if self.block.aside.is_none() || Self::ends_without_effect(messages) {
+        let kind = first_kind(messages);
+        if self.block.aside.is_none() || kind == Some(Kind::Rollback) {
             return Ok(());
         }
         self.server.counters.repeats.add_one();
-        let Some(backend) = &mut self.backend else {
+        let others = self.block.aside.take().unwrap_or_default();
+        let may_win = !others.iter().any(|other| other.is_committed());
+        if (may_win && self.repeat().await?)
+            || (kind != Some(Kind::Commit) && self.shadow(messages).await?)
+        {
             return Ok(());
+        }
+        if let Some(backend) = &mut self.backend {
+            self.status = backend.begin_anew().await?;
+        }
+        self.block.lose(Obstacle::Row);
+        self.prepare_unnamed_again().await
+    }
+
+    /// Does again, after it was taken back, what the block did. Whether the answers are the same.
+    pub(super) async fn repeat(&mut self) -> Flow<bool> {
+        let Some(backend) = &mut self.backend else {
+            return Ok(false);
         };
         for _ in 0..MAX_ATTEMPTS {
-            let others = self.block.aside.iter().flatten();
-            if others.into_iter().any(|other| other.is_committed()) {
-                break;
-            }
             match again(self.server, backend, &mut self.block.entries).await? {
                 Again::Same => {
-                    self.block.aside = None;
-                    return self.prepare_unnamed_again().await;
+                    self.status = TransactionStatus::InBlock;
+                    self.prepare_unnamed_again().await?;
+                    return Ok(true);
                 }
-                Again::Differs => break,
+                Again::Differs => return Ok(false),
                 Again::Deadlock => {
                     backend.step_aside().await?;
                 }
             }
         }
-        self.status = backend.begin_anew().await?;
-        self.block.lose(Obstacle::Row);
-        self.prepare_unnamed_again().await
-    }
-
-    /// Whether a flight is a ROLLBACK, before which nothing needs to be done again.
-    fn ends_without_effect(messages: &[Message]) -> bool {
-        let text = match messages.first() {
-            Some(message) if message.tag == b'X' => return true,
-            Some(message) if message.tag == b'Q' => take_text(&mut message.body.clone()),
-            Some(message) if message.tag == b'P' => {
-                let mut body = message.body.clone();
-                take_cstr(&mut body);
-                take_text(&mut body)
-            }
-            _ => None,
-        };
-        text.is_some_and(|sql| Statement::judge(&sql).kinds.first() == Some(&Kind::Rollback))
+        Ok(false)
     }
 
     /// A simple query that was sent again took the client's unnamed statement away.
@@ -307,6 +326,26 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// What a flight begins with, as far as its first message tells.
+fn first_kind(messages: &[Message]) -> Option<Kind> {
+    let message = messages.first()?;
+    if message.tag == b'X' {
+        return Some(Kind::Rollback);
+    }
+    Statement::judge(&text_of(message)?).kinds.first().copied()
+}
+
+/// The SQL of a simple query or a Parse.
+pub(super) fn text_of(message: &Message) -> Option<String> {
+    let mut body = message.body.clone();
+    match message.tag {
+        b'Q' => {}
+        b'P' => drop(take_cstr(&mut body)?),
+        _ => return None,
+    }
+    take_text(&mut body)
 }
 
 /// Sends everything again and compares the answers.

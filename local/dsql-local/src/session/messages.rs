@@ -307,6 +307,9 @@ impl Session<'_> {
         {
             return fail(conflict::schema(), ends_block);
         }
+        if ends_block && self.block.is_shadowed {
+            return fail(conflict::data(), true);
+        }
         let commits = match self.status {
             TransactionStatus::InBlock => statement.commits_block(),
             _ if statement.begins_block() => statement.commits_block(),

@@ -11,6 +11,7 @@ mod answers;
 mod block;
 mod messages;
 mod rules;
+mod shadow;
 mod tally;
 
 #[cfg(any(test, feature = "fuzz"))]
@@ -27,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use self::block::Block;
+use self::shadow::Conflict;
 use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
 use crate::dialect::is_off;
@@ -189,6 +191,10 @@ pub(crate) struct Session<'a> {
     sequence: Sequence,
     /// The last message of the extended protocol was no Sync.
     is_mid_sequence: bool,
+    /// A statement of the flight that is executed met a conflict in its block.
+    conflict: Option<Conflict>,
+    /// Bytes sent to the client.
+    flushed_bytes: u64,
     /// PostgreSQL answered an error since the last ReadyForQuery.
     has_failed: bool,
     /// What the session has set that changes how a statement is read.
@@ -240,6 +246,8 @@ impl<'a> Session<'a> {
             expected: VecDeque::new(),
             sequence: Sequence::Runs,
             is_mid_sequence: false,
+            conflict: None,
+            flushed_bytes: 0,
             has_failed: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -350,14 +358,22 @@ impl<'a> Session<'a> {
             .any(|message| matches!(message.tag, b'c' | b'f'));
         self.has_copied = false;
         self.come_back(&flight.messages).await?;
-        for message in flight.messages {
-            self.execute(message).await?;
+        let mark = self.mark();
+        self.execute_all(&flight.messages).await?;
+        if let Some(conflict) = self.conflict.take() {
+            self.go_on(conflict, &mark, &flight.messages).await?;
         }
-        self.drain().await?;
         if self.withholds {
             return self.dropped();
         }
         self.flush().await
+    }
+
+    async fn execute_all(&mut self, messages: &[Message]) -> Flow {
+        for message in messages {
+            self.execute(message.clone()).await?;
+        }
+        self.drain().await
     }
 
     fn dropped(&self) -> Flow {
@@ -402,7 +418,9 @@ impl<'a> Session<'a> {
             while !self.out.is_empty() {
                 let written = self.writer.write_buf(&mut self.out);
                 match tokio::time::timeout(CLIENT_PATIENCE, written).await {
-                    Ok(written) => drop(written?),
+                    Ok(written) => {
+                        self.flushed_bytes += u64::try_from(written?).unwrap_or_default();
+                    }
                     // A client that does not read keeps nobody waiting.
                     Err(_) if self.party.as_ref().is_some_and(Registration::is_asked) => {
                         return Err(io::Error::from(io::ErrorKind::TimedOut).into());

@@ -18,7 +18,7 @@ const MIB: u64 = 1024 * 1024;
 const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// The count of an open transaction.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     guard: DdlGuard,
     rows: u64,

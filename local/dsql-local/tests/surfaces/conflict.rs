@@ -426,3 +426,71 @@ async fn two_creations_of_one_name_conflict_by_the_catalog() {
     is_stale(&one, "COMMIT").await;
     run(&one, &create).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_row_changed_since_the_snapshot_is_written_all_the_same_until_commit() {
+    let dsql = steady();
+    let (one, two) = (admin(dsql).await, admin(dsql).await);
+    for statement in [NON_KEY, DELETE, FOR_UPDATE, KEY] {
+        let tables = Tables::create(&one, "").await;
+        begin(&one, &tables.fill("UPDATE {p} SET v = 'mine' WHERE k = 1")).await;
+        run(
+            &two,
+            &tables.fill("UPDATE {p} SET v = 'theirs' WHERE k = 3"),
+        )
+        .await
+        .unwrap();
+        let done = one.simple_query(&tables.fill(statement)).await.unwrap();
+        let affected = done.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::CommandComplete(count) => Some(*count),
+            _ => None,
+        });
+        assert_eq!(affected, Some(1), "{statement}");
+        // By its own snapshot, and with what it did itself.
+        let seen =
+            tables.fill("SELECT count(*) FROM {p} WHERE v = 'theirs' OR k = 1 AND v = 'mine'");
+        let seen: i64 = one.query_one(&seen, &[]).await.unwrap().get(0);
+        assert_eq!(seen, 1);
+        loses(&one).await;
+        let kept = tables.fill("SELECT count(*) FROM {p} WHERE v = 'theirs'");
+        let kept: i64 = one.query_one(&kept, &[]).await.unwrap().get(0);
+        assert_eq!(kept, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_prepared_statement_of_a_transaction_that_lost_answers_by_its_snapshot() {
+    let dsql = steady();
+    let (mut one, two) = (admin(dsql).await, admin(dsql).await);
+    let tables = Tables::create(&one, "").await;
+    let update = one
+        .prepare(&tables.fill("UPDATE {p} SET u = u + $1 WHERE k = $2 RETURNING u"))
+        .await
+        .unwrap();
+    let transaction = one.transaction().await.unwrap();
+    let row = transaction.query_one(&update, &[&10, &3]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 13);
+    run(&two, &tables.fill("UPDATE {p} SET u = 100 WHERE k = 3"))
+        .await
+        .unwrap();
+    // It stepped aside and has lost; it goes on where it was.
+    let row = transaction.query_one(&update, &[&10, &3]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 23);
+    assert_eq!(sqlstate(transaction.commit().await), "40001");
+    let row = one.query_one(&update, &[&1, &3]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 101);
+}
+
+#[tokio::test]
+async fn where_no_copy_can_stand_in_the_statement_fails_instead() {
+    let dsql = steady();
+    let (one, two) = (admin(dsql).await, admin(dsql).await);
+    let tables = Tables::create(&one, "").await;
+    begin(&one, &tables.fill("SELECT * FROM {p}")).await;
+    run(&two, &tables.fill(NON_KEY)).await.unwrap();
+    let qualified = tables.fill(NON_KEY).replace("UPDATE ", "UPDATE public.");
+    assert_eq!(sqlstate(run(&one, &qualified).await), "40001");
+    assert_eq!(sqlstate(run(&one, "SELECT 1").await), "25P02");
+    run(&one, "COMMIT").await.unwrap();
+    run(&one, &qualified).await.unwrap();
+}

@@ -32,7 +32,11 @@ async fn add(
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     // The certificate comes by SQLx's own PGSSLROOTCERT.
-    let url = format!("postgres://admin@{}:{}/postgres", var("DSQL_ENDPOINT")?, var("DSQL_PORT")?);
+    let url = format!(
+        "postgres://admin@{}:{}/postgres",
+        var("DSQL_ENDPOINT")?,
+        var("DSQL_PORT")?
+    );
     let mut connection = connect(&url).await?;
     sqlx::query("CREATE TABLE item_rust (k int PRIMARY KEY, n int NOT NULL)")
         .execute(&mut connection)
@@ -52,8 +56,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let row = sqlx::query("SELECT current_user::text, n FROM item_rust WHERE k = 1")
         .fetch_one(&mut connection)
         .await?;
-    println!("{} {} after {} attempts", row.get::<String, _>(0), row.get::<i32, _>(1), attempts.into_inner());
-    let lost = add(&mut connection, &mut rival, 1).await.expect_err("a conflict");
+    println!(
+        "{} {} after {} attempts",
+        row.get::<String, _>(0),
+        row.get::<i32, _>(1),
+        attempts.into_inner()
+    );
+    let lost = add(&mut connection, &mut rival, 1)
+        .await
+        .expect_err("a conflict");
     let lost = lost.as_database_error().expect("an answer of the server");
     println!("{} {}", lost.code().unwrap_or_default(), lost.message());
     Ok(())
