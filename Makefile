@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev test lint build build-check deploy audit clean
+.PHONY: help dev test conformance lint build build-check deploy audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ build-check: ## build for x86_64, then check zip sizes and glibc symbol versions
 
 deploy: build ## needs an AWS account and the network
 	PYTHONPATH=$(CURDIR)/.tools/cloud .tools/cloud/bin/sam deploy
+
+conformance: ## what was asked of a real cluster, asked of dsql-local: a table by group
+	cargo test --locked -p dsql-local --test surfaces conformance -- --nocapture
 
 audit: ## the advisory database; needs the open network and cargo-deny
 	cargo deny check advisories

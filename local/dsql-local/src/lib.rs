@@ -16,7 +16,8 @@
 //! ```
 //!
 //! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `gate` judges), `session` serves its flights, and
-//! `backend` speaks to PostgreSQL. `statement` is the place that judges SQL. Conflicts without lock waits are made by `arbiter`, which sees who
+//! `backend` speaks to PostgreSQL. `dialect` and `statement` judge SQL, `jobs`
+//! moves index builds and validations on. Conflicts without lock waits are made by `arbiter`, which sees who
 //! waits, and `session`, which steps aside and tries again at COMMIT.
 
 mod arbiter;

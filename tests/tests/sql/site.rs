@@ -27,9 +27,13 @@ impl Site {
 
     /// With the function's process started as `change` says.
     pub(crate) async fn start_with(change: impl FnOnce(Launch) -> Launch) -> Self {
-        let server = DsqlLocal::start(Options::default())
-            .await
-            .expect("dsql-local starts");
+        // Types and statements that DSQL lacks are tested too.
+        let server = DsqlLocal::start(Options {
+            dialect: false,
+            ..Options::default()
+        })
+        .await
+        .expect("dsql-local starts");
         let logins = Logins::of(&server).await;
         let blog = logins.create("blog").await;
         let function = change(logins.launch()).start().await;

@@ -42,6 +42,7 @@ pub(super) struct Mark {
     tally: Tally,
     out_bytes: usize,
     flushed_bytes: u64,
+    tally: Tally,
 }
 
 impl Session<'_> {
@@ -52,6 +53,7 @@ impl Session<'_> {
             tally: self.block.tally.clone(),
             out_bytes: self.out.len(),
             flushed_bytes: self.flushed_bytes,
+            tally: self.block.tally.clone(),
         }
     }
 

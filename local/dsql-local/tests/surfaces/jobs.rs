@@ -315,3 +315,40 @@ async fn plain_indexes_pass_once_they_are_let_through() {
         .unwrap();
     assert_eq!(sqlstate(client.execute(&plain, &[]).await), "0A000");
 }
+
+#[tokio::test]
+async fn the_projects_migrations_run_twice_and_their_indexes_become_valid() {
+    let dsql = started(Duration::from_millis(20)).await;
+    let client = admin(&dsql).await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    for run in 0..2 {
+        for file in &files {
+            let sql = std::fs::read_to_string(file).unwrap();
+            let rows = client
+                .query_typed(&sql, &[])
+                .await
+                .unwrap_or_else(|error| panic!("{}: {error:?}", file.display()));
+            for row in rows {
+                assert_eq!(run, 0, "there is nothing to build");
+                let job_id: String = row.get(0);
+                let wait = format!("CALL sys.wait_for_job('{job_id}')");
+                assert!(
+                    client
+                        .query_one(&wait, &[])
+                        .await
+                        .unwrap()
+                        .get::<_, bool>(0)
+                );
+            }
+        }
+    }
+    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    let row = client.query_one(invalid, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0);
+    dsql.stop().await;
+}
