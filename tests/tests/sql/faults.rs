@@ -136,6 +136,8 @@ async fn connections_closed_during_a_freeze_are_replaced() {
     site.function.idle().await;
     site.function.freeze().await;
     site.server.cut_connections();
+    let closed = || (site.server.stats().connections_open == 0).then_some(());
+    tests::wait::until("the cut", Duration::from_secs(10), closed).await;
     site.function.thaw();
     site.query(ADD, &[]).await;
     assert_eq!(site.value("SELECT n FROM counter").await, "1");
