@@ -4,6 +4,7 @@
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
+use dsql_local::Options;
 use serde_json::json;
 use tests::binary::workspace;
 use tests::clock::WallClock;
@@ -21,7 +22,11 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
-        let mut stack = Stack::start().await;
+        Self::start_on(Options::default()).await
+    }
+
+    async fn start_on(options: Options) -> Self {
+        let mut stack = Stack::start_on(options).await;
         let create = json!({
             "command": "create-login", "name": "blog", "access": "owner", "host": "db.example.com"
         });
@@ -96,7 +101,11 @@ async fn every_value_is_the_one_that_node_postgres_reads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_value_of_a_type_that_only_postgresql_has_is_the_same() {
-    let site = Site::start().await;
+    let postgresql = Options {
+        dialect: false,
+        ..Options::default()
+    };
+    let site = Site::start_on(postgresql).await;
     site.run("types.test.mjs", &[("TYPES", "other")]).await;
 }
 

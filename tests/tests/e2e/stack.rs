@@ -23,9 +23,11 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let server = DsqlLocal::start(Options::default())
-            .await
-            .expect("dsql-local starts");
+        Self::start_on(Options::default()).await
+    }
+
+    pub(crate) async fn start_on(options: Options) -> Self {
+        let server = DsqlLocal::start(options).await.expect("dsql-local starts");
         let mut stack = Self {
             server,
             key: Arc::new(SigningKey::ed25519("test-1")),
@@ -34,6 +36,7 @@ impl Stack {
         let report = stack
             .admin(json!({"command": "migrate", "roles": stack.roles()}))
             .await;
+        assert!(report["errorType"].is_null(), "{report}");
         assert_eq!(
             report["applied"].as_array().map(|names| names.len() as u64),
             report["schemaVersion"].as_u64()
