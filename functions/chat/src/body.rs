@@ -1,20 +1,33 @@
 //! The body of an answer: whole, or streamed. It never yields an error: the runtime would write that into the body.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A body.
-#[derive(Debug)]
 pub enum AnswerBody {
     /// There from the start.
     Whole(Option<Bytes>),
     /// Written while it is read; it ends with its writer.
     Streamed(UnboundedReceiver<Bytes>),
+    /// Made as it is read, no faster.
+    Pulled(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Whole(_) => "Whole",
+            Self::Streamed(_) => "Streamed",
+            Self::Pulled(_) => "Pulled",
+        })
+    }
 }
 
 /// The writing end. Unbounded, because a reply is bounded, and a client that reads slowly must not hold up its storing.
@@ -52,6 +65,10 @@ impl Body for AnswerBody {
                 Poll::Ready(piece) => piece,
                 Poll::Pending => return Poll::Pending,
             },
+            Self::Pulled(pages) => match pages.as_mut().poll_next(context) {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => return Poll::Pending,
+            },
         };
         Poll::Ready(piece.map(|bytes| Ok(Frame::data(bytes))))
     }
@@ -61,7 +78,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Streamed(_) => SizeHint::default(),
+            Self::Streamed(_) | Self::Pulled(_) => SizeHint::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ mod chunk;
 mod context;
 mod decide;
 mod draft;
+mod export;
 mod follow;
 mod input;
 mod produce;
@@ -35,8 +36,8 @@ use serde_json::json;
 pub use body::AnswerBody;
 use settings::Settings;
 pub use settings::{
-    CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, GUEST_CHAT_DAYS, KEEP_ALIVE_MS,
-    RESUME_POLL_MS, SYSTEM_PROMPT, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
+    CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,
+    SYSTEM_PROMPT, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
     TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
 };
 
@@ -103,6 +104,7 @@ enum Route<'a> {
     Turn(Option<&'a str>),
     Stream(&'a str),
     Stop(&'a str),
+    Export,
 }
 
 impl<'a> Route<'a> {
@@ -114,6 +116,7 @@ impl<'a> Route<'a> {
             // Where a client whose `api` is /api/chats/{id} looks for it.
             ["api", "chats", id, again, "stream"] if id == again => Self::Stream(id),
             ["api", "chat", id, "stop"] => Self::Stop(id),
+            ["api", "me", "export"] => Self::Export,
             _ => return None,
         })
     }
@@ -124,15 +127,30 @@ impl<'a> Route<'a> {
             Self::Turn(_) => "/api/chat",
             Self::Stream(_) => "/api/chat/{id}/stream",
             Self::Stop(_) => "/api/chat/{id}/stop",
+            Self::Export => "/api/me/export",
         }
     }
 
     fn allow(self) -> &'static str {
         match self {
             Self::Turn(_) | Self::Stop(_) => "POST, OPTIONS",
-            Self::Stream(_) => "GET, OPTIONS",
+            Self::Stream(_) | Self::Export => "GET, OPTIONS",
         }
     }
+}
+
+/// Every route with its methods, as the API's description has them.
+pub fn routes() -> Vec<(&'static str, &'static str)> {
+    [
+        ("/api/chat", Route::Turn(None)),
+        ("/api/chats/{id}", Route::Turn(Some(""))),
+        ("/api/chat/{id}/stream", Route::Stream("")),
+        ("/api/chats/{id}/{sameId}/stream", Route::Stream("")),
+        ("/api/chat/{id}/stop", Route::Stop("")),
+        ("/api/me/export", Route::Export),
+    ]
+    .map(|(path, route)| (path, route.allow()))
+    .to_vec()
 }
 
 /// Answers one request. Never fails: every error is a response.
@@ -175,6 +193,7 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
         ("POST", Route::Turn(id)) => turn::post(&call, id).await,
         ("GET", Route::Stream(id)) => follow::resume(&call, id).await,
         ("POST", Route::Stop(id)) => stop(&call, id).await,
+        ("GET", Route::Export) => export::export(&call).await,
         _ => Err(ApiError::method_not_allowed(route.allow())),
     }
 }
