@@ -139,6 +139,20 @@ impl<'a> Route<'a> {
     }
 }
 
+/// Every route with its methods, as the API's description has them.
+pub fn routes() -> Vec<(&'static str, &'static str)> {
+    [
+        ("/api/chat", Route::Turn(None)),
+        ("/api/chats/{id}", Route::Turn(Some(""))),
+        ("/api/chat/{id}/stream", Route::Stream("")),
+        ("/api/chats/{id}/{sameId}/stream", Route::Stream("")),
+        ("/api/chat/{id}/stop", Route::Stop("")),
+        ("/api/me/export", Route::Export),
+    ]
+    .map(|(path, route)| (path, route.allow()))
+    .to_vec()
+}
+
 /// Answers one request. Never fails: every error is a response.
 pub async fn handle(app: &App, request: Request) -> Response<AnswerBody> {
     let segments = api::segments(&request);

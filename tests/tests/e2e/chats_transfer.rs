@@ -4,7 +4,7 @@ use chat_store::{Export, OwnerId};
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{Stack, send};
+use crate::stack::{LIMIT, Stack, send};
 use crate::visitor::Visitor;
 
 async fn export(stack: &Stack, owner: &str) -> String {
@@ -50,6 +50,17 @@ async fn an_export_is_imported_with_everything_and_once_for_each_key() {
         *all.last().unwrap(),
         json!({"type": "end", "chats": 61, "messages": 62})
     );
+
+    // The route streams the same lines.
+    let chat_function = stack.launch_chat().start().await;
+    let request = Request::new("GET", "/api/me/export").bearer(&from.token);
+    let streamed = chat_function
+        .invoke(request.rest_event().to_string(), LIMIT)
+        .await
+        .streamed();
+    assert_eq!(streamed.status(), Some(200));
+    let text = String::from_utf8(streamed.body().to_vec()).unwrap();
+    assert_eq!(lines(&text)[1..], all[1..]);
 
     let import = async |text: &str| {
         let request = Request::new("POST", "/api/import")

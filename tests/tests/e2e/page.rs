@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use tests::binary::{target_dir, workspace};
 use tests::clock::WallClock;
-use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
-use tests::jwt::{AUDIENCE, ISSUER, key_set};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -28,20 +26,6 @@ async fn tools() -> PathBuf {
         .unwrap();
     assert!(status.success(), "scripts/install-tools.sh page failed");
     workspace().join(".tools/page")
-}
-
-/// The function as deployed, but for a model that takes its time.
-fn launch_chat(stack: &Stack) -> Launch {
-    Launch::binary("chat")
-        .envs(stack.server.env())
-        .env("DSQL_ROLE", "chat")
-        .env("AUTH_ISSUER", ISSUER)
-        .env("AUTH_AUDIENCE", AUDIENCE)
-        .env("AUTH_JWKS", key_set(&[&stack.key]))
-        .env("MODEL_PROVIDER", "echo")
-        .env("ECHO_DELAY_MS", "10")
-        .env("CHECKPOINT_MS", "200")
-        .env("RESUME_POLL_MS", "200")
 }
 
 /// The server that `make dev` puts before the functions, and its address.
@@ -81,7 +65,7 @@ async fn the_page_tells_its_whole_story_in_a_browser() {
     let stack = Stack::start().await;
     let key = Arc::clone(&stack.key);
     let functions = Functions {
-        chat: launch_chat(&stack),
+        chat: stack.launch_chat(),
         ..Functions::same(stack.launch_chats())
     };
     let gateway = Gateway::start(functions, key, WallClock::new()).await;

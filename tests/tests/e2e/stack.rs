@@ -13,6 +13,8 @@ use tests::openapi::description;
 use tests::runtime_api::Outcome;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// A migration is some sixty transactions, which a busy machine takes its time for.
+const ADMIN_LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Stack {
     pub(crate) server: DsqlLocal,
@@ -53,7 +55,7 @@ impl Stack {
     /// Runs one command of `admin` in a process of its own.
     pub(crate) async fn admin(&mut self, command: Value) -> Value {
         let function = self.launch_admin().start().await;
-        let outcome = function.invoke(command.to_string(), LIMIT).await;
+        let outcome = function.invoke(command.to_string(), ADMIN_LIMIT).await;
         self.written.extend(function.output());
         match outcome {
             Outcome::FunctionError {
@@ -74,6 +76,20 @@ impl Stack {
     pub(crate) fn database(&self, role: &str) -> dsql::Db {
         let client = as_role(&self.server, role);
         client.until(client.clock().now() + LIMIT)
+    }
+
+    /// As deployed, but for a model that takes its time.
+    pub(crate) fn launch_chat(&self) -> Launch {
+        Launch::binary("chat")
+            .envs(self.server.env())
+            .env("DSQL_ROLE", "chat")
+            .env("AUTH_ISSUER", ISSUER)
+            .env("AUTH_AUDIENCE", AUDIENCE)
+            .env("AUTH_JWKS", key_set(&[&self.key]))
+            .env("MODEL_PROVIDER", "echo")
+            .env("ECHO_DELAY_MS", "10")
+            .env("CHECKPOINT_MS", "200")
+            .env("RESUME_POLL_MS", "200")
     }
 
     pub(crate) fn launch_chats(&self) -> Launch {

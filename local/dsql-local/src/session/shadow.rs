@@ -42,7 +42,6 @@ pub(super) struct Mark {
     tally: Tally,
     out_bytes: usize,
     flushed_bytes: u64,
-    tally: Tally,
 }
 
 impl Session<'_> {
@@ -53,7 +52,6 @@ impl Session<'_> {
             tally: self.block.tally.clone(),
             out_bytes: self.out.len(),
             flushed_bytes: self.flushed_bytes,
-            tally: self.block.tally.clone(),
         }
     }
 
