@@ -101,7 +101,8 @@ mod tests {
                 "idempotency_expiry",
                 "rate_buckets_expiry",
                 "generations_lease",
-                "usage_daily_day"
+                "usage_daily_day",
+                "generations_owner"
             ]
         );
     }

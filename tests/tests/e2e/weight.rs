@@ -45,7 +45,7 @@ const BUDGETS: &[(&str, u64)] = &[
     ("chat", 9_000_000),
     ("chats", 6_000_000),
     ("jobs", 5_000_000),
-    ("maintenance", 7_000_000),
+    ("maintenance", 7_500_000),
     ("sql", 5_000_000),
 ];
 
