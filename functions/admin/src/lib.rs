@@ -21,7 +21,7 @@ mod roles;
 
 use std::time::Duration;
 
-use dsql::{Db, Dsql};
+use dsql::{Db, Dsql, RetryPolicy};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
@@ -33,6 +33,14 @@ pub use roles::ROLES;
 
 /// The host in the connection strings of logins.
 pub const SQL_HOST: &str = "SQL_HOST";
+
+/// Conflicts are retried until the deadline: of two deploys at once each changes the catalog a hundred times, and every
+/// change fails the other's next statement.
+pub const RETRY: RetryPolicy = RetryPolicy {
+    attempts: u32::MAX,
+    base: Duration::from_millis(4),
+    cap: Duration::from_millis(250),
+};
 
 /// Time for a command where the platform tells no deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);

@@ -157,7 +157,10 @@ impl Db {
                     Failure::Conflict(conflict, message) => {
                         count(&warm.counters.conflicts);
                         drop(lease);
-                        if !policy.wait(attempts, clock, self.deadline).await {
+                        if !policy
+                            .wait_after(conflict, attempts, clock, self.deadline)
+                            .await
+                        {
                             count(&warm.counters.conflicts_given_up);
                             return Err(Error::Conflict {
                                 conflict,

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, remaining};
+use crate::error::ConflictKind;
 
 /// Attempts and pauses for conflicts and refused connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,11 +53,34 @@ impl RetryPolicy {
 
     /// Pauses after failed attempt `attempt`. False, at once: no attempt or no time is left.
     pub(crate) async fn wait(&self, attempt: u32, clock: &dyn Clock, deadline: SystemTime) -> bool {
-        if attempt >= self.attempts {
-            return false;
-        }
-        let pause = self.pause(attempt);
-        if pause >= remaining(clock.now(), deadline) {
+        self.wait_for(self.pause(attempt), attempt, clock, deadline)
+            .await
+    }
+
+    /// As [`wait`](Self::wait), after a conflict. After one with the catalog the pauses do not grow: the failure itself
+    /// brought the session up to date, and the longer it waits the likelier is the next change.
+    pub(crate) async fn wait_after(
+        &self,
+        conflict: ConflictKind,
+        attempt: u32,
+        clock: &dyn Clock,
+        deadline: SystemTime,
+    ) -> bool {
+        let pause = self.pause(match conflict {
+            ConflictKind::Data => attempt,
+            ConflictKind::Schema => 1,
+        });
+        self.wait_for(pause, attempt, clock, deadline).await
+    }
+
+    async fn wait_for(
+        &self,
+        pause: Duration,
+        attempt: u32,
+        clock: &dyn Clock,
+        deadline: SystemTime,
+    ) -> bool {
+        if attempt >= self.attempts || pause >= remaining(clock.now(), deadline) {
             return false;
         }
         tokio::time::sleep(pause).await;

@@ -194,11 +194,16 @@ impl Db {
                 Run::Done(result) => return result,
                 Run::Again(cause, error) => (cause, error),
             };
-            match cause {
-                Cause::Conflict(..) => count(&warm.counters.conflicts),
-                _ => count(&warm.counters.replays),
-            }
-            if !policy.wait(attempts, clock, self.deadline).await {
+            let may_repeat = if let Cause::Conflict(conflict, _) = cause {
+                count(&warm.counters.conflicts);
+                policy
+                    .wait_after(conflict, attempts, clock, self.deadline)
+                    .await
+            } else {
+                count(&warm.counters.replays);
+                policy.wait(attempts, clock, self.deadline).await
+            };
+            if !may_repeat {
                 if matches!(cause, Cause::Conflict(..)) {
                     count(&warm.counters.conflicts_given_up);
                 }

@@ -109,7 +109,7 @@ async fn refused_connections_have_their_codes_and_tell_nothing_of_the_account() 
         (Refuse::TooManyConnections, "53300"),
         (Refuse::WakingUp, "57P03"),
     ] {
-        site.server.cut_connections();
+        site.cut().await;
         site.faults(Faults {
             refuse_connections: Some(refuse),
             ..Faults::default()
@@ -135,9 +135,7 @@ async fn connections_closed_during_a_freeze_are_replaced() {
     let site = counting().await;
     site.function.idle().await;
     site.function.freeze().await;
-    site.server.cut_connections();
-    let closed = || (site.server.stats().connections_open == 0).then_some(());
-    tests::wait::until("the cut", Duration::from_secs(10), closed).await;
+    site.cut().await;
     site.function.thaw();
     site.query(ADD, &[]).await;
     assert_eq!(site.value("SELECT n FROM counter").await, "1");

@@ -90,6 +90,13 @@ impl Site {
         self.server.set_faults(faults).unwrap();
     }
 
+    /// Closes every database connection, and returns when all are gone.
+    pub(crate) async fn cut(&self) {
+        self.server.cut_connections();
+        let closed = || (self.server.stats().connections_open == 0).then_some(());
+        tests::wait::until("the cut", Duration::from_secs(10), closed).await;
+    }
+
     pub(crate) fn flights(&self) -> u64 {
         self.server.stats().client_flights
     }

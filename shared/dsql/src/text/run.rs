@@ -57,13 +57,19 @@ impl TextSessions {
                 Attempt::Done(answers) => return Ok(answers),
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Refused(error, statement) => {
-                    let is_conflict = ConflictKind::of(&error.code, &error.message).is_some();
-                    if is_conflict {
-                        count(&counters.conflicts);
-                    }
-                    let may_repeat = is_conflict || is_unavailable(&error.code, &error.message);
-                    if !may_repeat || !policy.wait(attempts, clock, deadline).await {
-                        if is_conflict {
+                    let conflict = ConflictKind::of(&error.code, &error.message);
+                    let may_repeat = match conflict {
+                        Some(conflict) => {
+                            count(&counters.conflicts);
+                            policy.wait_after(conflict, attempts, clock, deadline).await
+                        }
+                        None if is_unavailable(&error.code, &error.message) => {
+                            policy.wait(attempts, clock, deadline).await
+                        }
+                        None => false,
+                    };
+                    if !may_repeat {
+                        if conflict.is_some() {
                             count(&counters.conflicts_given_up);
                         }
                         return Err(TextError::Server {
