@@ -16,6 +16,12 @@ pub enum StateRule {
     Rows,
     /// More than 10 MiB written; answered by COMMIT. Holds the size in whole MiB.
     Size(u64),
+    /// A value above 1 MiB as it is stored, of the type named; answered by the statement that writes it, or by COMMIT.
+    ValueSize,
+    /// A row above 2 MiB; answered likewise.
+    RowSize,
+    /// A key above about 2 kB; answered by the statement.
+    KeySize,
     /// Older than 300 s. Holds the age in whole seconds.
     Age(u64),
     /// Another transaction changed the same rows; answered by COMMIT.
@@ -46,6 +52,9 @@ impl StateRule {
             Self::Failed => ("failed-transaction", "3.2", "25P02", "current transaction is aborted, commands ignored until end of transaction block", None),
             Self::Rows => ("row-limit", "2.3", "54000", "transaction row limit exceeded", None),
             Self::Size(_) => ("size-limit", "2.3", "54000", "transaction size limit 10mb exceeded", Some("Current transaction size {}mb > 10mb")),
+            Self::ValueSize => ("value-size", "2.3", "54000", "datatype limit greater than 1048576 bytes not supported for {}", None),
+            Self::RowSize => ("row-size", "2.3", "54000", "maximum row size exceeded", None),
+            Self::KeySize => ("stored-key-size", "2.3", "54000", "key size too large", None),
             Self::Age(_) => ("age-limit", "2.3", "54000", "transaction age limit of 300s exceeded", Some("Current transaction age {}s exceeds 300s")),
             Self::DataConflict => ("data-conflict", "3.3", "40001", "change conflicts with another transaction (OC000)", None),
             Self::SchemaConflict => ("schema-conflict", "3.3", "40001", "schema has been updated by another transaction (OC001)", None),

@@ -1,5 +1,7 @@
-//! Conflicts in the service's words. PostgreSQL notices some of them by itself, under its own names: a row or a catalog
+//! Conflicts and one limit in the service's words. PostgreSQL notices some of them by itself, under its own names: a row or a catalog
 //! entry that another transaction changed. On DSQL all of these are SQLSTATE 40001.
+
+use dsql_dialect::StateRule;
 
 use crate::wire::{ErrorAnswer, Message, error_field};
 
@@ -34,6 +36,8 @@ pub(crate) fn translate(message: Message) -> Message {
         Some(b"XX000") if text.starts_with(b"tuple concurrently ") => schema(),
         // Two creations of one name that did not see each other: IF NOT EXISTS does not help.
         Some(b"23505") if field(b's') == Some(b"pg_catalog") => schema(),
+        // A row of an index above what fits on a page: PostgreSQL allows 2,704 bytes.
+        Some(b"54000") if text.starts_with(b"index row ") => StateRule::KeySize.refusal().into(),
         _ => return without_our_own(message),
     };
     answer.message()

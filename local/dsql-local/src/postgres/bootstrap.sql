@@ -229,6 +229,36 @@ BEGIN
 END
 $$;
 
+-- Of the rows that this transaction wrote into some tables: the type of a value that takes up more than 1 MiB as it is stored,
+-- or 'row' if all values of one take up more than 2 MiB.
+CREATE OR REPLACE FUNCTION dsql_internal.oversized(tables oid[])
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    written oid;
+    types text;
+    bytes text;
+    found text;
+BEGIN
+    FOREACH written IN ARRAY tables LOOP
+        SELECT string_agg(format('WHEN pg_column_size(%I) > 1048576 THEN %L', attname, typname), ' ' ORDER BY attnum),
+               string_agg(format('coalesce(pg_column_size(%I), 0)', attname), ' + ')
+        INTO types, bytes
+        FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+        WHERE attrelid = written AND attnum > 0 AND NOT attisdropped AND attlen = -1;
+        CONTINUE WHEN types IS NULL;
+        EXECUTE format('SELECT found FROM (
+                            SELECT CASE %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
+                            WHERE NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())) t
+                        WHERE found IS NOT NULL LIMIT 1',
+                       types, bytes, written::regclass) INTO found;
+        IF found IS NOT NULL THEN
+            RETURN found;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 -- The service's version in place of PostgreSQL's.
 DO $$
 BEGIN

@@ -58,8 +58,10 @@ impl Session<'_> {
             }
             return Ok(());
         }
+        let mut is_held_back = false;
         if let Some(statement) = first.statement() {
             let statement = statement.clone();
+            is_held_back = message.tag == b'C' && self.must_look(&statement);
             if message.tag == b'C' && self.is_over_limit(&statement, &message) {
                 // The front answers an error in its place.
                 if matches!(self.expected.front(), Some(Expected::Execute { .. })) {
@@ -127,7 +129,11 @@ impl Session<'_> {
         if is_answered {
             self.expected.pop_front();
         }
-        self.emit(&message);
+        if is_held_back {
+            self.held_back = Some(message);
+        } else {
+            self.emit(&message);
+        }
         Ok(())
     }
 

@@ -39,6 +39,8 @@ impl Session<'_> {
                     self.block.keep_bind(prepared, &message);
                     let ruled = prepared.statement.ruled.as_ref();
                     self.awaited = ruled.and_then(|ruled| Self::awaited_job(ruled, Some(&message)));
+                    let bytes = prepared.parse.body.len() + message.body.len();
+                    self.portal_bytes.insert(portal.clone(), bytes);
                     self.portals.insert(portal, prepared.clone());
                 }
                 self.forward(&message, Expected::Bind).await
@@ -52,6 +54,7 @@ impl Session<'_> {
                         &mut self.statements
                     } else {
                         self.block.keep_plain(&message);
+                        self.portal_bytes.remove(&name);
                         &mut self.portals
                     };
                     named.remove(&name);
@@ -219,7 +222,8 @@ impl Session<'_> {
             if let Some(failure) = self.failure(statement) {
                 return self.fail_sequence(failure.answer, failure.rolls_back).await;
             }
-            if self.refuses_to_run(statement).await? || self.sequence != Sequence::Runs {
+            let bytes = self.portal_bytes.get(&portal).copied().unwrap_or(0);
+            if self.refuses_to_run(statement, bytes).await? || self.sequence != Sequence::Runs {
                 return Ok(());
             }
             if let Some(job_id) = self.awaited.take() {
@@ -241,7 +245,7 @@ impl Session<'_> {
         // The rows of a COPY come with later messages.
         if !ruled.targets.is_empty() && !ruled.is_copy_in {
             self.catch_up().await?;
-            self.fails_by_rows().await?;
+            self.fails_by_limits().await?;
         }
         Ok(())
     }
@@ -255,7 +259,7 @@ impl Session<'_> {
                 // The client sent it with the COPY, and PostgreSQL would have ignored it; another follows the data.
                 return Ok(());
             }
-            let is_refused = self.fails_by_rows().await?;
+            let is_refused = self.fails_by_limits().await?;
             if !is_refused && self.status == TransactionStatus::Idle {
                 self.refuses_to_commit(false).await?;
             }

@@ -207,6 +207,10 @@ pub(crate) struct Session<'a> {
     awaited: Option<String>,
     statements: HashMap<Bytes, Arc<Prepared>>,
     portals: HashMap<Bytes, Arc<Prepared>>,
+    /// Bytes of each portal's text and values.
+    portal_bytes: HashMap<Bytes, usize>,
+    /// The end of a command, until what it wrote has been looked at.
+    held_back: Option<Message>,
     /// Messages since the login.
     messages: u64,
     /// The connection is to be dropped after this flight, unanswered.
@@ -251,6 +255,8 @@ impl<'a> Session<'a> {
             has_failed: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
+            portal_bytes: HashMap::new(),
+            held_back: None,
             messages: 0,
             withholds: false,
             has_copy_end: false,

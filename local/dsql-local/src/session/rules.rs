@@ -130,7 +130,12 @@ impl Session<'_> {
     }
 
     /// Refuses what the transaction, the catalog or the limits forbid, before a statement is executed. Whether it did.
-    pub(super) async fn refuses_to_run(&mut self, statement: &Statement) -> Flow<bool> {
+    /// `bytes`: of its text and values.
+    pub(super) async fn refuses_to_run(
+        &mut self,
+        statement: &Statement,
+        bytes: usize,
+    ) -> Flow<bool> {
         let Some(ruled) = &statement.ruled else {
             return Ok(false);
         };
@@ -156,8 +161,11 @@ impl Session<'_> {
                 return Ok(true);
             }
         }
-        if !ruled.targets.is_empty() && self.block.tally.log_start.is_none() {
-            self.block.tally.log_start = self.log_position().await?;
+        if !ruled.targets.is_empty() {
+            if self.block.tally.log_start.is_none() {
+                self.block.tally.log_start = self.log_position().await?;
+            }
+            self.block.tally.carries(bytes, ruled.is_copy_in);
         }
         Ok(false)
     }
@@ -175,20 +183,17 @@ impl Session<'_> {
         let Some(log_end) = self.log_position().await? else {
             return Ok(false);
         };
+        if self.block.tally.may_hold_large_value(log_end)
+            && let Some(answer) = self.oversized().await?
+        {
+            self.fail(Failure { answer, rolls_back }).await?;
+            return Ok(true);
+        }
         if !self.block.tally.may_be_too_large(log_end) {
             return Ok(false);
         }
-        let tables = std::mem::take(&mut self.block.tally.tables);
-        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
-        let oids: Vec<String> = (1..=names.len())
-            .map(|number| format!("pg_catalog.to_regclass(${number})::oid"))
-            .collect();
-        let sql = format!(
-            "SELECT dsql_internal.written_bytes(ARRAY[{}]::oid[])::text",
-            oids.join(", ")
-        );
-        let reply = self.ask(&sql, Some(&names)).await?;
-        let bytes = reply.first.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let bytes = self.ask_of_written("written_bytes").await?;
+        let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
         match Tally::size_failure(bytes) {
             Some(answer) => {
                 self.fail(Failure { answer, rolls_back }).await?;
@@ -196,6 +201,26 @@ impl Session<'_> {
             }
             None => Ok(false),
         }
+    }
+
+    /// What a routine of ours answers about the tables whose rows were changed.
+    async fn ask_of_written(&mut self, routine: &str) -> Flow<Option<String>> {
+        let tables = self.block.tally.tables.clone();
+        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let oids: Vec<String> = (1..=names.len())
+            .map(|number| format!("pg_catalog.to_regclass(${number})::oid"))
+            .collect();
+        let sql = format!(
+            "SELECT dsql_internal.{routine}(ARRAY[{}]::oid[])::text",
+            oids.join(", ")
+        );
+        Ok(self.ask(&sql, Some(&names)).await?.first)
+    }
+
+    /// The refusal of a value or row above its limit, if the transaction wrote one.
+    async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
+        let found = self.ask_of_written("oversized").await?;
+        Ok(found.as_deref().and_then(Tally::oversize_failure))
     }
 
     /// Whether a command that has just completed changed more rows than may be; its end is not told then.
@@ -207,13 +232,29 @@ impl Session<'_> {
         changes_rows && self.block.tally.count(complete)
     }
 
-    /// Answers that too many rows were changed, if they were. Whether it did.
-    pub(super) async fn fails_by_rows(&mut self) -> Flow<bool> {
-        if !std::mem::take(&mut self.block.tally.is_over) {
-            return Ok(false);
+    /// Whether a command that has just completed may have written a value above its limit; its end is held back then.
+    pub(super) fn must_look(&mut self, statement: &Statement) -> bool {
+        let ruled = statement.ruled.as_ref();
+        ruled.is_some_and(|ruled| !ruled.targets.is_empty())
+            && std::mem::take(&mut self.block.tally.carries_large)
+    }
+
+    /// Answers that a command changed too many rows or wrote too large a value, if it did; else that it completed, if that
+    /// was held back. Whether it failed.
+    pub(super) async fn fails_by_limits(&mut self) -> Flow<bool> {
+        let held_back = self.held_back.take();
+        if std::mem::take(&mut self.block.tally.is_over) {
+            self.fail_with(Tally::too_many_rows()).await?;
+            return Ok(true);
         }
-        self.fail_with(Tally::too_many_rows()).await?;
-        Ok(true)
+        if let Some(complete) = held_back {
+            if let Some(answer) = self.oversized().await? {
+                self.fail_with(answer).await?;
+                return Ok(true);
+            }
+            self.emit(&complete);
+        }
+        Ok(false)
     }
 
     /// The job that an execution of this statement waits for.
@@ -324,7 +365,7 @@ impl Session<'_> {
             self.attach().await?.run("BEGIN").await?;
             self.is_wrapped = true;
         }
-        if self.refuses_to_run(statement).await? {
+        if self.refuses_to_run(statement, text.len()).await? {
             return Ok(());
         }
         if let Some(job_id) = Self::awaited_job(ruled, None) {
@@ -343,7 +384,7 @@ impl Session<'_> {
         };
         self.forward(&message, expected).await?;
         self.drain().await?;
-        if self.fails_by_rows().await? {
+        if self.fails_by_limits().await? {
             return Ok(());
         }
         if !self.has_failed

@@ -14,6 +14,8 @@ const MAX_ROWS: u64 = 3000;
 /// Bytes that a transaction may write.
 const MAX_BYTES: u64 = 10 * MIB;
 const MIB: u64 = 1024 * 1024;
+/// Bytes that a value may take up as it is stored, compressed.
+const MAX_VALUE: u64 = MIB;
 /// How old a transaction may become.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
@@ -24,6 +26,8 @@ pub(super) struct Tally {
     rows: u64,
     /// More rows were changed than may be.
     pub(super) is_over: bool,
+    /// A command under way brought enough bytes for a value above its limit.
+    pub(super) carries_large: bool,
     /// Where PostgreSQL's log stood before the first row was written.
     pub(super) log_start: Option<u64>,
     /// Tables whose rows were changed, quoted.
@@ -52,6 +56,11 @@ impl Tally {
         self.is_over
     }
 
+    /// Takes note of the bytes a writing command brings; those of a COPY come later.
+    pub(super) fn carries(&mut self, bytes: usize, is_copy: bool) {
+        self.carries_large = is_copy || bytes as u64 > MAX_VALUE;
+    }
+
     /// Whether rows were changed.
     pub(super) fn has_rows(&self) -> bool {
         self.rows > 0
@@ -65,6 +74,21 @@ impl Tally {
     pub(super) fn age_failure(&self, now: SystemTime) -> Option<ErrorAnswer> {
         let age = now.duration_since(self.began_at?).unwrap_or_default();
         (age > MAX_AGE).then(|| StateRule::Age(age.as_secs()).refusal().into())
+    }
+
+    /// Whether it can have written a value above its limit, given where PostgreSQL's log stands now.
+    pub(super) fn may_hold_large_value(&self, log_end: u64) -> bool {
+        self.log_start
+            .is_some_and(|start| log_end.saturating_sub(start) > MAX_VALUE)
+    }
+
+    /// The refusal of what is above a limit: a value of the type named, a whole row, or nothing.
+    pub(super) fn oversize_failure(found: &str) -> Option<ErrorAnswer> {
+        match found {
+            "" => None,
+            "row" => Some(StateRule::RowSize.refusal().into()),
+            type_name => Some(StateRule::ValueSize.refusal_of(type_name).into()),
+        }
     }
 
     /// Whether it can have written too much, given where PostgreSQL's log stands now; others write to it too.

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod psql;
 mod session;
+mod sizes;
 mod soak;
 mod support;
 mod token;

@@ -267,6 +267,20 @@ pub(crate) fn sqlstate<T>(result: Result<T, Error>) -> String {
     }
 }
 
+/// The server's error of a failed statement.
+pub(crate) fn answer<T>(result: Result<T, Error>) -> DbError {
+    match result {
+        Ok(_) => panic!("the statement succeeded"),
+        Err(error) => error.as_db_error().unwrap().clone(),
+    }
+}
+
+/// SQLSTATE and message of a failed statement.
+pub(crate) fn told<T>(result: Result<T, Error>) -> String {
+    let error = answer(result);
+    format!("{} {}", error.code().code(), error.message())
+}
+
 /// A table of its own, with one integer column `n`.
 pub(crate) async fn table(client: &Client) -> String {
     let name = format!("t{:016x}", fastrand::u64(..));

@@ -4,22 +4,9 @@ use std::time::Duration;
 
 use dsql_local::{DsqlLocal, Options};
 use futures_util::SinkExt;
-use tokio_postgres::error::DbError;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::Client;
 
-use crate::support::{Login, admin, count, moody, sqlstate, steady, table};
-
-fn answer<T>(result: Result<T, Error>) -> DbError {
-    match result {
-        Ok(_) => panic!("the statement succeeded"),
-        Err(error) => error.as_db_error().unwrap().clone(),
-    }
-}
-
-fn told<T>(result: Result<T, Error>) -> String {
-    let error = answer(result);
-    format!("{} {}", error.code().code(), error.message())
-}
+use crate::support::{Login, admin, answer, count, moody, sqlstate, steady, table, told};
 
 const TWO_DDL: &str = "0A000 multiple ddl statements not supported in a transaction";
 const DDL_AND_DML: &str = "0A000 ddl and dml are not supported in the same transaction";

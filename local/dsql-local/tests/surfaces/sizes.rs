@@ -1,0 +1,122 @@
+//! How large a value, a row and a key may be.
+
+use futures_util::SinkExt;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::support::{admin, count, sqlstate, steady, told};
+
+const TEXT: &str = "54000 datatype limit greater than 1048576 bytes not supported for text";
+const ROW: &str = "54000 maximum row size exceeded";
+const KEY: &str = "54000 key size too large";
+
+/// Text that does not compress.
+fn noise(bytes: usize) -> String {
+    (0..bytes).map(|_| fastrand::alphanumeric()).collect()
+}
+
+async fn texts(client: &Client) -> String {
+    let name = format!("t{:016x}", fastrand::u64(..));
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE {name} (k text PRIMARY KEY, a text, b text, c text, d bytea, e jsonb)"
+        ))
+        .await
+        .unwrap();
+    name
+}
+
+#[tokio::test]
+async fn a_value_above_one_mebibyte_is_refused_by_its_statement_in_both_protocols() {
+    let client = admin(steady()).await;
+    let name = texts(&client).await;
+    let (fits, large) = (noise(1_048_000), noise(1_100_000));
+    let insert = format!("INSERT INTO {name} (k, a) VALUES ($1, $2)");
+    client.execute(&insert, &[&"1", &fits]).await.unwrap();
+    assert_eq!(told(client.execute(&insert, &[&"2", &large]).await), TEXT);
+    let typed = [(&"3" as _, Type::TEXT), (&large as _, Type::TEXT)];
+    assert_eq!(told(client.query_typed(&insert, &typed).await), TEXT);
+    let literal =
+        |key: &str, text: &str| format!("INSERT INTO {name} (k, a) VALUES ('{key}', '{text}')");
+    client.batch_execute(&literal("4", &fits)).await.unwrap();
+    assert_eq!(
+        told(client.batch_execute(&literal("5", &large)).await),
+        TEXT
+    );
+    assert_eq!(count(&client, &name).await, 2);
+
+    client.batch_execute("BEGIN").await.unwrap();
+    client.execute(&insert, &[&"6", &fits]).await.unwrap();
+    assert_eq!(told(client.execute(&insert, &[&"7", &large]).await), TEXT);
+    assert_eq!(sqlstate(client.query("SELECT 1", &[]).await), "25P02");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let update = format!("UPDATE {name} SET d = $1 WHERE k = '1' RETURNING k");
+    assert_eq!(
+        told(client.query(&update, &[&large.as_bytes()]).await),
+        TEXT.replace("text", "bytea")
+    );
+    let document = format!("UPDATE {name} SET e = to_jsonb('{large}'::text)");
+    assert_eq!(
+        told(client.batch_execute(&document).await),
+        TEXT.replace("text", "jsonb")
+    );
+}
+
+#[tokio::test]
+async fn a_value_counts_as_it_is_stored_and_one_that_is_computed_is_refused_at_commit() {
+    let client = admin(steady()).await;
+    let name = texts(&client).await;
+    let insert = format!("INSERT INTO {name} (k, a) VALUES ($1, $2)");
+    let even = "x".repeat(3_000_000);
+    assert_eq!(client.execute(&insert, &[&"1", &even]).await.unwrap(), 1);
+    client
+        .execute(&insert, &[&"2", &noise(600_000)])
+        .await
+        .unwrap();
+    let double = format!("UPDATE {name} SET a = a || reverse(a) WHERE k = '2'");
+    assert_eq!(told(client.execute(&double, &[]).await), TEXT);
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(client.execute(&double, &[]).await.unwrap(), 1);
+    assert_eq!(told(client.batch_execute("COMMIT").await), TEXT);
+    let length = format!("SELECT length(a) FROM {name} WHERE k = '2'");
+    let row = client.query_one(&length, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 600_000);
+}
+
+#[tokio::test]
+async fn a_row_above_two_mebibytes_is_refused() {
+    let client = admin(steady()).await;
+    let name = texts(&client).await;
+    let insert = format!("INSERT INTO {name} (k, a, b, c) VALUES ('1', $1, $2, $3)");
+    let (a, b, c) = (noise(900_000), noise(900_000), noise(900_000));
+    assert_eq!(told(client.execute(&insert, &[&a, &b, &c]).await), ROW);
+    client.execute(&insert, &[&a, &b, &"c"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_is_held_to_the_same_limits() {
+    let client = admin(steady()).await;
+    let name = texts(&client).await;
+    for (key, bytes, expected) in [("1", 1_000_000, None), ("2", 1_100_000, Some(TEXT))] {
+        let copy = format!("COPY {name} (k, a) FROM STDIN");
+        let sink = client.copy_in(&copy).await.unwrap();
+        futures_util::pin_mut!(sink);
+        let line = format!("{key}\t{}\n", noise(bytes));
+        sink.send(bytes::Bytes::from(line)).await.unwrap();
+        let ended = sink.finish().await;
+        match expected {
+            None => assert_eq!(ended.unwrap(), 1),
+            Some(refusal) => assert_eq!(told(ended), refusal),
+        }
+    }
+    assert_eq!(count(&client, &name).await, 1);
+}
+
+#[tokio::test]
+async fn a_key_that_no_index_takes_is_refused() {
+    let client = admin(steady()).await;
+    let name = texts(&client).await;
+    let insert = format!("INSERT INTO {name} (k) VALUES ($1)");
+    client.execute(&insert, &[&noise(1_000)]).await.unwrap();
+    assert_eq!(told(client.execute(&insert, &[&noise(4_000)]).await), KEY);
+}
