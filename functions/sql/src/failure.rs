@@ -72,7 +72,7 @@ impl Failure {
         self
     }
 
-    fn cause(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn cause(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
     }
@@ -82,6 +82,14 @@ impl Failure {
         Self::new(
             "28P01",
             format!("password authentication failed for user \"{user}\""),
+        )
+    }
+
+    /// A token that is not good, or another login's, or of a login that is unknown: alike in everything.
+    pub(crate) fn token_not_accepted(user: &str) -> Self {
+        Self::new(
+            "28000",
+            format!("the token does not open the login \"{user}\""),
         )
     }
 

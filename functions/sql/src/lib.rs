@@ -5,6 +5,7 @@
 //! | Variable | Default | |
 //! |---|---|---|
 //! | `SQL_MAX_SESSIONS` | 8 | database sessions per container, 2 to 64: one reads logins, the rest are the logins' |
+//! | `SQL_AUTH_AUDIENCE` | none: passwords only | the `aud` of tokens that open a login without a password: by the keys of `AUTH_JWKS`, from `AUTH_ISSUER`, their `sub` the login |
 //! | `SQL_SERIALIZABLE` | `refuse` | the isolation level `Serializable`: `refuse`, `downgrade` to the service's snapshot isolation, or `pass` every level on (plain PostgreSQL) |
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
@@ -26,7 +27,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::{ConfigError, Line, Lookup, Metrics};
+use api::{Authenticator, ConfigError, Line, Lookup, Metrics};
 use dsql::text::{
     AnswerLimits, Begin, TextAnswer, TextRequest, TextRole, TextSessions, TextStatement,
 };
@@ -44,6 +45,8 @@ use crate::request::{Asked, MAX_BODY_BYTES, Options, Output, Serializable};
 
 /// Database sessions that one container opens.
 pub const SQL_MAX_SESSIONS: &str = "SQL_MAX_SESSIONS";
+/// The `aud` of tokens that open a login.
+pub const SQL_AUTH_AUDIENCE: &str = "SQL_AUTH_AUDIENCE";
 /// What is done with the isolation level `Serializable`.
 pub const SQL_SERIALIZABLE: &str = "SQL_SERIALIZABLE";
 
@@ -63,6 +66,8 @@ pub struct App {
     dsql: Dsql,
     sessions: TextSessions,
     logins: Logins,
+    /// Verifies tokens, where they are offered.
+    tokens: Option<Authenticator>,
     serializable: Serializable,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -105,6 +110,7 @@ impl App {
         Ok(Self {
             logins: Logins::new(sessions.clone(), Arc::clone(&clock)),
             sessions,
+            tokens: Authenticator::for_audience(lookup, SQL_AUTH_AUDIENCE)?,
             serializable,
             clock,
             metrics: Metrics::new("sql", line),
@@ -203,7 +209,7 @@ async fn answer(
     let begin = options.begin(app.serializable)?;
     let key = Key::of(headers, &asked, options)?;
     let deadline = api::deadline(request, app.clock.now());
-    let login = admit(app, connection, headers, deadline).await?;
+    let login = admit(app, connection, request, deadline).await?;
     notes.login = Some(login.name.clone());
     notes.queries = asked.statements.len();
     let call = Call {
@@ -315,11 +321,11 @@ fn body(request: &Request) -> Result<&[u8], Failure> {
     Ok(body)
 }
 
-/// The login, which is the database role too.
+/// The login, which is the database role too. A password decides, where there is one; else a token.
 async fn admit(
     app: &App,
     connection: ConnectionString,
-    headers: &HeaderMap,
+    request: &Request,
     deadline: SystemTime,
 ) -> Result<TextRole, Failure> {
     let ConnectionString {
@@ -328,17 +334,16 @@ async fn admit(
         database,
         ..
     } = connection;
-    let Some(password) = password else {
-        return Err(if headers.contains_key(header::AUTHORIZATION) {
-            Failure::new("28000", "authentication by token is not offered")
-                .hint("Put the login's password into the connection string.")
-        } else {
-            Failure::new("28000", "the connection string holds no password")
-        });
+    let found = if let Some(password) = &password {
+        app.logins.admits(&user, password, deadline).await
+    } else {
+        verify_token(app, &user, request)?;
+        app.logins.named(&user, deadline).await
     };
-    let role = match app.logins.admits(&user, &password, deadline).await {
+    let role = match found {
         Ok(Some(role)) => role,
-        Ok(None) => return Err(Failure::not_authenticated(&user)),
+        Ok(None) if password.is_some() => return Err(Failure::not_authenticated(&user)),
+        Ok(None) => return Err(Failure::token_not_accepted(&user)),
         Err(error) => return Err(Failure::unreadable_logins(error)),
     };
     if database != "postgres" {
@@ -348,4 +353,38 @@ async fn admit(
         );
     }
     Ok(role)
+}
+
+fn has_token(request: &Request) -> bool {
+    request.headers().contains_key(header::AUTHORIZATION)
+}
+
+/// Refuses a request without a password, unless its token is one for the login `user`.
+fn verify_token(app: &App, user: &str, request: &Request) -> Result<(), Failure> {
+    if !has_token(request) {
+        return Err(Failure::new(
+            "28000",
+            "the connection string holds no password",
+        ));
+    }
+    let Some(tokens) = &app.tokens else {
+        return Err(
+            Failure::new("28000", "authentication by token is not offered")
+                .hint("Put the login's password into the connection string."),
+        );
+    };
+    let refused = || Failure::token_not_accepted(user);
+    let caller =
+        tokens
+            .caller(request, app.clock.now())
+            .map_err(|error| match error.cause_for_log() {
+                Some(cause) => refused().cause(cause),
+                None => refused(),
+            })?;
+    // A guest is nobody's login, whatever he is called.
+    if caller.subject == user && !caller.anonymous {
+        Ok(())
+    } else {
+        Err(refused().cause("the token is another login's"))
+    }
 }

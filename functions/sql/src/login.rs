@@ -1,4 +1,4 @@
-//! Logins: whether a name and a password open a session. Checked against a table that holds hashes and that this function
+//! Logins: whether a name and a password, or a token that was verified for the name, open a session. Checked against a table that holds hashes and that this function
 //! can read and nothing else; kept in the warm container for a minute at most.
 //!
 //! 1. An unknown name and a wrong password take the same way and give the same answer.
@@ -84,10 +84,32 @@ impl Logins {
         deadline: SystemTime,
     ) -> Result<Option<TextRole>, TextError> {
         let presented = hash(password.expose());
+        let is_match = |row: Option<&Row>| is_match(row, &presented, self.clock.now());
+        self.find(name, is_match, deadline).await
+    }
+
+    /// The database role of the login `name`, for whom a token was verified, if there is one.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn named(
+        &self,
+        name: &str,
+        deadline: SystemTime,
+    ) -> Result<Option<TextRole>, TextError> {
+        let is_made = |row: Option<&Row>| row.is_some_and(|row| !row.hash.is_empty());
+        self.find(name, is_made, deadline).await
+    }
+
+    async fn find(
+        &self,
+        name: &str,
+        is_match: impl Fn(Option<&Row>) -> bool,
+        deadline: SystemTime,
+    ) -> Result<Option<TextRole>, TextError> {
         let admitted = |row: Option<&Row>| {
-            let is_match = is_match(row, &presented, self.clock.now());
             let schemas = row.map(|row| row.schemas.clone()).unwrap_or_default();
-            is_match.then(|| TextRole {
+            is_match(row).then(|| TextRole {
                 name: name.to_owned(),
                 search_path: (!schemas.is_empty()).then_some(schemas),
             })

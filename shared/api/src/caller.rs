@@ -53,16 +53,39 @@ impl Authenticator {
     /// When a variable is missing or wrong; the error names it.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         match lookup(AUTH_MODE).as_deref().unwrap_or("jwks") {
-            "jwks" => Ok(Self::Jwks {
-                keys: JwkSet::parse(&required(lookup, AUTH_JWKS)?)?,
-                policy: Policy {
-                    issuer: required(lookup, AUTH_ISSUER)?,
-                    audience: required(lookup, AUTH_AUDIENCE)?,
-                },
-            }),
+            "jwks" => Self::jwks(lookup, AUTH_AUDIENCE),
             "apigw" => Ok(Self::ApiGateway),
             _ => Err(ConfigError::new(AUTH_MODE, "must be \"jwks\" or \"apigw\"")),
         }
+    }
+
+    /// For tokens of the same issuer that open something else than the API: their `aud` is the value of `variable`. `None`
+    /// where it is not set.
+    ///
+    /// # Errors
+    /// When `AUTH_JWKS` or `AUTH_ISSUER` is missing or wrong, or the audience is that of every visitor, `AUTH_AUDIENCE`.
+    pub fn for_audience(
+        lookup: Lookup<'_>,
+        variable: &'static str,
+    ) -> Result<Option<Self>, ConfigError> {
+        match lookup(variable) {
+            None => Ok(None),
+            audience if audience == lookup(AUTH_AUDIENCE) => Err(ConfigError::new(
+                variable,
+                "must differ from AUTH_AUDIENCE, whose tokens visitors hold",
+            )),
+            Some(_) => Self::jwks(lookup, variable).map(Some),
+        }
+    }
+
+    fn jwks(lookup: Lookup<'_>, audience: &'static str) -> Result<Self, ConfigError> {
+        Ok(Self::Jwks {
+            keys: JwkSet::parse(&required(lookup, AUTH_JWKS)?)?,
+            policy: Policy {
+                issuer: required(lookup, AUTH_ISSUER)?,
+                audience: required(lookup, audience)?,
+            },
+        })
     }
 
     /// The caller of `request`.
@@ -250,5 +273,22 @@ mod tests {
         all.push((AUTH_AUDIENCE, "a"));
         assert!(start(&all).is_ok());
         assert!(start(&[(AUTH_MODE, "apigw")]).is_ok());
+
+        let other = |audience: &'static str| {
+            let mut all = all.clone();
+            all.push(("SQL_AUTH_AUDIENCE", audience));
+            Authenticator::for_audience(
+                &|name| {
+                    let found = all.iter().find(|(key, _)| *key == name)?;
+                    Some(found.1.to_owned())
+                },
+                "SQL_AUTH_AUDIENCE",
+            )
+            .map_err(|error| error.variable())
+        };
+        assert!(other("sql").unwrap().is_some());
+        assert_eq!(other("a").unwrap_err(), "SQL_AUTH_AUDIENCE");
+        let none = Authenticator::for_audience(&|_| None, "SQL_AUTH_AUDIENCE");
+        assert!(none.unwrap().is_none());
     }
 }

@@ -242,6 +242,11 @@ impl ApiError {
         &self.message
     }
 
+    /// What only the log may say: the cause and its causes.
+    pub fn cause_for_log(&self) -> Option<String> {
+        self.cause.as_deref().map(|cause| chain(cause))
+    }
+
     /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`.
     pub(crate) fn into_response(self, route: &str, request_id: &str) -> Response<Body> {
         self.log(route);
@@ -266,7 +271,7 @@ impl ApiError {
 
     fn log(&self, route: &str) {
         let code = self.code();
-        let cause = self.cause.as_deref().map(|cause| chain(cause));
+        let cause = self.cause_for_log();
         let cause = cause.as_deref().unwrap_or("none");
         match self.code {
             Code::Server(ServerCode::Internal) => {

@@ -1,7 +1,7 @@
 // What the driver promises its users over HTTP, by the unmodified driver, both versions, against node-postgres.
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { connectionString, complaint, driver, drivers, endpoint, essence, failure, postgres } from './site.mjs'
+import { connectionString, complaint, driver, drivers, endpoint, essence, failure, postgres, token } from './site.mjs'
 import { statements } from './samples.mjs'
 import { createThings } from './setup.mjs'
 
@@ -42,6 +42,25 @@ for (const version of Object.keys(drivers)) {
       assert.deepEqual(await sql.query('SELECT $1 AS bytea', [Uint8Array.from([65, 66, 67])]), [{ bytea: '\\x414243' }])
       const [{ b }] = await sql`SELECT ${Buffer.from([0, 255])} AS b`
       assert.deepEqual(Buffer.from(b), Buffer.from([0, 255]))
+    })
+
+    test('a token opens the login without a password, and asks the host for tokens', async () => {
+      const url = new URL(connectionString)
+      url.password = ''
+      const hosts = []
+      neonConfig.fetchEndpoint = (host, _port, { jwtAuth }) => {
+        hosts.push(jwtAuth)
+        return endpoint
+      }
+      try {
+        const withToken = neon(url.href, { authToken: async () => token })
+        assert.deepEqual(await withToken`SELECT current_user AS me`, [{ me: 'blog' }])
+        const refused = neon(url.href, { authToken: `${token}x` })
+        assert.match((await failure(refused`SELECT 1`)).message, /the token does not open the login "blog"/)
+      } finally {
+        neonConfig.fetchEndpoint = endpoint
+      }
+      assert.deepEqual(hosts, [true, true])
     })
 
     for (const arrayMode of [false, true]) for (const fullResults of [false, true]) {

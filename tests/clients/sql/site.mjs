@@ -12,6 +12,7 @@ const env = (name) => {
 
 export const endpoint = env('SQL_ENDPOINT')
 export const connectionString = env('DATABASE_URL')
+export const token = env('SQL_TOKEN') // opens the login in place of its password
 export const login = new URL(connectionString).username
 
 // The unmodified driver, by version: the newest, or the one before it.
@@ -28,7 +29,7 @@ export async function driver(version) {
 }
 
 // A DSQL token: a presigned GET without its scheme.
-function token() {
+function iamToken() {
   const host = env('DSQL_ENDPOINT')
   const region = env('AWS_REGION')
   const now = new Date().toISOString().replace(/[-:]|\.\d+/g, '')
@@ -57,7 +58,7 @@ export async function postgres() {
     port: Number(env('DSQL_PORT')),
     database: 'postgres',
     user: login,
-    password: token(),
+    password: iamToken(),
     ssl: { ca: readFileSync(env('DSQL_CA_FILE')), servername: env('DSQL_ENDPOINT') },
   })
   await client.connect()

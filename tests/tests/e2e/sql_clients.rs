@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use dsql_local::Options;
 use serde_json::json;
@@ -10,6 +11,7 @@ use tests::binary::workspace;
 use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
+use tests::jwt::{AUDIENCE, ISSUER, key_set};
 
 use crate::stack::Stack;
 
@@ -34,7 +36,11 @@ impl Site {
         let connection_string = login["connectionString"].as_str().unwrap().to_owned();
         let sql = Launch::binary("sql")
             .envs(stack.server.env())
-            .env("DSQL_ROLE", "sql_function");
+            .env("DSQL_ROLE", "sql_function")
+            .env("AUTH_JWKS", key_set(&[&stack.key]))
+            .env("AUTH_ISSUER", ISSUER)
+            .env("AUTH_AUDIENCE", AUDIENCE)
+            .env("SQL_AUTH_AUDIENCE", "sql");
         let (key, clock) = (Arc::clone(&stack.key), WallClock::new());
         let gateway = Gateway::start(Functions::same(sql), key, clock).await;
         Self {
@@ -53,6 +59,10 @@ impl Site {
             .envs(self.stack.server.env())
             .env("SQL_ENDPOINT", format!("{}/sql", self.gateway.url()))
             .env("DATABASE_URL", &self.connection_string)
+            .env(
+                "SQL_TOKEN",
+                self.stack.key.token_for("sql", "blog", SystemTime::now()),
+            )
             .env("TZ", "America/St_Johns") // an offset with minutes
             .envs(variables.iter().copied())
             .stdin(Stdio::null());

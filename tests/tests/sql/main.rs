@@ -22,4 +22,5 @@ mod idempotency;
 mod isolation;
 mod limits;
 mod site;
+mod tokens;
 mod values;
