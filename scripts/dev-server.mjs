@@ -1,4 +1,4 @@
-// What a blog's own server does, for this machine alone: serves the chat page, mints a visitor's token, and passes /api on,
+// What a blog's own server does, for this machine alone: serves the chat page, mints a visitor's token, and passes /api and /sql on,
 // streams included, so that the page and the API have one origin.
 //   node scripts/dev-server.mjs --port PORT --api URL --key KEYFILE [--visitor SUBJECT]
 // With --port 0 a free port is taken; the address is printed. With --token-url URL tokens are fetched instead of minted.
@@ -50,7 +50,7 @@ function pass(incoming, outgoing) {
 
 const server = createServer(async (incoming, outgoing) => {
   const path = new URL(incoming.url, 'http://localhost').pathname;
-  if (path.startsWith('/api/')) return pass(incoming, outgoing);
+  if (path.startsWith('/api/') || path === '/sql') return pass(incoming, outgoing);
   if (path === '/token' && incoming.method === 'POST') {
     outgoing.writeHead(200, { 'content-type': 'application/json', 'cache-control': 'no-store' });
     return outgoing.end(JSON.stringify({ token: await token() }));
