@@ -13,3 +13,4 @@ mod probes;
 mod refusals;
 mod rewrites;
 mod splitting;
+mod table_refusals;
