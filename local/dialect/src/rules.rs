@@ -218,6 +218,7 @@ pub static RULES: &[Rule] = &[
     rule("later-syntax", "9.3", "42601", "syntax error at or near \"{}\"", Test(queries::later_than_16)),
     rule("locking-clause", "3.4", "0A000", "locking clauses other than FOR UPDATE/FOR KEY SHARE are not supported", Contains(&[K::FOR_SHARE, K::FOR_NO_KEY_UPDATE])),
     rule("tablesample", "4.9", "0A000", "TABLESAMPLE clause not supported", Contains(&[K::TABLESAMPLE_CLAUSE])),
+    rule("lateral-outer-column", "4.7", "42804", "attribute {} of type record has wrong type", Test(queries::lateral_outer_column)).worded(),
     rule("call-subquery", "6", "0A000", "cannot use subquery in CALL argument", Test(queries::call_subquery)),
     rule("procedure-in-query", "6", "42809", "sys.wait_for_job(text) is a procedure", Test(queries::procedure_in_query)).hinted("To call a procedure, use CALL."),
     rule("advisory-lock", "4.9", "0A000", "function {} not supported", Test(queries::advisory_lock)),

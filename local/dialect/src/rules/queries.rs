@@ -4,7 +4,7 @@ use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{
     lexer::string_value,
-    name::Name,
+    name::{Name, fold},
     parse::Parsed,
     tree,
     types::{Support, TypeUse},
@@ -87,6 +87,33 @@ pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
             .nth(*skip)
             .map(|token| token.text().to_owned())
     })
+}
+
+/// Which column of a `LEFT JOIN LATERAL` is one of a table outside of it, named by that table: the service's planner fails.
+/// Columns without a table's name are not looked up.
+pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .all(&[K::JOIN])
+        .filter(|join| tree::child(join, &[K::JOIN_LEFT]).is_some())
+        .filter_map(|join| tree::child(&join, &[K::PAREN_FROM_ITEM]))
+        .filter(|item| tree::has_token(item, K::LATERAL_KW))
+        .find_map(|item| {
+            let query = tree::child(&item, &[K::PAREN_SELECT])?;
+            let inside: Vec<String> = tree::all(&query, &[K::TABLE_ALIAS, K::RELATION_NAME_REF])
+                .filter_map(|name| tree::tokens(&name).last())
+                .map(|token| fold(token.text()))
+                .collect();
+            let select = tree::child(&query, &[K::SELECT])?;
+            let targets = tree::child(&select, &[K::SELECT_CLAUSE])
+                .and_then(|clause| tree::child(&clause, &[K::TARGET_LIST]))?;
+            let outer = targets.children().position(|target| {
+                tree::child(&target, &[K::FIELD_EXPR])
+                    .and_then(|field| tree::child(&field, &[K::NAME_REF]))
+                    .and_then(|table| tree::identifier(&table))
+                    .is_some_and(|table| !inside.contains(&table))
+            })?;
+            Some((outer + 1).to_string())
+        })
 }
 
 pub(super) fn call_subquery(parsed: &Parsed<'_>) -> Option<String> {

@@ -419,6 +419,31 @@ fn queries_are_refused_wherever_the_construct_stands() {
 }
 
 #[test]
+fn a_left_lateral_join_that_shows_a_column_from_outside_fails_as_in_the_services_planner() {
+    let join = |kind: &str, targets: &str| {
+        format!(
+            "SELECT * FROM p AS x {kind} LATERAL (SELECT {targets} FROM c y WHERE y.k = x.k) z ON true"
+        )
+    };
+    let first = "42804 attribute 1 of type record has wrong type";
+    assert_eq!(answer(&join("LEFT JOIN", "x.k, y.v")), first);
+    assert_eq!(answer(&join("left outer join", "X.k AS n")), first);
+    assert_eq!(
+        answer(&join("LEFT JOIN", "y.v, x.k")),
+        first.replace('1', "2")
+    );
+    for (kind, targets) in [
+        ("LEFT JOIN", "y.k, count(*)"),
+        ("LEFT JOIN", "*"),
+        ("JOIN", "x.k"),
+        ("LEFT JOIN", "(SELECT max(w.v) FROM w)"),
+    ] {
+        let sql = join(kind, targets);
+        assert_eq!(answer(&sql), "accepted", "{sql}");
+    }
+}
+
+#[test]
 fn a_refused_construct_beside_a_syntax_error_is_refused_tentatively() {
     refused(&[
         (
