@@ -7,7 +7,7 @@ use aws_sdk_dsql::auth_token::{AuthTokenGenerator, Config};
 use dsql_local::{Action, Principal, Secret};
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::support::{Login, admin, steady};
+use crate::support::{Login, admin, moody, sqlstate, steady};
 
 fn assert_denied(refusal: &DbError, hint: &str) {
     assert_eq!(
@@ -328,6 +328,38 @@ async fn only_admin_grants_trust_and_only_to_login_roles_and_arns() {
     let granter = Login::of(dsql, "granter").connect(dsql).await.unwrap();
     let text = "permission denied to grant IAM trust with role sleeper";
     assert_eq!(message(&granter, &grant("sleeper", arn)).await, text);
+}
+
+#[tokio::test]
+async fn privileges_take_effect_at_the_next_transaction() {
+    let own = moody().await;
+    let dsql = &*own;
+    let admin = admin(dsql).await;
+    let arn = "arn:aws:iam::111122223333:user/dsql-local-admin";
+    for sql in [
+        "CREATE TABLE guarded (n int)",
+        "CREATE ROLE guest WITH LOGIN",
+        &format!("AWS IAM GRANT guest TO '{arn}'"),
+    ] {
+        admin.batch_execute(sql).await.unwrap();
+    }
+    let guest = Login::of(dsql, "guest").connect(dsql).await.unwrap();
+    let read = "SELECT n FROM guarded";
+    assert_eq!(sqlstate(guest.batch_execute(read).await), "42501");
+    for (change, expected) in [
+        ("GRANT SELECT ON guarded TO guest", None),
+        ("REVOKE SELECT ON guarded FROM guest", Some("42501")),
+    ] {
+        guest.batch_execute("BEGIN; SELECT 1").await.unwrap();
+        admin.batch_execute(change).await.unwrap();
+        assert_eq!(sqlstate(guest.batch_execute(read).await), "40001");
+        guest.batch_execute("ROLLBACK").await.unwrap();
+        let next = guest.batch_execute(read).await;
+        match expected {
+            None => next.unwrap(),
+            Some(code) => assert_eq!(sqlstate(next), code),
+        }
+    }
 }
 
 #[tokio::test]
