@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use chat_store::{Closing, Held, OwnerId, Reply, microseconds};
+use chat_store::{Closing, Held, OwnerId, Reply, SoFar, microseconds};
 use dsql::Dsql;
 use model::{Event, FinishReason, Usage};
 use serde_json::{Value, json};
@@ -108,7 +108,8 @@ impl Production {
         let mut quiet = std::pin::pin!(sleep(self.settings.keep_alive));
         let mut next_save = std::pin::pin!(sleep(self.settings.checkpoint));
         let mut saving: Option<Checkpoint> = None;
-        let (mut saved, mut asked) = (0, 0);
+        // The first checkpoint is stored even without a word: it notes what was read.
+        let (mut saved, mut asked) = (None, 0);
         let end = loop {
             tokio::select! {
                 biased;
@@ -117,7 +118,7 @@ impl Production {
                     saving = None;
                     reset(next_save.as_mut(), self.interval(draft.bytes()));
                     match held {
-                        Ok(Held::Yes) => saved = asked,
+                        Ok(Held::Yes) => saved = Some(asked),
                         Ok(Held::StopRequested) => break End::Stopped,
                         Ok(Held::No) => break End::Gone,
                         Err(error) => tracing::warn!(
@@ -128,7 +129,7 @@ impl Production {
                 }
                 () = &mut next_save, if saving.is_none() => {
                     asked = draft.bytes();
-                    saving = Some(self.checkpoint((asked > saved).then(|| draft.parts())));
+                    saving = Some(self.checkpoint((Some(asked) > saved).then_some(&*draft)));
                 }
                 () = &mut quiet => {
                     let _ = out.send(KEEP_ALIVE);
@@ -142,7 +143,8 @@ impl Production {
                     if draft.bytes() > MAX_REPLY_BYTES {
                         break End::Finished(FinishReason::Length, None);
                     }
-                    if draft.bytes() - saved > MIN_UNSAVED_BYTES.max(saved / 4) && saving.is_none() {
+                    let before = saved.unwrap_or_default();
+                    if draft.bytes() - before > MIN_UNSAVED_BYTES.max(before / 4) && saving.is_none() {
                         reset(next_save.as_mut(), Duration::ZERO);
                     }
                 }
@@ -180,7 +182,6 @@ impl Production {
         let mut metadata = self.metadata.clone();
         merge(&mut metadata, &noted);
         let (parts, metadata) = (draft.parts().to_string(), metadata.to_string());
-        let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let closing = Closing {
             parts: &parts,
             metadata: &metadata,
@@ -257,6 +258,11 @@ impl Production {
         {
             return *usage;
         }
+        self.estimate(draft)
+    }
+
+    /// What can be told from the text.
+    fn estimate(&self, draft: &Draft) -> Usage {
         let output_tokens = estimate_bytes(draft.bytes());
         Usage {
             input_tokens: self.input_tokens,
@@ -266,13 +272,26 @@ impl Production {
         }
     }
 
-    fn checkpoint(&self, parts: Option<Value>) -> Checkpoint {
+    fn checkpoint(&self, draft: Option<&Draft>) -> Checkpoint {
         let now = self.dsql.clock().now();
         let db = self.dsql.until(now + CHECKPOINT_LIMIT);
         let (owner, reply) = (self.owner.clone(), self.reply.clone());
-        let parts = parts.map(|parts| parts.to_string());
+        let so_far = draft.map(|draft| {
+            let usage = self.estimate(draft);
+            let parts = draft.parts().to_string();
+            (
+                parts,
+                tokens(usage.input_tokens),
+                tokens(usage.output_tokens),
+            )
+        });
         Box::pin(async move {
-            chat_store::checkpoint(&db, &owner, &reply, parts.as_deref(), microseconds(now)).await
+            let so_far = so_far.as_ref().map(|(parts, input, output)| SoFar {
+                parts,
+                input_tokens: *input,
+                output_tokens: *output,
+            });
+            chat_store::checkpoint(&db, &owner, &reply, so_far, microseconds(now)).await
         })
     }
 
@@ -305,6 +324,10 @@ impl Production {
             "the reply in chat {chat} ended: {status}"
         );
     }
+}
+
+fn tokens(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Takes one event of the model; says whether it was the last.

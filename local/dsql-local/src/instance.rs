@@ -44,6 +44,8 @@ pub struct Options {
     pub principals: Vec<Principal>,
     /// PostgreSQL's `bin` directory; searched for if absent.
     pub postgres_bin: Option<PathBuf>,
+    /// Further settings of the PostgreSQL behind, `name=value`, for looking into it; they win over ours.
+    pub postgres_settings: Vec<String>,
     /// How far in the future a token may be dated.
     pub clock_skew: Duration,
     /// Longest life of a connection, by the movable clock.
@@ -73,6 +75,7 @@ impl Default for Options {
             account_id: "111122223333".to_owned(),
             principals: Vec::new(),
             postgres_bin: None,
+            postgres_settings: Vec::new(),
             clock_skew: Duration::from_secs(300),
             connection_life: Duration::from_secs(3600),
             connect_rate_per_s: 100,
@@ -129,6 +132,7 @@ pub struct DsqlLocal {
     address: SocketAddr,
     control_address: SocketAddr,
     ca_file: PathBuf,
+    postgres_log: PathBuf,
     admin: Principal,
     /// Keeps others out of the data directory.
     _lock: Option<File>,
@@ -176,8 +180,9 @@ impl DsqlLocal {
         for principal in options.principals.into_iter().chain([admin.clone()]) {
             principals.add(principal)?;
         }
-        let ca_file = home.ca_file.clone();
-        let (postgres, lock) = Postgres::start(home, options.postgres_bin.as_deref()).await?;
+        let (ca_file, postgres_log) = (home.ca_file.clone(), home.log_file.clone());
+        let (bin, settings) = (options.postgres_bin.as_deref(), &options.postgres_settings);
+        let (postgres, lock) = Postgres::start(home, bin, settings).await?;
         let server = Arc::new(Server {
             host,
             cluster_id,
@@ -220,6 +225,7 @@ impl DsqlLocal {
             address,
             control_address,
             ca_file,
+            postgres_log,
             admin,
             _lock: lock,
         })
@@ -286,6 +292,11 @@ impl DsqlLocal {
     /// The certificate that clients have to trust.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
+    }
+
+    /// What the PostgreSQL behind writes.
+    pub fn postgres_log(&self) -> &Path {
+        &self.postgres_log
     }
 
     /// The control interface, without a slash at the end.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cursor::Cursor;
+use crate::generations::settled;
 use crate::ids::{ChatId, OwnerId};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
@@ -207,15 +208,15 @@ const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
 
 const GET: &str = "\
 SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
-    c.expires_at, g.stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
+    c.expires_at, CASE WHEN g.lease_until > $5 THEN g.stream_id END AS stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
 FROM chats c
-LEFT JOIN generations g ON g.chat_id = c.id AND g.lease_until > $5
-LEFT JOIN LATERAL (
+LEFT JOIN generations g ON g.chat_id = c.id
+LEFT JOIN (
     SELECT message_id, seq, role, parts, metadata, count(*) OVER () AS found,
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) - octet_length(parts) AS bytes_behind
     FROM (
         SELECT id AS message_id, seq, role, parts, metadata FROM messages
-        WHERE chat_id = c.id AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
+        WHERE chat_id = $1 AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
     ) page
 ) m ON m.bytes_behind < $6
 WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
@@ -342,15 +343,20 @@ pub async fn change(
 }
 
 // At most 500 messages, as many votes and 20 shares: far below 3,000 rows.
-const DELETE: &str = "\
+const DELETE: &str = concat!(
+    "\
 WITH mine AS (SELECT id FROM chats WHERE id = $1 AND owner_id = $2),
     v AS (DELETE FROM votes WHERE chat_id IN (SELECT id FROM mine)),
     s AS (DELETE FROM shares WHERE chat_id IN (SELECT id FROM mine)),
-    g AS (DELETE FROM generations WHERE chat_id IN (SELECT id FROM mine)),
+    g AS (DELETE FROM generations WHERE chat_id IN (SELECT id FROM mine) RETURNING chat_id, message_id, owner_id),
+    ",
+    settled!("g"),
+    ",
     m AS (DELETE FROM messages WHERE chat_id IN (SELECT id FROM mine))
-DELETE FROM chats WHERE id IN (SELECT id FROM mine)";
+DELETE FROM chats WHERE id IN (SELECT id FROM mine)"
+);
 
-/// Deletes a chat and all that belongs to it. False: there is none (any more).
+/// Deletes a chat and all that belongs to it; what a reply under way has used is counted. False: there is none (any more).
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.

@@ -11,6 +11,8 @@ use crate::ids::OwnerId;
 pub const EXPORT_VERSION: u32 = 1;
 /// A page holds about this many bytes of parts.
 const PAGE_BYTES: i64 = 1024 * 1024;
+/// It reads no more messages, so that a chat of large ones is not read whole for each page.
+const MESSAGES_PER_PAGE: i64 = 100;
 const CHATS_PER_PAGE: usize = 50;
 
 /// An export under way.
@@ -46,10 +48,14 @@ WHERE owner_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDE
 
 const MESSAGES: &str = "\
 SELECT id, seq, role, parts, metadata, created_at FROM (
-    SELECT m.id, m.seq, m.role, m.parts, m.metadata, m.created_at,
-        sum(octet_length(m.parts)) OVER (ORDER BY m.seq) - octet_length(m.parts) AS bytes_before
-    FROM chats c JOIN messages m ON m.chat_id = c.id AND m.seq > $3 AND m.status <> 'streaming'
-    WHERE c.id = $1 AND c.owner_id = $2
+    SELECT id, seq, role, parts, metadata, created_at,
+        sum(octet_length(parts)) OVER (ORDER BY seq) - octet_length(parts) AS bytes_before
+    FROM (
+        SELECT id, seq, role, parts, metadata, created_at FROM messages
+        WHERE chat_id = $1 AND seq > $3 AND status <> 'streaming'
+            AND EXISTS (SELECT FROM chats WHERE id = $1 AND owner_id = $2)
+        ORDER BY seq LIMIT $5
+    ) next
 ) page WHERE bytes_before < $4 ORDER BY seq";
 
 const VOTES: &str = "\
@@ -101,6 +107,7 @@ impl Export {
                             (&self.owner.as_str(), Type::TEXT),
                             (&*after, Type::INT8),
                             (&PAGE_BYTES, Type::INT8),
+                            (&MESSAGES_PER_PAGE, Type::INT8),
                         ],
                     )
                     .await?;

@@ -7,6 +7,29 @@ use serde_json::Value;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::message::Message;
 
+/// Counts what the replies of the CTE `$ended` (`chat_id`, `message_id`, `owner_id`) have used by their last checkpoint,
+/// which is all that is known when the writer does not end them itself. Whoever deletes the lock of a reply says this in
+/// the same statement, so that it is counted once.
+macro_rules! settled {
+    ($ended:literal) => {
+        concat!(
+            "settled AS (
+    INSERT INTO usage_daily AS u (owner_id, day, model, requests, input_tokens, output_tokens)
+    SELECT e.owner_id, (COALESCE(m.checkpoint_at, m.created_at) AT TIME ZONE 'UTC')::date, COALESCE(m.model, ''),
+        count(*), COALESCE(sum(m.input_tokens), 0)::bigint, COALESCE(sum(m.output_tokens), 0)::bigint
+    FROM ",
+            $ended,
+            " e JOIN messages m ON m.chat_id = e.chat_id AND m.id = e.message_id AND m.status = 'streaming'
+    GROUP BY 1, 2, 3
+    ON CONFLICT (owner_id, day, model) DO UPDATE SET requests = u.requests + excluded.requests,
+        input_tokens = u.input_tokens + excluded.input_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens
+)"
+        )
+    };
+}
+pub(crate) use settled;
+
 /// The reply being written in a chat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Active {
@@ -18,8 +41,7 @@ pub struct Active {
     pub has_passed: bool,
 }
 
-/// [`active`]'s statement, for tests of its plan.
-pub const ACTIVE: &str = "\
+const ACTIVE: &str = "\
 SELECT m.id, m.role, m.parts, m.metadata, m.checkpoint_at, g.lease_until <= $3 AS has_passed
 FROM generations g JOIN messages m ON m.chat_id = g.chat_id AND m.id = g.message_id
 WHERE g.chat_id = $1 AND g.owner_id = $2";
@@ -73,8 +95,7 @@ pub struct Progress {
     pub has_passed: bool,
 }
 
-/// [`poll`]'s statement, for tests of its plan.
-pub const POLL: &str = "\
+const POLL: &str = "\
 SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at,
     CASE WHEN m.checkpoint_at IS DISTINCT FROM $4 THEN m.parts END AS parts,
     m.status = 'streaming' AND g.lease_until IS NOT NULL AND g.lease_until <= $5 AS has_passed
@@ -125,8 +146,7 @@ pub enum Stopped {
     NothingToStop,
 }
 
-/// [`stop`]'s statement, for tests of its plan.
-pub const STOP: &str = "\
+const STOP: &str = "\
 WITH asked AS (
     UPDATE generations SET stop_requested = true
     WHERE chat_id = $1 AND owner_id = $2 AND ($3::text IS NULL OR stream_id = $3) AND lease_until > $4
@@ -166,15 +186,20 @@ pub async fn stop(
     }))
 }
 
-const INTERRUPT: &str = "\
+const INTERRUPT: &str = concat!(
+    "\
 WITH released AS (
-    DELETE FROM generations WHERE chat_id = $1 AND owner_id = $2 AND lease_until <= $3 RETURNING message_id
-)
+    DELETE FROM generations WHERE chat_id = $1 AND owner_id = $2 AND lease_until <= $3
+    RETURNING chat_id, message_id, owner_id
+), ",
+    settled!("released"),
+    "
 UPDATE messages SET status = 'interrupted',
     metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
-WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)";
+WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)"
+);
 
-/// Ends the chat's reply if its lease has passed.
+/// Ends the chat's reply if its lease has passed, and counts what it used.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -197,19 +222,23 @@ pub async fn interrupt(
 }
 
 // One row for each reply being written now, of all owners: there are never many.
-const REAP: &str = "\
+const REAP: &str = concat!(
+    "\
 WITH passed AS (
     DELETE FROM generations WHERE chat_id IN (
-        SELECT chat_id FROM generations WHERE lease_until <= $1 LIMIT $2
+        SELECT chat_id FROM generations WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2
     ) AND lease_until <= $1
-    RETURNING chat_id, message_id
-)
+    RETURNING chat_id, message_id, owner_id
+), ",
+    settled!("passed"),
+    "
 UPDATE messages m SET status = 'interrupted',
     metadata = (COALESCE(m.metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
-FROM passed WHERE m.chat_id = passed.chat_id AND m.id = passed.message_id AND m.status = 'streaming'";
+FROM passed WHERE m.chat_id = passed.chat_id AND m.id = passed.message_id AND m.status = 'streaming'"
+);
 
-/// Ends at most `limit` (1,000 or fewer) replies, whoever owns them, whose lease has passed; for the scheduled reaper.
-/// Returns how many; fewer than `limit` means that none is left.
+/// Ends at most `limit` (900 or fewer: each may change three rows) replies, whoever owns them, whose lease has passed, and
+/// counts what they used; for the scheduled reaper. Returns how many; fewer than `limit` means that none is left.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -218,7 +247,7 @@ pub async fn reap(db: &Db, now: Timestamp, limit: u16) -> Result<u64, Error> {
         REAP,
         &[
             (&now, Type::TIMESTAMPTZ),
-            (&i64::from(limit.min(1_000)), Type::INT8),
+            (&i64::from(limit.min(900)), Type::INT8),
         ],
     )
     .await

@@ -40,9 +40,7 @@ pub use claim::claim;
 pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
-pub use generations::{
-    ACTIVE, Active, POLL, Progress, STOP, Stopped, active, interrupt, poll, reap, stop,
-};
+pub use generations::{Active, Progress, Stopped, active, interrupt, poll, reap, stop};
 pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, once};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
@@ -54,12 +52,12 @@ pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
-pub use reply::{CHECKPOINT, CLOSE, Closing, Held, Reply, abandon, checkpoint, close};
+pub use reply::{Closing, Held, Reply, SoFar, abandon, checkpoint, close};
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
 pub use turn::{
-    Allowance, EMPTY_REPLY, NewTurn, OPEN, Opening, Place, Stored, StoredMessage, StoredReply,
-    Target, open,
+    Allowance, EMPTY_REPLY, NewTurn, Opening, Place, Stored, StoredMessage, StoredReply, Target,
+    open,
 };
 pub use usage::{DailyUsage, usage};
 pub use values::{

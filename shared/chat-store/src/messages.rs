@@ -3,6 +3,7 @@
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
+use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Metadata, NewMessage};
 
@@ -97,7 +98,8 @@ pub enum CutOff {
 }
 
 // At most 500 messages and as many votes. The chat's row is written so that a turn that opens meanwhile conflicts.
-const CUT: &str = "\
+const CUT: &str = concat!(
+    "\
 WITH chat AS (
     SELECT id, EXISTS (SELECT FROM generations WHERE chat_id = $1 AND lease_until > $5) AS busy FROM chats
     WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
@@ -110,13 +112,17 @@ WITH chat AS (
     DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
 ), g AS (
     DELETE FROM generations WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
-), touched AS (
+    RETURNING chat_id, message_id, owner_id
+), ",
+    settled!("g"),
+    ", touched AS (
     UPDATE chats SET updated_at = GREATEST(updated_at, $5)
     WHERE id = $1 AND owner_id = $2 AND EXISTS (SELECT FROM target)
 )
 SELECT busy, EXISTS (SELECT FROM target) AS found,
     EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND role = 'assistant') AS is_reply
-FROM chat";
+FROM chat"
+);
 
 /// Deletes the owner's messages from a place on, with their votes; `None` if there is no such chat. A message that is not
 /// there (any more) cuts nothing.

@@ -29,18 +29,28 @@ pub enum Held {
     No,
 }
 
-/// [`checkpoint`]'s statement, for tests of its plan.
-pub const CHECKPOINT: &str = "\
+const CHECKPOINT: &str = "\
 WITH generation AS (
     SELECT stop_requested FROM generations WHERE chat_id = $1 AND stream_id = $2 AND owner_id = $3
 ), saved AS (
-    UPDATE messages SET parts = $5, checkpoint_at = $6
+    UPDATE messages SET parts = $5, checkpoint_at = $6, input_tokens = $7, output_tokens = $8
     WHERE chat_id = $1 AND id = $4 AND status = 'streaming' AND $5::text IS NOT NULL
         AND EXISTS (SELECT FROM generation)
 )
 SELECT stop_requested FROM generation";
 
-/// Stores what there is of a reply, if `parts` are given, and tells whether to go on.
+/// A reply so far.
+#[derive(Debug, Clone, Copy)]
+pub struct SoFar<'a> {
+    /// Its parts.
+    pub parts: &'a str,
+    /// Tokens read, roughly: what is counted if nobody lives to [`close`] it.
+    pub input_tokens: i64,
+    /// Tokens written, roughly.
+    pub output_tokens: i64,
+}
+
+/// Stores what there is of a reply, if that is given, and tells whether to go on.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -48,7 +58,7 @@ pub async fn checkpoint(
     db: &Db,
     owner: &OwnerId,
     reply: &Reply,
-    parts: Option<&str>,
+    so_far: Option<SoFar<'_>>,
     now: Timestamp,
 ) -> Result<Held, Error> {
     let row = db
@@ -59,8 +69,10 @@ pub async fn checkpoint(
                 (&reply.stream.as_str(), Type::TEXT),
                 (&owner.as_str(), Type::TEXT),
                 (&reply.message.as_str(), Type::TEXT),
-                (&parts, Type::TEXT),
+                (&so_far.map(|so_far| so_far.parts), Type::TEXT),
                 (&now, Type::TIMESTAMPTZ),
+                (&so_far.map(|so_far| so_far.input_tokens), Type::INT8),
+                (&so_far.map(|so_far| so_far.output_tokens), Type::INT8),
             ],
         )
         .await?;
@@ -92,8 +104,7 @@ pub struct Closing<'a> {
     pub now: Timestamp,
 }
 
-/// [`close`]'s statement, for tests of its plan.
-pub const CLOSE: &str = "\
+const CLOSE: &str = "\
 WITH released AS (
     DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2 AND owner_id = $3 RETURNING message_id
 ), ended AS (

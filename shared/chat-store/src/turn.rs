@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::Value;
 
+use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::limits::{Bucket, Window};
 use crate::message::{Message, Metadata, NewMessage};
@@ -158,12 +159,12 @@ pub struct Target {
     pub asked_by: Option<String>,
 }
 
-/// [`open`]'s statement, for tests of its plan.
-pub const OPEN: &str = "\
+const OPEN: &str = concat!(
+    "\
 WITH chat AS (
     SELECT owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AS is_mine, next_seq, title FROM chats WHERE id = $1
 ), generation AS (
-    SELECT message_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
+    SELECT chat_id, message_id, owner_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
 ), stored AS (
     SELECT seq, role, parts = $4 AS is_same FROM messages WHERE chat_id = $1 AND id = $3
 ), verdict AS (
@@ -201,11 +202,15 @@ WITH chat AS (
     DELETE FROM messages WHERE chat_id = $1 AND seq > $17 AND EXISTS (SELECT FROM touched) RETURNING id
 ), unvoted AS (
     DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM dropped)
-), interrupted AS (
+), taken_over AS (
+    SELECT chat_id, message_id, owner_id FROM generation, touched
+), ",
+    settled!("taken_over"),
+    ", interrupted AS (
     UPDATE messages SET status = 'interrupted',
         metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
-    WHERE chat_id = $1 AND id = (SELECT message_id FROM generation) AND status = 'streaming'
-        AND ($17::bigint IS NULL OR seq <= $17) AND EXISTS (SELECT FROM touched)
+    WHERE chat_id = $1 AND id = (SELECT message_id FROM taken_over) AND status = 'streaming'
+        AND ($17::bigint IS NULL OR seq <= $17)
 ), reply AS (
     INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, model, checkpoint_at, created_at)
     SELECT $1, $6, next_seq - 1, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
@@ -251,7 +256,8 @@ LEFT JOIN LATERAL (
         ORDER BY seq DESC LIMIT $29
     ) page
 ) h ON h.bytes <= $30
-ORDER BY h.seq";
+ORDER BY h.seq"
+);
 
 /// Opens a turn. The same turn again, after a lost answer, is opened once.
 ///

@@ -183,3 +183,128 @@ async fn conflicts_and_lost_connections_neither_lose_nor_double_a_turn() {
         assert_eq!(visitor.transcript(&format!("c{chat}")).await, expected);
     }
 }
+
+/// What may happen to one statement.
+fn one_fault() -> [(&'static str, Faults); 3] {
+    [
+        (
+            "a conflict",
+            Faults {
+                conflict_commits: 1,
+                ..Faults::default()
+            },
+        ),
+        (
+            "a changed catalog",
+            Faults {
+                schema_conflicts: 1,
+                ..Faults::default()
+            },
+        ),
+        (
+            "a lost answer",
+            Faults {
+                drop_at_commit: 1,
+                ..Faults::default()
+            },
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn each_statement_of_a_turn_survives_a_conflict_and_a_lost_answer() {
+    let stack = Stack::start().await;
+    let (chats, db) = (stack.chats().start().await, stack.database());
+    // Without checkpoints a plain send is two statements: it opens, it closes.
+    let chat = stack.chat().env("CHECKPOINT_MS", "60000").start().await;
+    let frequent = stack.chat().start().await;
+    let now = SystemTime::now();
+    let (plain, saving) = (
+        visitor(&stack, &chat, &chats, now),
+        visitor(&stack, &frequent, &chats, now),
+    );
+    let (mut replies, slow) = (0, "[[delay 10]][[words 60]]");
+    for (n, (what, fault)) in one_fault().into_iter().enumerate() {
+        let id = format!("c{n}");
+        stack.server.set_faults(fault.clone()).unwrap();
+        assert_eq!(plain.post(&submit(&id, "u1", "hi")).await.text(), "hi");
+
+        let mut invocation = plain.begin(&submit(&id, "u2", slow), LIMIT);
+        heard(&mut invocation, "word3").await;
+        stack.server.set_faults(fault.clone()).unwrap();
+        let said = crate::stack::said(invocation.outcome().await);
+        assert_eq!(said.status(), 200, "{what} while closing");
+
+        let edit = crate::stack::with(
+            submit(&id, "u2", "edited"),
+            "messageId",
+            serde_json::json!("u2"),
+        );
+        stack.server.set_faults(fault.clone()).unwrap();
+        assert_eq!(
+            plain.post(&edit).await.text(),
+            "edited",
+            "{what} at an edit"
+        );
+
+        let mut invocation = saving.begin(&submit(&id, "u3", slow), LIMIT);
+        heard(&mut invocation, "word3").await;
+        stack.server.set_faults(fault.clone()).unwrap();
+        let said = crate::stack::said(invocation.outcome().await);
+        assert_eq!(said.status(), 200, "{what} at a checkpoint");
+        stack.server.set_faults(Faults::default()).unwrap();
+
+        let transcript = plain.transcript(&id).await;
+        let starts = [
+            "u1: hi",
+            "*: hi",
+            "u2: edited",
+            "*: edited",
+            "u3: ",
+            "*: word1 ",
+        ];
+        assert_eq!(transcript.len(), starts.len(), "{what}: {transcript:?}");
+        for (line, start) in transcript.iter().zip(starts) {
+            assert!(line.starts_with(start), "{what}: {transcript:?}");
+        }
+        assert!(transcript[5].ends_with("word60"), "{what}: {transcript:?}");
+        replies += 4;
+        let counted = db
+            .query_opt_idempotent("SELECT sum(requests)::bigint FROM usage_daily", &[])
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(counted.get::<_, i64>(0), replies, "{what} counts once");
+    }
+
+    // The reaper's one statement too.
+    for (n, (what, fault)) in one_fault().into_iter().enumerate() {
+        let id = format!("r{n}");
+        let victim = stack.chat().start().await;
+        let mut invocation =
+            visitor(&stack, &victim, &chats, now).begin(&submit(&id, "u1", slow), LIMIT);
+        heard(&mut invocation, "word3").await;
+        victim.kill().await;
+        stack.server.set_faults(fault).unwrap();
+        let later = chat_store::microseconds(now + LATER);
+        chat_store::reap(&db, later, 100).await.unwrap();
+        stack.server.set_faults(Faults::default()).unwrap();
+        assert_eq!(
+            chat_store::reap(&db, later, 100).await.unwrap(),
+            0,
+            "{what}"
+        );
+        let transcript = plain.transcript(&id).await;
+        assert!(
+            transcript[1].starts_with("*: [interrupted] "),
+            "{what}: {transcript:?}"
+        );
+        replies += 1;
+        let counted = db
+            .query_opt_idempotent("SELECT sum(requests)::bigint FROM usage_daily", &[])
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(counted.get::<_, i64>(0), replies, "{what} counts once");
+    }
+}

@@ -266,13 +266,21 @@ async fn what_is_someone_elses_is_not_there() {
         let said = thief.post(&body).await;
         assert_eq!((said.status(), said.code().as_str()), (404, "not_found"));
     }
-    assert_eq!(
-        thief.ask("GET", "/api/chat/c/stream", None).await.status(),
-        204
-    );
-    assert_eq!(
-        thief.ask("POST", "/api/chat/c/stop", None).await.status(),
-        404
+    for path in ["/api/chat/c/stream", "/api/chats/c/c/stream"] {
+        assert_eq!(thief.ask("GET", path, None).await.status(), 204, "{path}");
+    }
+    let mut answers = Vec::new();
+    for path in ["/api/chat/c/stop", "/api/chat/missing/stop"] {
+        let mut answer = thief.ask("POST", path, None).await.response.json();
+        answer["requestId"] = json!(null);
+        answers.push(answer);
+    }
+    assert_eq!(answers[0]["code"], "not_found");
+    assert_eq!(answers[0], answers[1], "foreign and missing look the same");
+    let exported = thief.ask("GET", "/api/me/export", None).await.body();
+    assert!(
+        exported.ends_with("{\"chats\":0,\"messages\":0,\"type\":\"end\"}\n"),
+        "{exported}"
     );
     let said = said(active.outcome().await);
     assert_eq!(

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use tests::http::Request;
+use tests::http::{Request, Response};
 
 use crate::stack::{LIMIT, Stack, Visitor, heard, said, submit, with};
 
@@ -149,6 +149,38 @@ async fn every_cap_has_its_code_and_no_body_does_harm() {
             422,
             "unprocessable",
         ),
+        (
+            part(json!({"type": "data-x", "data": 1})),
+            422,
+            "unprocessable",
+        ),
+        (
+            part(json!({"type": "reasoning", "text": "x"})),
+            422,
+            "unprocessable",
+        ),
+        (
+            part(
+                json!({"type": "file", "mediaType": "image/png", "url": format!("data:image/png;base64,{}", "A".repeat(262_144))}),
+            ),
+            413,
+            "too_large",
+        ),
+        (
+            json!({"id": "c", "message": {"id": "u", "role": "system", "parts": [text(1)]}}),
+            422,
+            "unprocessable",
+        ),
+        (
+            json!({"id": "c", "message": {"id": "u", "role": "user", "parts": [text(1)], "metadata": {"x": "y".repeat(2_048)}}}),
+            422,
+            "unprocessable",
+        ),
+        (
+            with(submit("c", "u", "x"), "messageId", json!("a b")),
+            400,
+            "invalid_request",
+        ),
         (submit("c", "a b", "x"), 400, "invalid_request"),
         (submit(&"c".repeat(65), "u", "x"), 400, "invalid_request"),
         (
@@ -179,6 +211,25 @@ async fn every_cap_has_its_code_and_no_body_does_harm() {
         assert_eq!((said.status(), said.code().as_str()), (400, "invalid_json"));
     }
     assert_eq!(visitor.ask("GET", "/api/chat", None).await.status(), 405);
+    assert_eq!(rows(&db).await, before, "a refusal writes nothing");
+    // A chat with 499 messages has no room for two more.
+    let fill: Vec<Value> = (0..499)
+        .map(|n| json!({"id": format!("m{n}"), "role": "user", "content": "x"}))
+        .collect();
+    let import = Request::new("POST", "/api/import")
+        .bearer(&visitor.token)
+        .json(&json!(fill));
+    let event = import.rest_event().to_string();
+    let answer = chats.invoke(event, LIMIT).await.response();
+    let ids = Response::from_answer(&answer).json()["ids"].clone();
+    let before = rows(&db).await;
+    let full = visitor
+        .post(&submit(ids[0].as_str().unwrap(), "u", "x"))
+        .await;
+    assert_eq!(
+        (full.status(), full.code().as_str()),
+        (422, "unprocessable")
+    );
     assert_eq!(rows(&db).await, before, "a refusal writes nothing");
 
     // Any JSON in any place: answered, never an error of ours, and written only when accepted.

@@ -14,8 +14,11 @@
 
 mod crashes;
 mod ends;
+mod exports;
 mod flights;
 mod limits;
+mod plans;
 mod samples;
+mod settled;
 mod stack;
 mod turns;

@@ -23,11 +23,14 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) async fn start() -> Self {
-        let server = DsqlLocal::start(Options::default())
-            .await
-            .expect("dsql-local starts");
+        Self::start_on(Options::default()).await
+    }
+
+    pub(crate) async fn start_on(options: Options) -> Self {
+        let server = DsqlLocal::start(options).await.expect("dsql-local starts");
         let arn = &server.admin().arn;
-        let command = json!({"command": "migrate", "roles": {"chat": arn, "chats": arn}});
+        let command =
+            json!({"command": "migrate", "roles": {"chat": arn, "chats": arn, "maintenance": arn}});
         let admin = Launch::binary("admin")
             .envs(server.env())
             .env("DSQL_ROLE", "admin")
@@ -65,6 +68,10 @@ impl Stack {
 
     pub(crate) fn chats(&self) -> Launch {
         self.launch("chats")
+    }
+
+    pub(crate) fn maintenance(&self) -> Launch {
+        self.launch("maintenance")
     }
 
     pub(crate) fn token(&self, subject: &str) -> String {

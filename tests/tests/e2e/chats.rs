@@ -178,7 +178,7 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
         .json(&json!({"id": "owned", "message": message}));
     assert_eq!(send(&function, &create).await.status, 201);
 
-    for (method, rest, body) in [
+    let all = [
         ("GET", "", None),
         ("PATCH", "", Some(json!({"title": "stolen"}))),
         ("PATCH", "/title", Some(json!({"title": "stolen"}))),
@@ -214,7 +214,18 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
         ("POST", "/fork", Some(json!({"messageId": "m1"}))),
         ("POST", "/share", None),
         ("DELETE", "/share", None),
-    ] {
+    ];
+    for (path, methods) in chats::routes() {
+        let Some(rest) = path.strip_prefix("/api/chats/{id}") else {
+            continue;
+        };
+        let rest = rest.replace("{messageId}", "m1");
+        for method in methods.split(", ").filter(|method| *method != "OPTIONS") {
+            let is_asked = all.iter().any(|ask| (ask.0, ask.1) == (method, &rest));
+            assert!(is_asked, "{method} {path}");
+        }
+    }
+    for (method, rest, body) in all {
         let mut answers = Vec::new();
         for id in ["owned", "missing"] {
             let mut request =

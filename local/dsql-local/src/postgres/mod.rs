@@ -103,6 +103,7 @@ impl Postgres {
     pub(crate) async fn start(
         home: Home,
         named: Option<&Path>,
+        further_settings: &[String],
     ) -> Result<(Self, Option<File>), PostgresError> {
         let data_version = std::fs::read_to_string(home.cluster_dir.join("PG_VERSION")).ok();
         let data_version =
@@ -142,7 +143,8 @@ impl Postgres {
             &home.cluster_dir
         });
         command.arg(home.scratch.path()).arg(SUPERUSER);
-        for setting in settings(&socket_dir, installation.major, home.is_kept) {
+        let ours = settings(&socket_dir, installation.major, home.is_kept);
+        for setting in ours.iter().chain(further_settings) {
             command.arg("-c").arg(setting);
         }
         command

@@ -219,6 +219,17 @@ fn clear_of_nul(text: &str) -> Result<&str, Invalid> {
     Ok(text)
 }
 
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(fields) => fields
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
 fn time(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
     fields.get(name)?.as_str()?.parse().ok()
 }
@@ -293,7 +304,7 @@ impl ImportedChat {
             None | Some(Value::Null) => None,
             Some(value) => Some(Metadata::parse(value)?),
         };
-        let nul = |text: &str| text.contains("\\u0000");
+        let nul = |text: &str| serde_json::from_str(text).is_ok_and(|value| has_nul(&value));
         if nul(&parts)
             || metadata
                 .as_ref()
@@ -433,6 +444,8 @@ mod tests {
         assert!(parse(&long).is_err());
         let nul = r#"[{"role":"assistant","content":"a\u0000b"}]"#;
         assert!(parse(nul).is_err());
+        let about_nul = r#"[{"role":"assistant","content":"write \\u0000"}]"#;
+        assert!(parse(about_nul).is_ok());
         let url = r#"[{"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"https://a.example/x.png"}]}]"#;
         assert!(parse(url).is_err());
     }

@@ -1,0 +1,147 @@
+//! The export: streamed in pieces, as fast as the client reads, and importable.
+
+use serde_json::{Value, json};
+use tests::http::{Request, Response};
+
+use crate::stack::{LIMIT, Stack, Visitor, said, until_true};
+
+const CHATS: usize = 12;
+const MESSAGES: usize = 150;
+
+/// An export of 3 MB in chats of 150 messages.
+fn file() -> String {
+    let mut lines = vec![json!({"type": "meta", "version": 1}).to_string()];
+    for chat in 0..CHATS {
+        let id = format!("c{chat}");
+        lines.push(json!({"type": "chat", "id": id, "title": format!("T{chat}")}).to_string());
+        for n in 0..MESSAGES {
+            let role = if n % 2 == 0 { "user" } else { "assistant" };
+            let parts =
+                json!([{"type": "text", "text": format!("{n} \\u0000 {}", "x".repeat(1_700))}]);
+            let line = json!({"type": "message", "chatId": id, "id": format!("m{n}"), "role": role, "parts": parts});
+            lines.push(line.to_string());
+        }
+        let vote = json!({"type": "vote", "chatId": id, "messageId": "m1", "isUpvoted": true});
+        lines.push(vote.to_string());
+    }
+    let end = json!({"type": "end", "chats": CHATS, "messages": CHATS * MESSAGES});
+    lines.push(end.to_string());
+    lines.join("\n")
+}
+
+async fn import(visitor: &Visitor<'_>, text: &str, key: &str) -> Response {
+    let request = Request::new("POST", "/api/import")
+        .bearer(&visitor.token)
+        .header("idempotency-key", key)
+        .body(text.to_owned());
+    let event = request.rest_event().to_string();
+    Response::from_answer(&visitor.chats.invoke(event, LIMIT).await.response())
+}
+
+/// The lines without what an import makes anew: ids of chats, and times.
+fn comparable(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            let fields = line.as_object_mut().unwrap();
+            if fields["type"] == "chat" {
+                fields.remove("id");
+            }
+            for key in ["chatId", "exportedAt"] {
+                fields.remove(key);
+            }
+            line.to_string()
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn a_large_export_is_streamed_in_pieces_and_imported_again() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let of = |subject: &str| Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token(subject),
+    };
+    let (from, to) = (of("from"), of("to"));
+    let made = import(&from, &file(), "first").await;
+    assert_eq!(
+        (made.status, &made.json()["messages"]),
+        (201, &json!(CHATS * MESSAGES))
+    );
+
+    let export = |visitor: &Visitor<'_>| visitor.send(Request::new("GET", "/api/me/export"), LIMIT);
+    let streamed = export(&from).outcome().await.streamed();
+    assert!(streamed.is_complete);
+    // A page of a megabyte at most, and not all at once.
+    assert!(streamed.chunks.len() > CHATS, "{}", streamed.chunks.len());
+    let response = Response::from_streamed(&streamed);
+    assert_eq!(
+        response.header("content-type"),
+        Some("application/x-ndjson")
+    );
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
+    assert!(text.len() > 3_000_000, "{}", text.len());
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        last,
+        json!({"type": "end", "chats": CHATS, "messages": CHATS * MESSAGES})
+    );
+
+    let first = import(&to, &text, "again").await;
+    let second = import(&to, &text, "again").await;
+    assert_eq!(
+        (first.status, second.status),
+        (201, 201),
+        "{}",
+        first.json()
+    );
+    assert_eq!(first.json(), second.json());
+    let again = said(export(&to).outcome().await).body();
+    assert_eq!(comparable(&text), comparable(&again));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_end() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    assert_eq!(import(&visitor, &file(), "first").await.status, 201);
+    let request = || Request::new("GET", "/api/me/export");
+    let mut invocation = visitor.send(request(), LIMIT);
+    invocation.chunk().await.unwrap();
+    drop(invocation);
+    // The container serves the next request.
+    let complete = said(visitor.send(request(), LIMIT).outcome().await).body();
+    assert!(complete.contains(r#""type":"end""#));
+
+    // The database goes away for longer than the function has.
+    let mut invocation = visitor.send(request(), std::time::Duration::from_secs(6));
+    invocation.chunk().await.unwrap();
+    let away = dsql_local::Faults {
+        drop_rate: 1.0,
+        ..dsql_local::Faults::default()
+    };
+    stack.server.set_faults(away).unwrap();
+    let mut text = String::new();
+    while let Some(chunk) = invocation.chunk().await {
+        text.push_str(&String::from_utf8_lossy(&chunk.data));
+    }
+    stack
+        .server
+        .set_faults(dsql_local::Faults::default())
+        .unwrap();
+    assert!(
+        !text.contains(r#""type":"end""#),
+        "an export that was cut off has no end line"
+    );
+    until_true(&stack.database(), "a connection", "SELECT true").await;
+}

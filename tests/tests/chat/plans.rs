@@ -1,0 +1,492 @@
+//! What statements look at: every statement of everyday requests is run by `chat-store` itself on tables with many rows, and
+//! PostgreSQL notes the plan that ran, with the rows of each step. DSQL plans for itself, but what has no index there has
+//! none here. Two things are not in here, because they do look at more: a search reads all titles of its owner, and a list
+//! skips the archived chats that lie between those it shows.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::time::Duration;
+
+use chat_store::{
+    Allowance, Changes, ChatId, Closing, Cursor, Cut, Keyed, Limit, MessageId, NewChat, NewMessage,
+    NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role, ShareToken, SoFar, StreamId, Title,
+    Visitor,
+};
+use dsql::{Db, Type};
+use dsql_local::Options;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::stack::Stack;
+
+/// Looks for single rows by their whole key, such as whether a chat has a lock, that a statement may make beside the rows
+/// it returns or writes.
+const PROBES: u64 = 12;
+
+/// Reads the plans that PostgreSQL writes into its log.
+struct Plans {
+    log: File,
+}
+
+impl Plans {
+    fn options() -> Options {
+        Options {
+            postgres_settings: [
+                "session_preload_libraries=auto_explain",
+                "auto_explain.log_min_duration=0",
+                "auto_explain.log_analyze=on",
+                "auto_explain.log_timing=off",
+                "auto_explain.log_format=json",
+                "log_min_messages=log",
+                "autovacuum=off",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..Options::default()
+        }
+    }
+
+    fn of(stack: &Stack) -> Self {
+        let mut log = File::open(stack.server.postgres_log()).unwrap();
+        log.seek(SeekFrom::End(0)).unwrap();
+        Self { log }
+    }
+
+    /// Judges the statements on the chat schema that ran since the last look, which may have looked at so many rows `beside`
+    /// those they returned or wrote.
+    fn judge(&mut self, name: &str, beside: u64) {
+        let mut text = String::new();
+        self.log.read_to_string(&mut text).unwrap();
+        let mut judged = 0;
+        for (begin, _) in text.match_indices("plan:\n") {
+            let json = &text[begin + "plan:\n".len()..];
+            let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+            let plan = values.next().unwrap().unwrap();
+            let cost = Cost::of(&plan["Plan"]);
+            if cost.scanned.is_empty() {
+                continue; // on no table, or one of the catalog
+            }
+            judged += 1;
+            let query = plan["Query Text"].as_str().unwrap_or_default();
+            let shown = || format!("{name}: {cost:#?}\n{query}");
+            assert_eq!(cost.whole_tables, Vec::<String>::new(), "{}", shown());
+            assert!(!cost.throws_away, "{}", shown());
+            let scanned: u64 = cost.scanned.values().sum();
+            let most = cost.returned + cost.written + PROBES + beside;
+            assert!(
+                scanned <= most,
+                "{scanned} rows, at most {most}: {}",
+                shown()
+            );
+        }
+        assert!(judged > 0, "{name} ran no statement: {text}");
+    }
+}
+
+/// What a plan did.
+#[derive(Debug, Default)]
+struct Cost {
+    /// Rows that the client got.
+    returned: u64,
+    /// Rows inserted, updated and deleted.
+    written: u64,
+    /// Rows that were looked at, by table.
+    scanned: BTreeMap<String, u64>,
+    /// Whether a filter took out more than the one row that a key leads to.
+    throws_away: bool,
+    /// Tables that were read without an index.
+    whole_tables: Vec<String>,
+    /// How each table was read.
+    steps: Vec<String>,
+}
+
+impl Cost {
+    fn of(plan: &Value) -> Self {
+        let mut cost = Self {
+            returned: rows(plan),
+            ..Self::default()
+        };
+        cost.add(plan);
+        cost
+    }
+
+    fn add(&mut self, node: &Value) {
+        let kind = node["Node Type"].as_str().unwrap_or_default();
+        let table = node["Relation Name"].as_str().unwrap_or_default();
+        let inner = node["Plans"].as_array().cloned().unwrap_or_default();
+        if kind == "ModifyTable" {
+            let source = inner
+                .iter()
+                .filter(|node| node["Parent Relationship"] == "Outer");
+            self.written += source.map(rows).sum::<u64>();
+        } else if !table.is_empty() && !table.starts_with("pg_") {
+            let each = |key: &str| {
+                node[key].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0)
+            };
+            let thrown = each("Rows Removed by Filter") + each("Rows Removed by Index Recheck");
+            *self.scanned.entry(table.to_owned()).or_default() += each("Actual Rows") + thrown;
+            self.throws_away |= thrown > node["Actual Loops"].as_u64().unwrap_or(0);
+            self.steps.push(format!(
+                "{kind} {table} {} {} {}: {} rows, {thrown} thrown away",
+                node["Index Name"],
+                node["Index Cond"],
+                node["Filter"],
+                each("Actual Rows")
+            ));
+            if kind == "Seq Scan" && node["Actual Loops"] != 0 {
+                self.whole_tables.push(table.to_owned());
+            }
+        }
+        for node in &inner {
+            self.add(node);
+        }
+    }
+}
+
+fn rows(node: &Value) -> u64 {
+    node["Actual Rows"].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0)
+}
+
+/// 60 owners with 40 chats of 10 messages; `o1` has 300 more, and the chat `c1` of `o1` has 400 messages.
+async fn fill(db: &Db) {
+    for sql in [
+        "INSERT INTO chats SELECT 'c' || n, 'o' || n % 60, 't', 'private', false, false, 500, NULL, now(), now() - n * interval '1 min' \
+            FROM generate_series(1, 2400) n",
+        "INSERT INTO chats SELECT 'more' || n, 'o1', 't', 'private', false, false, 10, NULL, now(), now() - n * interval '1 min' \
+            FROM generate_series(1, 300) n",
+        "INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at) SELECT 'c1', 'm' || n, n, \
+            CASE WHEN n % 2 = 0 THEN 'user' ELSE 'assistant' END, '[]', 'complete', now() FROM generate_series(10, 399) n",
+        // A vote for every second reply, and a share for every chat.
+        "INSERT INTO votes SELECT 'c' || n / 5 + 1, 'm' || n % 5 * 2 + 1, 'o', true, NULL, now() FROM generate_series(0, 1999) n",
+        "INSERT INTO shares SELECT 's' || n, 'c' || n, 'o' || n % 60, '{}', now(), NULL FROM generate_series(1, 2400) n",
+        "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h', false FROM generate_series(1000, 2400) n",
+        "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h', false FROM generate_series(1, 400) n",
+        "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() + interval '1 h' FROM generate_series(1, 2400) n",
+        "INSERT INTO idempotency SELECT 'o' || n % 60, 'k' || n, 'h', 200, '{}', now() + interval '1 h' FROM generate_series(1, 2400) n",
+        "INSERT INTO usage_daily SELECT 'o' || n % 60, current_date - n / 60, 'm', 1, 1, 1 FROM generate_series(1, 2400) n",
+        "INSERT INTO jobs SELECT 'j' || n, 'erase_user', '{}', 'done', NULL, '{}', 1, now(), now() FROM generate_series(1, 2400) n",
+    ] {
+        db.execute(sql, &[]).await.unwrap();
+    }
+    for n in 0..10_i32 {
+        let sql = "INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at) \
+            SELECT 'c' || (n / 10 + $1 * 240 + 1), 'm' || n % 10, n % 10, CASE WHEN n % 2 = 0 THEN 'user' ELSE 'assistant' END, \
+                '[]', CASE WHEN n % 10 = 9 AND n / 10 + $1 * 240 + 1 >= 1000 THEN 'streaming' ELSE 'complete' END, now() \
+            FROM generate_series(0, 2399) n";
+        db.execute(sql, &[(&n, Type::INT4)]).await.unwrap();
+    }
+    for table in [
+        "chats",
+        "messages",
+        "votes",
+        "shares",
+        "generations",
+        "rate_buckets",
+        "idempotency",
+        "usage_daily",
+        "jobs",
+    ] {
+        db.execute_sql(&format!("ANALYZE {table}")).await.unwrap();
+    }
+}
+
+fn message(id: &str, text: &str) -> NewMessage {
+    NewMessage {
+        id: MessageId::parse(id).unwrap(),
+        role: Role::User,
+        parts: Parts::parse(&json!([{"type": "text", "text": text}])).unwrap(),
+        metadata: None,
+    }
+}
+
+/// Opens turns of one owner.
+struct Opener<'a> {
+    db: &'a Db,
+    owner: &'a OwnerId,
+    allowance: Allowance,
+    now: Timestamp,
+}
+
+impl Opener<'_> {
+    async fn open(&self, chat: &str, message: &NewMessage, place: Place) -> (Opening, Reply) {
+        let reply = Reply {
+            chat: ChatId::parse(chat).unwrap(),
+            message: MessageId::new(),
+            stream: StreamId::new(),
+        };
+        let turn = NewTurn {
+            chat: &reply.chat,
+            message,
+            place,
+            reply: &reply.message,
+            stream: &reply.stream,
+            model: "m",
+            reply_metadata: "{}",
+            title: &Title::default(),
+            expires_at: None,
+            now: self.now,
+            lease_until: self.now + Duration::from_secs(60),
+            allowance: &self.allowance,
+        };
+        let opening = chat_store::open(self.db, self.owner, &turn).await.unwrap();
+        (opening, reply)
+    }
+}
+
+#[tokio::test]
+async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
+    let stack = Stack::start_on(Plans::options()).await;
+    let (db, now) = (
+        stack.database(),
+        chat_store::microseconds(std::time::SystemTime::now()),
+    );
+    fill(&db).await;
+    let mut plans = Plans::of(&stack);
+    let owner = OwnerId::parse("o1").unwrap();
+    let limit = Limit {
+        name: "turn",
+        window: Duration::from_secs(60),
+        per_owner: 1_000,
+        per_guest: 1_000,
+        per_address: 1_000,
+    };
+    let visitor = Visitor {
+        owner: &owner,
+        is_guest: false,
+        address: Some("hash"),
+    };
+    let opener = Opener {
+        db: &db,
+        owner: &owner,
+        allowance: Allowance {
+            buckets: limit.buckets(visitor),
+            window: limit.window_at(now),
+            tokens_per_day: 1_000_000,
+            concurrent: 1_000,
+        },
+        now,
+    };
+    let is_open = |opening: &Opening| matches!(opening, Opening::Opened { .. });
+
+    let (opening, reply) = opener.open("new", &message("u1", "hi"), Place::End).await;
+    assert!(is_open(&opening), "{opening:?}");
+    plans.judge("open a new chat", 0);
+
+    let so_far = SoFar {
+        parts: "[]",
+        input_tokens: 1,
+        output_tokens: 1,
+    };
+    for (name, so_far) in [
+        ("checkpoint", Some(so_far)),
+        ("checkpoint of nothing", None),
+    ] {
+        chat_store::checkpoint(&db, &owner, &reply, so_far, now)
+            .await
+            .unwrap();
+        plans.judge(name, 0);
+    }
+    let active = chat_store::active(&db, &owner, &reply.chat, now)
+        .await
+        .unwrap();
+    assert!(active.is_some());
+    plans.judge("follow", 0);
+    let progress = chat_store::poll(&db, &owner, &reply.chat, &reply.message, None, now).await;
+    assert!(progress.unwrap().is_some());
+    plans.judge("poll", 0);
+    chat_store::stop(&db, &owner, &reply.chat, None, now)
+        .await
+        .unwrap();
+    plans.judge("stop", 0);
+    let closing = Closing {
+        parts: "[]",
+        metadata: "{}",
+        status: "complete",
+        finish_reason: Some("stop"),
+        model: "m",
+        input_tokens: 1,
+        output_tokens: 1,
+        now,
+    };
+    assert!(
+        chat_store::close(&db, &owner, &reply, &closing)
+            .await
+            .unwrap()
+    );
+    plans.judge("close", 0);
+    assert!(
+        chat_store::close(&db, &owner, &reply, &closing)
+            .await
+            .unwrap()
+    );
+    plans.judge("close again, after a lost answer", 0);
+
+    // In a chat of 400 messages, of which the model is shown 60.
+    let (opening, reply) = opener.open("c1", &message("u1", "hi"), Place::End).await;
+    let Opening::Opened { history, .. } = &opening else {
+        panic!("{opening:?}")
+    };
+    assert_eq!(history.len(), 60);
+    // Near the 500th message they are counted: a chat that was never cut has fewer than its counter says.
+    plans.judge("open in a long chat", 400);
+    chat_store::abandon(&db, &owner, &reply).await.unwrap();
+    plans.judge("abandon", 0);
+    let target = Some(MessageId::parse("m397").unwrap());
+    let (opening, _) = opener
+        .open("c1", &message("m396", "hi"), Place::Look { target })
+        .await;
+    let Opening::Stored(stored) = opening else {
+        panic!("{opening:?}")
+    };
+    assert!(stored.target.is_some() && stored.next.is_some());
+    plans.judge("look", 0);
+    let place = Place::Behind {
+        cut: 396,
+        expected: stored.next_seq,
+    };
+    let (opening, reply) = opener.open("c1", &message("m396", "edited"), place).await;
+    assert!(is_open(&opening), "{opening:?}");
+    plans.judge("edit", 60);
+    chat_store::abandon(&db, &owner, &reply).await.unwrap();
+    plans.judge("abandon an edit", 0);
+
+    // 1021 = 17 * 60 + 1: a chat of o1 whose writer has died.
+    let (opening, _) = opener.open("c1021", &message("u1", "hi"), Place::End).await;
+    assert!(is_open(&opening), "{opening:?}");
+    plans.judge("take over", 0);
+    let dead = ChatId::parse("c1081").unwrap();
+    chat_store::interrupt(&db, &owner, &dead, now)
+        .await
+        .unwrap();
+    plans.judge("interrupt", 0);
+}
+
+#[tokio::test]
+async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
+    let stack = Stack::start_on(Plans::options()).await;
+    let (db, now) = (
+        stack.database(),
+        chat_store::microseconds(std::time::SystemTime::now()),
+    );
+    fill(&db).await;
+    let mut plans = Plans::of(&stack);
+    let owner = OwnerId::parse("o1").unwrap();
+    let chat = ChatId::parse("c1").unwrap();
+
+    let mut after: Option<Cursor> = None;
+    for name in ["list", "list further"] {
+        let page = chat_store::list(&db, &owner, false, None, after.as_ref(), 10, now)
+            .await
+            .unwrap();
+        assert_eq!(page.items.len(), 10);
+        after = page.next;
+        plans.judge(name, 0);
+    }
+    for (name, before) in [("get", None), ("get before", Some(200))] {
+        let page = chat_store::get(&db, &owner, &chat, before, 10, now)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(page.messages.len(), 10);
+        plans.judge(name, 0);
+    }
+    let reply = MessageId::parse("m5").unwrap();
+    chat_store::vote(&db, &owner, &chat, &reply, Some(true), None, now)
+        .await
+        .unwrap()
+        .unwrap();
+    plans.judge("vote", 0);
+    chat_store::vote(&db, &owner, &chat, &reply, None, None, now)
+        .await
+        .unwrap()
+        .unwrap();
+    plans.judge("take a vote back", 0);
+    let votes = chat_store::votes(&db, &owner, &chat, now)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!votes.is_empty());
+    plans.judge("votes", 0);
+    let changes = Changes {
+        title: Some(Title::parse("new").unwrap()),
+        ..Changes::default()
+    };
+    chat_store::change(&db, &owner, &chat, &changes, now)
+        .await
+        .unwrap()
+        .unwrap();
+    plans.judge("rename", 0);
+    let new = NewChat {
+        id: ChatId::new(),
+        title: Title::default(),
+        message: Some(message("u1", "hi")),
+        created_at: now,
+        expires_at: None,
+    };
+    chat_store::create(&db, &owner, &new).await.unwrap();
+    plans.judge("create", 0);
+    chat_store::append(&db, &owner, &new.id, &message("u2", "hi"), now)
+        .await
+        .unwrap()
+        .unwrap();
+    plans.judge("append", 0);
+    // Votes are looked for in the whole chat; it has as many at most as replies.
+    let cut = MessageId::parse("m390").unwrap();
+    chat_store::cut(&db, &owner, &chat, &cut, Cut::Regenerate, now)
+        .await
+        .unwrap()
+        .unwrap();
+    plans.judge("cut", 10);
+    let limit = Limit {
+        name: "write",
+        window: Duration::from_secs(60),
+        per_owner: 1,
+        per_guest: 1,
+        per_address: 1,
+    };
+    let visitor = Visitor {
+        owner: &owner,
+        is_guest: false,
+        address: Some("hash"),
+    };
+    chat_store::admit(&db, &limit, visitor, now).await.unwrap();
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let usage = chat_store::usage(&db, &owner, today, today).await.unwrap();
+    assert_eq!(usage.len(), 1);
+    plans.judge("usage", 0);
+    let keyed = Keyed::new("key", &[]).unwrap();
+    assert_eq!(
+        chat_store::given::<()>(&db, &owner, &keyed, now)
+            .await
+            .unwrap(),
+        None
+    );
+    let done = chat_store::once(
+        &db,
+        &owner,
+        Some(&keyed),
+        now,
+        async |tx| {
+            let token = ShareToken::new(None, &chat_store::random_text().unwrap());
+            chat_store::share(&tx, &owner, &chat, &token, now)
+                .await
+                .map(|_| token)
+        },
+        |_| None,
+    );
+    let Once::Now(token) = done.await.unwrap() else {
+        panic!("it was not done")
+    };
+    // Its size first, then the messages.
+    plans.judge("share", 400);
+    let snapshot = chat_store::open_share(&db, &token, now).await.unwrap();
+    assert!(snapshot.is_some());
+    plans.judge("read a share", 0);
+    chat_store::unshare(&db, &owner, &chat, now).await.unwrap();
+    plans.judge("unshare", 0);
+    assert_eq!(chat_store::receipt(&db, &owner, "j7").await.unwrap(), None);
+    plans.judge("receipt", 1);
+    assert!(chat_store::delete(&db, &owner, &chat).await.unwrap());
+    plans.judge("delete", 0);
+}
