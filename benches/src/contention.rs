@@ -16,6 +16,7 @@ use crate::stack::{config, database};
 
 /// What a transaction may take: an HTTP request behind API Gateway ends after 29 s.
 const DEADLINE: Duration = Duration::from_secs(25);
+const WARM_UP: Duration = Duration::from_secs(2);
 const ROWS: i32 = 10_000;
 
 /// Who tries again, when and how often.
@@ -152,7 +153,6 @@ async fn contend(
         assert!(client.connect().await);
         clients.push(client);
     }
-    let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for (own, client) in (0..).zip(clients) {
         tasks.spawn(write(
@@ -164,8 +164,12 @@ async fn contend(
             Arc::clone(&counts),
         ));
     }
+    // Begun all at once they collide more than in any second after.
+    tokio::time::sleep(WARM_UP).await;
+    let begun = Instant::now();
+    let before = counts.commits.load(Ordering::Relaxed);
     tokio::time::sleep(time).await;
-    let in_time = counts.commits.load(Ordering::Relaxed);
+    let in_time = counts.commits.load(Ordering::Relaxed) - before;
     let taken = begun.elapsed();
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = tasks.join_next().await {
@@ -206,7 +210,7 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
             ..Faults::default()
         })
         .unwrap();
-    let time = Duration::from_millis(run.of(5_000, 1_500));
+    let time = Duration::from_millis(run.of(5_000, 2_000));
     let mut rows = Vec::new();
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Policy::ALL
         .map(|policy| (policy.name().to_owned(), Vec::new()))

@@ -94,7 +94,7 @@ impl Stack {
     }
 
     pub(crate) fn chats(&self) -> Launch {
-        self.launch("chats").env("WRITES_PER_MINUTE", "100000000")
+        self.launch("chats").env("WRITES_PER_MINUTE", "1000000")
     }
 
     pub(crate) fn chat(&self) -> Launch {
@@ -102,7 +102,7 @@ impl Stack {
             .env("MODEL_PROVIDER", "echo")
             .env("ECHO_DELAY_MS", "0")
             .env("CHECKPOINT_MS", "60000")
-            .env("TURNS_PER_MINUTE", "100000000")
+            .env("TURNS_PER_MINUTE", "1000000")
             .env("TOKENS_PER_DAY", "1000000000")
     }
 
