@@ -148,6 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_begins_with_the_pauses_that_the_last_ones_needed() {
+        let crowding = Crowding::default();
+        crowding.learn(2);
+        assert_eq!(crowding.doublings(), 0, "the first pause was enough");
+        crowding.learn(5);
+        assert_eq!(crowding.doublings(), 3);
+        crowding.learn(2);
+        assert_eq!(crowding.doublings(), 3, "they are enough still");
+        crowding.learn(1);
+        crowding.learn(1);
+        assert_eq!(crowding.doublings(), 0, "nobody is in the way any more");
+        crowding.learn(u32::MAX);
+        assert_eq!(crowding.doublings(), MOST_DOUBLINGS);
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.ceiling(1 + MOST_DOUBLINGS), policy.cap);
+    }
+
+    #[test]
     fn pauses_grow_and_stay_under_the_cap() {
         let policy = RetryPolicy::default();
         assert_eq!(policy.ceiling(1), policy.base);
