@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use tests::http::Request;
 use tests::wait;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::Run;
 use crate::report::Report;
 use crate::samples::short;
-use crate::stack::{LIMIT, Stack};
+use crate::stack::{LIMIT, Stack, behind};
 use crate::warm::ask_any;
 
 /// ReadDPU a byte, at least for so many bytes a transaction.
@@ -32,17 +32,6 @@ struct Rows {
     /// Of a row, its index entries not counted.
     bytes: f64,
     indexes: f64,
-}
-
-async fn behind(stack: &Stack) -> Client {
-    let mut config = tokio_postgres::Config::new();
-    config
-        .host_path(stack.server.ca_file().parent().unwrap().join("socket"))
-        .user("dsql_system")
-        .dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 async fn rows(client: &Client) -> BTreeMap<String, Rows> {

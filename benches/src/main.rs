@@ -14,6 +14,7 @@
 mod cold;
 mod contention;
 mod cost;
+mod growth;
 mod http;
 mod machine;
 mod network;
@@ -43,7 +44,7 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 7] = [
+const SUBJECTS: [&str; 8] = [
     "cold",
     "warm",
     "weight",
@@ -51,6 +52,7 @@ const SUBJECTS: [&str; 7] = [
     "storm",
     "http",
     "cost",
+    "growth",
 ];
 
 fn main() {
@@ -97,6 +99,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "storm" => storm::run(&run, &mut report).await,
             "http" => http::run(&run, &stack, &mut report).await,
             "cost" => cost::run(&run, &stack, &mut report).await,
+            "growth" => growth::run(&run, &stack, &mut report).await,
             _ => unreachable!("chosen from the list"),
         }
         println!("  {subject} took {:.0} s", begun.elapsed().as_secs_f64());

@@ -57,7 +57,8 @@ impl Stack {
             .env("DSQL_ROLE", "admin")
             .start()
             .await;
-        let command = json!({"command": "migrate", "roles": {"chat": arn, "chats": arn}});
+        let command =
+            json!({"command": "migrate", "roles": {"chat": arn, "chats": arn, "maintenance": arn}});
         admin
             .invoke(command.to_string(), MIGRATION_LIMIT)
             .await
@@ -226,6 +227,18 @@ async fn database_token(server: &DsqlLocal, role: &str) -> String {
     let credentials = SharedCredentialsProvider::new(credentials(server));
     let source = TokenSource::new(endpoint, role, credentials, Arc::new(SystemClock));
     source.token().await.unwrap().expose().to_owned()
+}
+
+/// The PostgreSQL server behind, without rules and without a token.
+pub(crate) async fn behind(stack: &Stack) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host_path(stack.server.ca_file().parent().unwrap().join("socket"))
+        .user("dsql_system")
+        .dbname("postgres");
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 /// What plain tokio-postgres connects with.
