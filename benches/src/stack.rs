@@ -19,6 +19,7 @@ use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
 use tests::logins::{Login, Logins};
 use tests::wait;
 use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::machine::told_by;
