@@ -96,7 +96,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "warm" => warm::run(&run, &stack, &mut report).await,
             "weight" => weight::run(&run, &stack, &mut report).await,
             "contention" => contention::run(&run, &mut report).await,
-            "storm" => storm::run(&run, &mut report).await,
+            "storm" => storm::run(&mut report).await,
             "http" => http::run(&run, &stack, &mut report).await,
             "cost" => cost::run(&run, &stack, &mut report).await,
             "growth" => growth::run(&run, &stack, &mut report).await,

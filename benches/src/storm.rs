@@ -9,7 +9,6 @@ use dsql_local::{DsqlLocal, Options};
 use tokio::task::JoinSet;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::Run;
 use crate::report::{Report, Target};
 use crate::samples::{Samples, short};
 use crate::stack::{config, raw_config, tls};
@@ -112,8 +111,8 @@ async fn storm(containers: usize, policy: Policy, limit: Duration) -> Storm {
     }
 }
 
-pub(crate) async fn run(run: &Run, report: &mut Report) {
-    let containers = run.of(2_000_u32, 1_300);
+pub(crate) async fn run(report: &mut Report) {
+    let containers = 2_000_u32;
     report.section("Connect storm");
     report.text(&format!(
         "{containers} containers connect at once, against {PER_SECOND} connects a second after a burst of {BURST}. They are sessions \
