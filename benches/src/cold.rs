@@ -161,10 +161,15 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
          The contenders take turns; between two starts all connections are closed. The raw program counts from its own start.",
     );
     let rounds: usize = run.of(15, 3);
-    let contenders: Vec<Contender> = [stack.hello(), stack.ready(), stack.sql(), stack.reconnect()]
-        .into_iter()
-        .chain(stack.peers())
-        .collect();
+    let contenders: Vec<Contender> = [
+        Stack::hello(),
+        stack.ready(),
+        stack.sql(),
+        stack.reconnect(),
+    ]
+    .into_iter()
+    .chain(stack.peers())
+    .collect();
     for (delay, rounds) in [
         (0, rounds),
         (1, rounds.div_ceil(2)),
@@ -235,7 +240,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
 /// With as much of a CPU as small functions get.
 async fn throttled(run: &Run, stack: &Stack, report: &mut Report) {
     // Python's start takes seconds here, and says nothing new.
-    let contenders: Vec<Contender> = [stack.hello(), stack.ready(), stack.sql()]
+    let contenders: Vec<Contender> = [Stack::hello(), stack.ready(), stack.sql()]
         .into_iter()
         .chain(stack.peers().into_iter().take(2))
         .collect();

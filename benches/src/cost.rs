@@ -14,15 +14,18 @@ use crate::samples::short;
 use crate::stack::{LIMIT, Stack, behind};
 use crate::warm::ask_any;
 
-/// ReadDPU a byte, at least for so many bytes a transaction.
+/// `ReadDPU` a byte, at least for so many bytes a transaction.
 const READ: (f64, f64) = (1.831_05e-6, 2_048.0);
-/// WriteDPU a byte, at least for so many bytes a transaction and a row or index entry.
+/// `WriteDPU` a byte, at least for so many bytes a transaction and a row or index entry.
 const WRITE: (f64, f64, f64) = (4.883e-5, 1_024.0, 128.0);
 /// What AWS's own example of a point read (0.00675) leaves for its computing.
 const COMPUTE: f64 = 0.003;
 /// US dollars for a million DPU in us-east-1, by a third party's report.
 const PRICE: f64 = 8.0;
 const REPEATS: u32 = 40;
+
+/// The request of the n-th repetition.
+type Make<'a> = Box<dyn Fn(u32) -> Request + 'a>;
 
 /// Rows of one table since the server's start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,28 +79,12 @@ async fn since(client: &Client, before: &BTreeMap<String, Rows>) -> Vec<Rows> {
     changed
 }
 
-pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
-    report.section("Cost");
-    report.text(
-        "DPU of one operation by the published formula: read bytes × 1.83105e-6, at least 2,048 a transaction; written bytes × \
-         4.883e-5, at least 128 a row and index entry and 1,024 a transaction. Rows are counted by the PostgreSQL behind \
-         `dsql-local` (each written row with all its index entries, which is the most it can be), their sizes measured there. \
-         Computing is not measured: 0.003 a transaction is what AWS's example of a point read leaves for it. In dollars at $8 for a \
-         million DPU, which is a third party's report of us-east-1.",
-    );
-    let client = behind(stack).await;
+/// What is costed: a name, whether `chat` does it, and the requests. `chats` makes one with a token.
+fn operations(chats: &dyn Fn(&str, &str) -> Request) -> Vec<(&'static str, bool, Make<'_>)> {
     let parts =
         json!([{"type": "text", "text": "A question of some length about something or other."}]);
-    let token = stack.token();
-    let chats = |method: &str, path: &str| Request::new(method, path).bearer(&token);
-    let setup = stack.chats().start().await;
-    for n in 0..REPEATS {
-        let chat = chats("POST", "/api/chats")
-            .json(&json!({"id": format!("cost-{n}"), "title": "A chat"}));
-        ask_any(&setup, chat.rest_event().to_string()).await;
-    }
-    setup.kill().await;
-    let operations: Vec<(&str, bool, Box<dyn Fn(u32) -> Request>)> = vec![
+    let said = parts.clone();
+    vec![
         (
             "list 20 chats",
             false,
@@ -119,9 +106,9 @@ pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
         (
             "append a message",
             false,
-            Box::new(|n| {
+            Box::new(move |n| {
                 chats("POST", &format!("/api/chats/cost-{n}/messages"))
-                    .json(&json!({"role": "user", "parts": parts}))
+                    .json(&json!({"role": "user", "parts": said}))
             }),
         ),
         (
@@ -135,7 +122,7 @@ pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
         (
             "a turn, question and reply",
             true,
-            Box::new(|n| {
+            Box::new(move |n| {
                 chats("POST", "/api/chat").json(&json!({
                     "id": format!("cost-{n}"), "trigger": "submit-message",
                     "messages": [{"id": format!("turn-{n}"), "role": "user", "parts": parts}],
@@ -147,9 +134,30 @@ pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
             false,
             Box::new(|n| chats("DELETE", &format!("/api/chats/new-{n}"))),
         ),
-    ];
+    ]
+}
+
+pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
+    report.section("Cost");
+    report.text(
+        "DPU of one operation by the published formula: read bytes × 1.83105e-6, at least 2,048 a transaction; written bytes × \
+         4.883e-5, at least 128 a row and index entry and 1,024 a transaction. Rows are counted by the PostgreSQL behind \
+         `dsql-local` (each written row with all its index entries, which is the most it can be), their sizes measured there. \
+         Computing is not measured: 0.003 a transaction is what AWS's example of a point read leaves for it. In dollars at $8 for a \
+         million DPU, which is a third party's report of us-east-1.",
+    );
+    let client = behind(stack).await;
+    let token = stack.token();
+    let chats = |method: &str, path: &str| Request::new(method, path).bearer(&token);
+    let setup = stack.chats().start().await;
+    for n in 0..REPEATS {
+        let chat = chats("POST", "/api/chats")
+            .json(&json!({"id": format!("cost-{n}"), "title": "A chat"}));
+        ask_any(&setup, chat.rest_event().to_string()).await;
+    }
+    setup.kill().await;
     let mut table = Vec::new();
-    for (name, is_turn, request) in operations {
+    for (name, is_turn, request) in operations(&chats) {
         let before = rows(&client).await;
         let launch = if is_turn { stack.chat() } else { stack.chats() };
         let function = launch.start().await;

@@ -111,6 +111,10 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         medians.push(ms(purge(stack).await));
         found.push((f64::from(messages), medians));
     }
+    tell(report, &found);
+}
+
+fn tell(report: &mut Report, found: &[(f64, Vec<f64>)]) {
     let names: Vec<&str> = OPERATIONS.into_iter().chain(["purge"]).collect();
     let rows: Vec<Vec<String>> = names
         .iter()
@@ -134,12 +138,9 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         ],
         &rows,
     );
-    for at in 0..2 {
+    for (at, name) in names.iter().enumerate().take(2) {
         report.verdict(
-            format!(
-                "Growth: {} at a million messages, of the same at a thousand",
-                names[at]
-            ),
+            format!("Growth: {name} at a million messages, of the same at a thousand"),
             found[2].1[at] / found[0].1[at],
             Target::AtMost(1.5),
             "×",

@@ -78,7 +78,7 @@ impl Side {
         let taken = begun.elapsed();
         if counts {
             self.times.push(taken);
-            self.cpu += cpu_time(self.function.pid()) - before;
+            self.cpu += cpu_time(self.function.pid()).saturating_sub(before);
         }
     }
 

@@ -128,7 +128,7 @@ impl Stack {
         sql_request(&self.login, body).rest_event().to_string()
     }
 
-    pub(crate) fn hello(&self) -> Contender {
+    pub(crate) fn hello() -> Contender {
         Contender {
             name: "hello world",
             launch: Launch::program(floor("hello")),

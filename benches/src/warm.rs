@@ -112,7 +112,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     let token = stack.token();
     fill(stack, &token).await;
     let mut starts = vec![
-        ("hello world", stack.hello().launch),
+        ("hello world", Stack::hello().launch),
         ("ready", stack.chats()),
         ("list, 20 chats", stack.chats()),
         ("get, 20 messages", stack.chats()),
@@ -169,7 +169,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     let measured: Vec<(&str, Samples, f64, u64)> = routes
         .into_iter()
         .map(|route| {
-            let cpu = cpu_time(route.function.pid()) - route.cpu;
+            let cpu = cpu_time(route.function.pid()).saturating_sub(route.cpu);
             let each = cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(samples).unwrap());
             (route.name, Samples::times(route.times), each, route.flights)
         })
