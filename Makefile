@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev test conformance lint build build-check deploy audit clean
+.PHONY: help dev test bench conformance lint build build-check deploy audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,11 @@ test: ## every test, from unit to real clients (needs PostgreSQL: installs it wh
 	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
+
+bench: ## measure everything, ratios first, into target/bench (ONLY="cold warm": some; QUICK=1: fewer samples)
+	@scripts/install-tools.sh connectors sql-clients node postgres
+	scripts/build-bench.sh
+	TEST_PROFILE=release cargo bench --locked --quiet -p benches
 
 ARCH ?= arm64
 

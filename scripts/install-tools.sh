@@ -5,6 +5,7 @@
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
+#   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -104,11 +105,15 @@ for part in "$@"; do
       # Modules are found from where the tests lie.
       ln -sfn ../../../.tools/sql-clients/node_modules tests/clients/sql/node_modules
       ;;
+    connectors)
+      npm_into .tools/connector-node local/dsql-local/tests/connectors/node
+      pip_into .tools/connector-python local/dsql-local/tests/connectors/python/requirements.txt
+      ;;
     page)
       npm_into .tools/page tests/clients/page
       install_chromium
       ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, page, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, node" ;;
   esac
 done

@@ -32,6 +32,7 @@ const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Launch {
     program: PathBuf,
+    arguments: Vec<String>,
     env: BTreeMap<String, String>,
     clock: Option<WallClock>,
     concurrency: usize,
@@ -84,11 +85,35 @@ impl Launch {
             .collect();
         Self {
             program,
+            arguments: Vec::new(),
             env,
             clock: None,
             concurrency: 1,
             is_killed_at_deadline: true,
         }
+    }
+
+    /// Adds an argument, for a program that runs others, such as `node`.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Has another program run this one: its path and arguments, then this program's. An empty list changes nothing.
+    #[must_use]
+    pub fn run_by(mut self, prefix: &[String]) -> Self {
+        if let Some((program, arguments)) = prefix.split_first() {
+            let inner = std::mem::replace(&mut self.program, program.into());
+            let inner = std::iter::once(inner.to_string_lossy().into_owned());
+            self.arguments = arguments
+                .iter()
+                .cloned()
+                .chain(inner)
+                .chain(self.arguments)
+                .collect();
+        }
+        self
     }
 
     /// Sets a variable. The process has no others than these and Lambda's.
@@ -153,6 +178,7 @@ impl Launch {
         let api = Arc::new(RuntimeApi::start(self.clock.clone()).await);
         let mut command = Command::new(&self.program);
         command
+            .args(&self.arguments)
             .env_clear()
             .envs(&self.env)
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())

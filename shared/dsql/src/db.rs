@@ -158,7 +158,7 @@ impl Db {
                         count(&warm.counters.conflicts);
                         drop(lease);
                         if !policy
-                            .wait_after(conflict, attempts, clock, self.deadline)
+                            .wait_after(conflict, attempts, 0, clock, self.deadline)
                             .await
                         {
                             count(&warm.counters.conflicts_given_up);

@@ -1,6 +1,7 @@
 //! How often and how soon to try again: full jitter, in microseconds, so that it is real at small bases too.
 //! (The official connectors' jitter is truncated away at their defaults, and colliding clients retry in step.)
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, remaining};
@@ -9,20 +10,21 @@ use crate::error::ConflictKind;
 /// Attempts and pauses for conflicts and refused connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included. Default 12.
+    /// Attempts in all, the first included. Default 20.
     pub attempts: u32,
-    /// The first pause is between zero and this. Default 4 ms.
+    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few flights takes: a shorter pause
+    /// meets the same rival again.
     pub base: Duration,
-    /// No pause is longer than this. Default 250 ms.
+    /// No pause is longer than this. Default 2 s, enough for a hundred containers to take turns on one row.
     pub cap: Duration,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            attempts: 12,
-            base: Duration::from_millis(4),
-            cap: Duration::from_millis(250),
+            attempts: 20,
+            base: Duration::from_millis(16),
+            cap: Duration::from_secs(2),
         }
     }
 }
@@ -33,6 +35,34 @@ pub(crate) const CONNECT: RetryPolicy = RetryPolicy {
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
+
+/// How crowded the rows are that a container writes, in doublings of the first pause: what it learned from its last
+/// transactions. Without it each one would begin with pauses that have just proved too short, and take the turns of
+/// others.
+#[derive(Debug, Default)]
+pub(crate) struct Crowding(AtomicU32);
+
+/// The cap is reached before.
+const MOST_DOUBLINGS: u32 = 10;
+
+impl Crowding {
+    pub(crate) fn doublings(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A transaction got through with so many attempts.
+    pub(crate) fn learn(&self, attempts: u32) {
+        let known = self.doublings();
+        let learned = match attempts {
+            0 | 1 => known / 2,
+            // The last pause was long enough; the one before it was not.
+            more => known.saturating_add(more - 2).min(MOST_DOUBLINGS),
+        };
+        if learned != known {
+            self.0.store(learned, Ordering::Relaxed);
+        }
+    }
+}
 
 impl RetryPolicy {
     /// The pause after failed attempt number `attempt` (from 1): uniform between zero and
@@ -57,17 +87,18 @@ impl RetryPolicy {
             .await
     }
 
-    /// As [`wait`](Self::wait), after a conflict. After one with the catalog the pauses do not grow: the failure itself
+    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later. After one with the catalog the pauses do not grow: the failure itself
     /// brought the session up to date, and the longer it waits the likelier is the next change.
     pub(crate) async fn wait_after(
         &self,
         conflict: ConflictKind,
         attempt: u32,
+        doublings: u32,
         clock: &dyn Clock,
         deadline: SystemTime,
     ) -> bool {
         let pause = self.pause(match conflict {
-            ConflictKind::Data => attempt,
+            ConflictKind::Data => attempt.saturating_add(doublings),
             ConflictKind::Schema => 1,
         });
         self.wait_for(pause, attempt, clock, deadline).await
@@ -114,6 +145,24 @@ mod tests {
                 distinct.len()
             );
         }
+    }
+
+    #[test]
+    fn a_transaction_begins_with_the_pauses_that_the_last_ones_needed() {
+        let crowding = Crowding::default();
+        crowding.learn(2);
+        assert_eq!(crowding.doublings(), 0, "the first pause was enough");
+        crowding.learn(5);
+        assert_eq!(crowding.doublings(), 3);
+        crowding.learn(2);
+        assert_eq!(crowding.doublings(), 3, "they are enough still");
+        crowding.learn(1);
+        crowding.learn(1);
+        assert_eq!(crowding.doublings(), 0, "nobody is in the way any more");
+        crowding.learn(u32::MAX);
+        assert_eq!(crowding.doublings(), MOST_DOUBLINGS);
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.ceiling(1 + MOST_DOUBLINGS), policy.cap);
     }
 
     #[test]

@@ -191,13 +191,24 @@ impl Db {
             count(&warm.counters.attempts);
             attempts += 1;
             let (cause, error) = match self.run_once(lease, &work).await {
-                Run::Done(result) => return result,
+                Run::Done(result) => {
+                    if result.is_ok() {
+                        warm.crowding.learn(attempts);
+                    }
+                    return result;
+                }
                 Run::Again(cause, error) => (cause, error),
             };
             let may_repeat = if let Cause::Conflict(conflict, _) = cause {
                 count(&warm.counters.conflicts);
                 policy
-                    .wait_after(conflict, attempts, clock, self.deadline)
+                    .wait_after(
+                        conflict,
+                        attempts,
+                        warm.crowding.doublings(),
+                        clock,
+                        self.deadline,
+                    )
                     .await
             } else {
                 count(&warm.counters.replays);

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::clock::{elapsed, remaining};
 use crate::config::Config;
 use crate::error::Error;
-use crate::retry;
+use crate::retry::{self, Crowding};
 use crate::session::{Connector, Session};
 use crate::stats::{Counters, count};
 use crate::token::{Token, TokenSource};
@@ -38,6 +38,7 @@ pub(crate) struct Warm {
     /// Signalled whenever a lease is returned, a slot is freed, or a connect ends.
     changed: Notify,
     pub(crate) counters: Counters,
+    pub(crate) crowding: Crowding,
 }
 
 #[derive(Debug, Default)]
@@ -146,6 +147,7 @@ impl Warm {
             slots: Mutex::default(),
             changed: Notify::new(),
             counters: Counters::default(),
+            crowding: Crowding::default(),
         }
     }
 

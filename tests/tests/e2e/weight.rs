@@ -43,10 +43,10 @@ fn no_deployed_crate_depends_on_aws_lc_openssl_or_the_legacy_http_stack() {
 const BUDGETS: &[(&str, u64)] = &[
     ("admin", 5_500_000),
     ("chat", 9_000_000),
-    ("chats", 6_000_000),
+    ("chats", 5_000_000),
     ("jobs", 5_000_000),
     ("maintenance", 7_500_000),
-    ("sql", 5_000_000),
+    ("sql", 4_500_000),
 ];
 
 #[test]

@@ -61,7 +61,9 @@ impl TextSessions {
                     let may_repeat = match conflict {
                         Some(conflict) => {
                             count(&counters.conflicts);
-                            policy.wait_after(conflict, attempts, clock, deadline).await
+                            policy
+                                .wait_after(conflict, attempts, 0, clock, deadline)
+                                .await
                         }
                         None if is_unavailable(&error.code, &error.message) => {
                             policy.wait(attempts, clock, deadline).await
