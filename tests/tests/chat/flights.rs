@@ -135,6 +135,8 @@ async fn no_statement_of_a_turn_scans_a_table() {
         int.clone(),
         int.clone(),
         text.clone(),
+        text.clone(),
+        text.clone(),
     ]);
     let mut close = vec![text.clone(); 9];
     close.extend([int.clone(), int.clone(), time.clone(), day]);
