@@ -42,6 +42,22 @@ pub const MODEL_INPUT_TOKENS: &str = "ModelInputTokens";
 /// Tokens that a model wrote in one reply.
 pub const MODEL_OUTPUT_TOKENS: &str = "ModelOutputTokens";
 
+/// Every metric there is.
+pub const METRIC_NAMES: [&str; 12] = [
+    COLD_START,
+    CONNECTS,
+    RECONNECTS,
+    RETIRED_BY_AGE,
+    LOST,
+    CONNECT_FAILURES,
+    CONNECT_MS,
+    ATTEMPTS,
+    OCC_RETRIES,
+    OCC_GIVEN_UP,
+    MODEL_INPUT_TOKENS,
+    MODEL_OUTPUT_TOKENS,
+];
+
 /// Where finished lines go.
 pub trait Line: fmt::Debug + Send + Sync {
     /// Writes one line; the line break is the writer's.
