@@ -42,7 +42,7 @@ build-check: ## build for x86_64, then check zip sizes and glibc symbol versions
 	scripts/sam-build.sh x86_64
 	scripts/check-build.py
 
-deploy: build ## needs an AWS account and the network
+deploy: build ## needs an AWS account and the network (ARCH=x86_64: with Architecture=x86_64 among the parameters)
 	PYTHONPATH=$(CURDIR)/.tools/cloud .tools/cloud/bin/sam deploy
 
 conformance: ## what was asked of a real cluster, asked of dsql-local: a table by group

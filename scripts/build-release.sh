@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --locked --release -p admin -p chats -p jobs -p sql
-cargo build --locked --release -p maintenance -p chat
+cargo build --locked --release -p admin -p chats -p sql
+cargo build --locked --release -p maintenance -p chat -p jobs

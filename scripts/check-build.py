@@ -16,7 +16,7 @@ BUDGETS = {
     "AdminFunction": 3_000_000,
     "ChatFunction": 4_500_000,
     "ChatsFunction": 3_000_000,
-    "JobsFunction": 2_500_000,
+    "JobsFunction": 3_500_000,
     "MaintenanceFunction": 3_500_000,
     "SqlFunction": 2_500_000,
 }

@@ -5,13 +5,16 @@
   check-template.py --update   write the snapshot first
 
 Checked: streamed routes are streamed and no others are; every function has a role of its own with exactly the actions
-below; the cluster survives the stack; no value looks like a secret; the schema's version is the newest migration's.
+below, each of which its code calls; alarms watch every function; every schedule has its event file; the cluster survives
+the stack; no value looks like a secret; the schema's version is the newest migration's. Then the same translation with
+every optional part, for several Regions too, is left in `.aws-sam/` for cfn-lint.
 """
 import copy
 import json
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
@@ -28,7 +31,13 @@ ACTIONS = {
     "Admin": {"dsql:DbConnectAdmin"},
     "Chats": {"dsql:DbConnect"},
     "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream"},
-    "Jobs": {"dsql:DbConnect", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "Jobs": {
+        "dsql:DbConnect",
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:GetQueueAttributes",
+        "bedrock:InvokeModelWithResponseStream",
+    },
     "Maintenance": {"dsql:DbConnect", "sqs:SendMessage"},
     "Sql": {"dsql:DbConnect"},
 }
@@ -46,7 +55,40 @@ STREAMED = {
 STAR_ALLOWED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 
 
-def translate():
+# What in a function's source calls for an action; an operation of an SDK that is not here needs an action of its own.
+CALLS = {
+    "bedrock:InvokeModelWithResponseStream": r"\.converse_stream\(\)",
+    "sqs:SendMessage": r"\.send_message(_batch)?\(\)",
+}
+SDKS = {"aws-sdk-sqs": "sqs:", "aws-sdk-bedrockruntime": "bedrock:"}
+# An event source mapping reads a queue with its function's role.
+QUEUE_READER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# The functions that write metrics of their own, and the alarms that sum over functions.
+REPORTING = {"chats", "chat", "sql", "jobs", "maintenance"}
+ALARMS = {
+    "FunctionErrorsAlarm": set(ACTIONS),
+    "FunctionThrottlesAlarm": set(ACTIONS),
+    "ConnectFailuresAlarm": REPORTING,
+    "ConflictsGivenUpAlarm": REPORTING,
+}
+# Every optional part at once.
+EVERYTHING = {
+    "KmsKeyArn": "arn:aws:kms:us-east-1:111122223333:key/0a1b",
+    "WitnessRegion": "us-west-2",
+    "PeerClusterArns": "arn:aws:dsql:us-east-2:111122223333:cluster/peer",
+    "TitleModelId": "amazon.nova-micro-v1:0",
+    "TitleModelArns": "arn:aws:bedrock:*::foundation-model/amazon.nova-micro-v1:0",
+    "ApiDomainName": "api.example.com",
+    "ApiAuthDomainName": "apiauth.example.com",
+    "SqlHostName": "db.example.com",
+    "CertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/0a1b",
+    "HostedZoneId": "Z0123456789",
+    "ReservedConcurrency": 50,
+    "AlarmEmail": "alarms@example.com",
+}
+
+
+def translate(values=None):
     template = yaml_parse((ROOT / "template.yaml").read_text())
     # A local CodeUri is what `sam package` replaces by its upload.
     for resource in template["Resources"].values():
@@ -54,7 +96,11 @@ def translate():
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
     translator = Translator({}, Parser())
     defaults = {name: spec.get("Default", "x") for name, spec in template["Parameters"].items()}
-    return translator.translate(copy.deepcopy(template), defaults)
+    return translator.translate(copy.deepcopy(template), defaults | (values or {}))
+
+
+NO_VALUE = {"Ref": "AWS::NoValue"}
+PEERS = {"Fn::If": ["HasPeers", {"Ref": "PeerClusterArns"}, NO_VALUE]}
 
 
 def listed(value):
@@ -63,7 +109,64 @@ def listed(value):
 
 def statements(role):
     for policy in role["Properties"].get("Policies", []):
-        yield from policy["PolicyDocument"]["Statement"]
+        for statement in policy["PolicyDocument"]["Statement"]:
+            # A conditional statement counts as there.
+            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def crates_of(function):
+    """The function's package and all packages of the workspace that it is built from."""
+    folders = {name: folder for part in ("functions", "shared") for folder in (ROOT / part).iterdir() for name in [folder.name]}
+    found, left = {}, [function]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found[name] = tomllib.loads((folders[name] / "Cargo.toml").read_text())
+            left += [dependency for dependency in found[name].get("dependencies", {}) if dependency in folders]
+    return {folders[name]: manifest for name, manifest in found.items()}
+
+
+def check_calls(resources, faults):
+    """Whether each action has something in the function that needs it, and each SDK an action."""
+    mapped = {
+        resource["Properties"]["FunctionName"]["Ref"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Lambda::EventSourceMapping"
+    }
+    for name, actions in ACTIONS.items():
+        crates = crates_of(name.lower())
+        source = "".join(file.read_text() for folder in crates for file in sorted((folder / "src").rglob("*.rs")))
+        variables = resources[f"{name}Function"]["Properties"]["Environment"]["Variables"]
+        needed = {"dsql:DbConnectAdmin" if variables["DSQL_ROLE"] == "admin" else "dsql:DbConnect"}
+        needed |= {action for action, call in CALLS.items() if re.search(call, source)}
+        if f"{name}Function" in mapped:
+            needed |= QUEUE_READER
+        if needed != actions:
+            faults.append(f"{name}Role: the code needs {sorted(needed)}, the role has {sorted(actions)}")
+        for sdk, prefix in SDKS.items():
+            carries = any(sdk in manifest.get("dependencies", {}) for manifest in crates.values())
+            if carries and not any(action.startswith(prefix) for action in actions):
+                faults.append(f"{name}: built with {sdk}, and may do nothing with it")
+
+
+def check_alarms(resources, faults):
+    for name, wanted in ALARMS.items():
+        watched = set()
+        for metric in resources[name]["Properties"].get("Metrics", []):
+            if "MetricStat" in metric:
+                value = metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+                watched.add(value["Ref"].removesuffix("Function") if isinstance(value, dict) else value)
+        if watched != wanted:
+            faults.append(f"{name} watches {sorted(watched)}, should watch {sorted(wanted)}")
+
+
+def check_events(resources, faults):
+    """Whether each schedule's input is an event that tests run."""
+    events = [json.loads(file.read_text()) for file in (ROOT / "events" / "maintenance").glob("*.json")]
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::Scheduler::Schedule":
+            if json.loads(resource["Properties"]["Target"]["Input"]) not in events:
+                faults.append(f"{name}: its input has no file in events/maintenance")
 
 
 def check_roles(resources, faults):
@@ -140,8 +243,19 @@ def main():
     faults = []
     resources = translated["Resources"]
     check_roles(resources, faults)
+    check_calls(resources, faults)
     check_routes(resources, faults)
+    check_alarms(resources, faults)
+    check_events(resources, faults)
     check_rest(resources, text, faults)
+    everything = translate(EVERYTHING)
+    regions = everything["Resources"]["Cluster"]["Properties"]["MultiRegionProperties"]
+    if regions != {"Fn::If": ["IsMultiRegion", {"WitnessRegion": {"Ref": "WitnessRegion"}, "Clusters": PEERS}, NO_VALUE]}:
+        faults.append(f"the cluster's Regions are {regions}")
+    for name, value in EVERYTHING.items():
+        everything["Parameters"][name]["Default"] = value
+    (ROOT / ".aws-sam").mkdir(exist_ok=True)
+    (ROOT / ".aws-sam" / "everything.json").write_text(json.dumps(everything, indent=1))
     if not SNAPSHOT.exists() or SNAPSHOT.read_text() != text:
         faults.append(f"the translated template is not {SNAPSHOT.relative_to(ROOT)}: look at the difference, then --update")
     print("\n".join(faults) if faults else f"template.yaml: {len(resources)} resources are as they should be")

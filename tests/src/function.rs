@@ -1,7 +1,8 @@
 //! Owns a function's process: a real binary with Lambda's environment behind a Runtime API of its own. It can be frozen,
-//! thawed and killed; its deadline kills it; every line it writes is kept.
+//! thawed and killed; its deadline kills it; every line it writes is kept. What a deployed function wrote is checked at
+//! its end against the documented format, and for the secrets it was given: a test that started it fails otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use crate::background::{self, Task};
 use crate::binary::binary;
 use crate::clock::WallClock;
+use crate::log;
 use crate::runtime_api::{Invocation, Outcome, RuntimeApi};
 use crate::wait;
 
@@ -27,6 +29,17 @@ const INIT_LIMIT: Duration = Duration::from_secs(10);
 const DISPATCH_LIMIT: Duration = Duration::from_secs(60);
 /// How long a signal may take.
 const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
+/// How long a killed process's last lines may take to arrive.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// The programs whose log is checked: what is deployed.
+const DEPLOYED: [&str; 6] = ["admin", "chat", "chats", "jobs", "maintenance", "sql"];
+/// Variables whose values nobody may read in a log.
+const SECRET_VARIABLES: [&str; 4] = [
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "ADDRESS_HASH_KEY",
+    "OPENAI_API_KEY",
+];
 
 /// What to start and how.
 #[derive(Debug, Clone)]
@@ -212,8 +225,16 @@ impl Launch {
             )
         })
         .await;
+        let name = self.program.file_name().and_then(|name| name.to_str());
+        let is_deployed = name.is_some_and(|name| DEPLOYED.contains(&name));
+        let secrets = SECRET_VARIABLES
+            .iter()
+            .filter_map(|name| self.env.get(*name).cloned())
+            .filter(|secret| !secret.is_empty());
         let mut function = Function {
             api,
+            is_deployed,
+            secrets: Mutex::new(secrets.collect()),
             pid,
             exited: exited.subscribe(),
             output,
@@ -256,6 +277,8 @@ pub struct Function {
     workers: usize,
     is_killed_at_deadline: bool,
     watchdogs: Mutex<Vec<Task>>,
+    is_deployed: bool,
+    secrets: Mutex<BTreeSet<String>>,
     _supervisor: Task,
 }
 
@@ -295,6 +318,11 @@ impl Function {
 
     /// Sends an event and returns at once.
     pub fn begin(&self, event: impl Into<Bytes>, limit: Duration) -> Invocation {
+        let event = event.into();
+        self.secrets
+            .lock()
+            .expect("no holder panics")
+            .extend(log::secrets_of(&event));
         let invocation = self.api.begin(event, limit);
         let mut watched = invocation.watch();
         let api = Arc::clone(&self.api);
@@ -396,6 +424,27 @@ impl Drop for Function {
                 eprintln!("[{}] {line}", self.pid());
             }
         }
+        // A test that fails already says why by itself.
+        if self.is_deployed && !std::thread::panicking() {
+            self.drain();
+            let lines = self.output();
+            log::check(&lines);
+            log::check_secrets(&lines, &self.secrets.lock().expect("no holder panics"));
+        }
+    }
+}
+
+impl Function {
+    /// Waits for the last lines, which the background's own runtime reads.
+    fn drain(&self) {
+        let begun = Instant::now();
+        while self.exited.borrow().is_none() {
+            assert!(
+                begun.elapsed() < DRAIN_LIMIT,
+                "a killed function does not end"
+            );
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -419,10 +468,13 @@ struct Output(Arc<watch::Sender<Vec<String>>>);
 
 impl Output {
     async fn keep(self, stream: impl AsyncRead + Unpin) {
-        let mut lines = BufReader::new(stream).split(b'\n');
-        while let Ok(Some(line)) = lines.next_segment().await {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            self.0.send_modify(|lines| lines.push(line));
+        let mut stream = BufReader::new(stream);
+        let mut line = Vec::new();
+        // A line without an end is half a line, of a process that was killed.
+        while stream.read_until(b'\n', &mut line).await.is_ok() && line.pop() == Some(b'\n') {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.0.send_modify(|lines| lines.push(text));
+            line.clear();
         }
     }
 }

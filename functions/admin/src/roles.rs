@@ -42,12 +42,13 @@ pub const ROLES: &[Role] = &[
             ("votes", "SELECT, DELETE"),
             ("usage_daily", "SELECT, INSERT, UPDATE"),
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
+            ("jobs", "SELECT, INSERT"), // ON CONFLICT reads
         ],
     },
     Role {
         name: "jobs",
         privileges: &[
-            ("chats", "SELECT, DELETE"),
+            ("chats", "SELECT, UPDATE, DELETE"),
             ("messages", "SELECT, DELETE"),
             ("generations", "SELECT, DELETE"),
             ("votes", "SELECT, DELETE"),

@@ -17,7 +17,6 @@ mod follow;
 mod input;
 mod produce;
 mod settings;
-mod title;
 mod turn;
 
 use std::sync::Arc;
@@ -37,7 +36,7 @@ pub use body::AnswerBody;
 use settings::Settings;
 pub use settings::{
     CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,
-    SYSTEM_PROMPT, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
+    SYSTEM_PROMPT, TITLES_BY_MODEL, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
     TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
 };
 

@@ -2,8 +2,10 @@
 //! the visitor stops it, or the time is up. It goes on when the client leaves.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::Metrics;
 use chat_store::{Closing, Held, OwnerId, Reply, SoFar, microseconds};
 use dsql::Dsql;
 use model::{Event, FinishReason, Usage};
@@ -34,6 +36,7 @@ type Checkpoint = Pin<Box<dyn Future<Output = Result<Held, dsql::Error>> + Send>
 pub(crate) struct Production {
     pub(crate) dsql: Dsql,
     pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) owner: OwnerId,
     pub(crate) reply: Reply,
     pub(crate) model: String,
@@ -204,6 +207,13 @@ impl Production {
             }
         };
         self.log(&end, &usage, draft, is_stored);
+        self.metrics.report_tokens(
+            self.dsql.clock().now(),
+            &self.request_id,
+            &self.model,
+            usage.input_tokens,
+            usage.output_tokens,
+        );
         self.tell(&end, &noted, is_stored, out);
     }
 

@@ -13,6 +13,7 @@
 //! | `CHECKPOINT_MS` | how often a growing reply is stored, 50 to 60000 | 1000 |
 //! | `KEEP_ALIVE_MS` | the longest silence of a stream | 15000 |
 //! | `RESUME_POLL_MS` | how often a follower looks for more, 50 to 60000 | 500 |
+//! | `TITLES_BY_MODEL` | `true`: a job has a model make a new chat's title, until then it is the first line | `false` |
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub const CHECKPOINT_MS: &str = "CHECKPOINT_MS";
 pub const KEEP_ALIVE_MS: &str = "KEEP_ALIVE_MS";
 /// How often a follower looks for more, in milliseconds.
 pub const RESUME_POLL_MS: &str = "RESUME_POLL_MS";
+/// Whether `jobs` has a model make the titles of new chats.
+pub const TITLES_BY_MODEL: &str = "TITLES_BY_MODEL";
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) checkpoint: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) resume_poll: Duration,
+    pub(crate) titles_by_model: bool,
 }
 
 impl Settings {
@@ -82,7 +86,16 @@ impl Settings {
             checkpoint: millis(CHECKPOINT_MS, 1_000)?,
             keep_alive: millis(KEEP_ALIVE_MS, 15_000)?,
             resume_poll: millis(RESUME_POLL_MS, 500)?,
+            titles_by_model: flag(lookup, TITLES_BY_MODEL)?,
         })
+    }
+}
+
+fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, ConfigError> {
+    match lookup(name).as_deref().map(str::trim) {
+        None | Some("" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ConfigError::new(name, "must be true or false")),
     }
 }
 
@@ -121,6 +134,7 @@ mod tests {
             (TURNS_PER_MINUTE, "0"),
             (CHECKPOINT_MS, "49"),
             (TOKENS_PER_DAY, "many"),
+            (TITLES_BY_MODEL, "yes"),
         ] {
             let lookup = |asked: &str| (asked == name).then(|| value.to_owned());
             let error = Settings::from_lookup(&lookup).unwrap_err();

@@ -1,10 +1,12 @@
 //! A turn: opened in the database, accepted by the model, and from then on written by `produce`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
-    Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, microseconds,
+    Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, first_title,
+    microseconds, new_job_id,
 };
 use jiff::Timestamp;
 use model::{ErrorKind, Turn};
@@ -13,7 +15,7 @@ use serde_json::json;
 use crate::decide::{Decision, decide, first_place};
 use crate::input::{self, Post};
 use crate::produce::Production;
-use crate::{Answer, Call, WATCHDOG, context, event_stream, follow, title};
+use crate::{Answer, Call, WATCHDOG, context, event_stream, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
 const PLACINGS: usize = 4;
@@ -28,7 +30,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         message: MessageId::new(),
         stream: StreamId::new(),
     };
-    let title = title::of(post.message.parts.as_str());
+    let title = first_title(post.message.parts.as_str());
+    let title_job = call.app.settings.titles_by_model.then(new_job_id);
     let now = microseconds(call.now);
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
     let address = call.app.addresses.hash(call.request, call.now);
@@ -42,6 +45,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         model: &post.model,
         reply_metadata: &metadata.to_string(),
         title: &title,
+        title_job: title_job.as_deref(),
         expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
         lease_until: microseconds(call.deadline + LEASE_MARGIN),
@@ -71,6 +75,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
             let production = Production {
                 dsql: call.app.dsql.clone(),
                 settings: call.app.settings.clone(),
+                metrics: Arc::clone(call.app.edge.metrics()),
                 owner: call.owner.clone(),
                 reply,
                 model: post.model,

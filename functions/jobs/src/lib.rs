@@ -3,6 +3,8 @@
 //! cannot be taken goes back to the queue alone; a job that fails goes back to its row, and after its last attempt to the
 //! dead-letter queue. Called directly, it works off one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
 
+#[cfg(feature = "titles")]
+mod titles;
 mod work;
 
 use std::panic::AssertUnwindSafe;
@@ -10,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use api::Metrics;
 use aws_lambda_events::sqs::SqsEvent;
+use chat_store::JobKind;
 use chat_store::jobs::{self, Claim, Job, MAX_JOB_ATTEMPTS};
 use dsql::{Db, Dsql};
 use futures_util::FutureExt as _;
@@ -36,12 +39,54 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 pub struct App {
     dsql: Dsql,
     metrics: Metrics,
+    #[cfg(feature = "titles")]
+    provider: Option<model::Provider>,
 }
 
 impl App {
     /// An app on this database that reports these metrics.
     pub fn new(dsql: Dsql, metrics: Metrics) -> Self {
-        Self { dsql, metrics }
+        Self {
+            dsql,
+            metrics,
+            #[cfg(feature = "titles")]
+            provider: None,
+        }
+    }
+
+    /// With a model that makes titles; without one chats keep their first line.
+    #[cfg(feature = "titles")]
+    #[must_use]
+    pub fn with_provider(mut self, provider: Option<model::Provider>) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    async fn work(&self, job: &Job, request_id: &str, until: SystemTime) -> Outcome {
+        if job.kind == JobKind::Title.as_str() {
+            return self.title(job, request_id, until).await;
+        }
+        work(&self.dsql, job, until).await
+    }
+
+    #[cfg(feature = "titles")]
+    async fn title(&self, job: &Job, request_id: &str, until: SystemTime) -> Outcome {
+        let titles = titles::Titles {
+            dsql: &self.dsql,
+            provider: self.provider.as_ref(),
+            metrics: &self.metrics,
+            request_id,
+        };
+        titles.work(job, until).await
+    }
+
+    #[cfg(not(feature = "titles"))]
+    #[expect(
+        clippy::unused_async,
+        reason = "the other build of it waits for a model"
+    )]
+    async fn title(&self, _: &Job, _: &str, _: SystemTime) -> Outcome {
+        Outcome::Poisoned("this build makes no titles".to_owned())
     }
 }
 
@@ -114,91 +159,106 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, JobsE
     let span = tracing::info_span!("invocation", requestId = %request_id);
     let deadline = api::known_deadline(event.context.deadline())
         .unwrap_or_else(|| app.dsql.clock().now() + WITHOUT_DEADLINE);
-    let answer = answer(app, event.payload, deadline).instrument(span).await;
+    let run = Run {
+        app,
+        request_id: &request_id,
+        deadline,
+    };
+    let answer = run.answer(event.payload).instrument(span).await;
     app.metrics
         .report(app.dsql.clock().now(), &request_id, app.dsql.stats());
     answer
 }
 
-async fn answer(app: &App, event: Value, deadline: SystemTime) -> Result<Value, JobsError> {
-    if event.get("Records").is_none() {
-        let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
-        return match serde_json::from_value(event) {
-            Ok(Call::One(message)) => {
-                let outcome = one(app, message, deadline).await.map_err(not_taken)?;
-                Ok(json!({"outcome": outcome}))
+/// One invocation.
+struct Run<'a> {
+    app: &'a App,
+    request_id: &'a str,
+    deadline: SystemTime,
+}
+
+impl Run<'_> {
+    async fn answer(&self, event: Value) -> Result<Value, JobsError> {
+        if event.get("Records").is_none() {
+            let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
+            return match serde_json::from_value(event) {
+                Ok(Call::One(message)) => {
+                    let outcome = self.one(message).await.map_err(not_taken)?;
+                    Ok(json!({"outcome": outcome}))
+                }
+                Ok(Call::Due { run: Due::Due }) => self.due().await.map_err(not_taken),
+                Err(error) => Err(JobsError::UnknownEvent(error.to_string())),
+            };
+        }
+        let batch: SqsEvent = serde_json::from_value(event)
+            .map_err(|error| JobsError::UnknownEvent(error.to_string()))?;
+        let mut failures = Vec::new();
+        for record in batch.records {
+            let id = record.message_id.unwrap_or_default();
+            let body = record.body.unwrap_or_default();
+            // Each alone: a panic must not take the batch with it.
+            let taken = AssertUnwindSafe(self.delivered(&body)).catch_unwind().await;
+            match taken.unwrap_or(Err(Refusal::Panic)) {
+                Ok(_) => {}
+                Err(refusal) => {
+                    tracing::error!(message.id = %id, "the message {id} goes back to the queue: {refusal}");
+                    // Without an id the queue delivers the whole batch again, which is right: nothing else names it.
+                    failures.push(json!({"itemIdentifier": id}));
+                }
             }
-            Ok(Call::Due { run: Due::Due }) => due(app, deadline).await.map_err(not_taken),
-            Err(error) => Err(JobsError::UnknownEvent(error.to_string())),
-        };
+        }
+        Ok(json!({"batchItemFailures": failures}))
     }
-    let batch: SqsEvent = serde_json::from_value(event)
-        .map_err(|error| JobsError::UnknownEvent(error.to_string()))?;
-    let mut failures = Vec::new();
-    for record in batch.records {
-        let id = record.message_id.unwrap_or_default();
-        let body = record.body.unwrap_or_default();
-        // Each alone: a panic must not take the batch with it.
-        let taken = AssertUnwindSafe(delivered(app, &body, deadline))
+
+    /// Works off what is due without a queue, one after the other, as long as there is time.
+    async fn due(&self) -> Result<Value, Refusal> {
+        let (app, deadline) = (self.app, self.deadline);
+        let mut outcomes = Vec::new();
+        loop {
+            let now = app.dsql.clock().now();
+            if now + TIME_TO_START + TIME_TO_STOP > deadline {
+                break;
+            }
+            let taken = jobs::take_due(&app.dsql.until(deadline), now, now, 1).await?;
+            let Some(job) = taken.into_iter().next() else {
+                break;
+            };
+            let outcome = self.one(Message { job_id: job.id }).await?;
+            outcomes.push(outcome);
+        }
+        Ok(json!({"outcomes": outcomes}))
+    }
+
+    async fn delivered(&self, body: &str) -> Result<&'static str, Refusal> {
+        let message =
+            serde_json::from_str(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        self.one(message).await
+    }
+
+    /// Takes one message: claims its job, works on it, and writes down how that ended.
+    async fn one(&self, message: Message) -> Result<&'static str, Refusal> {
+        let (app, deadline) = (self.app, self.deadline);
+        let clock = app.dsql.clock();
+        let until = deadline.checked_sub(TIME_TO_STOP).unwrap_or(deadline);
+        let db = app.dsql.until(deadline);
+        if clock.now() + TIME_TO_START > until {
+            // Not begun: due again at once, without having failed.
+            jobs::make_due(&db, &[message.job_id], clock.now()).await?;
+            return Ok("postponed");
+        }
+        let job =
+            match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN).await? {
+                Claim::Job(job) => job,
+                Claim::Over => return Ok("over"),
+                Claim::Busy => return Ok("busy"),
+                Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
+            };
+        let outcome = AssertUnwindSafe(app.work(&job, self.request_id, until))
             .catch_unwind()
-            .await;
-        match taken.unwrap_or(Err(Refusal::Panic)) {
-            Ok(_) => {}
-            Err(refusal) => {
-                tracing::error!(message.id = %id, "the message {id} goes back to the queue: {refusal}");
-                // Without an id the queue delivers the whole batch again, which is right: nothing else names it.
-                failures.push(json!({"itemIdentifier": id}));
-            }
-        }
+            .await
+            .unwrap_or_else(|_| Outcome::Failed("a panic, see the log".to_owned()));
+        end(&db, &job, outcome, clock.now()).await
     }
-    Ok(json!({"batchItemFailures": failures}))
-}
-
-/// Works off what is due without a queue, one after the other, as long as there is time.
-async fn due(app: &App, deadline: SystemTime) -> Result<Value, Refusal> {
-    let mut outcomes = Vec::new();
-    loop {
-        let now = app.dsql.clock().now();
-        if now + TIME_TO_START + TIME_TO_STOP > deadline {
-            break;
-        }
-        let taken = jobs::take_due(&app.dsql.until(deadline), now, now, 1).await?;
-        let Some(job) = taken.into_iter().next() else {
-            break;
-        };
-        let outcome = one(app, Message { job_id: job.id }, deadline).await?;
-        outcomes.push(outcome);
-    }
-    Ok(json!({"outcomes": outcomes}))
-}
-
-async fn delivered(app: &App, body: &str, deadline: SystemTime) -> Result<&'static str, Refusal> {
-    let message =
-        serde_json::from_str(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    one(app, message, deadline).await
-}
-
-/// Takes one message: claims its job, works on it, and writes down how that ended.
-async fn one(app: &App, message: Message, deadline: SystemTime) -> Result<&'static str, Refusal> {
-    let clock = app.dsql.clock();
-    let until = deadline.checked_sub(TIME_TO_STOP).unwrap_or(deadline);
-    let db = app.dsql.until(deadline);
-    if clock.now() + TIME_TO_START > until {
-        // Not begun: due again at once, without having failed.
-        jobs::make_due(&db, &[message.job_id], clock.now()).await?;
-        return Ok("postponed");
-    }
-    let job = match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN).await? {
-        Claim::Job(job) => job,
-        Claim::Over => return Ok("over"),
-        Claim::Busy => return Ok("busy"),
-        Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
-    };
-    let outcome = AssertUnwindSafe(work(&app.dsql, &job, until))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Outcome::Failed("a panic, see the log".to_owned()));
-    end(&db, &job, outcome, clock.now()).await
 }
 
 async fn end(

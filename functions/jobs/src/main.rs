@@ -11,11 +11,26 @@ use lambda_runtime::{LambdaEvent, service_fn};
 fn main() -> ExitCode {
     api::start(async {
         let metrics = Metrics::new("jobs", Arc::new(StandardOutput));
-        let app = Arc::new(App::new(Dsql::from_env().await?, metrics));
+        let app = App::new(Dsql::from_env().await?, metrics);
+        #[cfg(feature = "titles")]
+        let app = app.with_provider(provider().await?);
+        let app = Arc::new(app);
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
             let app = Arc::clone(&app);
             async move { jobs::handle(&app, event).await }
         });
         lambda_runtime::run_concurrent(handler).await
+    })
+}
+
+/// The model that makes titles, where one is configured.
+#[cfg(feature = "titles")]
+async fn provider() -> Result<Option<model::Provider>, model::ConfigError> {
+    let is_configured =
+        api::from_process(model::MODEL_PROVIDER).is_some_and(|name| !name.trim().is_empty());
+    Ok(if is_configured {
+        Some(model::Provider::from_env().await?)
+    } else {
+        None
     })
 }

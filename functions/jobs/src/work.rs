@@ -32,6 +32,11 @@ pub(crate) enum Outcome {
     Poisoned(String),
 }
 
+/// A failure with its reason, which may succeed another time.
+pub(crate) fn failed(reason: impl Into<String>) -> Outcome {
+    Outcome::Failed(reason.into().chars().take(REASON_CHARS).collect())
+}
+
 #[derive(Debug, Deserialize)]
 struct Payload {
     owner: String,
@@ -65,7 +70,7 @@ pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
             }
         }
         Err(StepError::LeaseLost) => Outcome::LeaseLost,
-        Err(error) => Outcome::Failed(error.to_string().chars().take(REASON_CHARS).collect()),
+        Err(error) => failed(error.to_string()),
     }
 }
 
@@ -81,7 +86,7 @@ async fn erase(
     let db = dsql.until(until);
     let made_by = match kind {
         JobKind::EraseUser => job.created_at + STILL_ERASED,
-        JobKind::DeleteAllChats => job.created_at,
+        _ => job.created_at,
     };
     loop {
         if dsql.clock().now() + STEP > until {

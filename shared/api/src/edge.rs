@@ -17,7 +17,7 @@ use crate::{cors::Cors, error::ApiError, metrics::Metrics, response};
 pub struct Edge {
     cors: Cors,
     clock: Arc<dyn Clock>,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Edge {
@@ -26,13 +26,18 @@ impl Edge {
         Self {
             cors,
             clock,
-            metrics,
+            metrics: Arc::new(metrics),
         }
     }
 
     /// The clock that requests are judged by.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// The metrics, for what goes on after the answer began.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Answers `request` by `handler`. `route` names the route in the log, without ids; `OPTIONS` is

@@ -27,8 +27,9 @@ pub use error::{ApiError, ClientCode, ServerCode, chain};
 pub use jwk::{Algorithm, JwkSet, VerifyingKey};
 pub use jwt::{Claims, Policy, Rejection, verify};
 pub use metrics::{
-    ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, LOST, Line, Metrics,
-    NAMESPACE, OCC_GIVEN_UP, OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, SilentLine, StandardOutput,
+    ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, LOST, Line,
+    METRIC_NAMES, MODEL, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, Metrics, NAMESPACE, OCC_GIVEN_UP,
+    OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, SilentLine, StandardOutput,
 };
 pub use request::{Fields, bytes, deadline, known_deadline, query, segments};
 pub use response::{empty, json, json_text};

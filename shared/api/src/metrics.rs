@@ -35,6 +35,28 @@ pub const ATTEMPTS: &str = "DsqlAttempts";
 pub const OCC_RETRIES: &str = "DsqlConflictsRetried";
 /// Conflicts that used up all attempts.
 pub const OCC_GIVEN_UP: &str = "DsqlConflictsGivenUp";
+/// The dimension that names a model.
+pub const MODEL: &str = "model";
+/// Tokens that a model read for one reply.
+pub const MODEL_INPUT_TOKENS: &str = "ModelInputTokens";
+/// Tokens that a model wrote in one reply.
+pub const MODEL_OUTPUT_TOKENS: &str = "ModelOutputTokens";
+
+/// Every metric there is.
+pub const METRIC_NAMES: [&str; 12] = [
+    COLD_START,
+    CONNECTS,
+    RECONNECTS,
+    RETIRED_BY_AGE,
+    LOST,
+    CONNECT_FAILURES,
+    CONNECT_MS,
+    ATTEMPTS,
+    OCC_RETRIES,
+    OCC_GIVEN_UP,
+    MODEL_INPUT_TOKENS,
+    MODEL_OUTPUT_TOKENS,
+];
 
 /// Where finished lines go.
 pub trait Line: fmt::Debug + Send + Sync {
@@ -109,6 +131,37 @@ impl Metrics {
             let since = total(&stats).saturating_sub(total(&before));
             line.insert(name.to_owned(), since.into());
         }
+        self.write(now, line, &json!([[FUNCTION]]), &metrics);
+    }
+
+    /// Writes the line of one reply of `model`: the tokens that it read and wrote.
+    pub fn report_tokens(
+        &self,
+        now: SystemTime,
+        request_id: &str,
+        model: &str,
+        input: u64,
+        output: u64,
+    ) {
+        let mut line = Map::new();
+        line.insert(FUNCTION.to_owned(), self.function.into());
+        line.insert(MODEL.to_owned(), model.into());
+        line.insert(REQUEST_ID.to_owned(), request_id.into());
+        let mut metrics = Vec::new();
+        for (name, tokens) in [(MODEL_INPUT_TOKENS, input), (MODEL_OUTPUT_TOKENS, output)] {
+            metrics.push(json!({"Name": name, "Unit": "Count"}));
+            line.insert(name.to_owned(), tokens.into());
+        }
+        self.write(now, line, &json!([[FUNCTION, MODEL]]), &metrics);
+    }
+
+    fn write(
+        &self,
+        now: SystemTime,
+        mut line: Map<String, Value>,
+        dimensions: &Value,
+        metrics: &[Value],
+    ) {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         line.insert(
             "_aws".to_owned(),
@@ -116,7 +169,7 @@ impl Metrics {
                 "Timestamp": u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
                 "CloudWatchMetrics": [{
                     "Namespace": NAMESPACE,
-                    "Dimensions": [[FUNCTION]],
+                    "Dimensions": dimensions,
                     "Metrics": metrics,
                 }],
             }),
@@ -177,6 +230,26 @@ mod tests {
         let names = &lines[1]["_aws"]["CloudWatchMetrics"][0]["Metrics"];
         for metric in names.as_array().unwrap() {
             assert!(lines[1][metric["Name"].as_str().unwrap()].is_u64());
+        }
+    }
+    #[test]
+    fn the_tokens_of_a_reply_are_counted_by_function_and_model() {
+        let kept = Arc::new(KeptLines::default());
+        let metrics = Metrics::new("chat", kept.clone());
+        metrics.report_tokens(UNIX_EPOCH, "r-1", "nova", 7, 11);
+        let lines = kept.take();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(
+            (
+                &lines[0][MODEL_INPUT_TOKENS],
+                &lines[0][MODEL_OUTPUT_TOKENS]
+            ),
+            (&json!(7), &json!(11))
+        );
+        let emf = &lines[0]["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(emf["Dimensions"], json!([[FUNCTION, MODEL]]));
+        for dimension in [FUNCTION, MODEL] {
+            assert!(lines[0][dimension].is_string());
         }
     }
 }

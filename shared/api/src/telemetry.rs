@@ -85,7 +85,7 @@ impl Level {
     }
 }
 
-/// Installs the log of this process, on standard output.
+/// Installs the log of this process, on standard output. A panic becomes a line of it, too.
 ///
 /// # Errors
 /// When a level variable is wrong, or the process has a log already.
@@ -94,7 +94,21 @@ pub fn init(lookup: Lookup<'_>, clock: Arc<dyn Clock>) -> Result<(), ConfigError
     Registry::default()
         .with(JsonLines::new(level, clock, Arc::new(StandardOutput)))
         .try_init()
-        .map_err(|_| ConfigError::new(RUST_LOG, "cannot be applied: the log was installed before"))
+        .map_err(|_| {
+            ConfigError::new(RUST_LOG, "cannot be applied: the log was installed before")
+        })?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Says where; and why, if the words are the program's own: formatted ones may hold what somebody wrote.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map_or_else(String::new, ToString::to_string);
+    let why = panic.payload().downcast_ref::<&'static str>();
+    let why = why.copied().unwrap_or("its words are withheld");
+    tracing::error!(panic.location = place, "a panic at {place}: {why}");
 }
 
 /// A tracing layer that writes JSON lines.
@@ -263,6 +277,27 @@ mod tests {
                 "target": "api::telemetry::tests",
             })]
         );
+    }
+
+    #[test]
+    fn a_panic_is_one_line_without_what_it_was_about() {
+        let lines = lines("INFO", || {
+            std::panic::set_hook(Box::new(log_panic));
+            let word = String::from("private");
+            let _ = std::panic::catch_unwind(|| panic!("bad input {word}"));
+            let _ = std::panic::catch_unwind(|| panic!("cannot be"));
+            let _ = std::panic::take_hook();
+        });
+        let messages: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| line["message"].as_str())
+            .collect();
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(
+            messages[0].ends_with("its words are withheld"),
+            "{messages:?}"
+        );
+        assert!(messages[1].ends_with("cannot be"), "{messages:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod outbox;
 mod reply;
 mod secret;
 mod shares;
+mod title;
 mod turn;
 pub mod upkeep;
 mod usage;
@@ -55,6 +56,7 @@ pub use outbox::{
 pub use reply::{Closing, Held, Reply, SoFar, abandon, checkpoint, close};
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
+pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
 pub use turn::{
     Allowance, EMPTY_REPLY, NewTurn, Opening, Place, Stored, StoredMessage, StoredReply, Target,
     open,

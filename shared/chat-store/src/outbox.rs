@@ -14,6 +14,8 @@ pub enum JobKind {
     EraseUser,
     /// All chats that an owner had when the job was made are deleted; payload `{owner}`.
     DeleteAllChats,
+    /// A chat gets a title from a model; payload `{owner, chat}`.
+    Title,
 }
 
 impl JobKind {
@@ -22,6 +24,7 @@ impl JobKind {
         match self {
             Self::EraseUser => "erase_user",
             Self::DeleteAllChats => "delete_all_chats",
+            Self::Title => "title",
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::limits::{Bucket, Window};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::messages::MAX_MESSAGES;
+use crate::title::title_payload;
 use crate::values::{DEFAULT_TITLE, Title};
 
 /// Most messages of a chat that a model is shown.
@@ -73,6 +74,8 @@ pub struct NewTurn<'a> {
     pub reply_metadata: &'a str,
     /// The title, while the chat has none.
     pub title: &'a Title,
+    /// The id of the job that has a model make a better title, if one shall: promised with the first message.
+    pub title_job: Option<&'a str>,
     /// When a chat that is made here is deleted.
     pub expires_at: Option<Timestamp>,
     /// Now.
@@ -224,6 +227,11 @@ WITH chat AS (
     SELECT bucket.key, $20, 1, $21 FROM (VALUES ($22), ($24)) AS bucket (key), touched
     WHERE bucket.key IS NOT NULL
     ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + 1
+), titling AS (
+    INSERT INTO jobs (id, kind, payload, state, attempts, run_after, created_at)
+    SELECT $32, 'title', $33, 'pending', 0, $8, $8 FROM touched
+    WHERE $32::text IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE title <> $13)
+    ON CONFLICT (id) DO NOTHING
 )
 SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same,
     n.id AS next_id, n.role AS next_role, n.parts AS next_parts, n.metadata AS next_metadata,
@@ -311,6 +319,8 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&MAX_HISTORY, Type::INT8),
                 (&MAX_HISTORY_BYTES, Type::INT8),
                 (&EMPTY_REPLY, Type::TEXT),
+                (&turn.title_job, Type::TEXT),
+                (&title_payload(owner, turn.chat).to_string(), Type::TEXT),
             ],
         )
         .await?;

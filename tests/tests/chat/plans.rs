@@ -215,6 +215,7 @@ impl Opener<'_> {
             message: MessageId::new(),
             stream: StreamId::new(),
         };
+        let job = format!("title of {chat}");
         let turn = NewTurn {
             chat: &reply.chat,
             message,
@@ -224,6 +225,7 @@ impl Opener<'_> {
             model: "m",
             reply_metadata: "{}",
             title: &Title::default(),
+            title_job: Some(&job),
             expires_at: None,
             now: self.now,
             lease_until: self.now + Duration::from_secs(60),

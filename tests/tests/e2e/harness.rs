@@ -279,3 +279,14 @@ async fn echo(stream: &mut TcpStream, text: &[u8]) -> std::io::Result<Vec<u8>> {
     stream.read_exact(&mut back).await?;
     Ok(back)
 }
+
+#[tokio::test]
+#[should_panic(expected = "not JSON: a plain line")]
+async fn a_deployed_function_that_writes_another_format_fails_the_test_that_started_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("chats");
+    std::fs::write(&program, "#!/bin/sh\necho a plain line\nexit 1\n").unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, executable).unwrap();
+    let _ = Launch::program(&program).try_start().await;
+}

@@ -230,3 +230,63 @@ async fn a_changed_migration_is_refused_and_named() {
     let reason = answer.body["Reason"].as_str().unwrap();
     assert!(reason.contains("0003_create_generations"), "{reason}");
 }
+
+#[tokio::test]
+async fn an_index_build_longer_than_the_deadline_fails_the_run_and_the_next_one_waits_for_it() {
+    // Longer than any run here, shorter than a token lives: the server's clock alone is moved.
+    const BUILD: Duration = Duration::from_secs(600);
+    let server = server().await;
+    server.set_job_duration(BUILD);
+    let function = admin(&server).await;
+    let url = ResponseUrl::start().await;
+    let create = event("Create", &url, &properties(&server));
+    function
+        .invoke(create.to_string(), Duration::from_secs(20))
+        .await
+        .response();
+    let answer = url.answer().await;
+    assert_eq!(answer.body["Status"], "FAILED", "{answer:?}");
+
+    // The build goes on in the cluster; nothing tells the schema that it is done.
+    let db = database(&server);
+    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid >= 16384";
+    let builds = "SELECT count(*) FROM sys.jobs WHERE job_type = 'INDEX_BUILD'";
+    assert_eq!(number(&db, invalid).await, 1);
+    assert_eq!(number(&db, builds).await, 1);
+    let unfinished = number(&db, "SELECT max(version) FROM schema_migrations").await;
+
+    // A run while it still goes on fails the same way, and begins no second build.
+    let url = ResponseUrl::start().await;
+    let update = event("Update", &url, &properties(&server));
+    function
+        .invoke(update.to_string(), Duration::from_secs(10))
+        .await
+        .response();
+    assert_eq!(url.answer().await.body["Status"], "FAILED");
+    assert_eq!(number(&db, builds).await, 1);
+    assert_eq!(
+        number(&db, "SELECT max(version) FROM schema_migrations").await,
+        unfinished
+    );
+
+    // The build ends while a run waits for it.
+    server.set_job_duration(Duration::ZERO);
+    let (statements, url) = (server.stats().statements, ResponseUrl::start().await);
+    let update = event("Update", &url, &properties(&server));
+    let running = function.begin(update.to_string(), LIMIT);
+    wait::until("the next run", LIMIT, || {
+        (server.stats().statements > statements).then_some(())
+    })
+    .await;
+    server.advance(BUILD);
+    running.outcome().await.response();
+    let answer = url.answer().await;
+    assert_eq!(answer.body["Status"], "SUCCESS", "{answer:?}");
+    assert_eq!(number(&db, invalid).await, 0);
+    let applied = number(&db, "SELECT count(*) FROM schema_migrations").await;
+    let version = number(&db, "SELECT max(version) FROM schema_migrations").await;
+    assert!(
+        applied == version && version > unfinished,
+        "{applied} of {version}"
+    );
+}

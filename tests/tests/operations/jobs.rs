@@ -9,7 +9,7 @@ use tests::clock::WallClock;
 use tests::http::Request;
 
 use crate::stack::{LIMIT, Stack, send};
-use crate::support::{batch, database, fill, insert_job, invoke, job, number};
+use crate::support::{batch, database, fill, insert_job, invoke, job, number, sample};
 
 const OWNED: &str = "\
 SELECT (SELECT count(*) FROM chats WHERE owner_id = 'owner') + (SELECT count(*) FROM votes WHERE owner_id = 'owner')
@@ -165,9 +165,13 @@ async fn deleting_all_chats_keeps_what_is_made_afterwards() {
 async fn of_ten_messages_one_poisoned_goes_back_alone() {
     let stack = Stack::with_operations().await;
     let db = database(&stack.server);
-    let mut bodies: Vec<Value> = Vec::new();
-    for n in 0..10 {
-        let id = format!("job-{n}");
+    let event = sample("jobs", "03-one-poisoned-of-ten");
+    for (n, record) in event["Records"].as_array().unwrap().iter().enumerate() {
+        let body: Option<Value> = serde_json::from_str(record["body"].as_str().unwrap()).ok();
+        let id = body.map_or_else(
+            || "poisoned".to_owned(),
+            |body| body["jobId"].as_str().unwrap().to_owned(),
+        );
         fill(&db, &format!("owner{n}"), 1, 2).await;
         insert_job(
             &db,
@@ -176,14 +180,13 @@ async fn of_ten_messages_one_poisoned_goes_back_alone() {
             &json!({"owner": format!("owner{n}")}),
         )
         .await;
-        bodies.push(json!({"jobId": id}));
     }
-    bodies[6] = json!("{ not json");
     let jobs = stack.launch("jobs").start().await;
-    let answer = invoke(&jobs, &batch(&bodies)).await;
+    let answer = invoke(&jobs, &event).await;
+    let poisoned = &event["Records"][6]["messageId"];
     assert_eq!(
         answer,
-        json!({"batchItemFailures": [{"itemIdentifier": "m6"}]})
+        json!({"batchItemFailures": [{"itemIdentifier": poisoned}]})
     );
     assert_eq!(
         number(&db, "SELECT count(*) FROM jobs WHERE state = 'done'").await,

@@ -21,3 +21,4 @@ mod schedules;
 #[path = "../e2e/stack.rs"]
 mod stack;
 mod support;
+mod titles;

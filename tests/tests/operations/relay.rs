@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::stack::{LIMIT, Stack};
-use crate::support::{batch, database, fill, insert_job, invoke, job, number};
+use crate::support::{batch, database, fill, insert_job, invoke, job, number, sample};
 
 /// A queue, its dead-letter queue and the server they live in, which ends with this.
 struct Sqs {
@@ -164,7 +164,7 @@ async fn jobs_go_through_the_queue_and_are_done_once() {
         .await;
     }
     let relay = sqs.launch(&stack).start().await;
-    let report = invoke(&relay, &json!({"task": "relay"})).await;
+    let report = invoke(&relay, &sample("maintenance", "relay")).await;
     assert_eq!(
         (&report["sent"], &report["refused"]),
         (&json!(23), &json!(0))

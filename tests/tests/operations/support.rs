@@ -6,6 +6,7 @@ use dsql::{Db, Dsql, Type};
 use dsql_local::DsqlLocal;
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};
+use tests::sample::Sample;
 
 use crate::stack::{LIMIT, Stack};
 
@@ -146,6 +147,15 @@ impl Stack {
             .envs(self.server.env())
             .env("DSQL_ROLE", function)
     }
+}
+
+/// A sample event, `events/<function>/<name>.json`.
+pub(crate) fn sample(function: &str, name: &str) -> Value {
+    Sample::all()
+        .into_iter()
+        .find(|sample| sample.function == function && sample.name == name)
+        .expect("there is such a file")
+        .event
 }
 
 /// Sends an event and returns the report.
