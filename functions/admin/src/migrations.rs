@@ -10,7 +10,7 @@ pub struct Migration {
     pub version: i64,
     /// Its file's name without the ending.
     pub name: &'static str,
-    /// One statement that may run twice (`IF NOT EXISTS`).
+    /// One statement that may run twice (`IF NOT EXISTS`, `DROP INDEX IF EXISTS`).
     pub sql: &'static str,
 }
 
@@ -64,6 +64,8 @@ migrations! {
     19 "0019_index_usage_by_day",
     20 "0020_create_sql_logins",
     21 "0021_index_generations_by_owner",
+    22 "0022_index_chats_by_owner_and_archive",
+    23 "0023_drop_index_chats_by_owner",
 }
 
 /// The number of the newest migration.
@@ -102,7 +104,8 @@ mod tests {
                 "rate_buckets_expiry",
                 "generations_lease",
                 "usage_daily_day",
-                "generations_owner"
+                "generations_owner",
+                "chats_owner_archived"
             ]
         );
     }
@@ -112,7 +115,9 @@ mod tests {
         for migration in MIGRATIONS {
             assert!(!migration.sql.contains(';'), "{}", migration.name);
             assert!(
-                migration.sql.contains("IF NOT EXISTS"),
+                ["IF NOT EXISTS", "DROP INDEX IF EXISTS"]
+                    .iter()
+                    .any(|words| migration.sql.contains(words)),
                 "{}",
                 migration.name
             );
