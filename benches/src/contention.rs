@@ -186,13 +186,37 @@ async fn contend(
     }
 }
 
-pub(crate) async fn run(run: &Run, report: &mut Report) {
-    report.section("Contention");
-    report.text(
-        "Read one row, add one, write it back, commit: four flights of 1 ms. Every writer is a container of its own and \
-         begins the next transaction when the last has ended, in a commit or given up. The official policies run over our \
-         connections, so that nothing but the policy is compared.",
-    );
+/// What is judged is measured so many times, in turns, and the middle one counts: what else the machine does comes and goes.
+const TURNS: usize = 3;
+
+/// The middle one of several turns for each case.
+async fn in_turns(
+    server: &DsqlLocal,
+    writers: i32,
+    cases: &[(Rows, Policy)],
+    turns: usize,
+    time: Duration,
+) -> Vec<Done> {
+    let mut done = vec![Vec::new(); cases.len()];
+    for _ in 0..turns {
+        for ((rows, policy), done) in cases.iter().zip(&mut done) {
+            done.push(contend(server, writers, *rows, *policy, time).await);
+        }
+    }
+    done.into_iter()
+        .map(|mut turns| {
+            turns.sort_unstable_by(|a, b| a.per_second.total_cmp(&b.per_second));
+            let given_up_percent = turns.iter().map(|t| t.given_up_percent).fold(0.0, f64::max);
+            Done {
+                given_up_percent,
+                ..turns[turns.len() / 2]
+            }
+        })
+        .collect()
+}
+
+/// A database with the rows, at a flight of 1 ms.
+async fn start() -> DsqlLocal {
     let server = DsqlLocal::start(Options::default()).await.unwrap();
     let db = database(&server);
     for sql in [
@@ -210,6 +234,17 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
             ..Faults::default()
         })
         .unwrap();
+    server
+}
+
+pub(crate) async fn run(run: &Run, report: &mut Report) {
+    report.section("Contention");
+    report.text(
+        "Read one row, add one, write it back, commit: four flights of 1 ms. Every writer is a container of its own and \
+         begins the next transaction when the last has ended, in a commit or given up. The official policies run over our \
+         connections, so that nothing but the policy is compared.",
+    );
+    let server = start().await;
     let time = Duration::from_millis(run.of(5_000, 2_000));
     let mut rows = Vec::new();
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Policy::ALL
@@ -217,11 +252,11 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
         .to_vec();
     let counts: &[i32] = run.of(&[1, 2, 4, 8, 16, 32, 64], &[1, 8, 32]);
     for &writers in counts {
-        let mut done = Vec::new();
-        for (policy, line) in Policy::ALL.into_iter().zip(&mut lines) {
-            let one = contend(&server, writers, Rows::Hot, policy, time).await;
+        let cases = Policy::ALL.map(|policy| (Rows::Hot, policy));
+        let turns = if writers == 32 { TURNS } else { 1 };
+        let done = in_turns(&server, writers, &cases, turns, time).await;
+        for ((policy, line), one) in Policy::ALL.into_iter().zip(&mut lines).zip(&done) {
             line.1.push((f64::from(writers), one.per_second));
-            done.push(one);
             rows.push(vec![
                 format!("{writers} on one row, {}", policy.name()),
                 short(one.per_second),
@@ -245,32 +280,33 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
             );
         }
     }
-    let own = contend(&server, 32, Rows::Own, Policy::Ours, time).await;
-    for (what, which, policy) in [
-        ("32, each its own row", Rows::Own, Policy::Ours),
-        ("32 on 10,000 rows, ours", Rows::Many, Policy::Ours),
-        (
-            "32 on 10,000 rows, Node and Python connectors' default",
-            Rows::Many,
-            Policy::Node,
-        ),
-    ] {
-        let one = contend(&server, 32, which, policy, time).await;
+    let cases = [
+        (Rows::Own, Policy::Ours),
+        (Rows::Many, Policy::Ours),
+        (Rows::Many, Policy::Node),
+    ];
+    let done = in_turns(&server, 32, &cases, TURNS, time).await;
+    for (what, one) in [
+        "32, each its own row",
+        "32 on 10,000 rows, ours",
+        "32 on 10,000 rows, Node and Python connectors' default",
+    ]
+    .into_iter()
+    .zip(&done)
+    {
         rows.push(vec![
             what.to_owned(),
             short(one.per_second),
             short(one.given_up_percent),
             short(one.attempts_each),
         ]);
-        if which == Rows::Many && policy == Policy::Ours {
-            report.verdict(
-                "10,000 rows, 32 writers: commits a second, of the same without contention",
-                one.per_second / own.per_second,
-                Target::AtLeast(0.95),
-                "×",
-            );
-        }
     }
+    report.verdict(
+        "10,000 rows, 32 writers: commits a second, of the same without contention",
+        done[1].per_second / done[0].per_second,
+        Target::AtLeast(0.95),
+        "×",
+    );
     report.table(
         &["Writers", "commits a second", "given up %", "attempts each"],
         &rows,

@@ -16,6 +16,7 @@ mod contention;
 mod cost;
 mod growth;
 mod http;
+mod instructions;
 mod machine;
 mod network;
 mod plot;
@@ -44,9 +45,10 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 8] = [
+const SUBJECTS: [&str; 9] = [
     "cold",
     "warm",
+    "instructions",
     "weight",
     "contention",
     "storm",
@@ -94,6 +96,7 @@ async fn measure(run: Run, subjects: &[&str]) {
         match *subject {
             "cold" => cold::run(&run, &stack, &mut report).await,
             "warm" => warm::run(&run, &stack, &mut report).await,
+            "instructions" => instructions::run(&mut report).await,
             "weight" => weight::run(&run, &stack, &mut report).await,
             "contention" => contention::run(&run, &mut report).await,
             "storm" => storm::run(&mut report).await,

@@ -31,7 +31,7 @@ const BLOCK: usize = 25;
 const BLOCK_FLIGHTS: u32 = 25;
 
 /// The event of a route for its n-th invocation.
-fn event(stack: &Stack, token: &str, name: &str, n: usize) -> String {
+pub(crate) fn event(stack: &Stack, token: &str, name: &str, n: usize) -> String {
     let text = |text: &str| json!([{"type": "text", "text": text}]);
     let chat = format!("/api/chats/bench-{}", n % CHATS);
     let request = match name {
@@ -58,7 +58,7 @@ fn event(stack: &Stack, token: &str, name: &str, n: usize) -> String {
     request.bearer(token).rest_event().to_string()
 }
 
-async fn fill(stack: &Stack, token: &str) {
+pub(crate) async fn fill(stack: &Stack, token: &str) {
     let function = stack.chats().start().await;
     let post = async |target: &str, body: Value| {
         let request = Request::new("POST", target).bearer(token).json(&body);

@@ -1,9 +1,7 @@
 //! Memory and size of what is deployed.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
-use tests::binary::{cargo, release_binary};
+use tests::binary::{crates, release_binary};
 use tests::function::Function;
 use tests::http::Request;
 
@@ -19,32 +17,6 @@ fn size_mb(name: &str) -> f64 {
     let path = release_binary(name).expect("make bench builds the functions first");
     let bytes = u32::try_from(std::fs::metadata(path).unwrap().len()).unwrap();
     f64::from(bytes) / 1e6
-}
-
-fn crates(package: &str) -> usize {
-    let arguments = [
-        "tree",
-        "--locked",
-        "--offline",
-        "--edges",
-        "normal",
-        "--prefix",
-        "none",
-        "--package",
-    ];
-    let output = cargo().args(arguments).arg(package).output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let names: BTreeSet<String> = text
-        .lines()
-        .map(|line| {
-            line.split_whitespace()
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect();
-    names.len()
 }
 
 /// Resident memory after few and after many invocations.

@@ -3,7 +3,7 @@
 //! `TEST_PROFILE=release` takes the binaries as deployed when they exist; otherwise the debug build is brought up to
 //! date first, once per binary and test process, so that no test runs against yesterday's program.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
@@ -88,4 +88,24 @@ pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
     command
+}
+
+/// How many crates a package's program is made of, itself and macros included.
+///
+/// # Panics
+/// When cargo cannot tell.
+pub fn crates(package: &str) -> usize {
+    let arguments = "tree --locked --offline --edges normal --prefix none --package";
+    let output = cargo()
+        .args(arguments.split(' '))
+        .arg(package)
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Name and version; a mark of repetition follows.
+    text.lines()
+        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>())
+        .collect::<BTreeSet<_>>()
+        .len()
 }
