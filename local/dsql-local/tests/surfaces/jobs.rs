@@ -317,7 +317,7 @@ async fn plain_indexes_pass_once_they_are_let_through() {
 }
 
 #[tokio::test]
-async fn the_projects_migrations_run_twice_and_their_indexes_become_valid() {
+async fn each_of_the_projects_migrations_runs_twice_and_their_indexes_become_valid() {
     let dsql = started(Duration::from_millis(20)).await;
     let client = admin(&dsql).await;
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
@@ -326,9 +326,9 @@ async fn the_projects_migrations_run_twice_and_their_indexes_become_valid() {
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
-    for run in 0..2 {
-        for file in &files {
-            let sql = std::fs::read_to_string(file).unwrap();
+    for file in &files {
+        let sql = std::fs::read_to_string(file).unwrap();
+        for run in 0..2 {
             let rows = client
                 .query_typed(&sql, &[])
                 .await
