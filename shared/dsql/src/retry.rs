@@ -87,8 +87,9 @@ impl RetryPolicy {
             .await
     }
 
-    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later. After one with the catalog the pauses do not grow: the failure itself
-    /// brought the session up to date, and the longer it waits the likelier is the next change.
+    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later. After one with the
+    /// catalog they do not grow: the failure itself brought the session up to date, and the longer it waits the likelier
+    /// is the next change.
     pub(crate) async fn wait_after(
         &self,
         conflict: ConflictKind,
