@@ -339,6 +339,13 @@ impl Session<'_> {
     }
 
     async fn fail_query(&mut self, failure: Failure) -> Flow {
+        self.fail_statement(&failure).await?;
+        self.emit(&self.status.ready_for_query());
+        Ok(())
+    }
+
+    /// Answers a statement with an error, and fails the block it stands in or rolls it back.
+    pub(super) async fn fail_statement(&mut self, failure: &Failure) -> Flow {
         self.drain().await?;
         if self.status != TransactionStatus::Idle
             && let Some(backend) = &mut self.backend
@@ -353,7 +360,6 @@ impl Session<'_> {
             }
         }
         self.emit(&failure.answer.message());
-        self.emit(&self.status.ready_for_query());
         Ok(())
     }
 

@@ -55,21 +55,8 @@ impl Session<'_> {
         if self.is_mid_sequence {
             return self.fail_sequence(failure.answer, failure.rolls_back).await;
         }
-        self.drain().await?;
+        self.fail_statement(&failure).await?;
         self.has_failed = true;
-        if self.status != TransactionStatus::Idle
-            && let Some(backend) = &mut self.backend
-        {
-            self.status = if failure.rolls_back {
-                backend.roll_back().await?
-            } else {
-                backend.fail_block().await?
-            };
-            if self.status == TransactionStatus::Idle {
-                self.end_transaction(false);
-            }
-        }
-        self.emit(&failure.answer.message());
         Ok(())
     }
 
