@@ -18,11 +18,12 @@ const SIGNING_KEY = JSON.stringify({ ...(await crypto.subtle.exportKey('jwk', pr
 const jwks = { keys: [{ ...(await crypto.subtle.exportKey('jwk', publicKey)), kid, alg: 'EdDSA', use: 'sig' }] };
 const env = { SIGNING_KEY, ISSUER: process.env.ISSUER, AUDIENCE: process.env.AUDIENCE };
 const mint = async (path) => (await (await worker.fetch(new Request('https://blog.example' + path), env)).json()).token;
-console.log(JSON.stringify({ jwks, member: await mint('/member'), guest: await mint('/guest') }));
+console.log(JSON.stringify({ jwks, member: await mint('/member'), guest: await mint('/guest'), foreign: await mint('/foreign') }));
 ";
 
 const SESSION: &str = "
-export const visitorOf = (request) => request.url.endsWith('/guest') ? { id: 'anon_1', isGuest: true } : { id: 'member', isGuest: false };
+const VISITORS = { '/guest': { id: 'anon_1', isGuest: true }, '/foreign': { id: 'žofie', isGuest: false } };
+export const visitorOf = (request) => VISITORS[new URL(request.url).pathname] ?? { id: 'member', isGuest: false };
 ";
 
 #[tokio::test]
@@ -61,4 +62,9 @@ async fn the_examples_worker_mints_tokens_that_are_accepted() {
         assert_eq!(made.status, 201, "{who}: {}", made.json());
         assert_eq!(made.json()["expiresAt"].is_string(), ends, "{who}");
     }
+    // A well-signed token whose subject is none of ours: an id must be visible ASCII.
+    let create = Request::new("POST", "/api/chats")
+        .bearer(minted["foreign"].as_str().unwrap())
+        .json(&json!({}));
+    assert_eq!(send(&function, &create).await.status, 401);
 }
