@@ -1,7 +1,14 @@
 //! The public keys that callers' tokens are verified with: a JSON Web Key Set (RFC 7517), cut down to
 //! the two kinds that carry no shared secret, Ed25519 (RFC 8037) and P-256 (RFC 7518).
 
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 use serde::Deserialize;
 
@@ -40,6 +47,7 @@ pub struct VerifyingKey {
     kid: Option<String>,
     algorithm: Algorithm,
     public: Vec<u8>,
+    lately: Arc<Lately>,
 }
 
 impl VerifyingKey {
@@ -48,11 +56,57 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    /// Whether `signature` over `message` was made with this key's private half.
+    /// Whether `signature` over `message` was made with this key's private half. A visitor sends the same token many times,
+    /// and its signature costs more than most of our statements: one that was right stays right, and is not computed again.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.algorithm.ring(), &self.public)
+        let fingerprint = fingerprint(message, signature);
+        if self.lately.has(&fingerprint) {
+            return true;
+        }
+        let is_right = UnparsedPublicKey::new(self.algorithm.ring(), &self.public)
             .verify(message, signature)
-            .is_ok()
+            .is_ok();
+        if is_right {
+            self.lately.add(fingerprint);
+        }
+        is_right
+    }
+}
+
+/// SHA-256 of a message and a signature of it, in which no other pair is the same.
+fn fingerprint(message: &[u8], signature: &[u8]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&signature.len().to_le_bytes());
+    context.update(signature);
+    context.update(message);
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(context.finish().as_ref());
+    fingerprint
+}
+
+/// Signatures of one key that were found right lately: as many as one container meets in the minutes that a token lives.
+/// How long a comparison takes tells of a digest only, which leads to no token.
+#[derive(Default)]
+struct Lately(Mutex<VecDeque<[u8; 32]>>);
+
+const MAX_LATELY: usize = 256;
+
+impl Lately {
+    fn has(&self, fingerprint: &[u8; 32]) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.contains(fingerprint)
+    }
+
+    fn add(&self, fingerprint: [u8; 32]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.truncate(MAX_LATELY - 1);
+        known.push_front(fingerprint);
+    }
+}
+
+impl fmt::Debug for Lately {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lately")
     }
 }
 
@@ -148,6 +202,7 @@ impl VerifyingKey {
             kid: raw.kid,
             algorithm,
             public,
+            lately: Arc::default(),
         })
     }
 }
@@ -164,6 +219,8 @@ fn fault(reason: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
     use super::*;
 
     const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
@@ -188,6 +245,46 @@ mod tests {
         let second = ED.replace("\"a\"", "\"a2\"");
         let keys = set(&format!("{ED},{second}")).unwrap();
         assert!(keys.select(Algorithm::EdDsa, None).is_none());
+    }
+
+    #[test]
+    fn a_signature_is_remembered_when_it_was_right_and_only_for_its_message_and_key() {
+        let signers = [7, 8].map(|seed| Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap());
+        let [key, other] = signers.each_ref().map(|signer| {
+            let x = URL_SAFE_NO_PAD.encode(signer.public_key().as_ref());
+            let keys = set(&format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#)).unwrap();
+            keys.keys.into_iter().next().unwrap()
+        });
+        let [signer, _] = &signers;
+        let kept = |key: &VerifyingKey| key.lately.0.lock().unwrap().len();
+        let signature = signer.sign(b"a message");
+        let signature = signature.as_ref();
+        for (message, signature) in [
+            (b"another".as_slice(), signature),
+            (b"a message", &[0; 64]),
+            (b"a message", &[]),
+        ] {
+            assert!(!key.verifies(message, signature));
+        }
+        assert_eq!(kept(&key), 0);
+
+        assert!(key.verifies(b"a message", signature));
+        assert!(key.verifies(b"a message", signature));
+        assert_eq!(kept(&key), 1);
+        assert!(!key.verifies(b"another", signature));
+        assert!(!key.verifies(b"a messag", &[signature, b"e"].concat()));
+        assert!(!other.verifies(b"a message", signature));
+        assert_eq!((kept(&key), kept(&other)), (1, 0));
+
+        for n in 0..2 * MAX_LATELY {
+            let message = n.to_string();
+            assert!(key.verifies(message.as_bytes(), signer.sign(message.as_bytes()).as_ref()));
+        }
+        assert_eq!(kept(&key), MAX_LATELY);
+        assert!(
+            key.verifies(b"a message", signature),
+            "forgotten, and found right again"
+        );
     }
 
     #[test]

@@ -324,6 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_was_accepted_before_is_refused_once_it_has_expired() {
+        let signer = Signer::new();
+        let keys = signer.keys();
+        let token = signer.ed(&json!({"alg": "EdDSA", "kid": "ed"}), &claims());
+        let at = |seconds| {
+            let now = UNIX_EPOCH + Duration::from_secs(seconds);
+            verify(&token, &keys, &policy(), now).map(|claims| claims.subject)
+        };
+        assert_eq!(at(NOW), Ok("u1".to_owned()));
+        assert_eq!(at(NOW + 300), Ok("u1".to_owned()), "within the leeway");
+        assert_eq!(at(NOW + 330), Err(Rejection::Expired));
+        let elsewhere = Policy {
+            audience: "sql".to_owned(),
+            ..policy()
+        };
+        let now = UNIX_EPOCH + Duration::from_secs(NOW);
+        assert_eq!(
+            verify(&token, &keys, &elsewhere, now),
+            Err(Rejection::Audience)
+        );
+    }
+
+    #[test]
     fn an_algorithm_that_does_not_fit_the_named_key_is_refused() {
         let signer = Signer::new();
         let token = signer.ed(&json!({"alg": "ES256", "kid": "ed"}), &claims());
