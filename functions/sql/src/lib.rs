@@ -164,18 +164,20 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
         let spent = app.clock.now().duration_since(begun).unwrap_or_default();
         let status = response.status().as_u16();
         let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(
-            http.route = "/sql",
-            http.status = status,
-            dsql.sqlstate = failed.as_deref(),
-            sql.login = notes.login.as_deref(),
-            sql.application = notes.application.as_deref(),
-            sql.queries = notes.queries,
-            duration_ms,
-            "/sql answered {status} in {duration_ms} ms"
-        );
-        app.metrics
-            .report(app.clock.now(), &request_id, app.dsql.stats());
+        app.metrics.at_once(|| {
+            tracing::info!(
+                http.route = "/sql",
+                http.status = status,
+                dsql.sqlstate = failed.as_deref(),
+                sql.login = notes.login.as_deref(),
+                sql.application = notes.application.as_deref(),
+                sql.queries = notes.queries,
+                duration_ms,
+                "/sql answered {status} in {duration_ms} ms"
+            );
+            app.metrics
+                .report(app.clock.now(), &request_id, app.dsql.stats());
+        });
         response
     }
     .instrument(span)

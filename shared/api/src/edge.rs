@@ -78,13 +78,15 @@ impl Edge {
             let spent = self.clock.now().duration_since(begun).unwrap_or_default();
             let status = response.status().as_u16();
             let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(
-                http.route = route,
-                http.status = status,
-                duration_ms,
-                "{route} answered {status} in {duration_ms} ms"
-            );
-            self.metrics.report(self.clock.now(), &request_id, stats());
+            self.metrics.at_once(|| {
+                tracing::info!(
+                    http.route = route,
+                    http.status = status,
+                    duration_ms,
+                    "{route} answered {status} in {duration_ms} ms"
+                );
+                self.metrics.report(self.clock.now(), &request_id, stats());
+            });
             response
         }
         .instrument(span)

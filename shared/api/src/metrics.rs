@@ -7,7 +7,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer as _, ser::SerializeMap as _};
+use serde_json::{json, value::RawValue};
 
 use crate::telemetry::REQUEST_ID;
 
@@ -62,6 +63,12 @@ pub const METRIC_NAMES: [&str; 12] = [
 pub trait Line: fmt::Debug + Send + Sync {
     /// Writes one line; the line break is the writer's.
     fn write(&self, line: &str);
+
+    /// Until [`flush`](Self::flush), lines may be kept to be written together.
+    fn hold(&self) {}
+
+    /// Writes what was kept.
+    fn flush(&self) {}
 }
 
 /// Standard output, which is the log of a Lambda function.
@@ -82,6 +89,8 @@ pub struct Metrics {
     function: &'static str,
     line: Arc<dyn Line>,
     last: Mutex<Option<dsql::Stats>>,
+    of_invocation: Box<RawValue>,
+    of_tokens: Box<RawValue>,
 }
 
 /// A counter of each line: its name, its unit, and its running total.
@@ -106,11 +115,35 @@ const COUNTERS: [Counter; 9] = [
 impl Metrics {
     /// Metrics of `function`, written to `line`.
     pub fn new(function: &'static str, line: Arc<dyn Line>) -> Self {
+        let counters = COUNTERS.map(|(name, unit, _)| (name, unit));
+        let of_invocation = [&[(COLD_START, "Count")], counters.as_slice()].concat();
         Self {
             function,
             line,
             last: Mutex::new(None),
+            of_invocation: directive(&[FUNCTION], &of_invocation),
+            of_tokens: directive(
+                &[FUNCTION, MODEL],
+                &[
+                    (MODEL_INPUT_TOKENS, "Count"),
+                    (MODEL_OUTPUT_TOKENS, "Count"),
+                ],
+            ),
         }
+    }
+
+    /// Does `work` and writes its lines at once: each write to standard output wakes whoever collects it, while a visitor
+    /// waits.
+    pub fn at_once(&self, work: impl FnOnce()) {
+        struct Held<'a>(&'a dyn Line);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.flush();
+            }
+        }
+        self.line.hold();
+        let _held = Held(self.line.as_ref());
+        work();
     }
 
     /// Writes the line of one invocation. With several at once each event is counted in one of them.
@@ -121,17 +154,14 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner)
             .replace(stats);
         let before = last.unwrap_or_default();
-        let mut metrics = vec![json!({"Name": COLD_START, "Unit": "Count"})];
-        let mut line = Map::new();
-        line.insert(FUNCTION.to_owned(), self.function.into());
-        line.insert(REQUEST_ID.to_owned(), request_id.into());
-        line.insert(COLD_START.to_owned(), u64::from(last.is_none()).into());
-        for (name, unit, total) in COUNTERS {
-            metrics.push(json!({"Name": name, "Unit": unit}));
+        let cold_start = (COLD_START, u64::from(last.is_none()));
+        let counts = COUNTERS.iter().map(|(name, _, total)| {
             let since = total(&stats).saturating_sub(total(&before));
-            line.insert(name.to_owned(), since.into());
-        }
-        self.write(now, line, &json!([[FUNCTION]]), &metrics);
+            (*name, since)
+        });
+        let texts = [(FUNCTION, self.function), (REQUEST_ID, request_id)];
+        let counts = std::iter::once(cold_start).chain(counts);
+        self.write(now, &self.of_invocation, &texts, counts);
     }
 
     /// Writes the line of one reply of `model`: the tokens that it read and wrote.
@@ -143,39 +173,68 @@ impl Metrics {
         input: u64,
         output: u64,
     ) {
-        let mut line = Map::new();
-        line.insert(FUNCTION.to_owned(), self.function.into());
-        line.insert(MODEL.to_owned(), model.into());
-        line.insert(REQUEST_ID.to_owned(), request_id.into());
-        let mut metrics = Vec::new();
-        for (name, tokens) in [(MODEL_INPUT_TOKENS, input), (MODEL_OUTPUT_TOKENS, output)] {
-            metrics.push(json!({"Name": name, "Unit": "Count"}));
-            line.insert(name.to_owned(), tokens.into());
-        }
-        self.write(now, line, &json!([[FUNCTION, MODEL]]), &metrics);
+        let texts = [
+            (FUNCTION, self.function),
+            (MODEL, model),
+            (REQUEST_ID, request_id),
+        ];
+        let counts = [(MODEL_INPUT_TOKENS, input), (MODEL_OUTPUT_TOKENS, output)];
+        self.write(now, &self.of_tokens, &texts, counts.into_iter());
     }
 
     fn write(
         &self,
         now: SystemTime,
-        mut line: Map<String, Value>,
-        dimensions: &Value,
-        metrics: &[Value],
+        directive: &RawValue,
+        texts: &[(&'static str, &str)],
+        counts: impl Iterator<Item = (&'static str, u64)>,
     ) {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        line.insert(
-            "_aws".to_owned(),
-            json!({
-                "Timestamp": u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": dimensions,
-                    "Metrics": metrics,
-                }],
-            }),
-        );
-        self.line.write(&Value::Object(line).to_string());
+        let aws = Aws {
+            timestamp: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            directive,
+        };
+        let mut line = Vec::with_capacity(LINE_BYTES);
+        let whole = || {
+            let mut serializer = serde_json::Serializer::new(&mut line);
+            let mut map = serializer.serialize_map(None)?;
+            map.serialize_entry("_aws", &aws)?;
+            for (name, text) in texts {
+                map.serialize_entry(name, text)?;
+            }
+            for (name, count) in counts {
+                map.serialize_entry(name, &count)?;
+            }
+            map.end()
+        };
+        // Into memory, of texts and numbers: neither can fail.
+        if let (Ok(()), Ok(line)) = (whole(), std::str::from_utf8(&line)) {
+            self.line.write(line);
+        }
     }
+}
+
+/// Enough for the line of an invocation.
+const LINE_BYTES: usize = 2 * 1024;
+
+/// What makes metrics of a line's numbers. It is the same in every line, so it is put in words once.
+fn directive(dimensions: &[&str], metrics: &[(&str, &str)]) -> Box<RawValue> {
+    let metrics: Vec<_> = metrics
+        .iter()
+        .map(|(name, unit)| json!({"Name": name, "Unit": unit}))
+        .collect();
+    let directive =
+        json!([{"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics}]);
+    serde_json::value::to_raw_value(&directive).expect("JSON is JSON")
+}
+
+/// The member of a line that CloudWatch reads.
+#[derive(Serialize)]
+struct Aws<'a> {
+    #[serde(rename = "Timestamp")]
+    timestamp: u64,
+    #[serde(rename = "CloudWatchMetrics")]
+    directive: &'a RawValue,
 }
 
 /// Keeps its lines, for tests.
@@ -185,7 +244,7 @@ pub(crate) struct KeptLines(Mutex<Vec<String>>);
 
 #[cfg(test)]
 impl KeptLines {
-    pub(crate) fn take(&self) -> Vec<Value> {
+    pub(crate) fn take(&self) -> Vec<serde_json::Value> {
         let lines = std::mem::take(&mut *self.0.lock().unwrap());
         lines
             .iter()

@@ -10,7 +10,8 @@ use std::{
 };
 
 use dsql::Clock;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -144,12 +145,12 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut lifted = Lifted(Map::new());
+            let mut lifted = Lifted(Fields::default());
             attributes.record(&mut FieldsOf {
                 into: &mut lifted.0,
                 only: Some(&LIFTED),
             });
-            if !lifted.0.is_empty() {
+            if !lifted.0.0.is_empty() {
                 span.extensions_mut().insert(lifted);
             }
         }
@@ -168,14 +169,17 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Map::new();
-        line.insert("timestamp".into(), timestamp(self.clock.now()).into());
-        line.insert("level".into(), event.metadata().level().as_str().into());
-        line.insert("message".into(), Value::Null); // keeps its place in front of the fields
+        let mut line = Fields(Vec::with_capacity(12));
+        line.set("timestamp", timestamp(self.clock.now()));
+        line.set("level", event.metadata().level().as_str());
+        line.set("message", Value::Null); // keeps its place in front of the fields
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(Lifted(fields)) = span.extensions().get::<Lifted>() {
-                for (name, value) in fields {
-                    line.entry(name).or_insert_with(|| value.clone()); // the innermost wins
+                for (name, value) in &fields.0 {
+                    // The innermost wins.
+                    if line.get(name).is_none() {
+                        line.set(name, value.clone());
+                    }
                 }
             }
         }
@@ -183,23 +187,50 @@ where
             into: &mut line,
             only: None,
         });
-        line.insert("target".into(), event.metadata().target().into());
-        self.line.write(&Value::Object(line).to_string());
+        line.set("target", event.metadata().target());
+        if let Ok(line) = serde_json::to_string(&line) {
+            self.line.write(&line);
+        }
+    }
+}
+
+/// A line's fields in their order, few enough to be searched one by one.
+#[derive(Debug, Default)]
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn get(&mut self, name: &str) -> Option<&mut Value> {
+        let field = self.0.iter_mut().find(|(known, _)| *known == name);
+        field.map(|(_, value)| value)
+    }
+
+    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.get(name) {
+            Some(known) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
 /// What a span lends to the lines inside it.
-struct Lifted(Map<String, Value>);
+struct Lifted(Fields);
 
 struct FieldsOf<'a> {
-    into: &'a mut Map<String, Value>,
+    into: &'a mut Fields,
     only: Option<&'static [&'static str]>,
 }
 
 impl FieldsOf<'_> {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
         if self.only.is_none_or(|names| names.contains(&field.name())) {
-            self.into.insert(field.name().to_owned(), value.into());
+            self.into.set(field.name(), value);
         }
     }
 }
@@ -234,12 +265,46 @@ fn timestamp(now: SystemTime) -> String {
         )
 }
 
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// How many hold lines back just now.
+    holders: usize,
+    lines: String,
+}
+
+static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
+    holders: 0,
+    lines: String::new(),
+});
+
+impl Waiting {
+    /// One write for all, so that Lambda never sees half of a line. A closed stdout has no reader.
+    fn write(&mut self) {
+        if self.holders == 0 {
+            let _ = std::io::stdout().write_all(self.lines.as_bytes());
+            self.lines.clear();
+        }
+    }
+}
+
 impl Line for StandardOutput {
     fn write(&self, line: &str) {
-        static WHOLE_LINES: Mutex<()> = Mutex::new(());
-        let _turn = WHOLE_LINES.lock().unwrap_or_else(PoisonError::into_inner);
-        // One write a line, so that Lambda never sees half of one. A closed stdout has no reader.
-        let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.lines.push_str(line);
+        waiting.lines.push('\n');
+        waiting.write();
+    }
+
+    fn hold(&self) {
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.holders += 1;
+    }
+
+    fn flush(&self) {
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.holders = waiting.holders.saturating_sub(1);
+        waiting.write();
     }
 }
 
