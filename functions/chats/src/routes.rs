@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use api::{ApiError, ClientCode, Fields};
 use chat_store::{
-    Appended, Changes, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, MAX_RETENTION_HOURS,
-    NewChat, Role, expiry,
+    Appended, Changes, Chat, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS,
+    MAX_RETENTION_HOURS, Message, NewChat, Role, expiry,
 };
 use dsql::Db;
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{Call, input};
@@ -24,6 +25,42 @@ pub(crate) fn health() -> Answer {
 pub(crate) async fn ready(db: &Db) -> Answer {
     db.query_idempotent("SELECT 1", &[]).await?;
     api::json(StatusCode::OK, &json!({"status": "ready"}))
+}
+
+// Answers that may be long are written as they are: `json!` would copy them first.
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed<'a> {
+    items: &'a [Chat],
+    next_cursor: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole<'a> {
+    #[serde(flatten)]
+    chat: &'a Chat,
+    is_owner: bool,
+    active_stream_id: Option<&'a str>,
+    #[serde(flatten)]
+    page: Page<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    messages: &'a [Message],
+    prev_cursor: Option<i64>,
+}
+
+impl<'a> From<&'a Conversation> for Page<'a> {
+    fn from(found: &'a Conversation) -> Self {
+        Self {
+            messages: &found.messages,
+            prev_cursor: found.previous,
+        }
+    }
 }
 
 pub(crate) async fn list(call: &Call<'_>) -> Answer {
@@ -46,10 +83,11 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
     let mut response = if api::query(call.request, "shape")? == Some("array") {
         api::json(StatusCode::OK, &page.items)?
     } else {
-        api::json(
-            StatusCode::OK,
-            &json!({"items": page.items, "nextCursor": next}),
-        )?
+        let listed = Listed {
+            items: &page.items,
+            next_cursor: next.as_deref(),
+        };
+        api::json(StatusCode::OK, &listed)?
     };
     if let Some(next) = next {
         let mut link = format!("</api/chats?limit={limit}&cursor={next}");
@@ -114,31 +152,18 @@ async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiErro
 
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
     let found = conversation(call, id).await?;
-    api::json(
-        StatusCode::OK,
-        &json!({
-            "id": found.chat.id,
-            "title": found.chat.title,
-            "visibility": found.chat.visibility,
-            "pinned": found.chat.pinned,
-            "archived": found.chat.archived,
-            "createdAt": found.chat.created_at,
-            "updatedAt": found.chat.updated_at,
-            "expiresAt": found.chat.expires_at,
-            "isOwner": true,
-            "activeStreamId": found.active_stream_id,
-            "messages": found.messages,
-            "prevCursor": found.previous,
-        }),
-    )
+    let whole = Whole {
+        chat: &found.chat,
+        is_owner: true,
+        active_stream_id: found.active_stream_id.as_deref(),
+        page: Page::from(&found),
+    };
+    api::json(StatusCode::OK, &whole)
 }
 
 pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     let found = conversation(call, id).await?;
-    api::json(
-        StatusCode::OK,
-        &json!({"messages": found.messages, "prevCursor": found.previous}),
-    )
+    api::json(StatusCode::OK, &Page::from(&found))
 }
 
 /// What a PATCH of a chat may change.
