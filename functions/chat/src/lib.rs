@@ -15,6 +15,7 @@ mod draft;
 mod export;
 mod follow;
 mod input;
+mod nagle;
 mod produce;
 mod settings;
 mod turn;
@@ -33,6 +34,7 @@ use model::Provider;
 use serde_json::json;
 
 pub use body::AnswerBody;
+pub use nagle::RuntimeSockets;
 use settings::Settings;
 pub use settings::{
     CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,

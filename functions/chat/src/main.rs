@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chat::App;
+use chat::{App, RuntimeSockets};
 use dsql::Dsql;
 use lambda_http::{Request, service_fn};
 use model::Provider;
@@ -19,7 +19,9 @@ fn main() -> ExitCode {
             &api::from_process,
             Arc::new(api::StandardOutput),
         )?);
+        let sockets = Arc::new(RuntimeSockets::from_lookup(&api::from_process));
         let handler = service_fn(move |request: Request| {
+            sockets.send_at_once();
             let app = Arc::clone(&app);
             async move { Ok::<_, Infallible>(chat::handle(&app, request).await) }
         });
