@@ -10,9 +10,9 @@ use tokio_postgres::Client;
 
 use crate::Run;
 use crate::report::Report;
+use crate::routes::ask_any;
 use crate::samples::short;
 use crate::stack::{LIMIT, Stack, behind};
-use crate::warm::ask_any;
 
 /// `ReadDPU` a byte, at least for so many bytes a transaction.
 const READ: (f64, f64) = (1.831_05e-6, 2_048.0);

@@ -8,9 +8,9 @@ use tests::function::Launch;
 
 use crate::machine::told_by;
 use crate::report::Report;
+use crate::routes::{CHATS, Events, Routes, SQL, ask_any};
 use crate::samples::short;
 use crate::stack::Stack;
-use crate::warm;
 
 /// Invocations of the shorter and the longer run, whose difference leaves Init and the first ones out.
 const FEW: u32 = 20;
@@ -39,8 +39,8 @@ fn number(log: &str, before: &str) -> f64 {
 }
 
 async fn watched(
-    stack: &Stack,
-    route: &str,
+    routes: &Routes<'_>,
+    events: &Events,
     launch: &Launch,
     tool: &[&str],
     numbers: Range<u32>,
@@ -51,10 +51,9 @@ async fn watched(
     let mut prefix = vec![valgrind, format!("--log-file={}", log.display())];
     prefix.extend(tool.iter().map(|&word| word.to_owned()));
     let function = launch.clone().run_by(&prefix).start().await;
-    let token = stack.token();
     for n in numbers {
-        let event = warm::event(stack, &token, route, usize::try_from(n).unwrap());
-        warm::ask_any(&function, event).await;
+        let event = events.of(routes, usize::try_from(n).unwrap());
+        ask_any(&function, event).await;
     }
     function.terminate();
     function.exit().await;
@@ -63,19 +62,26 @@ async fn watched(
 
 /// `first`: the number of the first invocation; one that was made before would only be answered again.
 async fn counted(
-    stack: &Stack,
-    route: &str,
+    routes: &Routes<'_>,
+    events: &Events,
     launch: &Launch,
     first: u32,
     invocations: u32,
 ) -> Counted {
     let callgrind = ["--tool=callgrind", "--callgrind-out-file=/dev/null"];
-    let log = watched(stack, route, launch, &callgrind, first..first + invocations).await;
+    let log = watched(
+        routes,
+        events,
+        launch,
+        &callgrind,
+        first..first + invocations,
+    )
+    .await;
     let instructions = number(&log, "Collected :");
     let memcheck = ["--leak-check=no", "--undef-value-errors=no"];
     let log = watched(
-        stack,
-        route,
+        routes,
+        events,
         launch,
         &memcheck,
         first + 1_000..first + 1_000 + invocations,
@@ -99,22 +105,24 @@ pub(crate) async fn run(report: &mut Report) {
          invocations, by callgrind and memcheck. TLS, the Runtime API's client and JSON are in it, as they are in hello world.",
     ));
     let stack = Stack::start().await;
-    warm::fill(&stack, &stack.token()).await;
+    let routes = Routes::prepare(&stack).await;
     let mut rows = Vec::new();
-    for (route, launch) in [
+    for (name, launch) in [
         ("hello world", Stack::hello().launch),
         ("ready", stack.chats()),
         ("list, 20 chats", stack.chats()),
         ("get, 20 messages", stack.chats()),
         ("append a message", stack.chats()),
-        ("turn (chat, echo)", stack.chat()),
-        ("sql: SELECT 1", stack.sql().launch),
+        ("turn", stack.chat()),
+        (SQL, stack.sql().launch),
     ] {
-        let few = counted(&stack, route, &launch, 0, FEW).await;
-        let many = counted(&stack, route, &launch, 2_000, MANY).await;
+        let events = Events::named(&stack, name);
+        routes.make(&events, 0..CHATS).await;
+        let few = counted(&routes, &events, &launch, 0, FEW).await;
+        let many = counted(&routes, &events, &launch, 2_000, MANY).await;
         let each = |few: f64, many: f64| short((many - few) / f64::from(MANY - FEW));
         rows.push(vec![
-            route.to_owned(),
+            name.to_owned(),
             each(few.instructions, many.instructions),
             each(few.allocations, many.allocations),
             each(few.allocated_bytes, many.allocated_bytes),

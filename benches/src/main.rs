@@ -21,6 +21,7 @@ mod machine;
 mod network;
 mod plot;
 mod report;
+mod routes;
 mod samples;
 mod stack;
 mod storm;

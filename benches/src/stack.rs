@@ -126,6 +126,11 @@ impl Stack {
         self.key.token(owner, SystemTime::now())
     }
 
+    /// The same of a guest.
+    pub(crate) fn guest_token_of(&self, owner: &str) -> String {
+        self.key.guest_token(owner, SystemTime::now())
+    }
+
     /// A request as API Gateway hands it over.
     pub(crate) fn event(&self, request: Request) -> String {
         request.bearer(&self.token()).rest_event().to_string()
