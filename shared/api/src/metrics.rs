@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::{Serialize, Serializer as _, ser::SerializeMap as _};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{json, value::RawValue};
 
 use crate::telemetry::REQUEST_ID;
@@ -160,8 +160,8 @@ impl Metrics {
             (*name, since)
         });
         let texts = [(FUNCTION, self.function), (REQUEST_ID, request_id)];
-        let counts = std::iter::once(cold_start).chain(counts);
-        self.write(now, &self.of_invocation, &texts, counts);
+        let counts: Vec<_> = std::iter::once(cold_start).chain(counts).collect();
+        self.write(now, &self.of_invocation, &texts, &counts);
     }
 
     /// Writes the line of one reply of `model`: the tokens that it read and wrote.
@@ -179,7 +179,7 @@ impl Metrics {
             (REQUEST_ID, request_id),
         ];
         let counts = [(MODEL_INPUT_TOKENS, input), (MODEL_OUTPUT_TOKENS, output)];
-        self.write(now, &self.of_tokens, &texts, counts.into_iter());
+        self.write(now, &self.of_tokens, &texts, &counts);
     }
 
     fn write(
@@ -187,35 +187,41 @@ impl Metrics {
         now: SystemTime,
         directive: &RawValue,
         texts: &[(&'static str, &str)],
-        counts: impl Iterator<Item = (&'static str, u64)>,
+        counts: &[(&'static str, u64)],
     ) {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let aws = Aws {
             timestamp: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             directive,
         };
-        let mut line = Vec::with_capacity(LINE_BYTES);
-        let whole = || {
-            let mut serializer = serde_json::Serializer::new(&mut line);
-            let mut map = serializer.serialize_map(None)?;
-            map.serialize_entry("_aws", &aws)?;
-            for (name, text) in texts {
-                map.serialize_entry(name, text)?;
-            }
-            for (name, count) in counts {
-                map.serialize_entry(name, &count)?;
-            }
-            map.end()
-        };
-        // Into memory, of texts and numbers: neither can fail.
-        if let (Ok(()), Ok(line)) = (whole(), std::str::from_utf8(&line)) {
-            self.line.write(line);
+        let whole = Whole { aws, texts, counts };
+        // Into memory, of texts and numbers: it cannot fail.
+        if let Ok(line) = serde_json::to_string(&whole) {
+            self.line.write(&line);
         }
     }
 }
 
-/// Enough for the line of an invocation.
-const LINE_BYTES: usize = 2 * 1024;
+/// A line to be, written once.
+struct Whole<'a> {
+    aws: Aws<'a>,
+    texts: &'a [(&'static str, &'a str)],
+    counts: &'a [(&'static str, u64)],
+}
+
+impl Serialize for Whole<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("_aws", &self.aws)?;
+        for (name, text) in self.texts {
+            map.serialize_entry(name, text)?;
+        }
+        for (name, count) in self.counts {
+            map.serialize_entry(name, count)?;
+        }
+        map.end()
+    }
+}
 
 /// What makes metrics of a line's numbers. It is the same in every line, so it is put in words once.
 fn directive(dimensions: &[&str], metrics: &[(&str, &str)]) -> Box<RawValue> {
