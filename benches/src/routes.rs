@@ -114,7 +114,7 @@ fn said(chat: &str, id: &str, words: &str, more: &Value) -> Request {
     post("/api/chat", &body)
 }
 
-/// The first of the n-th's turns in a chat.
+/// The turn that a route's requests are about; it is asked once.
 fn first_turn(chat: &str, n: usize) -> Vec<(On, Request)> {
     if n == 0 {
         vec![(On::Chat, said(chat, "first", "hi", &json!({})))]
@@ -136,8 +136,8 @@ fn is_written(n: usize) -> Vec<(On, Request)> {
     }
 }
 
-/// Every route, those that only read first.
-pub(crate) static ROUTES: [Route; 32] = [
+/// Every route, those that only read first. A turn and its stream have a second path each, which leads to the same code.
+pub(crate) static ROUTES: [Route; 34] = [
     on(On::Chats, "health", |_, _| get("/api/health")),
     on(On::Chats, "ready", |_, _| get("/api/ready")),
     on(On::Chats, "models", |_, _| get("/api/models")),
@@ -172,6 +172,12 @@ pub(crate) static ROUTES: [Route; 32] = [
             .json(&json!({"title": format!("Title {n}")}))
     })
     .after(is_written),
+    on(On::Chats, "change visibility", |_, n| {
+        let is_even = (n / CHATS).is_multiple_of(2);
+        Request::new("PATCH", &format!("/api/chats/{}/visibility", written(n)))
+            .json(&json!({"visibility": if is_even { "public" } else { "private" }}))
+    })
+    .after(is_written),
     on(On::Chats, "pin", |_, n| {
         Request::new("PATCH", &format!("/api/chats/{}", written(n)))
             .json(&json!({"pinned": (n / CHATS).is_multiple_of(2)}))
@@ -180,6 +186,12 @@ pub(crate) static ROUTES: [Route; 32] = [
     on(On::Chats, "vote", |_, n| {
         Request::new("PUT", &format!("/api/chats/{READ}/messages/reply-1/vote"))
             .json(&json!({"isUpvoted": n.is_multiple_of(2)}))
+    }),
+    on(On::Chats, "vote by the list", |_, n| {
+        post(
+            &format!("/api/chats/{READ}/votes"),
+            &json!({"messageId": "reply-3", "isUpvoted": n.is_multiple_of(2)}),
+        )
     }),
     on(On::Chats, "cut, 1 message", |_, n| {
         delete(&format!("/api/chats/cut-{n}/messages"))

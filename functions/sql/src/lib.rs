@@ -38,7 +38,7 @@ use lambda_http::http::{HeaderMap, Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tracing::Instrument as _;
 
-pub use crate::event::{Answer, Event, Form};
+pub use crate::event::{Event, Form};
 
 use crate::connection_string::ConnectionString;
 use crate::failure::Failure;
@@ -167,7 +167,7 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
         let spent = app.clock.now().duration_since(begun).unwrap_or_default();
         let status = response.status().as_u16();
         let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        app.metrics.at_once(|| {
+        app.metrics.together(|| {
             tracing::info!(
                 http.route = "/sql",
                 http.status = status,

@@ -78,7 +78,7 @@ impl Edge {
             let spent = self.clock.now().duration_since(begun).unwrap_or_default();
             let status = response.status().as_u16();
             let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-            self.metrics.at_once(|| {
+            self.metrics.together(|| {
                 tracing::info!(
                     http.route = route,
                     http.status = status,

@@ -64,11 +64,11 @@ pub trait Line: fmt::Debug + Send + Sync {
     /// Writes one line; the line break is the writer's.
     fn write(&self, line: &str);
 
-    /// Until [`flush`](Self::flush), lines may be kept to be written together.
+    /// Until [`release`](Self::release), lines may be kept to be written together.
     fn hold(&self) {}
 
-    /// Writes what was kept.
-    fn flush(&self) {}
+    /// Writes what was kept, unless somebody else holds lines too.
+    fn release(&self) {}
 }
 
 /// Standard output, which is the log of a Lambda function.
@@ -132,13 +132,13 @@ impl Metrics {
         }
     }
 
-    /// Does `work` and writes its lines at once: each write to standard output wakes whoever collects it, while a visitor
+    /// Does `work` and writes its lines together: each write to standard output wakes whoever collects it, while a visitor
     /// waits.
-    pub fn at_once(&self, work: impl FnOnce()) {
+    pub fn together(&self, work: impl FnOnce()) {
         struct Held<'a>(&'a dyn Line);
         impl Drop for Held<'_> {
             fn drop(&mut self) {
-                self.0.flush();
+                self.0.release();
             }
         }
         self.line.hold();

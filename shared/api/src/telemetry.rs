@@ -3,9 +3,8 @@
 //! id at the top level however deep the span that the event happened in.
 
 use std::{
-    fmt,
-    io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
@@ -279,32 +278,41 @@ static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
 });
 
 impl Waiting {
+    fn add(&mut self, line: &str, out: &mut impl io::Write) {
+        self.lines.push_str(line);
+        self.lines.push('\n');
+        self.write(out);
+    }
+
+    fn release(&mut self, out: &mut impl io::Write) {
+        self.holders = self.holders.saturating_sub(1);
+        self.write(out);
+    }
+
     /// One write for all, so that Lambda never sees half of a line. A closed stdout has no reader.
-    fn write(&mut self) {
+    fn write(&mut self, out: &mut impl io::Write) {
         if self.holders == 0 {
-            let _ = std::io::stdout().write_all(self.lines.as_bytes());
+            let _ = out.write_all(self.lines.as_bytes());
             self.lines.clear();
         }
     }
 }
 
+fn waiting() -> MutexGuard<'static, Waiting> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Line for StandardOutput {
     fn write(&self, line: &str) {
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.lines.push_str(line);
-        waiting.lines.push('\n');
-        waiting.write();
+        waiting().add(line, &mut io::stdout());
     }
 
     fn hold(&self) {
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.holders += 1;
+        waiting().holders += 1;
     }
 
-    fn flush(&self) {
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.holders = waiting.holders.saturating_sub(1);
-        waiting.write();
+    fn release(&self) {
+        waiting().release(&mut io::stdout());
     }
 }
 
@@ -342,6 +350,35 @@ mod tests {
                 "target": "api::telemetry::tests",
             })]
         );
+    }
+
+    #[test]
+    fn lines_are_written_at_once_unless_somebody_holds_them_and_then_together() {
+        /// What each write wrote.
+        #[derive(Default)]
+        struct Writes(Vec<String>);
+
+        impl io::Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(String::from_utf8_lossy(bytes).into_owned());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (mut waiting, mut out) = (Waiting::default(), Writes::default());
+        waiting.add("a", &mut out);
+        assert_eq!(out.0, ["a\n"]);
+        waiting.holders += 2; // two requests at a time
+        waiting.add("b", &mut out);
+        waiting.release(&mut out);
+        waiting.add("c", &mut out);
+        assert_eq!(out.0.len(), 1);
+        waiting.release(&mut out);
+        waiting.add("d", &mut out);
+        assert_eq!(out.0, ["a\n", "b\nc\n", "d\n"]);
     }
 
     #[test]
