@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The same requests as `sql`, served by Node and `pg` over one kept connection. It checks no password, knows no limits, and
-// sends BEGIN, statements and COMMIT one after another, as `pg` does.
+// sends BEGIN, statements and COMMIT one after another, as `pg` does. It compresses what `sql` would, at the same level.
+import { gzipSync } from 'node:zlib'
 import { essence, postgres, rawTypes } from '../../tests/clients/sql/site.mjs'
 import { serve } from './runtime.mjs'
 
@@ -19,5 +20,8 @@ async function answer(asked) {
 
 await serve(async (event) => {
   const body = JSON.stringify(await answer(JSON.parse(event.body)))
-  return { statusCode: 200, headers: { 'content-type': 'application/json' }, body }
+  const headers = { 'content-type': 'application/json' }
+  if (event.headers['Accept-Encoding'] !== 'gzip' || body.length <= 1024) return { statusCode: 200, headers, body }
+  headers['content-encoding'] = 'gzip'
+  return { statusCode: 200, headers, body: gzipSync(body, { level: 2 }).toString('base64'), isBase64Encoded: true }
 })

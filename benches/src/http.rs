@@ -23,6 +23,16 @@ struct Work {
     share: usize,
 }
 
+impl Work {
+    fn event(&self, stack: &Stack) -> String {
+        let mut request = sql_request(&stack.login, &self.body);
+        if self.accepts_gzip {
+            request = request.header("Accept-Encoding", "gzip");
+        }
+        request.rest_event().to_string()
+    }
+}
+
 fn works() -> Vec<Work> {
     let one = json!({"query": "SELECT $1::int AS n, $2::text AS t", "params": ["1", "x"]});
     let rows = |rows: u32| {
@@ -62,6 +72,7 @@ fn works() -> Vec<Work> {
 struct Side {
     function: Function,
     times: Vec<Duration>,
+    /// CPU time before the first of them.
     cpu: Duration,
 }
 
@@ -74,21 +85,27 @@ impl Side {
         }
     }
 
-    async fn ask(&mut self, event: &str, counts: bool) {
-        let before = cpu_time(self.function.pid());
+    async fn ask(&mut self, event: &str) {
         let begun = Instant::now();
         ask(&self.function, event).await;
-        let taken = begun.elapsed();
-        if counts {
-            self.times.push(taken);
-            self.cpu += cpu_time(self.function.pid()).saturating_sub(before);
-        }
+        self.times.push(begun.elapsed());
     }
 
-    /// Times and CPU microseconds a request, and begins anew.
-    fn take(&mut self) -> (Samples, f64) {
+    /// CPU time so far. A request costs until the function polls for the next: the last one's end is waited for.
+    async fn cpu(&self) -> Duration {
+        self.function.idle().await;
+        cpu_time(self.function.pid())
+    }
+
+    async fn begin(&mut self) {
+        self.times.clear();
+        self.cpu = self.cpu().await;
+    }
+
+    /// Times and CPU microseconds a request, since the beginning.
+    async fn end(&mut self) -> (Samples, f64) {
+        let cpu = self.cpu().await.saturating_sub(self.cpu).as_secs_f64() * 1e6;
         let times = std::mem::take(&mut self.times);
-        let cpu = std::mem::take(&mut self.cpu).as_secs_f64() * 1e6;
         let each = cpu / f64::from(u32::try_from(times.len()).unwrap());
         (Samples::times(times), each)
     }
@@ -98,7 +115,8 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     report.section("SQL over HTTP");
     report.text(
         "One request through the Runtime API, in `sql` and in a plain Node function with `pg` that holds an open connection \
-         of the same role. The Node side checks no password and never compresses. CPU is of each function, all threads.",
+         of the same role. The Node side checks no password. Where a client takes gzip, both compress, at the same level. CPU is \
+         of each function, all threads, until it polls for the next request.",
     );
     let mut ours = Side::of(stack.logins.launch()).await;
     let node = crate::machine::told_by("node", &["-p", "process.execPath"]);
@@ -116,37 +134,35 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         "CREATE TABLE blog.counter (id int PRIMARY KEY, n int NOT NULL)",
         "INSERT INTO blog.counter VALUES (1, 0)",
     ] {
-        ours.ask(
-            &stack.sql_event(&json!({"query": sql, "params": []})),
-            false,
-        )
-        .await;
+        ours.ask(&stack.sql_event(&json!({"query": sql, "params": []})))
+            .await;
     }
     // A just-in-time compiler needs its time, or what is measured first is measured cold.
     for work in works() {
-        let event = stack.sql_event(&work.body);
+        let event = work.event(stack);
         for _ in 0..WARM_UP / work.share {
-            ours.ask(&event, false).await;
-            theirs.ask(&event, false).await;
+            ours.ask(&event).await;
+            theirs.ask(&event).await;
         }
     }
     let mut rows = Vec::new();
     for delay in [0, 1] {
         stack.set_delay(delay);
         for work in works() {
-            let mut request = sql_request(&stack.login, &work.body);
-            if work.accepts_gzip {
-                request = request.header("Accept-Encoding", "gzip");
-            }
-            let event = request.rest_event().to_string();
+            let event = work.event(stack);
             let samples =
                 (run.of(600, 100) / work.share / (1 + usize::try_from(delay).unwrap())).max(10);
-            for n in 0..samples + samples / 10 + 2 {
-                let counts = n >= samples / 10 + 2;
-                ours.ask(&event, counts).await;
-                theirs.ask(&event, counts).await;
+            let warm_up = samples / 10 + 2;
+            for n in 0..warm_up + samples {
+                if n == warm_up {
+                    ours.begin().await;
+                    theirs.begin().await;
+                }
+                ours.ask(&event).await;
+                theirs.ask(&event).await;
             }
-            let ((sql, sql_cpu), (pg, pg_cpu)) = (ours.take(), theirs.take());
+            let (sql, sql_cpu) = ours.end().await;
+            let (pg, pg_cpu) = theirs.end().await;
             rows.push(vec![
                 format!(
                     "{}{}",
