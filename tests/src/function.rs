@@ -54,8 +54,10 @@ pub struct Launch {
 
 /// Why a function did not come up.
 #[derive(Debug, thiserror::Error)]
-#[error("the function did not reach its first poll: {cause}; it wrote:\n{}", .output.join("\n"))]
+#[error("{command} did not reach its first poll: {cause}; it wrote:\n{}", .output.join("\n"))]
 pub struct StartError {
+    /// Program and arguments.
+    pub command: String,
     /// Exit status, posted error or time limit.
     pub cause: String,
     /// What it wrote.
@@ -259,6 +261,10 @@ impl Launch {
         match ended {
             None => Ok(function),
             Some(cause) => Err(StartError {
+                command: std::iter::once(self.program.display().to_string())
+                    .chain(self.arguments)
+                    .collect::<Vec<_>>()
+                    .join(" "),
                 cause,
                 output: function.output(),
             }),

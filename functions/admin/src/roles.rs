@@ -53,7 +53,7 @@ pub const ROLES: &[Role] = &[
             ("generations", "SELECT, DELETE"),
             ("votes", "SELECT, DELETE"),
             ("shares", "SELECT, DELETE"),
-            ("usage_daily", "SELECT, DELETE"),
+            ("usage_daily", "SELECT, INSERT, UPDATE, DELETE"),
             ("idempotency", "SELECT, DELETE"),
             ("jobs", "SELECT, UPDATE"),
         ],

@@ -7,6 +7,7 @@ use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::generations::settled;
 use crate::ids::OwnerId;
 use crate::jobs::{self, Job, Progress};
 
@@ -76,13 +77,13 @@ enum Whose<'a> {
     Expired(Timestamp),
 }
 
-/// Rows of one chat: its own, its messages, votes, shares, and its generation.
+/// Rows of one chat: its own, its messages, votes, shares, its generation, and the usage that is counted for it.
 macro_rules! chat_and_rows {
     ($where:literal) => {
         concat!(
             "SELECT c.id, (SELECT count(*) FROM shares s WHERE s.chat_id = c.id) AS shares,
     (SELECT count(*) FROM messages m WHERE m.chat_id = c.id)
-    + (SELECT count(*) FROM votes v WHERE v.chat_id = c.id) + 2 AS other_rows
+    + (SELECT count(*) FROM votes v WHERE v.chat_id = c.id) + 3 AS other_rows
 FROM chats c WHERE ",
             $where,
             " LIMIT $1"
@@ -94,14 +95,19 @@ const OWNED: &str =
     chat_and_rows!("c.owner_id = $2 AND c.created_at <= $3 ORDER BY c.updated_at, c.id");
 const EXPIRED: &str = chat_and_rows!("c.expires_at <= $2 ORDER BY c.expires_at");
 
-const DELETE: &str = "\
+const DELETE: &str = concat!(
+    "\
 WITH v AS (DELETE FROM votes WHERE chat_id = ANY($1) RETURNING 1),
     s AS (DELETE FROM shares WHERE chat_id = ANY($1) RETURNING 1),
-    g AS (DELETE FROM generations WHERE chat_id = ANY($1) RETURNING 1),
+    g AS (DELETE FROM generations WHERE chat_id = ANY($1) RETURNING chat_id, message_id, owner_id),
+    ",
+    settled!("g"),
+    ",
     m AS (DELETE FROM messages WHERE chat_id = ANY($1) RETURNING 1),
     c AS (DELETE FROM chats WHERE id = ANY($1) RETURNING 1)
 SELECT (SELECT count(*) FROM c), (SELECT count(*) FROM m), (SELECT count(*) FROM v), (SELECT count(*) FROM s),
-    (SELECT count(*) FROM g)";
+    (SELECT count(*) FROM g)"
+);
 
 const DELETE_SHARES: &str = "\
 WITH s AS (
@@ -112,7 +118,7 @@ SELECT count(*) FROM s";
 type Counts = Vec<(&'static str, i64)>;
 
 /// Deletes a batch; empty when nothing is left. A chat's children and the chat itself go in one transaction, so that
-/// nothing can be added to a chat that is half gone.
+/// nothing can be added to a chat that is half gone. What a reply under way has used is counted.
 async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Counts, Error> {
     let rows = match whose {
         Whose::Owner(owner, until) => {

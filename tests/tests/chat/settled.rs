@@ -109,11 +109,12 @@ async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
 }
 
 #[tokio::test]
-async fn deleting_a_chat_does_not_hide_what_its_reply_has_used() {
+async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
+    let (chat, chats, jobs, db) = (
         stack.chat().start().await,
         stack.chats().start().await,
+        stack.jobs().start().await,
         stack.database(),
     );
     let visitor = Visitor {
@@ -121,16 +122,29 @@ async fn deleting_a_chat_does_not_hide_what_its_reply_has_used() {
         chats: &chats,
         token: stack.token("visitor"),
     };
-    let mut invocation = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
-    heard(&mut invocation, "word6").await;
-    checkpointed(&db).await;
-    let request = Request::new("DELETE", "/api/chats/c").bearer(&visitor.token);
-    let event = request.rest_event().to_string();
-    let answer = chats.invoke(event, LIMIT).await.response();
-    assert_eq!(Response::from_answer(&answer).status, 204);
-    let after = counted(&db).await;
-    assert!(after.0 == 1 && after.1 > 0 && after.2 > 0, "{after:?}");
-    // Its writer notices, and counts nothing more.
-    assert_eq!(invocation.outcome().await.streamed().status(), Some(200));
-    assert_eq!(counted(&db).await, after);
+    let mut before = (0, 0, 0);
+    for (id, path, status) in [("c", "/api/chats/c", 204), ("d", "/api/chats", 202)] {
+        let mut invocation = visitor.begin(&submit(id, "u1", SLOW), LIMIT);
+        heard(&mut invocation, "word6").await;
+        checkpointed(&db).await;
+        let request = Request::new("DELETE", path).bearer(&visitor.token);
+        let event = request.rest_event().to_string();
+        let deleted = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+        assert_eq!(deleted.status, status);
+        if status == 202 {
+            let event = json!({"jobId": deleted.json()["jobId"]}).to_string();
+            let report = jobs.invoke(event, LIMIT).await.response();
+            let report: Value = serde_json::from_slice(&report).unwrap();
+            assert_eq!(report["outcome"], "done");
+        }
+        let after = counted(&db).await;
+        assert!(
+            after.0 == before.0 + 1 && after.1 > before.1 && after.2 > before.2,
+            "{path}: {before:?} {after:?}"
+        );
+        // Its writer notices, and counts nothing more.
+        assert_eq!(invocation.outcome().await.streamed().status(), Some(200));
+        assert_eq!(counted(&db).await, after);
+        before = after;
+    }
 }

@@ -29,8 +29,8 @@ impl Stack {
     pub(crate) async fn start_on(options: Options) -> Self {
         let server = DsqlLocal::start(options).await.expect("dsql-local starts");
         let arn = &server.admin().arn;
-        let command =
-            json!({"command": "migrate", "roles": {"chat": arn, "chats": arn, "maintenance": arn}});
+        let roles = json!({"chat": arn, "chats": arn, "jobs": arn, "maintenance": arn});
+        let command = json!({"command": "migrate", "roles": roles});
         let admin = Launch::binary("admin")
             .envs(server.env())
             .env("DSQL_ROLE", "admin")
@@ -68,6 +68,10 @@ impl Stack {
 
     pub(crate) fn chats(&self) -> Launch {
         self.launch("chats")
+    }
+
+    pub(crate) fn jobs(&self) -> Launch {
+        self.launch("jobs")
     }
 
     pub(crate) fn maintenance(&self) -> Launch {
