@@ -400,7 +400,21 @@ impl Function {
         *self.exited.borrow()
     }
 
-    /// Every line it wrote, both streams, in order of arrival.
+    /// Ends it once it has come back for work, if it still runs, and gives every line that it ever wrote.
+    ///
+    /// # Panics
+    /// When it neither comes back nor ends within a minute.
+    pub async fn end(&self) -> Vec<String> {
+        let mut exit = self.exited.clone();
+        tokio::select! {
+            () = self.idle() => { self.kill().await; }
+            _ = exit.wait_for(Option::is_some) => {}
+        }
+        self.output()
+    }
+
+    /// Every line read from it so far, both streams, in order of arrival. An answer may be there before the lines that
+    /// were written for it: who looks for a line asks [`Function::line_with`] or [`Function::end`].
     pub fn output(&self) -> Vec<String> {
         self.output.0.borrow().clone()
     }

@@ -56,7 +56,7 @@ impl Stack {
     pub(crate) async fn admin(&mut self, command: Value) -> Value {
         let function = self.launch_admin().start().await;
         let outcome = function.invoke(command.to_string(), ADMIN_LIMIT).await;
-        self.written.extend(function.output());
+        self.written.extend(function.end().await);
         match outcome {
             Outcome::FunctionError {
                 error_type,

@@ -308,7 +308,7 @@ async fn no_secret_reaches_a_log_line_or_an_answer() {
         .iter()
         .map(|r| String::from_utf8_lossy(&r.body).into_owned())
         .collect();
-    let logged = site.function.output().join("\n");
+    let logged = site.function.end().await.join("\n");
     assert!(logged.lines().count() > 10);
     for secret in [
         site.blog.password.as_str(),
