@@ -26,6 +26,7 @@ mod clock;
 mod conflict;
 mod control;
 mod dialect;
+mod early;
 mod faults;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;

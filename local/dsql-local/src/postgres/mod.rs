@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 pub(crate) use catalog::{Catalog, connect};
 pub(crate) use find::{Account, account};
 
+use crate::early::MAX_EARLY;
 use crate::home::{Home, is_open_to_all};
 
 /// PostgreSQL's superuser; unreachable for clients.
@@ -83,6 +84,8 @@ pub(crate) struct Access {
     pub(crate) socket: PathBuf,
     /// How many more sessions may attach a backend.
     pub(crate) slots: Arc<Semaphore>,
+    /// How many more may have one before their first statement.
+    pub(crate) early: Arc<Semaphore>,
     pub(crate) catalog: Catalog,
     /// Major version of the server.
     pub(crate) major: u16,
@@ -186,6 +189,7 @@ impl Postgres {
         let access = Arc::new(Access {
             socket,
             slots: Arc::new(Semaphore::new(MAX_BACKENDS)),
+            early: Arc::new(Semaphore::new(MAX_EARLY)),
             catalog,
             major: u16::try_from(installation.major).unwrap_or_default(),
         });

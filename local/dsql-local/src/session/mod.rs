@@ -32,6 +32,7 @@ use self::shadow::Conflict;
 use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
 use crate::dialect::is_off;
+use crate::early::Early;
 use crate::faults::Drop;
 use crate::login::{Client, welcome};
 use crate::schema::Known;
@@ -181,6 +182,8 @@ pub(crate) struct Session<'a> {
     /// Answers that are not written yet.
     out: BytesMut,
     backend: Option<Backend>,
+    /// The backend that the first statement will want.
+    early: Option<Early>,
     /// By which others find the backend.
     party: Option<Registration>,
     block: Block,
@@ -243,6 +246,7 @@ impl<'a> Session<'a> {
             writer,
             out: BytesMut::new(),
             backend: None,
+            early: None,
             party: None,
             block: Block::default(),
             schema: server.schema.current(),
@@ -273,6 +277,8 @@ impl<'a> Session<'a> {
     async fn run(&mut self) -> Flow {
         if self.startup.needs_backend() {
             self.attach().await?;
+        } else {
+            self.early = Early::begin(&self.server.postgres, &self.startup);
         }
         let reported = self
             .backend
@@ -396,7 +402,15 @@ impl<'a> Session<'a> {
 
     async fn attach(&mut self) -> Flow<&mut Backend> {
         if self.backend.is_none() {
-            match Backend::attach(&self.server.postgres, &self.startup).await {
+            let early = match self.early.take() {
+                Some(early) => early.take().await,
+                None => None,
+            };
+            let attached = match early {
+                Some(attached) => attached,
+                None => Backend::attach(&self.server.postgres, &self.startup).await,
+            };
+            match attached {
                 Ok(backend) => {
                     self.server.counters.backends_attached.add_one();
                     self.party = Some(self.server.arbiter.register(backend.pid));

@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use dsql_local::DsqlLocal;
+use dsql_local::{DsqlLocal, Options};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_postgres::Client;
 use tokio_postgres::config::SslNegotiation;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Login, admin, environment, steady, trusting, trusting_file, wait_until};
+use crate::support::{
+    Login, PATIENCE, admin, environment, steady, trusting, trusting_file, wait_until,
+};
 
 /// A startup message of protocol 3.0.
 pub(crate) fn startup(parameters: &[&str]) -> Vec<u8> {
@@ -258,16 +261,40 @@ async fn idle_sessions_cost_no_backend() {
     for client in &idle {
         client.check_connection().await.unwrap();
     }
-    let row = idle[0]
+    // Tests beside this one have some.
+    assert!(backends(&idle[0]).await < 50);
+    assert!(dsql.stats().backends_attached > before);
+}
+
+#[tokio::test]
+async fn the_first_statement_finds_its_backend_started_and_an_idle_session_lets_it_go() {
+    let dsql = DsqlLocal::start(Options::default()).await.unwrap();
+    let watcher = admin(&dsql).await;
+    let idle = admin(&dsql).await;
+    for expected in [2, 1] {
+        let settled = tokio::time::timeout(PATIENCE, async {
+            while backends(&watcher).await != expected {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(settled.await.is_ok(), "never {expected} backends");
+    }
+    let attached = dsql.stats().backends_attached;
+    assert_eq!(backends(&idle).await, 2);
+    assert_eq!(dsql.stats().backends_attached, attached + 1);
+    dsql.stop().await;
+}
+
+/// Backends of the role `admin`.
+async fn backends(client: &Client) -> i64 {
+    client
         .query_one(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = 'admin'",
             &[],
         )
         .await
-        .unwrap();
-    // Tests beside this one have some.
-    assert!(row.get::<_, i64>(0) < 50);
-    assert!(dsql.stats().backends_attached > before);
+        .unwrap()
+        .get(0)
 }
 
 #[tokio::test]

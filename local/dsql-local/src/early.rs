@@ -1,0 +1,50 @@
+//! A backend that is started while its client is on the way to its first statement, which then need not wait for
+//! PostgreSQL to start a process: on DSQL it waits for none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::backend::{AttachError, Backend};
+use crate::postgres::Access;
+use crate::startup::Startup;
+
+/// How many may be started and not yet used.
+pub(crate) const MAX_EARLY: usize = 16;
+/// How long one waits for the first statement; then the session is an idle one and costs no process. Real time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A backend on its way. Dropped, it goes.
+pub(crate) struct Early {
+    wanted: oneshot::Sender<()>,
+    /// The one that starts it.
+    task: JoinSet<Option<Result<Backend, AttachError>>>,
+}
+
+impl Early {
+    /// Begins to start one for a session that has just logged in, unless too many are under way.
+    pub(crate) fn begin(access: &Arc<Access>, startup: &Startup) -> Option<Self> {
+        let place = access.early.clone().try_acquire_owned().ok()?;
+        let (access, startup) = (access.clone(), startup.clone());
+        let (wanted, first_statement) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _place = place;
+            let backend = Backend::attach(&access, &startup).await;
+            match tokio::time::timeout(PATIENCE, first_statement).await {
+                Ok(Ok(())) => Some(backend),
+                _ => None,
+            }
+        });
+        Some(Self { wanted, task })
+    }
+
+    /// The backend; `None` when its time was over.
+    pub(crate) async fn take(mut self) -> Option<Result<Backend, AttachError>> {
+        // Nobody listens when its time is over.
+        let _ = self.wanted.send(());
+        self.task.join_next().await?.ok().flatten()
+    }
+}
