@@ -13,8 +13,6 @@ use crate::samples::{Samples, ms, short};
 use crate::stack::{Contender, LIMIT, Stack, ask};
 
 const RAW: &str = "raw connect + query";
-/// Milliseconds a flight of the slowest network: five of them are several times what chats takes by itself.
-const FAR: u64 = 5;
 
 /// What one contender took in one setting.
 struct Line {
@@ -175,7 +173,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     for (delay, rounds) in [
         (0, rounds),
         (1, rounds.div_ceil(2)),
-        (FAR, rounds.div_ceil(2)),
+        (5, rounds.div_ceil(2)),
     ] {
         let network =
             (delay > 0).then(|| Network::to(stack.server.address(), Duration::from_millis(delay)));
@@ -200,23 +198,12 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
             Target::AtMost(1.3),
             "×",
         );
-        // Not judged where the network's own time decides it.
-        if delay < FAR {
-            report.verdict(
-                format!("Node connector's cold start, of chats' ({what})"),
-                to("Node connector"),
-                Target::AtLeast(5.0),
-                "×",
-            );
-        } else {
-            let node = of(&lines, "Node connector").first_answer.p50();
-            report.text(&format!(
-                "Five flights of {delay} ms are most of what chats takes here, and of what the floor takes: the Node connector takes \
-                 {} × as long as chats and {} × as long as the floor.",
-                short(to("Node connector")),
-                short(node / floor(&lines)),
-            ));
-        }
+        report.verdict(
+            format!("Node connector's cold start, of chats' ({what})"),
+            to("Node connector"),
+            Target::AtLeast(5.0),
+            "×",
+        );
         report.verdict(
             format!("SQLx connector's cold start, of chats' ({what})"),
             to("SQLx connector"),
