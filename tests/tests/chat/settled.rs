@@ -148,3 +148,34 @@ async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
         before = after;
     }
 }
+
+#[tokio::test]
+async fn the_purge_of_a_chat_does_not_hide_what_its_reply_has_used() {
+    let stack = Stack::start().await;
+    let (chat, chats, maintenance, db) = (
+        stack.chat().start().await,
+        stack.chats().start().await,
+        stack.maintenance().start().await,
+        stack.database(),
+    );
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    let mut invocation = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
+    heard(&mut invocation, "word6").await;
+    checkpointed(&db).await;
+    db.execute_sql("UPDATE chats SET expires_at = now() - interval '1 day'")
+        .await
+        .unwrap();
+    let event = json!({"task": "purge"}).to_string();
+    let report = maintenance.invoke(event, LIMIT).await.response();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["deleted"]["chats"], 1, "{report}");
+    let purged = counted(&db).await;
+    assert!(purged.0 == 1 && purged.1 > 0 && purged.2 > 0, "{purged:?}");
+    // Its writer notices, and counts nothing more.
+    assert_eq!(invocation.outcome().await.streamed().status(), Some(200));
+    assert_eq!(counted(&db).await, purged);
+}
