@@ -4,17 +4,8 @@
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
 
-/// A task that ends when this is dropped.
-#[derive(Debug)]
-pub struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+pub use lambda_local::task::Task;
 
 /// The harness's runtime.
 pub fn runtime() -> &'static Runtime {
@@ -31,7 +22,7 @@ pub fn runtime() -> &'static Runtime {
 
 /// Runs `work` on the harness's runtime until it ends or the [`Task`] is dropped.
 pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
-    Task(runtime().spawn(work))
+    Task::spawn_on(runtime().handle(), work)
 }
 
 /// Runs `work` on the harness's runtime and waits for its result. What `work` spawns lives there too.

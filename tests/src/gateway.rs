@@ -1,32 +1,34 @@
-//! Owns the front that clients we did not write talk to: a loopback HTTP server that turns each request into an
-//! invocation, as API Gateway does, and starts a container for every request that finds none idle, as Lambda does. A
-//! streamed function's answer is passed on piece by piece; one that breaks off ends cleanly, which is the worst case.
+//! Owns the API that clients we did not write talk to: `lambda-local`'s gateway with the routes of the template, before
+//! functions whose clock can be moved.
 //!
 //! A client steers it with headers that the function does not see, [`NAME`] and [`LIMIT_MS`], and with requests to
 //! `/control/…`: `token/SUBJECT` and `guest/SUBJECT` mint as a site's server does, `kill/NAME` kills the container that
 //! serves the request of that name, `advance/SECONDS` moves the functions' wall clock, `upkeep/TASK` runs a task of
 //! `maintenance` as its schedule does.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::channel::Channel;
-use http_body_util::{BodyExt as _, Either, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode, http};
-use hyper_util::rt::TokioIo;
+use http_body_util::{Either, Full};
+use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use lambda_local::application::RestApi;
+use lambda_local::clock::Clock;
+use lambda_local::container::Container;
+use lambda_local::gateway::{self, Body, Front};
+use lambda_local::lambda::Lambda;
+use lambda_local::pool::{Limits, Pool};
 use tokio::net::TcpListener;
 
-use crate::background::{self, Task};
+use crate::background;
 use crate::clock::WallClock;
-use crate::function::{Function, Launch};
-use crate::http::{Request, Response as Answer};
+use crate::function::Launch;
 use crate::jwt::SigningKey;
-use crate::runtime_api::Outcome;
+use crate::log;
+use crate::template;
 
 /// A request's name, for `/control/kill/NAME`.
 pub const NAME: &str = "x-test-name";
@@ -34,8 +36,10 @@ pub const NAME: &str = "x-test-name";
 pub const LIMIT_MS: &str = "x-test-limit-ms";
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
+/// A function is given as many containers as tests have requests at once.
+const CONTAINERS: usize = 64;
+/// How long a killed container's last lines may take to arrive.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the front starts.
 #[derive(Debug)]
@@ -62,276 +66,197 @@ impl Functions {
 /// The front. Requests are answered until it is dropped.
 #[derive(Debug)]
 pub struct Gateway {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    _serve: Task,
+    serve: gateway::Gateway,
+    lambda: Arc<Lambda>,
+    written: Arc<Written>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    streamed: Containers,
-    buffered: Containers,
-    upkeep: Containers,
-    key: Arc<SigningKey>,
-    clock: WallClock,
-    named: Mutex<HashMap<String, Arc<Function>>>,
-    tasks: Mutex<Vec<Task>>,
-}
-
-/// The containers of one function.
-#[derive(Debug)]
-struct Containers {
-    launch: Launch,
-    idle: Mutex<Vec<Arc<Function>>>,
-    written: Mutex<Vec<Arc<Function>>>,
-}
-
-impl Containers {
-    fn new(launch: Launch) -> Self {
-        Self {
-            launch,
-            idle: Mutex::default(),
-            written: Mutex::default(),
-        }
-    }
-
-    async fn take(&self) -> Arc<Function> {
-        let idle = self.idle.lock().expect("no holder panics").pop();
-        if let Some(function) = idle {
-            return function;
-        }
-        let function = Arc::new(self.launch.clone().start().await);
-        let mut all = self.written.lock().expect("no holder panics");
-        all.push(Arc::clone(&function));
-        function
-    }
-
-    async fn give_back(&self, function: Arc<Function>) {
-        if function.exit_status().is_none() {
-            function.idle().await;
-            self.idle.lock().expect("no holder panics").push(function);
-        }
-    }
-
-    fn output(&self) -> Vec<String> {
-        let all = self.written.lock().expect("no holder panics");
-        all.iter().flat_map(|function| function.output()).collect()
-    }
+/// What containers wrote, and what they must not.
+#[derive(Debug, Default)]
+struct Written {
+    lines: Mutex<Vec<String>>,
+    secrets: Mutex<BTreeSet<String>>,
+    containers: Mutex<Vec<Arc<Container>>>,
 }
 
 impl Gateway {
     /// Listens on a free loopback port. All functions run under `clock`.
     pub async fn start(functions: Functions, key: Arc<SigningKey>, clock: WallClock) -> Self {
-        let shared = Arc::new(Shared {
-            streamed: Containers::new(functions.chat.clock(&clock)),
-            buffered: Containers::new(functions.chats.clock(&clock)),
-            upkeep: Containers::new(functions.maintenance.clock(&clock)),
-            key,
-            clock,
-            named: Mutex::default(),
-            tasks: Mutex::default(),
-        });
-        background::run(async move {
-            let listener = TcpListener::bind(("127.0.0.1", 0))
-                .await
-                .expect("a free port");
-            let address = listener
-                .local_addr()
-                .expect("a bound socket has an address");
-            let serve = background::spawn(serve(listener, Arc::clone(&shared)));
-            Self {
-                address,
-                shared,
-                _serve: serve,
-            }
-        })
-        .await
+        let written = Arc::<Written>::default();
+        let api = template::api();
+        let kept = Arc::clone(&written);
+        let (serve, lambda) = background::run(serve(api, functions, key, clock, kept)).await;
+        Self {
+            serve,
+            lambda,
+            written,
+        }
     }
 
     /// Where clients find it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.serve.url()
     }
 
     /// Every line that any container wrote.
     pub fn output(&self) -> Vec<String> {
-        let mut lines = self.shared.streamed.output();
-        lines.extend(self.shared.buffered.output());
-        lines.extend(self.shared.upkeep.output());
-        lines
+        self.written
+            .lines
+            .lock()
+            .expect("no holder panics")
+            .clone()
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    while let Ok((socket, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let shared = Arc::clone(&shared);
-                // On a task of its own: a client that leaves does not stop what it asked for.
-                async move {
-                    tokio::spawn(answer(shared, request))
-                        .await
-                        .map_err(std::io::Error::other)
-                }
-            });
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
+async fn serve(
+    api: RestApi,
+    functions: Functions,
+    key: Arc<SigningKey>,
+    clock: WallClock,
+    written: Arc<Written>,
+) -> (gateway::Gateway, Arc<Lambda>) {
+    let mut lambda = Lambda::default();
+    for (logical_id, launch) in [
+        ("ChatFunction", &functions.chat),
+        ("ChatsFunction", &functions.chats),
+        ("SqlFunction", &functions.chats),
+        ("MaintenanceFunction", &functions.maintenance),
+    ] {
+        let kept = Arc::clone(&written);
+        let launch = launch.clone().clock(&clock).pass_lines_to(move |line| {
+            let mut lines = kept.lines.lock().expect("no holder panics");
+            lines.push(line.to_owned());
         });
+        let limits = Limits {
+            containers: CONTAINERS,
+            is_frozen_when_idle: true,
+            timeout: LIMIT,
+        };
+        let pool = Pool::new(launch.into_inner(), limits);
+        lambda.add(logical_id, logical_id, [], pool);
     }
-}
-
-async fn answer(shared: Arc<Shared>, request: http::Request<Incoming>) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path().to_owned();
-    if let Some(order) = path.strip_prefix("/control/") {
-        return control(&shared, order).await;
-    }
-    let Ok(body) = body.collect().await else {
-        return plain(StatusCode::BAD_REQUEST, "the body broke off");
+    let lambda = Arc::new(lambda);
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a free port");
+    let shown = clock.clone();
+    let controls = Controls {
+        key,
+        clock,
+        lambda: Arc::clone(&lambda),
+        named: Mutex::default(),
+        written,
     };
-    let body = body.to_bytes();
-    let target = head
-        .uri
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let mut request = Request::new(head.method.as_str(), target);
-    for (name, value) in &head.headers {
-        if name.as_str() != NAME && name.as_str() != LIMIT_MS {
-            request = request.header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
-        }
-    }
-    if !body.is_empty() {
-        request = request.body(body);
-    }
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let limit = header(LIMIT_MS)
-        .and_then(|text| text.parse().ok())
-        .map_or(LIMIT, Duration::from_millis);
-    let event = request.rest_event().to_string();
-    if is_streamed(&head.method, &path) {
-        streamed(&shared, event, limit, header(NAME)).await
-    } else {
-        buffered(&shared, event, limit).await
-    }
+    let serve = gateway::Gateway::serve(
+        listener,
+        api,
+        "123456789012",
+        Arc::clone(&lambda),
+        Clock::new(move || shown.now()),
+        controls,
+    );
+    (serve.expect("a bound socket has an address"), lambda)
 }
 
-/// The routes with a streaming integration.
-fn is_streamed(method: &Method, path: &str) -> bool {
-    let segments: Vec<_> = path.trim_matches('/').split('/').collect();
-    match segments.as_slice() {
-        ["api", "chat", ..] | ["api", "me", "export"] | ["api", "chats", _, _, "stream"] => true,
-        ["api", "chats", _] => method == Method::POST,
-        _ => false,
-    }
-}
-
-async fn streamed(
-    shared: &Arc<Shared>,
-    event: String,
-    limit: Duration,
-    name: Option<&str>,
-) -> Response<Body> {
-    let function = shared.streamed.take().await;
-    let mut invocation = function.begin(event, limit);
-    if let Some(name) = name {
-        let mut named = shared.named.lock().expect("no holder panics");
-        named.insert(name.to_owned(), Arc::clone(&function));
-    }
-    let Some(prelude) = invocation.prelude().await else {
-        let outcome = invocation.outcome().await;
-        shared.streamed.give_back(function).await;
-        return plain(StatusCode::BAD_GATEWAY, &format!("{outcome:?}"));
-    };
-    let (mut sender, body) = Channel::new(1024);
-    let later = Arc::clone(shared);
-    let task = background::spawn(async move {
-        let mut is_gone = false;
-        while let Some(chunk) = invocation.chunk().await {
-            is_gone = is_gone || sender.send_data(chunk.data).await.is_err();
-        }
-        drop(sender);
-        later.streamed.give_back(function).await;
-    });
-    shared.tasks.lock().expect("no holder panics").push(task);
-    let status = prelude["statusCode"].as_u64().unwrap_or_default();
-    let mut response = Response::new(Either::Right(body));
-    *response.status_mut() = u16::try_from(status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .unwrap_or(StatusCode::BAD_GATEWAY);
-    for (name, value) in prelude["headers"].as_object().into_iter().flatten() {
-        put(&mut response, name, value.as_str().unwrap_or_default());
-    }
-    response
-}
-
-async fn buffered(shared: &Arc<Shared>, event: String, limit: Duration) -> Response<Body> {
-    let function = shared.buffered.take().await;
-    let outcome = function.invoke(event, limit).await;
-    shared.buffered.give_back(function).await;
-    let Outcome::Response(bytes) = outcome else {
-        return plain(StatusCode::BAD_GATEWAY, &format!("{outcome:?}"));
-    };
-    let answer = Answer::from_answer(&bytes);
-    let mut response = Response::new(Either::Left(Full::new(answer.body)));
-    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    for (name, values) in &answer.headers {
-        for value in values {
-            put(&mut response, name, value);
-        }
-    }
-    response
-}
-
-async fn control(shared: &Shared, order: &str) -> Response<Body> {
-    let (verb, object) = order.split_once('/').unwrap_or((order, ""));
-    match verb {
-        "token" => plain(
-            StatusCode::OK,
-            &shared.key.token(object, shared.clock.now()),
-        ),
-        "guest" => plain(
-            StatusCode::OK,
-            &shared.key.guest_token(object, shared.clock.now()),
-        ),
-        "kill" => {
-            let named = shared
-                .named
-                .lock()
-                .expect("no holder panics")
-                .remove(object);
-            match named {
-                Some(function) => plain(StatusCode::OK, &function.kill().await.to_string()),
-                None => plain(StatusCode::NOT_FOUND, "no request has that name"),
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for function in ["ChatFunction", "ChatsFunction", "SqlFunction", "MaintenanceFunction"] {
+            if let Some(pool) = self.lambda.pool(function) {
+                pool.stop();
             }
         }
-        "advance" => {
-            let seconds = object.parse().unwrap_or_default();
-            shared.clock.advance(Duration::from_secs(seconds));
-            plain(StatusCode::OK, "")
+        // A test that fails already says why by itself.
+        if std::thread::panicking() {
+            return;
         }
-        "upkeep" => {
-            let event = serde_json::json!({ "task": object }).to_string();
-            let function = shared.upkeep.take().await;
-            let outcome = function.invoke(event, LIMIT).await;
-            shared.upkeep.give_back(function).await;
-            match outcome {
-                Outcome::Response(report) => {
-                    plain(StatusCode::OK, &String::from_utf8_lossy(&report))
+        let begun = Instant::now();
+        for container in self.written.containers.lock().expect("no holder panics").iter() {
+            container.kill();
+            while container.exit_status().is_none() {
+                assert!(
+                    begun.elapsed() < DRAIN_LIMIT,
+                    "a killed function does not end"
+                );
+                std::thread::yield_now();
+            }
+        }
+        let lines = self.output();
+        log::check(&lines);
+        log::check_secrets(&lines, &self.written.secrets.lock().expect("no holder panics"));
+    }
+}
+
+/// What a test asks for beside the API.
+struct Controls {
+    key: Arc<SigningKey>,
+    clock: WallClock,
+    lambda: Arc<Lambda>,
+    named: Mutex<HashMap<String, Arc<Container>>>,
+    written: Arc<Written>,
+}
+
+impl Front for Controls {
+    async fn answer(&self, head: &Parts, _body: &Bytes) -> Option<Response<Body>> {
+        let order = head.uri.path().strip_prefix("/control/")?;
+        let (verb, object) = order.split_once('/').unwrap_or((order, ""));
+        Some(match verb {
+            "token" => plain(StatusCode::OK, &self.key.token(object, self.clock.now())),
+            "guest" => plain(
+                StatusCode::OK,
+                &self.key.guest_token(object, self.clock.now()),
+            ),
+            "kill" => {
+                let named = self.named.lock().expect("no holder panics").remove(object);
+                match named {
+                    Some(container) => {
+                        container.kill();
+                        let status = container.exit().await;
+                        plain(StatusCode::OK, &format!("{status:?}"))
+                    }
+                    None => plain(StatusCode::NOT_FOUND, "no request has that name"),
                 }
-                other => plain(StatusCode::BAD_GATEWAY, &format!("{other:?}")),
             }
-        }
-        _ => plain(StatusCode::NOT_FOUND, "no such order"),
+            "advance" => {
+                let seconds = object.parse().unwrap_or_default();
+                self.clock.advance(Duration::from_secs(seconds));
+                plain(StatusCode::OK, "")
+            }
+            "upkeep" => {
+                let event = serde_json::json!({ "task": object }).to_string();
+                let result = self.lambda.invoke("MaintenanceFunction", event.into()).await;
+                match result {
+                    Ok(report) => plain(StatusCode::OK, &String::from_utf8_lossy(&report)),
+                    Err(error) => plain(StatusCode::BAD_GATEWAY, &error.to_string()),
+                }
+            }
+            _ => plain(StatusCode::NOT_FOUND, "no such order"),
+        })
     }
-}
 
-fn put(response: &mut Response<Body>, name: &str, value: &str) {
-    let name: http::HeaderName = name.parse().expect("a function sends valid header names");
-    let value = value.parse().expect("a function sends valid header values");
-    response.headers_mut().append(name, value);
+    fn time_limit(&self, head: &Parts) -> Option<Duration> {
+        let text = head.headers.get(LIMIT_MS)?.to_str().ok()?;
+        Some(Duration::from_millis(text.parse().ok()?))
+    }
+
+    fn began(&self, head: &Parts, container: &Arc<Container>) {
+        let mut containers = self.written.containers.lock().expect("no holder panics");
+        if !containers.iter().any(|known| Arc::ptr_eq(known, container)) {
+            containers.push(Arc::clone(container));
+        }
+        drop(containers);
+        let text = format!("{:?}", head.headers);
+        let mut secrets = self.written.secrets.lock().expect("no holder panics");
+        secrets.extend(log::secrets_of(text.as_bytes()));
+        drop(secrets);
+        if let Some(name) = head.headers.get(NAME).and_then(|name| name.to_str().ok()) {
+            let mut named = self.named.lock().expect("no holder panics");
+            named.insert(name.to_owned(), Arc::clone(container));
+        }
+    }
+
+    fn hides(&self, header: &HeaderName) -> bool {
+        header.as_str() == NAME || header.as_str() == LIMIT_MS
+    }
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

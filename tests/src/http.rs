@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
+use jiff::Timestamp;
+use lambda_local::gateway::ApiRequest;
+use serde_json::{Value, json};
 
 use crate::runtime_api::Streamed;
 
@@ -87,48 +89,28 @@ impl Request {
         self
     }
 
-    /// The event of a REST API (payload v1), stage `prod`, resource `/{proxy+}`.
+    /// The event of a REST API (payload v1), stage `prod`, resource `/{proxy+}`. A body that is not UTF-8 has a binary
+    /// media type.
     pub fn rest_event(&self) -> Value {
-        let mut headers = Map::new();
-        let mut many_headers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), json!(value));
-            many_headers.entry(name).or_default().push(value);
+        let body = self.body.as_deref();
+        let proxy = self.path.trim_start_matches('/').to_owned();
+        ApiRequest {
+            method: &self.method,
+            path: &self.path,
+            query: &self.query,
+            headers: &self.headers,
+            body,
+            is_binary: body.is_some_and(|body| std::str::from_utf8(body).is_err()),
+            resource: "/{proxy+}",
+            path_parameters: &BTreeMap::from([("proxy".to_owned(), proxy)]),
+            stage: "prod",
+            account_id: "123456789012",
+            api_id: "70ixmpl4fl",
+            source_ip: IpAddr::from([203, 0, 113, 7]),
+            request_id: "77375676-xmpl-4b79-853a-f982474efe18",
+            time: Timestamp::UNIX_EPOCH,
         }
-        let mut query = Map::new();
-        let mut many_query: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, value) in self.query_pairs() {
-            query.insert(name.clone(), json!(value));
-            many_query.entry(name).or_default().push(value);
-        }
-        let (body, is_base64) = self.event_body();
-        json!({
-            "resource": "/{proxy+}",
-            "path": self.path,
-            "httpMethod": self.method,
-            "headers": headers,
-            "multiValueHeaders": many_headers,
-            "queryStringParameters": null_if_empty(query.is_empty(), json!(query)),
-            "multiValueQueryStringParameters": null_if_empty(many_query.is_empty(), json!(many_query)),
-            "pathParameters": { "proxy": self.path.trim_start_matches('/') },
-            "stageVariables": null,
-            "requestContext": {
-                "resourceId": "2gxmpl", "resourcePath": "/{proxy+}", "httpMethod": self.method,
-                "extendedRequestId": "JJbxmplHYosFVYQ=", "requestTime": "22/Nov/2026:10:03:03 +0000",
-                "path": format!("/prod{}", self.path), "accountId": "123456789012", "protocol": "HTTP/1.1",
-                "stage": "prod", "domainPrefix": "api", "requestTimeEpoch": 1_795_341_783_000_u64,
-                "requestId": "77375676-xmpl-4b79-853a-f982474efe18",
-                "identity": {
-                    "cognitoIdentityPoolId": null, "accountId": null, "cognitoIdentityId": null, "caller": null,
-                    "sourceIp": "203.0.113.7", "principalOrgId": null, "accessKey": null,
-                    "cognitoAuthenticationType": null, "cognitoAuthenticationProvider": null, "userArn": null,
-                    "userAgent": "Mozilla/5.0 (test)", "user": null
-                },
-                "domainName": "api.example.com", "deploymentId": "3t3xmp", "apiId": "70ixmpl4fl"
-            },
-            "body": body,
-            "isBase64Encoded": is_base64,
-        })
+        .event()
     }
 
     /// The event of an HTTP API or function URL (payload v2), as the local emulator sends it.
@@ -166,23 +148,6 @@ impl Request {
         event
     }
 
-    /// Decoded, as the REST payload carries them.
-    fn query_pairs(&self) -> Vec<(String, String)> {
-        let decode = |text: &str| {
-            percent_decode_str(&text.replace('+', " "))
-                .decode_utf8_lossy()
-                .into_owned()
-        };
-        self.query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decode(name), decode(value))
-            })
-            .collect()
-    }
-
     fn event_body(&self) -> (Option<String>, bool) {
         match &self.body {
             None => (None, false),
@@ -192,10 +157,6 @@ impl Request {
             },
         }
     }
-}
-
-fn null_if_empty(is_empty: bool, value: Value) -> Value {
-    if is_empty { Value::Null } else { value }
 }
 
 /// A function's answer as the visitor sees it.

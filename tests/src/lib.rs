@@ -1,5 +1,5 @@
-//! What end-to-end tests stand on: a Runtime API ([`runtime_api`]) in front of real function binaries ([`function`])
-//! whose clock can be moved ([`clock`]), events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
+//! What end-to-end tests stand on: real function binaries in `lambda-local`'s containers ([`function`]), behind its
+//! gateway ([`gateway`]), whose clock can be moved ([`clock`]); events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
 //! ([`jwt`]), the API's description ([`openapi`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
 
 #![allow(
@@ -29,4 +29,5 @@ pub mod python;
 pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
+pub mod template;
 pub mod wait;

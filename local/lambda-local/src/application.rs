@@ -69,7 +69,7 @@ pub struct Schedule {
     pub input: Option<Value>,
     /// `State: DISABLED` or `Enabled: false` turn it off.
     pub is_enabled: bool,
-    /// Attempts after the first when the invocation fails; 185 where the template is silent (ScheduleV2).
+    /// Attempts after the first when the invocation fails; 185 where the template is silent (`ScheduleV2`).
     pub maximum_retry_attempts: u32,
     /// How long a firing is retried; 24 h where the template is silent.
     pub maximum_event_age: Duration,

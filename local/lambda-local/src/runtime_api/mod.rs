@@ -1,5 +1,5 @@
-//! Owns a mock of the Lambda Runtime API on loopback, one for each function process: the long poll for events, the
-//! answers (buffered, streamed, errors), and the registration of extensions. It knows no process; `function` does.
+//! Owns the Lambda Runtime API on loopback, one for each container: the long poll for events, the answers (buffered,
+//! streamed, errors), and the registration of extensions. It knows no process; `container` does.
 
 mod invocation;
 mod prelude;
@@ -8,22 +8,19 @@ mod server;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::background::{self, Task};
-use crate::clock::WallClock;
+use crate::clock::Clock;
+use crate::task::Task;
 use invocation::Invoked;
 
 pub use invocation::{Chunk, Invocation, Outcome, Streamed};
 
-/// The ARN that every function is told.
-pub const FUNCTION_ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:function";
-
-/// The mock. Requests are answered until it is dropped.
+/// A container's Runtime API. Requests are answered until it is dropped.
 #[derive(Debug)]
 pub struct RuntimeApi {
     address: SocketAddr,
@@ -34,7 +31,9 @@ pub struct RuntimeApi {
 #[derive(Debug)]
 struct Shared {
     state: watch::Sender<State>,
-    clock: Option<WallClock>,
+    clock: Clock,
+    /// The ARN that the function is told.
+    arn: String,
 }
 
 #[derive(Debug, Default)]
@@ -47,30 +46,29 @@ struct State {
     polls: u64,
     init_error: Option<Outcome>,
     extensions: Vec<String>,
+    /// Why the process ended, once it has.
+    exit: Option<String>,
 }
 
 impl RuntimeApi {
     /// Listens on a free loopback port. Deadlines are given on `clock`, the one the function sees.
-    pub async fn start(clock: Option<WallClock>) -> Self {
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(arn: &str, clock: Clock) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: watch::Sender::default(),
             clock,
+            arn: arn.to_owned(),
         });
-        background::run(async move {
-            let listener = TcpListener::bind(("127.0.0.1", 0))
-                .await
-                .expect("a free port");
-            let address = listener
-                .local_addr()
-                .expect("a bound socket has an address");
-            let serve = background::spawn(server::serve(listener, Arc::clone(&shared)));
-            Self {
-                address,
-                shared,
-                _serve: serve,
-            }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let serve = Task::spawn(server::serve(listener, Arc::clone(&shared)));
+        Ok(Self {
+            address,
+            shared,
+            _serve: serve,
         })
-        .await
     }
 
     /// Value of `AWS_LAMBDA_RUNTIME_API`.
@@ -78,14 +76,21 @@ impl RuntimeApi {
         self.address
     }
 
-    /// Queues an event for the next free worker. Its deadline is `timeout` after a worker takes it; the mock tells the
-    /// function the deadline, but only [`Function`](crate::function::Function) enforces it.
+    /// Queues an event for the next free worker. Its deadline is `timeout` after a worker takes it; the function
+    /// is told, but only a [`Container`](crate::container::Container) enforces it.
     pub fn begin(&self, event: impl Into<Bytes>, timeout: Duration) -> Invocation {
         let id = uuid::Uuid::new_v4().to_string();
         let invoked = Arc::new(Invoked::new(id, event.into(), timeout));
-        self.shared
-            .state
-            .send_modify(|state| state.queue.push_back(Arc::clone(&invoked)));
+        let mut exit = None;
+        self.shared.state.send_modify(|state| {
+            exit.clone_from(&state.exit);
+            if exit.is_none() {
+                state.queue.push_back(Arc::clone(&invoked));
+            }
+        });
+        if let Some(cause) = exit {
+            invoked.finish(exited(&cause));
+        }
         Invocation::new(invoked)
     }
 
@@ -94,10 +99,12 @@ impl RuntimeApi {
         self.begin(event, timeout).outcome().await
     }
 
-    /// Waits until at least `workers` polls wait and nothing runs.
+    /// Waits until at least `workers` polls wait, and nothing runs or is about to.
     pub async fn idle(&self, workers: usize) {
-        self.wait_for(|state| state.waiting_workers >= workers && state.running.is_empty())
-            .await;
+        self.wait_for(|state| {
+            state.waiting_workers >= workers && state.running.is_empty() && state.queue.is_empty()
+        })
+        .await;
     }
 
     /// Waits for the first poll, which ends Init. An error that the function posted instead is returned.
@@ -135,26 +142,18 @@ impl RuntimeApi {
         }
     }
 
-    /// The process is gone: what it was working on ends as on Lambda.
+    /// The process is gone: what it was working on, and what waited for it, ends as on Lambda. An answer that streams
+    /// ends where its connection broke.
     pub(crate) fn function_exited(&self, cause: &str) {
-        let running: Vec<_> = self
-            .shared
-            .state
-            .borrow()
-            .running
-            .values()
-            .cloned()
-            .collect();
-        for invoked in running {
+        let mut left: Vec<Arc<Invoked>> = Vec::new();
+        self.shared.state.send_modify(|state| {
+            state.exit = Some(cause.to_owned());
+            left.extend(state.queue.drain(..));
+            left.extend(state.running.values().cloned());
+        });
+        for invoked in left {
             if !invoked.is_streaming() {
-                let error_type = "Runtime.ExitError".to_owned();
-                self.shared.end(
-                    &invoked,
-                    Outcome::FunctionError {
-                        error_type,
-                        message: cause.to_owned(),
-                    },
-                );
+                self.shared.end(&invoked, exited(cause));
             }
         }
     }
@@ -167,12 +166,6 @@ impl RuntimeApi {
 }
 
 impl Shared {
-    fn now(&self) -> SystemTime {
-        self.clock
-            .as_ref()
-            .map_or_else(SystemTime::now, WallClock::now)
-    }
-
     fn running(&self, id: &str) -> Option<Arc<Invoked>> {
         self.state.borrow().running.get(id).cloned()
     }
@@ -226,9 +219,9 @@ impl Drop for WaitingWorker<'_> {
     }
 }
 
-fn unix_millis(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(UNIX_EPOCH)
-        .expect("tests run after 1970");
-    u64::try_from(since.as_millis()).expect("milliseconds fit for 500 million years")
+fn exited(cause: &str) -> Outcome {
+    Outcome::FunctionError {
+        error_type: "Runtime.ExitError".to_owned(),
+        message: cause.to_owned(),
+    }
 }

@@ -25,6 +25,10 @@ pub enum Outcome {
     TimedOut,
 }
 
+#[expect(
+    clippy::panic,
+    reason = "for tests, as `unwrap` is: another end is the test's failure"
+)]
 impl Outcome {
     /// The buffered answer.
     ///
@@ -73,7 +77,7 @@ impl Streamed {
 
     /// HTTP status of the prelude.
     pub fn status(&self) -> Option<u64> {
-        self.prelude["statusCode"].as_u64()
+        self.prelude.get("statusCode")?.as_u64()
     }
 }
 
@@ -114,6 +118,16 @@ impl Invoked {
         }
     }
 
+    /// A worker has it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "measures a real process by the machine's clock"
+    )]
+    pub(super) fn dispatch(&self) {
+        self.progress
+            .send_modify(|progress| progress.dispatched = Some(Instant::now()));
+    }
+
     /// The first end counts.
     pub(super) fn finish(&self, outcome: Outcome) {
         self.progress.send_modify(|progress| {
@@ -138,10 +152,8 @@ impl Invoked {
 
     pub(super) fn push_chunk(&self, data: Bytes) {
         self.progress.send_modify(|progress| {
-            let at = progress
-                .dispatched
-                .map(|start| start.elapsed())
-                .unwrap_or_default();
+            let start = progress.dispatched;
+            let at = start.map(|start| start.elapsed()).unwrap_or_default();
             progress.streamed.chunks.push(Chunk { at, data });
         });
     }
@@ -205,7 +217,7 @@ impl Invocation {
     pub async fn outcome(mut self) -> Outcome {
         self.wait_for(|progress| progress.outcome.is_some()).await;
         let progress = self.progress.borrow();
-        progress.outcome.clone().expect("just waited for it")
+        progress.outcome.clone().unwrap_or(Outcome::TimedOut)
     }
 
     async fn wait_for(&mut self, condition: impl FnMut(&Progress) -> bool) {

@@ -1,23 +1,19 @@
 //! Owns the routes of the Runtime and Extensions API.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 
+use super::Shared;
 use super::invocation::{Invoked, Outcome};
 use super::prelude::PreludeSplitter;
-use super::{FUNCTION_ARN, Shared, unix_millis};
+use crate::listen;
 
 /// The largest buffered answer: 6 MB, as Lambda counts.
 const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
@@ -26,26 +22,11 @@ const STREAM_WITH_PRELUDE: &str = "application/vnd.awslambda.http-integration-re
 type Answer = Response<Full<Bytes>>;
 
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve_connection(stream, Arc::clone(&shared)));
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
-    // Otherwise delayed acknowledgements add 40 ms to every answer.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(|request| {
+    listen::serve(listener, move |request, _| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(route(request, &shared).await) }
-    });
-    // It ends with an error when the function is killed; what that means is seen where bodies are read.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        async move { route(request, &shared).await }
+    })
+    .await;
 }
 
 async fn route(request: Request<Incoming>, shared: &Shared) -> Answer {
@@ -98,25 +79,28 @@ async fn next(shared: &Shared) -> Answer {
         }
         let _ = state.wait_for(|state| !state.queue.is_empty()).await;
     };
-    invoked
-        .progress
-        .send_modify(|progress| progress.dispatched = Some(Instant::now()));
-    let deadline = shared.now() + invoked.timeout;
+    invoked.dispatch();
+    let deadline = shared.clock.unix_millis(invoked.timeout);
     Response::builder()
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", &invoked.id)
-        .header("Lambda-Runtime-Deadline-Ms", unix_millis(deadline))
-        .header("Lambda-Runtime-Invoked-Function-Arn", FUNCTION_ARN)
-        .header(
-            "Lambda-Runtime-Trace-Id",
-            "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=0",
-        )
+        .header("Lambda-Runtime-Deadline-Ms", deadline)
+        .header("Lambda-Runtime-Invoked-Function-Arn", &shared.arn)
+        .header("Lambda-Runtime-Trace-Id", trace_id(&invoked.id))
         .body(Full::new(invoked.event.clone()))
-        .expect("these headers are valid")
+        .unwrap_or_else(|_| answer(StatusCode::INTERNAL_SERVER_ERROR, &Value::Null))
+}
+
+/// In the form of X-Ray, made of the request's own id; nothing is sampled.
+fn trace_id(request_id: &str) -> String {
+    let digits: String = request_id.chars().filter(char::is_ascii_hexdigit).collect();
+    let (root, rest) = digits.split_at_checked(8).unwrap_or(("00000000", ""));
+    format!("Root=1-{root}-{rest:0<24.24};Parent=53995c3f42cd8ad8;Sampled=0")
 }
 
 async fn response(request: Request<Incoming>, shared: &Shared, invoked: &Arc<Invoked>) -> Answer {
-    if header(&request, "lambda-runtime-function-response-mode").as_deref() == Some("streaming") {
+    if header_of(&request, "lambda-runtime-function-response-mode").as_deref() == Some("streaming")
+    {
         return stream(request, shared, invoked).await;
     }
     match Limited::new(request.into_body(), MAX_RESPONSE_BYTES)
@@ -151,7 +135,7 @@ async fn response(request: Request<Incoming>, shared: &Shared, invoked: &Arc<Inv
 }
 
 async fn stream(request: Request<Incoming>, shared: &Shared, invoked: &Arc<Invoked>) -> Answer {
-    let has_prelude = header(&request, "content-type").as_deref() == Some(STREAM_WITH_PRELUDE);
+    let has_prelude = header_of(&request, "content-type").as_deref() == Some(STREAM_WITH_PRELUDE);
     let mut splitter = has_prelude.then(PreludeSplitter::default);
     let mut body = request.into_body();
     let mut error_type = None;
@@ -190,20 +174,18 @@ async fn stream(request: Request<Incoming>, shared: &Shared, invoked: &Arc<Invok
 }
 
 fn register(request: &Request<Incoming>, shared: &Shared) -> Answer {
-    let name = header(request, "lambda-extension-name").unwrap_or_default();
+    let name = header_of(request, "lambda-extension-name").unwrap_or_default();
     shared
         .state
         .send_modify(|state| state.extensions.push(name));
     let body =
         json!({ "functionName": "function", "functionVersion": "$LATEST", "handler": "bootstrap" });
     let mut answer = answer(StatusCode::OK, &body);
-    let identifier = uuid::Uuid::new_v4()
-        .to_string()
-        .parse()
-        .expect("a UUID is a header value");
-    answer
-        .headers_mut()
-        .insert("Lambda-Extension-Identifier", identifier);
+    if let Ok(identifier) = uuid::Uuid::new_v4().to_string().parse() {
+        answer
+            .headers_mut()
+            .insert("Lambda-Extension-Identifier", identifier);
+    }
     answer
 }
 
@@ -215,14 +197,17 @@ async fn read_error(request: Request<Incoming>) -> Outcome {
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     let report: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let field = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
+    let field = |name: &str| {
+        let value = report.get(name).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
     Outcome::FunctionError {
         error_type: field("errorType"),
         message: field("errorMessage"),
     }
 }
 
-fn header(request: &Request<Incoming>, name: &str) -> Option<String> {
+fn header_of(request: &Request<Incoming>, name: &str) -> Option<String> {
     request
         .headers()
         .get(name)?
@@ -241,9 +226,11 @@ fn unknown_request_id() -> Answer {
 }
 
 fn answer(status: StatusCode, body: &Value) -> Answer {
-    Response::builder()
-        .status(status)
-        .header("Content-Type", "application/json")
-        .body(Full::new(body.to_string().into()))
-        .expect("these headers are valid")
+    let mut answer = Response::new(Full::new(body.to_string().into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    answer
 }
