@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS chats (
+CREATE TABLE IF NOT EXISTS chats.chats (
     id text PRIMARY KEY,
     owner_id text NOT NULL,
     title text NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS messages (
+CREATE TABLE IF NOT EXISTS chats.messages (
     chat_id text NOT NULL,
     id text NOT NULL,
     seq bigint NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS generations (
+CREATE TABLE IF NOT EXISTS chats.generations (
     chat_id text PRIMARY KEY,
     message_id text NOT NULL,
     stream_id text NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS votes (
+CREATE TABLE IF NOT EXISTS chats.votes (
     chat_id text NOT NULL,
     message_id text NOT NULL,
     owner_id text NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS shares (
+CREATE TABLE IF NOT EXISTS chats.shares (
     token_hash text PRIMARY KEY,
     chat_id text NOT NULL,
     owner_id text NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS usage_daily (
+CREATE TABLE IF NOT EXISTS chats.usage_daily (
     owner_id text NOT NULL,
     day date NOT NULL,
     model text NOT NULL,

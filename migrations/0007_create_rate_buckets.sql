@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS rate_buckets (
+CREATE TABLE IF NOT EXISTS chats.rate_buckets (
     key text NOT NULL,
     window_start timestamptz NOT NULL,
     n bigint NOT NULL,

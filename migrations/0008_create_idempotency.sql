@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS idempotency (
+CREATE TABLE IF NOT EXISTS chats.idempotency (
     owner_id text NOT NULL,
     key text NOT NULL,
     request_hash text NOT NULL,

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE IF NOT EXISTS chats.jobs (
     id text PRIMARY KEY,
     kind text NOT NULL,
     payload text NOT NULL,

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS messages_seq ON messages (chat_id, seq)
+CREATE INDEX ASYNC IF NOT EXISTS messages_seq ON chats.messages (chat_id, seq)

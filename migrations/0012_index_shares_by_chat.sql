@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS shares_chat ON shares (chat_id)
+CREATE INDEX ASYNC IF NOT EXISTS shares_chat ON chats.shares (chat_id)

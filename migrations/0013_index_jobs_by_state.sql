@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS jobs_state ON jobs (state, run_after)
+CREATE INDEX ASYNC IF NOT EXISTS jobs_state ON chats.jobs (state, run_after)

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS chats_expiry ON chats (expires_at)
+CREATE INDEX ASYNC IF NOT EXISTS chats_expiry ON chats.chats (expires_at)

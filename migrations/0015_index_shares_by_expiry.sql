@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS shares_expiry ON shares (expires_at)
+CREATE INDEX ASYNC IF NOT EXISTS shares_expiry ON chats.shares (expires_at)

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS idempotency_expiry ON idempotency (expires_at)
+CREATE INDEX ASYNC IF NOT EXISTS idempotency_expiry ON chats.idempotency (expires_at)

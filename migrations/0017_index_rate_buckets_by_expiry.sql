@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS rate_buckets_expiry ON rate_buckets (expires_at)
+CREATE INDEX ASYNC IF NOT EXISTS rate_buckets_expiry ON chats.rate_buckets (expires_at)

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS generations_lease ON generations (lease_until)
+CREATE INDEX ASYNC IF NOT EXISTS generations_lease ON chats.generations (lease_until)

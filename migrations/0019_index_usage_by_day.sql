@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS usage_daily_day ON usage_daily (day)
+CREATE INDEX ASYNC IF NOT EXISTS usage_daily_day ON chats.usage_daily (day)

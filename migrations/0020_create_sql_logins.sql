@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS sql_logins (
+CREATE TABLE IF NOT EXISTS chats.sql_logins (
     name text PRIMARY KEY,
     password_hash text NOT NULL,
     previous_hash text,

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS generations_owner ON generations (owner_id, lease_until)
+CREATE INDEX ASYNC IF NOT EXISTS generations_owner ON chats.generations (owner_id, lease_until)

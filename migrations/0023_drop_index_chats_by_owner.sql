@@ -1,1 +1,1 @@
-DROP INDEX IF EXISTS chats_owner
+DROP INDEX IF EXISTS chats.chats_owner

@@ -87,10 +87,12 @@ async fn once(client: &Dsql, id: i32) -> Result<(), Error> {
     let db = client.until(SystemTime::now() + DEADLINE);
     db.transaction(move |tx| async move {
         let id = [(&id as _, Type::INT4)];
-        let rows = tx.query("SELECT n FROM counter WHERE id = $1", &id).await?;
+        let rows = tx
+            .query("SELECT n FROM public.counter WHERE id = $1", &id)
+            .await?;
         let n: i64 = rows[0].get(0);
         let next = [(&(n + 1) as _, Type::INT8), id[0].clone()];
-        tx.execute("UPDATE counter SET n = $1 WHERE id = $2", &next)
+        tx.execute("UPDATE public.counter SET n = $1 WHERE id = $2", &next)
             .await?;
         Ok::<_, Error>(())
     })
@@ -242,11 +244,11 @@ async fn start() -> DsqlLocal {
     let server = DsqlLocal::start(Options::default()).await.unwrap();
     let db = database(&server);
     for sql in [
-        "CREATE TABLE counter (id int PRIMARY KEY, n bigint NOT NULL)",
-        "INSERT INTO counter SELECT g, 0 FROM generate_series(0, 2500) g",
-        "INSERT INTO counter SELECT g, 0 FROM generate_series(2501, 5000) g",
-        "INSERT INTO counter SELECT g, 0 FROM generate_series(5001, 7500) g",
-        "INSERT INTO counter SELECT g, 0 FROM generate_series(7501, 9999) g",
+        "CREATE TABLE public.counter (id int PRIMARY KEY, n bigint NOT NULL)",
+        "INSERT INTO public.counter SELECT g, 0 FROM generate_series(0, 2500) g",
+        "INSERT INTO public.counter SELECT g, 0 FROM generate_series(2501, 5000) g",
+        "INSERT INTO public.counter SELECT g, 0 FROM generate_series(5001, 7500) g",
+        "INSERT INTO public.counter SELECT g, 0 FROM generate_series(7501, 9999) g",
     ] {
         db.execute_sql(sql).await.unwrap();
     }

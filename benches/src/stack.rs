@@ -315,9 +315,10 @@ pub(crate) fn config(server: &DsqlLocal) -> Config {
         .with_credentials(credentials(server))
 }
 
-/// The database as `admin`, for a long time.
+/// The functions' tables as `admin`, for a long time.
 pub(crate) fn database(server: &DsqlLocal) -> dsql::Db {
-    Dsql::new(config(server)).until(SystemTime::now() + Duration::from_secs(3_000))
+    let config = config(server).with_search_path(chat_store::SCHEMA);
+    Dsql::new(config).until(SystemTime::now() + Duration::from_secs(3_000))
 }
 
 fn floor(name: &str) -> PathBuf {

@@ -13,6 +13,8 @@ use crate::function::{Function, Launch};
 use crate::runtime_api::Outcome;
 
 const ROLE: &str = "sql_function";
+/// Roles that are not a login's: those of the functions.
+const NO_LOGINS: [&str; 6] = ["admin", "chat", "chats", "jobs", "maintenance", ROLE];
 const ARN: &str = "arn:aws:iam::111122223333:user/sql-function";
 const HOST: &str = "db.example.com";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -137,7 +139,7 @@ impl Logins {
     }
 }
 
-/// The database as a role sees it, with the admin principal's credentials.
+/// The database as a role sees it, with the admin principal's credentials; of `admin` and the functions, their tables.
 pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
     let mut env = server.env();
     env.retain(|(name, _)| name != "DSQL_ROLE");
@@ -152,7 +154,12 @@ pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
         "test",
     );
     let config = Config::from_lookup(&of).expect("dsql-local's variables are a configuration");
-    Dsql::new(config.with_credentials(credentials))
+    let config = config.with_credentials(credentials);
+    Dsql::new(if NO_LOGINS.contains(&role) {
+        config.with_search_path(chat_store::SCHEMA)
+    } else {
+        config
+    })
 }
 
 /// What is stored of a password.

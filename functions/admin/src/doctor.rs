@@ -224,7 +224,7 @@ async fn database(db: &Db) -> Vec<Finding> {
     let invalid = db
         .query_idempotent(
             "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND n.nspname = 'public'",
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT i.indisvalid AND n.nspname = 'chats'",
             &[],
         )
         .await;

@@ -9,7 +9,11 @@ use dsql::{Db, Error, Type};
 use crate::AdminError;
 use crate::migrations::{MIGRATIONS, Migration};
 
-const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+/// The schema of the functions' tables: one that logins can neither see into nor be given.
+pub(crate) const SCHEMA: &str = "chats";
+
+const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS chats";
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS chats.schema_migrations (
     version bigint PRIMARY KEY,
     name text NOT NULL,
     checksum text NOT NULL,
@@ -26,6 +30,7 @@ pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
         Err(error) => return Err(error.into()),
     };
     if known.is_empty() {
+        ddl(db, CREATE_SCHEMA).await?;
         ddl(db, CREATE_TABLE).await?;
     }
     let mut done = Vec::new();
@@ -50,7 +55,7 @@ pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
 /// Checksums of what has been applied, by number; empty before the first migration.
 pub(crate) async fn applied(db: &Db) -> Result<BTreeMap<i64, String>, Error> {
     match db
-        .query_idempotent("SELECT version, checksum FROM schema_migrations", &[])
+        .query_idempotent("SELECT version, checksum FROM chats.schema_migrations", &[])
         .await
     {
         Ok(rows) => rows
@@ -73,7 +78,7 @@ async fn apply(db: &Db, migration: &Migration) -> Result<(), AdminError> {
         wait_for(db, migration, job_id).await?;
     }
     db.execute_idempotent(
-        "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, now())
+        "INSERT INTO chats.schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, now())
          ON CONFLICT (version) DO NOTHING",
         &[
             (&migration.version, Type::INT8),
@@ -100,7 +105,10 @@ async fn ddl(db: &Db, sql: &'static str) -> Result<Option<String>, Error> {
             // IF NOT EXISTS does not see what another transaction is creating just now.
             Err(error)
                 if attempt < ATTEMPTS
-                    && matches!(error.sqlstate(), Some("23505" | "42P07" | "42710")) =>
+                    && matches!(
+                        error.sqlstate(),
+                        Some("23505" | "42P06" | "42P07" | "42710")
+                    ) =>
             {
                 attempt += 1;
             }
@@ -113,7 +121,8 @@ async fn ddl(db: &Db, sql: &'static str) -> Result<Option<String>, Error> {
 async fn unfinished_build(db: &Db, index: &str) -> Result<Option<String>, Error> {
     let invalid = db
         .query_opt_idempotent(
-            "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE relname = $1 AND NOT indisvalid",
+            "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE relname = $1 AND NOT indisvalid AND relnamespace = 'chats'::regnamespace",
             &[(&index, Type::TEXT)],
         )
         .await?;

@@ -7,13 +7,14 @@ use dsql::{Db, Error, Type, quote_identifier, quote_literal};
 use serde_json::{Value, json};
 
 use crate::ddl::ensure;
+use crate::migrate::SCHEMA;
 
 /// A function's database role.
 #[derive(Debug, Clone, Copy)]
 pub struct Role {
     /// Its name in the database.
     pub name: &'static str,
-    /// Privileges on tables, and nothing else.
+    /// Privileges on tables of the functions' schema, and nothing else.
     pub privileges: &'static [(&'static str, &'static str)],
 }
 
@@ -92,6 +93,9 @@ pub(crate) async fn provide(
         if create(db, role.name).await? {
             changes.push("created".to_owned());
         }
+        if grant_schema(db, role.name).await? {
+            changes.push(format!("granted USAGE on schema {SCHEMA}"));
+        }
         for (table, privileges) in role.privileges {
             if grant(db, role.name, table, privileges).await? {
                 changes.push(format!("granted {privileges} on {table}"));
@@ -153,15 +157,28 @@ pub(crate) async fn create(db: &Db, role: &str) -> Result<bool, Error> {
     .await
 }
 
+async fn grant_schema(db: &Db, role: &str) -> Result<bool, Error> {
+    ensure(
+        db,
+        "SELECT has_schema_privilege($1, $2, 'USAGE')",
+        &[(&role, Type::TEXT), (&SCHEMA, Type::TEXT)],
+        &format!(
+            "GRANT USAGE ON SCHEMA {SCHEMA} TO {}",
+            quote_identifier(role)
+        ),
+    )
+    .await
+}
+
 async fn grant(db: &Db, role: &str, table: &str, privileges: &str) -> Result<bool, Error> {
+    let table = format!("{SCHEMA}.{table}");
     // has_table_privilege() asks for any of a list; here each counts.
     ensure(
         db,
         "SELECT bool_and(has_table_privilege($1, $2, trim(privilege))) FROM unnest(string_to_array($3, ',')) privilege",
         &[(&role, Type::TEXT), (&table, Type::TEXT), (&privileges, Type::TEXT)],
         &format!(
-            "GRANT {privileges} ON {} TO {}",
-            quote_identifier(table),
+            "GRANT {privileges} ON {table} TO {}",
             quote_identifier(role)
         ),
     )

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chat::{App, RuntimeSockets};
-use dsql::Dsql;
+use dsql::{Config, Dsql};
 use lambda_http::{Request, service_fn};
 use model::Provider;
 
 fn main() -> ExitCode {
     api::start(async {
         let provider = Provider::from_env().await?;
-        let dsql = Dsql::from_env().await?;
+        let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
+        dsql.connect().await;
         let app = Arc::new(App::from_lookup(
             dsql,
             provider,

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chats::App;
-use dsql::Dsql;
+use dsql::{Config, Dsql};
 use lambda_http::{Request, service_fn};
 
 fn main() -> ExitCode {
     api::start(async {
-        let dsql = Dsql::from_env().await?;
+        let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
+        dsql.connect().await;
         let app = Arc::new(App::from_lookup(
             dsql,
             &api::from_process,

@@ -4,14 +4,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use api::{Metrics, StandardOutput};
-use dsql::Dsql;
+use dsql::{Config, Dsql};
 use jobs::App;
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
     api::start(async {
         let metrics = Metrics::new("jobs", Arc::new(StandardOutput));
-        let app = App::new(Dsql::from_env().await?, metrics);
+        let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
+        dsql.connect().await;
+        let app = App::new(dsql, metrics);
         #[cfg(feature = "titles")]
         let app = app.with_provider(provider().await?);
         let app = Arc::new(app);

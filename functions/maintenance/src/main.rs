@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use api::{Metrics, StandardOutput};
-use dsql::Dsql;
+use dsql::{Config, Dsql};
 use lambda_runtime::{LambdaEvent, service_fn};
 use maintenance::{App, Queue};
 
@@ -12,7 +12,9 @@ fn main() -> ExitCode {
     api::start(async {
         let metrics = Metrics::new("maintenance", Arc::new(StandardOutput));
         let queue = Queue::from_lookup(&api::from_process)?;
-        let app = Arc::new(App::new(Dsql::from_env().await?, queue, metrics));
+        let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
+        dsql.connect().await;
+        let app = Arc::new(App::new(dsql, queue, metrics));
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
             let app = Arc::clone(&app);
             async move { maintenance::handle(&app, event).await }

@@ -31,7 +31,7 @@ const LIMITS: AnswerLimits = AnswerLimits {
 };
 
 const READ: &str = "SELECT password_hash, schemas, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
-     FROM public.sql_logins WHERE name = $1";
+     FROM chats.sql_logins WHERE name = $1";
 
 /// Checks names and passwords.
 #[derive(Debug)]

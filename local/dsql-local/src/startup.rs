@@ -123,9 +123,18 @@ impl Startup {
                 .trim_matches('\'')
                 .replace(['-', '_'], "")
                 .eq_ignore_ascii_case("utf8"),
+            "search_path" => !value.split(',').all(is_plain_identifier),
             _ => true,
         })
     }
+}
+
+/// Whether PostgreSQL takes `text` as the name that it reads as.
+fn is_plain_identifier(text: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
+    text.bytes().next().is_some_and(is_plain)
+        && text.len() <= 63
+        && text.bytes().all(|b| is_plain(b) || b.is_ascii_digit())
 }
 
 /// `-c name=value` and `--name=value`, split at blanks that no backslash protects.
@@ -236,5 +245,18 @@ mod tests {
             "'utf-8'",
         ];
         assert!(!parse(&usual).unwrap().needs_backend());
+        for (path, needs_backend) in [
+            ("chats", false),
+            ("a,_b1", false),
+            ("\"$user\"", true),
+            ("", true),
+        ] {
+            let with_path = [&usual[..], &["search_path", path]].concat();
+            assert_eq!(
+                parse(&with_path).unwrap().needs_backend(),
+                needs_backend,
+                "{path}"
+            );
+        }
     }
 }

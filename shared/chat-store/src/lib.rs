@@ -8,6 +8,10 @@
 //!    fixed before the first attempt.
 //! 4. A chat whose `expires_at` has passed is as missing, even before it is deleted.
 
+/// The schema that holds the tables: the `search_path` of whoever runs the statements of this crate, which name no schema.
+/// Nobody but the functions' roles may use it, and nobody but `admin` creates anything in it.
+pub const SCHEMA: &str = "chats";
+
 mod chats;
 mod claim;
 mod cursor;

@@ -73,6 +73,7 @@ impl ConfigError {
 pub struct Config {
     pub(crate) endpoint: Endpoint,
     pub(crate) role: String,
+    pub(crate) search_path: Option<String>,
     pub(crate) hostaddr: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) roots: Arc<rustls::RootCertStore>,
@@ -162,6 +163,7 @@ impl Config {
         Ok(Self {
             endpoint,
             role,
+            search_path: None,
             hostaddr,
             port,
             roots: Arc::new(roots),
@@ -202,6 +204,14 @@ impl Config {
     #[must_use]
     pub fn with_role(mut self, role: impl Into<String>) -> Self {
         self.role = role.into();
+        self
+    }
+
+    /// The `search_path` that every session starts with, schemas separated by commas; it costs no round trip. Without it
+    /// the server's default holds, since the service keeps no settings by role.
+    #[must_use]
+    pub fn with_search_path(mut self, schemas: impl Into<String>) -> Self {
+        self.search_path = Some(schemas.into());
         self
     }
 

@@ -119,6 +119,9 @@ impl Connector {
             .password(token.expose())
             .application_name(&config.application_name)
             .ssl_mode(SslMode::Disable); // the stream is TLS already
+        if let Some(schemas) = &config.search_path {
+            startup.options(startup_option("search_path", schemas));
+        }
         let (client, connection) = startup
             .connect_raw(tls, NoTls)
             .await
@@ -141,6 +144,12 @@ impl Connector {
             retire_at: self.retire_at(config, token, opened_at),
         })
     }
+}
+
+/// A setting as an option of the startup message, where a backslash protects blanks.
+fn startup_option(name: &str, value: &str) -> String {
+    let value = value.replace('\\', "\\\\").replace(' ', "\\ ");
+    format!("-c {name}={value}")
 }
 
 /// Host and port, for errors.

@@ -110,6 +110,7 @@ impl Stack {
         );
         let config = dsql::Config::from_lookup(&lookup)
             .unwrap()
+            .with_search_path(chat_store::SCHEMA)
             .with_credentials(credentials);
         dsql::Dsql::new(config).until(SystemTime::now() + Duration::from_secs(120))
     }

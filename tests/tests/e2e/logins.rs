@@ -82,8 +82,8 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
             [
                 "CREATE TABLE posts (id bigint PRIMARY KEY, title text)", // "$user" is its own schema
                 "INSERT INTO blog.posts VALUES (1, 'one')",
-                "SELECT * FROM chats",
-                "SELECT * FROM sql_logins",
+                "SELECT * FROM chats.chats",
+                "SELECT * FROM chats.sql_logins",
                 "CREATE SCHEMA other",
                 "CREATE ROLE other WITH LOGIN",
                 "CREATE TABLE public.mine (id bigint PRIMARY KEY)",
@@ -120,7 +120,7 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
         "ALTER TABLE blog.posts ADD COLUMN x text",
         "DROP TABLE blog.posts",
         "SELECT * FROM sql_blog.requests",
-        "SELECT * FROM sql_logins",
+        "SELECT * FROM chats.sql_logins",
     ];
     assert_eq!(
         outcomes(&stack, "reader", statements).await,
@@ -193,10 +193,10 @@ async fn the_function_reads_the_logins_and_nothing_else() {
             &stack,
             "sql_function",
             [
-                "SELECT password_hash, schemas, previous_hash, previous_until FROM public.sql_logins WHERE name = 'blog'",
-                "UPDATE public.sql_logins SET password_hash = ''",
-                "SELECT * FROM chats",
-                "SELECT * FROM schema_migrations",
+                "SELECT password_hash, schemas, previous_hash, previous_until FROM chats.sql_logins WHERE name = 'blog'",
+                "UPDATE chats.sql_logins SET password_hash = ''",
+                "SELECT * FROM chats.chats",
+                "SELECT * FROM chats.schema_migrations",
                 "SELECT * FROM sql_blog.requests",
                 "CREATE TABLE blog.mine (id bigint PRIMARY KEY)",
             ]

@@ -31,6 +31,7 @@ pub(crate) fn database(server: &DsqlLocal) -> Db {
     let dsql = Dsql::new(
         dsql::Config::from_lookup(&of)
             .unwrap()
+            .with_search_path(chat_store::SCHEMA)
             .with_credentials(credentials),
     );
     dsql.until(dsql.clock().now() + Duration::from_secs(300))

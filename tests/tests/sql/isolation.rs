@@ -66,7 +66,7 @@ async fn logins_in_one_container_see_their_own_and_nothing_else() {
         (&site.blog, "SELECT * FROM shop.secrets"),
         (&shop, "DELETE FROM blog.secrets"),
         (&shop, "SELECT * FROM sql_blog.requests"),
-        (&shop, "SELECT password_hash FROM public.sql_logins"),
+        (&shop, "SELECT password_hash FROM chats.sql_logins"),
         (&shop, "SET ROLE blog"),
         (&shop, "SET LOCAL ROLE sql_function"),
         (&shop, "CREATE TABLE public.here (id int)"),

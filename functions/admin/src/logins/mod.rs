@@ -133,7 +133,7 @@ pub(crate) async fn rotate(
 ) -> Result<Value, AdminError> {
     let row = db
         .query_opt_idempotent(
-            "SELECT state, password_hash, previous_hash, previous_until > now() FROM sql_logins WHERE name = $1",
+            "SELECT state, password_hash, previous_hash, previous_until > now() FROM chats.sql_logins WHERE name = $1",
             &[(&name.as_str(), Type::TEXT)],
         )
         .await?;
@@ -160,7 +160,7 @@ pub(crate) async fn rotate(
     // A replay finds its own hash, and sets the same again.
     let changed = db
         .execute_idempotent(
-            "UPDATE sql_logins SET password_hash = $3, previous_hash = $4, rotated_at = now(),
+            "UPDATE chats.sql_logins SET password_hash = $3, previous_hash = $4, rotated_at = now(),
                 previous_until = CASE WHEN $4 IS NULL THEN NULL ELSE now() + make_interval(secs => $5) END
              WHERE name = $1 AND state = 'ready' AND password_hash IN ($2, $3)",
             &[
@@ -194,7 +194,7 @@ pub(crate) async fn list(db: &Db) -> Result<Value, AdminError> {
                 to_char(rotated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),
                 CASE WHEN previous_until > now()
                     THEN to_char(previous_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') END
-             FROM sql_logins ORDER BY name",
+             FROM chats.sql_logins ORDER BY name",
             &[],
         )
         .await?;
@@ -250,7 +250,7 @@ async fn function_principals(db: &Db) -> Result<Vec<String>, AdminError> {
 async fn read(db: &Db, name: &LoginName) -> Result<Option<Login>, AdminError> {
     let row = db
         .query_opt_idempotent(
-            "SELECT name, access, schemas, state FROM sql_logins WHERE name = $1",
+            "SELECT name, access, schemas, state FROM chats.sql_logins WHERE name = $1",
             &[(&name.as_str(), Type::TEXT)],
         )
         .await?;
@@ -260,7 +260,7 @@ async fn read(db: &Db, name: &LoginName) -> Result<Option<Login>, AdminError> {
 async fn all(db: &Db) -> Result<Vec<Login>, AdminError> {
     let rows = db
         .query_idempotent(
-            "SELECT name, access, schemas, state FROM sql_logins ORDER BY name",
+            "SELECT name, access, schemas, state FROM chats.sql_logins ORDER BY name",
             &[],
         )
         .await?;
@@ -270,7 +270,7 @@ async fn all(db: &Db) -> Result<Vec<Login>, AdminError> {
 /// Writes the row that says whose the role is, before there is one.
 async fn reserve(db: &Db, login: &Login) -> Result<Login, AdminError> {
     db.execute_idempotent(
-        "INSERT INTO sql_logins (name, password_hash, created_at, access, schemas, state)
+        "INSERT INTO chats.sql_logins (name, password_hash, created_at, access, schemas, state)
          VALUES ($1, '', now(), $2, $3, 'creating') ON CONFLICT (name) DO NOTHING",
         &[
             (&login.name.as_str(), Type::TEXT),
@@ -294,7 +294,7 @@ async fn open(db: &Db, login: &Login) -> Result<Option<Password>, AdminError> {
     // A replay finds its own hash, and sets the same again.
     let changed = db
         .execute_idempotent(
-            "UPDATE sql_logins SET password_hash = $2, state = 'ready', created_at = now()
+            "UPDATE chats.sql_logins SET password_hash = $2, state = 'ready', created_at = now()
              WHERE name = $1 AND (state = 'creating' OR password_hash = $2)",
             &[
                 (&login.name.as_str(), Type::TEXT),

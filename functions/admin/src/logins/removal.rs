@@ -22,7 +22,7 @@ pub(crate) async fn drop(db: &Db, name: &LoginName) -> Result<Value, AdminError>
     };
     // No password matches an empty hash.
     db.execute_idempotent(
-        "UPDATE sql_logins SET state = 'dropping', password_hash = '', previous_hash = NULL, previous_until = NULL
+        "UPDATE chats.sql_logins SET state = 'dropping', password_hash = '', previous_hash = NULL, previous_until = NULL
          WHERE name = $1",
         &[(&name.as_str(), Type::TEXT)],
     )
@@ -55,7 +55,7 @@ pub(crate) async fn drop(db: &Db, name: &LoginName) -> Result<Value, AdminError>
         changes.push("dropped the role".to_owned());
     }
     db.execute_idempotent(
-        "DELETE FROM sql_logins WHERE name = $1 AND state = 'dropping'",
+        "DELETE FROM chats.sql_logins WHERE name = $1 AND state = 'dropping'",
         &[(&name.as_str(), Type::TEXT)],
     )
     .await?;

@@ -133,7 +133,7 @@ impl TextSessions {
     pub fn own_role(&self) -> TextRole {
         TextRole {
             name: self.inner.warm.config.role.clone(),
-            search_path: None,
+            search_path: self.inner.warm.config.search_path.clone(),
         }
     }
 
