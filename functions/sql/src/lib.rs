@@ -15,7 +15,6 @@
 
 mod answer;
 mod connection_string;
-mod event;
 mod failure;
 mod idempotency;
 mod login;
@@ -37,8 +36,6 @@ use futures_util::FutureExt as _;
 use lambda_http::http::{HeaderMap, Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tracing::Instrument as _;
-
-pub use crate::event::{Event, Form};
 
 use crate::connection_string::ConnectionString;
 use crate::failure::Failure;
