@@ -22,7 +22,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
-	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres
+	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres psql
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 

