@@ -1,4 +1,4 @@
-//! Owns the folder of Python packages that the tests use: clients and servers we did not write.
+//! Owns what the tests use as Python packages: clients and servers we did not write.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,11 +13,26 @@ pub fn python_path() -> PathBuf {
     if let Some(folder) = std::env::var_os("TEST_CLIENTS") {
         return folder.into();
     }
+    install("clients");
+    workspace().join(".tools/clients")
+}
+
+/// The repository's psql, or that of the PATH where there is none for this system; installed now if it is missing.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn psql() -> PathBuf {
+    install("psql");
+    Some(workspace().join(".tools/psql/bin/psql"))
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "psql".into())
+}
+
+fn install(part: &str) {
     let status = Command::new("scripts/install-tools.sh")
-        .arg("clients")
+        .arg(part)
         .current_dir(workspace())
         .status()
         .expect("bash starts");
-    assert!(status.success(), "scripts/install-tools.sh clients failed");
-    workspace().join(".tools/clients")
+    assert!(status.success(), "scripts/install-tools.sh {part} failed");
 }

@@ -1,10 +1,9 @@
 //! Clients we did not write: boto3 mints the token, psycopg and psql connect with it, verify-full.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use dsql_local::{DsqlLocal, Options};
-use tests::python::python_path;
+use tests::python::{psql, python_path};
 
 async fn python(server: &DsqlLocal, script: &'static str) -> String {
     let mut command = Command::new("python3");
@@ -107,18 +106,4 @@ async fn psql_connects_with_a_token_of_boto3_under_verify_full() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The psql beside the newest installed server: PostgreSQL need not be on the PATH.
-fn psql() -> PathBuf {
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut found: Vec<PathBuf> = installed
-        .map(|version| version.path().join("bin/psql"))
-        .filter(|p| p.exists())
-        .collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| PathBuf::from("psql"))
 }

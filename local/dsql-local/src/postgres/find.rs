@@ -7,6 +7,10 @@ use super::PostgresError;
 
 /// The variable that names PostgreSQL's `bin` directory.
 pub(crate) const ENV_POSTGRES_BIN: &str = "DSQL_LOCAL_POSTGRES_BIN";
+/// Where `scripts/install-tools.sh postgres` puts a server, in the repository that dsql-local was built in.
+const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/postgres/bin");
+/// The major version that DSQL is compatible with.
+const DSQL_MAJOR: u32 = 16;
 /// Major versions that dsql-local is made for.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 /// Directories that packages use; `*` stands for one directory name or a part of it.
@@ -30,7 +34,19 @@ pub(crate) struct Installation {
     pub(crate) major: u32,
 }
 
-/// Finds a server, of version `major` if that is given.
+impl Installation {
+    /// One line for whoever has another version than the service.
+    pub(crate) fn warn_of_another_version(&self) {
+        if self.major != DSQL_MAJOR {
+            tracing::warn!(
+                "statements run on PostgreSQL {}, while DSQL is PostgreSQL {DSQL_MAJOR}: plans, messages and syntax may differ",
+                self.major
+            );
+        }
+    }
+}
+
+/// Finds a server, of version `major` if that is given: the named one, the repository's, or the system's.
 pub(crate) fn find(
     named: Option<&Path>,
     major: Option<u32>,
@@ -46,23 +62,44 @@ pub(crate) fn find(
             _ => Ok(found),
         };
     }
+    choose(pinned(), installed, major)
+}
+
+fn choose(
+    pinned: Option<Installation>,
+    installed: impl FnOnce() -> Vec<Installation>,
+    major: Option<u32>,
+) -> Result<Installation, PostgresError> {
+    let fits = |found: &Installation| {
+        SUPPORTED.contains(&found.major) && major.is_none_or(|major| major == found.major)
+    };
+    if let Some(pinned) = pinned.as_ref().filter(|pinned| fits(pinned)) {
+        return Ok(pinned.clone());
+    }
+    let mut others = installed();
+    // DSQL's version first, then the newest; the sort is stable, so PATH wins among equals.
+    others.sort_by_key(|found| (found.major != DSQL_MAJOR, std::cmp::Reverse(found.major)));
+    let best = pinned.or_else(|| others.first().cloned());
+    others.into_iter().find(fits).ok_or(match (major, best) {
+        (Some(data), Some(best)) => PostgresError::OtherVersion {
+            data,
+            found: best.major,
+        },
+        _ => PostgresError::NotFound,
+    })
+}
+
+fn pinned() -> Option<Installation> {
+    inspect(&Path::new(PINNED).canonicalize().ok()?)
+}
+
+/// What the system has.
+fn installed() -> Vec<Installation> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut installed: Vec<Installation> = std::env::split_paths(&path)
+    std::env::split_paths(&path)
         .chain(PLACES.iter().flat_map(|place| expand(place)))
         .filter_map(|dir| inspect(&dir))
-        .collect();
-    // Newest first; the sort is stable, so PATH wins among equals.
-    installed.sort_by_key(|found| std::cmp::Reverse(found.major));
-    let newest = installed.first().map(|found| found.major);
-    installed
-        .into_iter()
-        .find(|found| {
-            SUPPORTED.contains(&found.major) && major.is_none_or(|major| major == found.major)
-        })
-        .ok_or(match (major, newest) {
-            (Some(data), Some(found)) => PostgresError::OtherVersion { data, found },
-            _ => PostgresError::NotFound,
-        })
+        .collect()
 }
 
 fn inspect(dir: &Path) -> Option<Installation> {
@@ -135,6 +172,38 @@ fn parse_account(line: &str, name: &str) -> Option<Account> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn server(dir: &str, major: u32) -> Installation {
+        Installation {
+            bin_dir: dir.into(),
+            major,
+        }
+    }
+
+    #[test]
+    fn the_repositorys_server_comes_first_and_the_systems_where_the_data_needs_it() {
+        let system = || vec![server("/a", 15), server("/b", 18), server("/c", 16)];
+        let pinned = || Some(server("pinned", 16));
+        let chosen = |pinned, major| choose(pinned, system, major).unwrap().bin_dir;
+        assert_eq!(chosen(pinned(), None), Path::new("pinned"));
+        assert_eq!(chosen(pinned(), Some(15)), Path::new("/a"));
+        assert_eq!(chosen(None, None), Path::new("/c"));
+        assert_eq!(
+            choose(pinned(), system, Some(14)).unwrap_err().to_string(),
+            "the data directory was made by PostgreSQL 14, but PostgreSQL 16 was found; remove the directory to start anew, \
+             or name PostgreSQL 14's bin directory in DSQL_LOCAL_POSTGRES_BIN"
+        );
+    }
+
+    #[test]
+    fn without_dsqls_version_the_newest_supported_one_is_taken() {
+        let system = || vec![server("/a", 14), server("/b", 17), server("/c", 99)];
+        assert_eq!(choose(None, system, None).unwrap().bin_dir, Path::new("/b"));
+        assert!(matches!(
+            choose(None, Vec::new, Some(16)),
+            Err(PostgresError::NotFound)
+        ));
+    }
 
     #[test]
     fn a_passwd_line_gives_the_account_and_root_never_does() {

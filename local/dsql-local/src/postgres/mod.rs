@@ -6,6 +6,7 @@
 
 mod catalog;
 mod find;
+mod reach;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -39,16 +40,20 @@ const BOOTSTRAP: &str = include_str!("bootstrap.sql");
 pub enum PostgresError {
     /// None is installed.
     #[error(
-        "PostgreSQL 14 to 18 was not found; install it with `apt-get install postgresql` (Debian, Ubuntu), \
-         `dnf install postgresql-server` (Fedora, RHEL), `apk add postgresql` (Alpine) or `brew install postgresql@16` \
-         (macOS), or name its bin directory in DSQL_LOCAL_POSTGRES_BIN"
+        "PostgreSQL 14 to 18 was not found; run `scripts/install-tools.sh postgres` in dsql-local's repository, or \
+         `apt-get install postgresql` (Debian, Ubuntu), `dnf install postgresql-server` (Fedora, RHEL), \
+         `apk add postgresql` (Alpine) or `brew install postgresql@16` (macOS), or name its bin directory in \
+         DSQL_LOCAL_POSTGRES_BIN"
     )]
     NotFound,
     /// The named directory holds none.
     #[error("{0} holds no PostgreSQL server (postgres and initdb)")]
     NotThere(PathBuf),
     /// The data directory needs another version.
-    #[error("the data directory was made by PostgreSQL {data}, but PostgreSQL {found} was found")]
+    #[error(
+        "the data directory was made by PostgreSQL {data}, but PostgreSQL {found} was found; remove the directory to \
+         start anew, or name PostgreSQL {data}'s bin directory in DSQL_LOCAL_POSTGRES_BIN"
+    )]
     OtherVersion {
         /// Version that made the data.
         data: u32,
@@ -108,14 +113,10 @@ impl Postgres {
         named: Option<&Path>,
         further_settings: &[String],
     ) -> Result<(Self, Option<File>), PostgresError> {
-        let data_version = std::fs::read_to_string(home.cluster_dir.join("PG_VERSION")).ok();
-        let data_version =
-            data_version.filter(|_| home.cluster_dir.join("dsql-local.made").exists());
-        let installation = find::find(
-            named,
-            data_version.and_then(|text| text.trim().parse().ok()),
-        )?;
+        let installation = find::find(named, data_version(&home.cluster_dir))?;
+        installation.warn_of_another_version();
         let account = account()?;
+        let bin_dir = reach::bin_dir(&installation.bin_dir, account, home.scratch.path())?;
         end_orphan(&home.cluster_dir).await?;
         let directory = match account {
             Some(_) if !is_open_to_all(home.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
@@ -139,7 +140,7 @@ impl Postgres {
             .arg("-c")
             .arg(SUPERVISOR)
             .arg("dsql-local-postgres")
-            .arg(&installation.bin_dir);
+            .arg(bin_dir);
         command.arg(if directory.is_some() {
             Path::new("/proc/self/fd/3")
         } else {
@@ -222,6 +223,13 @@ impl Postgres {
         }
         let _gone = std::fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// The major version that made the cluster, unless it is new or was left half made.
+fn data_version(cluster_dir: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(cluster_dir.join("PG_VERSION")).ok()?;
+    let is_whole = cluster_dir.join("dsql-local.made").exists();
+    text.trim().parse().ok().filter(|_| is_whole)
 }
 
 fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {

@@ -153,6 +153,75 @@ async fn rows_are_kept_in_a_data_directory_that_others_cannot_reach() {
     dsql.stop().await;
 }
 
+/// A copy of the repository's PostgreSQL, its `bin` directory; none where its package does not exist for this system.
+fn copy_of_the_package(dir: &Path) -> Option<PathBuf> {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/postgres/bin");
+    let copy = std::process::Command::new("cp")
+        .arg("-R")
+        .arg(bin.canonicalize().ok()?.parent()?)
+        .arg(dir.join("package"))
+        .status()
+        .unwrap();
+    assert!(copy.success());
+    Some(dir.join("package/bin"))
+}
+
+#[tokio::test]
+async fn a_packaged_server_runs_from_a_directory_that_others_cannot_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let Some(bin) = copy_of_the_package(dir.path()) else {
+        return;
+    };
+    let options = Options {
+        postgres_bin: Some(bin),
+        ..Options::default()
+    };
+    let dsql = DsqlLocal::start(options).await.unwrap();
+    let scratch = dsql.ca_file().parent().unwrap().to_owned();
+    let rows = admin(&dsql).await.query("SELECT 1", &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    dsql.stop().await;
+    assert!(!scratch.exists());
+}
+
+#[tokio::test]
+async fn another_version_than_dsqls_is_told_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let Some(bin) = copy_of_the_package(dir.path()) else {
+        return;
+    };
+    for (program, version) in [("initdb", ""), ("postgres", "postgres (PostgreSQL) 15.1")] {
+        let path = dir.path().join(program);
+        let real = bin.join(program);
+        let text = format!(
+            "#!/bin/sh\n[ \"$1\" != --version ] || {{ echo '{version}'; exit; }}\nexec {} \"$@\"\n",
+            real.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let env_file = dir.path().join("env");
+    let child = command(&env_file, &[])
+        .env("DSQL_LOCAL_POSTGRES_BIN", dir.path())
+        .spawn()
+        .unwrap();
+    wait_until("the environment file is there", || env_file.exists()).await;
+    let served = Served {
+        child,
+        env: HashMap::new(),
+    };
+    served.signal(Signal::TERM);
+    let output = served.child.wait_with_output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("PostgreSQL 15, while DSQL is PostgreSQL 16"),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
 #[tokio::test]
 async fn a_stale_pid_file_and_a_half_made_cluster_are_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();

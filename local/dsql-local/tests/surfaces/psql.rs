@@ -1,8 +1,25 @@
 //! The real psql, which reads certificates and tokens by itself.
 
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
 use tokio::process::Command;
 
 use crate::support::{Login, steady};
+
+/// The repository's psql, installed now if it is not there; that of the PATH where there is none for this system.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let status = std::process::Command::new("scripts/install-tools.sh")
+        .arg("psql")
+        .current_dir(&root)
+        .status()
+        .expect("bash starts");
+    assert!(status.success(), "scripts/install-tools.sh psql failed");
+    Some(root.join(".tools/psql/bin/psql"))
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "psql".into())
+});
 
 async fn psql(parameters: &str, sql: &str) -> std::process::Output {
     let dsql = steady();
@@ -13,13 +30,13 @@ async fn psql(parameters: &str, sql: &str) -> std::process::Output {
         dsql.port(),
         dsql.ca_file().display()
     );
-    Command::new("psql")
+    Command::new(&*PROGRAM)
         .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql])
         .arg(conninfo)
         .env("PGPASSWORD", Login::admin(dsql).token())
         .output()
         .await
-        .expect("psql comes with PostgreSQL")
+        .expect("psql starts")
 }
 
 #[tokio::test]
@@ -35,7 +52,7 @@ async fn psql_connects_with_verify_full() {
 
 #[tokio::test]
 async fn psql_connects_directly_where_it_can() {
-    let version = Command::new("psql")
+    let version = Command::new(&*PROGRAM)
         .arg("--version")
         .output()
         .await
