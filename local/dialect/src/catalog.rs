@@ -8,9 +8,10 @@ use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{
     iam::{self, Iam},
-    name::{self, Name},
+    lexer::fold,
+    name::Name,
     parse::Parsed,
-    statement::Refusal,
+    refusal::Refusal,
     tree,
 };
 
@@ -307,7 +308,7 @@ fn index_columns(parsed: &Parsed<'_>) -> Vec<Vec<String>> {
                     .filter_map(|key| tree::child(&key, &[K::NAME_REF]))
                     .filter_map(|column| {
                         let column = tree::tokens(&column).next()?;
-                        Some(vec![table.clone(), name::fold(column.text())])
+                        Some(vec![table.clone(), fold(column.text())])
                     })
                     .collect::<Vec<_>>(),
             )

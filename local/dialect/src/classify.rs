@@ -9,10 +9,11 @@ use crate::{
     name::Name,
     parse::{self, Parsed},
     rewrite, rules,
+    session::Session,
     settings::{self, Setting},
     statement::{
-        Argument, Copy, Ddl, Dml, Effect, IndexBuild, Kind, Lock, LockStrength, Select, Session,
-        Statement, Validation, Verb, Verdict,
+        Argument, Copy, Ddl, Dml, Effect, IndexBuild, Kind, Lock, LockStrength, Select, Statement,
+        Validation, Verb, Verdict,
     },
     tree,
 };
@@ -149,7 +150,7 @@ fn kind_of(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
         K::UPDATE => dml(node, Verb::Update),
         K::DELETE => dml(node, Verb::Delete),
         K::CREATE_INDEX => index(node, parsed).map_or_else(|| ddl(node), Kind::CreateIndex),
-        K::ALTER_TABLE if parsed.asynchronous => {
+        K::ALTER_TABLE if parsed.asynchronous.is_some() => {
             validation(node).map_or_else(|| ddl(node), Kind::ValidateConstraint)
         }
         K::CALL => call(node),
@@ -250,7 +251,7 @@ fn index(node: &SyntaxNode, parsed: &Parsed<'_>) -> Option<IndexBuild> {
         .map(|key| tree::identifier(&tree::child(&key, &[K::NAME_REF])?))
         .collect();
     Some(IndexBuild {
-        asynchronous: parsed.asynchronous,
+        asynchronous: parsed.asynchronous.clone(),
         unique: tree::has_token(node, K::UNIQUE_KW),
         index: tree::child(node, &[K::INDEX])
             .and_then(|name| Name::read(&name))

@@ -3,8 +3,19 @@
 use crate::{
     lexer::{Lexeme, Token, string_value},
     parse::starts_with,
-    statement::IamMapping,
 };
+
+/// `AWS IAM GRANT role TO 'arn'` or `AWS IAM REVOKE role FROM 'arn'`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IamMapping {
+    /// Granted, not revoked.
+    pub grant: bool,
+    /// The database role.
+    pub role: String,
+    /// The principal.
+    pub arn: String,
+}
 
 /// A statement that begins with `AWS IAM`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,7 @@ impl Token<'_> {
 
     /// The identifier this token spells, folded as PostgreSQL folds it.
     pub(crate) fn identifier(&self) -> Option<String> {
-        matches!(self.kind, Lexeme::Word | Lexeme::Quoted).then(|| fold_identifier(self.text))
+        matches!(self.kind, Lexeme::Word | Lexeme::Quoted).then(|| fold(self.text))
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn lex(sql: &str) -> Vec<Token<'_>> {
 }
 
 /// An identifier as PostgreSQL stores it: unquoted ones in lower case, quoted ones without their quotes.
-pub(crate) fn fold_identifier(text: &str) -> String {
+pub(crate) fn fold(text: &str) -> String {
     match text
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))

@@ -11,8 +11,10 @@ mod iam;
 mod lexer;
 mod name;
 mod parse;
+mod refusal;
 mod rewrite;
 mod rules;
+mod session;
 mod settings;
 mod split;
 mod state;
@@ -22,13 +24,17 @@ mod types;
 
 pub use catalog::{CATALOG_RULES, CatalogCheck, CatalogRule};
 pub use classify::{classify, classify_in};
+pub use iam::IamMapping;
 pub use name::Name;
+pub use refusal::Refusal;
 pub use rules::{RULES, Rule};
+pub use session::Session;
+pub use settings::{SETTABLE, SYNC_INDEX};
 pub use split::{Piece, split};
 pub use state::{DdlGuard, StateRule};
 pub use statement::{
-    Argument, Copy, Ddl, Dml, Edit, Effect, IamMapping, IndexBuild, Isolation, Kind, Lock,
-    LockStrength, Refusal, Rewritten, Select, Session, Statement, Validation, Verb, Verdict,
+    Argument, Copy, Ddl, Dml, Edit, Effect, IndexBuild, Isolation, Kind, Lock, LockStrength,
+    Rewritten, Select, Statement, Validation, Verb, Verdict,
 };
 
 /// The year and month of the service that the rules describe. It changes monthly; so must they.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
-use crate::{lexer::fold_identifier, tree};
+use crate::tree;
 
 /// A possibly qualified name, folded as PostgreSQL folds it. `Display` quotes both parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -68,9 +68,4 @@ impl fmt::Display for Name {
 /// `identifier` in double quotes, for SQL.
 pub(crate) fn quote(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
-}
-
-/// The name of a node made of one token.
-pub(crate) fn fold(text: &str) -> String {
-    fold_identifier(text)
 }

@@ -11,7 +11,7 @@ use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 use crate::{
     lexer::{Lexeme, Token, lex},
-    statement::Session,
+    session::Session,
     tree,
 };
 
@@ -34,8 +34,8 @@ pub(crate) struct Parsed<'a> {
     pub(crate) node: SyntaxNode,
     /// The parser met a syntax error, or did not read all of it.
     pub(crate) unsure: bool,
-    /// `ASYNC` stood after `CREATE INDEX` or `ALTER TABLE`.
-    pub(crate) asynchronous: bool,
+    /// Where `ASYNC` stands, after `CREATE INDEX` or `ALTER TABLE`.
+    pub(crate) asynchronous: Option<Range<usize>>,
     /// `STORAGE <mode>` clauses of `ALTER TABLE … ADD COLUMN`, which the parser does not know.
     pub(crate) storage: Vec<Range<usize>>,
 }
@@ -129,7 +129,7 @@ impl<'a> Parsed<'a> {
             session,
             tokens,
             node,
-            asynchronous: own.asynchronous.is_some(),
+            asynchronous: own.asynchronous,
             storage: own.storage,
         }
     }
@@ -142,7 +142,7 @@ impl<'a> Parsed<'a> {
             tokens: lex(sql),
             node,
             unsure: true,
-            asynchronous: false,
+            asynchronous: None,
             storage: Vec::new(),
         }
     }

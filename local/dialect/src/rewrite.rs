@@ -65,12 +65,7 @@ fn end(node: &SyntaxNode) -> Option<usize> {
 
 /// `CREATE INDEX ASYNC` and `ALTER TABLE ASYNC`.
 fn without_async(parsed: &Parsed<'_>) -> Option<Edit> {
-    let word = parsed
-        .tokens
-        .iter()
-        .take(4)
-        .find(|token| parsed.asynchronous && token.is("async"))?;
-    Some(cut(&word.range))
+    parsed.asynchronous.as_ref().map(cut)
 }
 
 /// `numeric` without precision is `numeric(18,6)` in a column.

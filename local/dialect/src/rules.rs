@@ -12,7 +12,7 @@ mod transactions;
 
 use squawk_syntax::SyntaxKind::{self as K};
 
-use crate::{parse::Parsed, statement::Refusal};
+use crate::{parse::Parsed, refusal::Refusal};
 
 /// When a row holds.
 #[derive(Clone, Copy)]

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// What may be set (reference 4.1), `role` aside.
-pub(crate) const SETTABLE: &[&str] = &[
+pub const SETTABLE: &[&str] = &[
     "application_name",
     "client_encoding",
     "datestyle",
@@ -27,7 +27,7 @@ pub(crate) const SETTABLE: &[&str] = &[
 ];
 
 /// DSQL's own setting; PostgreSQL takes it only with a prefix.
-pub(crate) const SYNC_INDEX: &str = "disable_sync_create_index";
+pub const SYNC_INDEX: &str = "disable_sync_create_index";
 
 /// A statement about a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]

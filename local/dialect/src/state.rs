@@ -1,6 +1,6 @@
 //! Refusals that depend on the transaction a statement runs in, and the rule of one DDL to a transaction.
 
-use crate::statement::{Effect, Refusal};
+use crate::{refusal::Refusal, statement::Effect};
 
 /// A refusal by the state of the transaction or of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

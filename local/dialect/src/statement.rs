@@ -1,26 +1,8 @@
 //! What the front learns about a statement. Plain data; every name is folded.
 
-use std::fmt;
+use std::ops::Range;
 
-use crate::{catalog::CatalogCheck, name::Name};
-
-/// What the session has set that changes how a statement is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// `SET disable_sync_create_index = off` was given: a plain `CREATE INDEX` is allowed, on an empty table.
-    pub sync_create_index: bool,
-    /// The major version of the PostgreSQL that will run the statement, 14 to 18.
-    pub postgres_major: u16,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self {
-            sync_create_index: false,
-            postgres_major: 16,
-        }
-    }
-}
+use crate::{catalog::CatalogCheck, iam::IamMapping, name::Name, refusal::Refusal};
 
 /// One statement, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,33 +95,6 @@ pub struct Edit {
     /// What was put there.
     pub inserted: String,
 }
-
-/// An error answer in DSQL's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusal {
-    /// The name of the rule, for logs.
-    pub rule: &'static str,
-    /// Five characters.
-    pub sqlstate: &'static str,
-    /// The `M` field.
-    pub message: String,
-    /// The `D` field.
-    pub detail: Option<String>,
-    /// The `H` field.
-    pub hint: Option<&'static str>,
-    /// Set if the parser met a syntax error beside the refused construct, which may be its own fault. Ask PostgreSQL
-    /// first, by a Parse message with this text: if it answers 42601, pass that on; otherwise send this refusal.
-    pub ask_first: Option<String>,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.sqlstate, self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// The kinds of statement that a front treats differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,8 +270,8 @@ pub struct Ddl {
     reason = "each is a word of the statement"
 )]
 pub struct IndexBuild {
-    /// `ASYNC` was said: answer one row with one column `job_id`.
-    pub asynchronous: bool,
+    /// Where `ASYNC` stands in the text, in bytes, if it was said: answer one row with one column `job_id`.
+    pub asynchronous: Option<Range<usize>>,
     /// `UNIQUE`.
     pub unique: bool,
     /// The name given. Without one PostgreSQL chooses, usually [`Self::usual_name`].
@@ -343,18 +298,6 @@ pub struct Validation {
     pub table: Name,
     /// The constraint.
     pub constraint: String,
-}
-
-/// `AWS IAM GRANT role TO 'arn'` or `AWS IAM REVOKE role FROM 'arn'`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IamMapping {
-    /// Granted, not revoked.
-    pub grant: bool,
-    /// The database role.
-    pub role: String,
-    /// The principal.
-    pub arn: String,
 }
 
 /// The argument of `sys.wait_for_job`.

@@ -2,7 +2,7 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode, SyntaxToken};
 
-use crate::name;
+use crate::lexer::fold;
 
 /// The first direct child of one of these kinds.
 pub(crate) fn child(node: &SyntaxNode, kinds: &[SyntaxKind]) -> Option<SyntaxNode> {
@@ -43,7 +43,7 @@ pub(crate) fn tokens(node: &SyntaxNode) -> impl Iterator<Item = SyntaxToken> + u
 
 /// The identifier that `node`, a name, spells.
 pub(crate) fn identifier(node: &SyntaxNode) -> Option<String> {
-    tokens(node).next().map(|token| name::fold(token.text()))
+    tokens(node).next().map(|token| fold(token.text()))
 }
 
 /// The text of `node` as words in upper case with single spaces.

@@ -2,8 +2,8 @@
 //! its place, what has to be asked first, and what it counts for in its transaction.
 
 use dsql_dialect::{
-    Argument, CatalogCheck, Effect, IndexBuild, Kind as Said, Refusal, Session, Validation,
-    Verdict as Ruling, classify_in,
+    self as dialect, Argument, CatalogCheck, Effect, IndexBuild, Kind as Classified, Refusal,
+    Session, Validation, classify_in,
 };
 
 use crate::statement::{Kind, Statement, Verdict, iam_call, literal};
@@ -17,7 +17,7 @@ const SYNC_INDEX: &str = "disable_sync_create_index";
 
 /// What the rules add to a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ruled {
+pub(crate) struct DialectFacts {
     pub(crate) effect: Effect,
     /// Questions to the catalog; a row is a refusal.
     pub(crate) needs: Vec<CatalogCheck>,
@@ -48,15 +48,15 @@ impl From<Refusal> for ErrorAnswer {
 
 /// Reads one statement.
 pub(crate) fn read(sql: &str, session: &Session) -> Statement {
-    let said = classify_in(sql, session);
+    let classified = classify_in(sql, session);
     let mut ask_first = None;
-    let verdict = match said.verdict {
-        Ruling::Refuse(mut refusal) => {
+    let verdict = match classified.verdict {
+        dialect::Verdict::Refuse(mut refusal) => {
             ask_first = refusal.ask_first.take();
             Verdict::Refuse(refusal.into())
         }
-        Ruling::Accept => own(&said.kind, sql),
-        Ruling::Rewrite(rewritten) => match own(&said.kind, &rewritten.sql) {
+        dialect::Verdict::Accept => own(&classified.kind, sql),
+        dialect::Verdict::Rewrite(rewritten) => match own(&classified.kind, &rewritten.sql) {
             Verdict::Forward => Verdict::Rewrite {
                 sql: rewritten.sql,
                 tag: None,
@@ -64,36 +64,36 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
             verdict => verdict,
         },
     };
-    let kinds = kinds(&said.kind, said.effect);
-    let ruled = Ruled {
-        effect: said.effect,
-        needs: said.needs,
+    let kinds = kinds(&classified.kind, classified.effect);
+    let facts = DialectFacts {
+        effect: classified.effect,
+        needs: classified.needs,
         ask_first,
-        is_unsure: said.unsure,
-        targets: targets(&said.kind),
-        awaits: match &said.kind {
-            Said::WaitForJob(argument) => Some(argument.clone()),
+        is_unsure: classified.unsure,
+        targets: targets(&classified.kind),
+        awaits: match &classified.kind {
+            Classified::WaitForJob(argument) => Some(argument.clone()),
             _ => None,
         },
-        has_job: matches!(&said.kind, Said::ValidateConstraint(_))
-            || matches!(&said.kind, Said::CreateIndex(index) if index.asynchronous),
-        is_copy_in: matches!(&said.kind, Said::Copy(copy) if copy.from_stdin),
-        sync_create_index: sync_create_index(&said.kind),
+        has_job: matches!(&classified.kind, Classified::ValidateConstraint(_))
+            || matches!(&classified.kind, Classified::CreateIndex(index) if index.asynchronous.is_some()),
+        is_copy_in: matches!(&classified.kind, Classified::Copy(copy) if copy.from_stdin),
+        sync_create_index: sync_create_index(&classified.kind),
     };
     Statement {
         kinds,
         verdict,
-        ruled: Some(ruled),
+        facts: Some(facts),
     }
 }
 
-fn kinds(said: &Said, effect: Effect) -> Vec<Kind> {
-    vec![match said {
-        Said::Empty => return Vec::new(),
-        Said::Begin { .. } => Kind::Begin,
-        Said::Commit => Kind::Commit,
-        Said::Rollback => Kind::Rollback,
-        Said::Select(select) if !select.locks.is_empty() => Kind::Write,
+fn kinds(classified: &Classified, effect: Effect) -> Vec<Kind> {
+    vec![match classified {
+        Classified::Empty => return Vec::new(),
+        Classified::Begin { .. } => Kind::Begin,
+        Classified::Commit => Kind::Commit,
+        Classified::Rollback => Kind::Rollback,
+        Classified::Select(select) if !select.locks.is_empty() => Kind::Write,
         _ => match effect {
             Effect::Write | Effect::Ddl => Kind::Write,
             Effect::Read => Kind::Read,
@@ -102,22 +102,22 @@ fn kinds(said: &Said, effect: Effect) -> Vec<Kind> {
     }]
 }
 
-fn targets(said: &Said) -> Vec<String> {
-    match said {
-        Said::Dml(dml) => dml.targets.iter().map(ToString::to_string).collect(),
-        Said::Select(select) => select.writes.iter().map(ToString::to_string).collect(),
-        Said::Copy(copy) => copy.table.iter().map(ToString::to_string).collect(),
+fn targets(classified: &Classified) -> Vec<String> {
+    match classified {
+        Classified::Dml(dml) => dml.targets.iter().map(ToString::to_string).collect(),
+        Classified::Select(select) => select.writes.iter().map(ToString::to_string).collect(),
+        Classified::Copy(copy) => copy.table.iter().map(ToString::to_string).collect(),
         _ => Vec::new(),
     }
 }
 
-fn sync_create_index(said: &Said) -> Option<bool> {
-    match said {
-        Said::Set {
+fn sync_create_index(classified: &Classified) -> Option<bool> {
+    match classified {
+        Classified::Set {
             parameter, value, ..
         } if parameter == SYNC_INDEX => Some(is_off(value.as_deref().unwrap_or("on"))),
-        Said::Reset(Some(parameter)) if parameter == SYNC_INDEX => Some(false),
-        Said::Reset(None) => Some(false),
+        Classified::Reset(Some(parameter)) if parameter == SYNC_INDEX => Some(false),
+        Classified::Reset(None) => Some(false),
         _ => None,
     }
 }
@@ -130,12 +130,12 @@ pub(crate) fn is_off(value: &str) -> bool {
 }
 
 /// What PostgreSQL gets for a statement that only DSQL knows. `sql` is the text without DSQL's words.
-fn own(said: &Said, sql: &str) -> Verdict {
-    match said {
-        Said::AwsIam(mapping) => iam_call(mapping.grant, &mapping.role, &mapping.arn),
-        Said::CreateIndex(index) if index.asynchronous => create_index(index, sql),
-        Said::ValidateConstraint(validation) => validate(validation),
-        Said::Show(parameter) => match parameter.as_str() {
+fn own(classified: &Classified, sql: &str) -> Verdict {
+    match classified {
+        Classified::AwsIam(mapping) => iam_call(mapping.grant, &mapping.role, &mapping.arn),
+        Classified::CreateIndex(index) if index.asynchronous.is_some() => create_index(index, sql),
+        Classified::ValidateConstraint(validation) => validate(validation),
+        Classified::Show(parameter) => match parameter.as_str() {
             "server_version" => show(parameter, SERVER_VERSION),
             "server_version_num" => show(parameter, SERVER_VERSION_NUM),
             _ => Verdict::Forward,
@@ -243,7 +243,7 @@ mod tests {
     fn the_setting_for_plain_indexes_is_noticed() {
         let noticed = |sql| {
             read(sql, &Session::default())
-                .ruled
+                .facts
                 .unwrap()
                 .sync_create_index
         };

@@ -10,13 +10,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::control;
+use crate::data_dir::{DataDir, DataDirError, write_file};
 use crate::faults::{Faults, FaultsError, Injector};
-use crate::home::{Home, HomeError, write_file};
 use crate::jobs::{self, Jobs};
 use crate::limits::Bucket;
+use crate::lock_waits::LockWaits;
 use crate::postgres::{Postgres, PostgresError, account};
 use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
 use crate::schema::Schema;
@@ -110,7 +110,7 @@ pub enum StartError {
     Name(String),
     /// Files.
     #[error(transparent)]
-    Home(#[from] HomeError),
+    DataDir(#[from] DataDirError),
     /// PostgreSQL.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -160,17 +160,18 @@ impl DsqlLocal {
         let control_listener = listen(options.control).await?;
         let (address, control_address) =
             (local_address(&listener)?, local_address(&control_listener)?);
-        let home = Home::open(options.data_dir.as_deref(), account()?)?;
+        let data_dir = DataDir::open(options.data_dir.as_deref(), account()?)?;
         let clock = Clock::new();
-        let cluster_id = home.identity.cluster_id.clone();
+        let cluster_id = data_dir.identity.cluster_id.clone();
         let host = format!("{cluster_id}.dsql.{}.on.aws", options.region);
-        let tls = home
-            .identity
-            .authority()
-            .server_config(&host, &options.region, clock.now())?;
+        let tls =
+            data_dir
+                .identity
+                .authority()
+                .server_config(&host, &options.region, clock.now())?;
         let admin = Principal {
-            access_key_id: home.identity.access_key_id.clone(),
-            secret_access_key: Secret::new(home.identity.secret_access_key.clone()),
+            access_key_id: data_dir.identity.access_key_id.clone(),
+            secret_access_key: Secret::new(data_dir.identity.secret_access_key.clone()),
             session_token: None,
             arn: format!("arn:aws:iam::{}:user/dsql-local-admin", options.account_id),
             actions: vec![Action::DbConnect, Action::DbConnectAdmin],
@@ -180,9 +181,9 @@ impl DsqlLocal {
         for principal in options.principals.into_iter().chain([admin.clone()]) {
             principals.add(principal)?;
         }
-        let (ca_file, postgres_log) = (home.ca_file.clone(), home.log_file.clone());
+        let (ca_file, postgres_log) = (data_dir.ca_file.clone(), data_dir.log_file.clone());
         let (bin, settings) = (options.postgres_bin.as_deref(), &options.postgres_settings);
-        let (postgres, lock) = Postgres::start(home, bin, settings).await?;
+        let (postgres, lock) = Postgres::start(data_dir, bin, settings).await?;
         let server = Arc::new(Server {
             host,
             cluster_id,
@@ -207,14 +208,14 @@ impl DsqlLocal {
             faults: Injector::new(),
             counters: Counters::default(),
             postgres: postgres.access.clone(),
-            arbiter: Arc::new(Arbiter::new(&postgres.access.socket)),
+            lock_waits: Arc::new(LockWaits::new(&postgres.access.socket)),
             schema: Schema::new(options.schema_conflicts),
             jobs: Jobs::new(options.job_duration),
             has_dialect: options.dialect,
             cut: watch::Sender::new(0),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.arbiter.clone().run());
+        tasks.spawn(server.lock_waits.clone().run());
         tasks.spawn(server.clone().accept(listener));
         tasks.spawn(jobs::run(server.clone()));
         tasks.spawn(control::serve(server.clone(), control_listener));

@@ -15,30 +15,30 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `gate` judges), `session` serves its flights, and
+//! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `auth` judges), `session` serves its flights, and
 //! `backend` speaks to PostgreSQL. `dialect` and `statement` judge SQL, `jobs`
-//! moves index builds and validations on. Conflicts without lock waits are made by `arbiter`, which sees who
+//! moves index builds and validations on. Conflicts without lock waits are made by `lock_waits`, which sees who
 //! waits, and `session`, which steps aside and tries again at COMMIT.
 
-mod arbiter;
+mod auth;
 mod backend;
 mod clock;
 mod conflict;
 mod control;
+mod data_dir;
 mod dialect;
-mod early;
 mod faults;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
-mod gate;
-mod home;
 mod instance;
+mod internal_query;
 mod jobs;
 mod limits;
+mod lock_waits;
 mod login;
 mod postgres;
+mod prestart;
 mod principal;
-mod question;
 mod schema;
 mod server;
 mod session;
@@ -49,8 +49,8 @@ mod tls;
 mod token;
 mod wire;
 
+pub use data_dir::DataDirError;
 pub use faults::{Faults, FaultsError, Refuse};
-pub use home::HomeError;
 pub use instance::{DsqlLocal, Options, StartError};
 pub use postgres::PostgresError;
 pub use principal::{Action, Principal, PrincipalError, Secret};

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::auth::{Refusal, RefusalKind, TokenVerifier};
 use crate::faults::Refuse;
-use crate::gate::{Gate, Refusal, RefusalKind};
 use crate::server::Server;
 use crate::startup::{Startup, StartupError};
 
@@ -222,7 +222,7 @@ fn refusal(refuse: Refuse) -> ErrorAnswer {
 }
 
 async fn check_token(server: &Server, password: &[u8], user: &str) -> Result<(), Refusal> {
-    let gate = Gate {
+    let verifier = TokenVerifier {
         host: &server.host,
         cluster_id: &server.cluster_id,
         region: &server.region,
@@ -231,7 +231,7 @@ async fn check_token(server: &Server, password: &[u8], user: &str) -> Result<(),
         now: server.clock.now(),
         skew: server.clock_skew,
     };
-    let principal = gate.admit(std::str::from_utf8(password).unwrap_or_default(), user)?;
+    let principal = verifier.verify(std::str::from_utf8(password).unwrap_or_default(), user)?;
     if user == "admin" {
         return Ok(());
     }

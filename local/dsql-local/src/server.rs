@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::faults::Injector;
 use crate::jobs::Jobs;
 use crate::limits::Bucket;
+use crate::lock_waits::LockWaits;
 use crate::login::login;
 use crate::postgres::Access;
 use crate::principal::Principals;
@@ -40,7 +40,7 @@ pub(crate) struct Server {
     pub(crate) faults: Injector,
     pub(crate) counters: Counters,
     pub(crate) postgres: Arc<Access>,
-    pub(crate) arbiter: Arc<Arbiter>,
+    pub(crate) lock_waits: Arc<LockWaits>,
     pub(crate) schema: Schema,
     pub(crate) jobs: Jobs,
     /// Statements are judged by DSQL's rules; otherwise PostgreSQL gets them untouched.

@@ -2,7 +2,7 @@
 //! knows no SQL itself. `dialect` reads a statement by DSQL's rules. [`Statement::judge`] reads a text without them: only
 //! its kinds, and what no PostgreSQL knows.
 
-use crate::dialect::Ruled;
+use crate::dialect::DialectFacts;
 use crate::wire::ErrorAnswer;
 
 /// What a statement does to its transaction.
@@ -42,7 +42,7 @@ pub(crate) struct Statement {
     pub(crate) kinds: Vec<Kind>,
     pub(crate) verdict: Verdict,
     /// What DSQL's rules add; none where they are off.
-    pub(crate) ruled: Option<Ruled>,
+    pub(crate) facts: Option<DialectFacts>,
 }
 
 impl Statement {
@@ -58,7 +58,7 @@ impl Statement {
         Self {
             kinds,
             verdict,
-            ruled: None,
+            facts: None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! 1. Nothing about the order of the query is trusted: it is parsed, the signature taken out, sorted and encoded again.
 //! 2. The signature is compared in constant time.
 //!
-//! Whether it opens the door is for `gate` to say.
+//! Whether it may log in is for `auth` to say.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;

@@ -36,7 +36,7 @@ pub(super) fn concurrently(parsed: &Parsed<'_>) -> Option<String> {
 
 pub(super) fn without_async(parsed: &Parsed<'_>) -> Option<String> {
     created(parsed)
-        .any(|_| !parsed.asynchronous && !parsed.session.sync_create_index)
+        .any(|_| parsed.asynchronous.is_none() && !parsed.session.sync_create_index)
         .then(String::new)
 }
 

@@ -5,7 +5,7 @@ use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 use super::columns;
 use crate::{
     iam::{self, Iam},
-    lexer::string_value,
+    lexer::{fold, string_value},
     name::Name,
     parse::Parsed,
     tree,
@@ -183,7 +183,7 @@ pub(super) fn function_language(parsed: &Parsed<'_>) -> Option<String> {
         .statements_of(&[K::CREATE_FUNCTION])
         .flat_map(|function| tree::all(&function, &[K::LANGUAGE_FUNC_OPTION]))
         .filter_map(|option| tree::tokens(&option).nth(1))
-        .map(|token| string_value(token.text()).unwrap_or_else(|| crate::name::fold(token.text())))
+        .map(|token| string_value(token.text()).unwrap_or_else(|| fold(token.text())))
         .find(|language| !language.eq_ignore_ascii_case("sql"))
 }
 

@@ -3,8 +3,8 @@
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{
-    lexer::string_value,
-    name::{Name, fold},
+    lexer::{fold, string_value},
+    name::Name,
     parse::Parsed,
     tree,
     types::{Support, TypeUse},

@@ -187,7 +187,8 @@ pub(super) fn add_constraint(parsed: &Parsed<'_>) -> Option<String> {
 pub(super) fn validate_constraint(parsed: &Parsed<'_>) -> Option<String> {
     altered(parsed)
         .any(|table| {
-            !parsed.asynchronous && tree::child(&table, &[K::VALIDATE_CONSTRAINT]).is_some()
+            parsed.asynchronous.is_none()
+                && tree::child(&table, &[K::VALIDATE_CONSTRAINT]).is_some()
         })
         .then(String::new)
 }
@@ -216,7 +217,7 @@ pub(super) fn misplaced_async(parsed: &Parsed<'_>) -> Option<String> {
             let validates = actions
                 .next()
                 .is_some_and(|action| action.kind() == K::VALIDATE_CONSTRAINT);
-            parsed.asynchronous && !(validates && actions.next().is_none())
+            parsed.asynchronous.is_some() && !(validates && actions.next().is_none())
         })
         .then(String::new)
 }

@@ -63,7 +63,7 @@ fn an_index_build_tells_all_a_job_needs() {
         panic!()
     };
     assert!(
-        build.asynchronous
+        build.asynchronous.is_some()
             && build.unique
             && build.if_not_exists
             && build.nulls_not_distinct
@@ -83,7 +83,7 @@ fn a_plain_index_is_taken_once_the_session_allows_it() {
     };
     let statement = classify_in("CREATE INDEX i ON t (a)", &session);
     assert_eq!(statement.verdict, Verdict::Accept);
-    assert!(matches!(statement.kind, Kind::CreateIndex(build) if !build.asynchronous));
+    assert!(matches!(statement.kind, Kind::CreateIndex(build) if build.asynchronous.is_none()));
 }
 
 #[test]

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 pub(crate) use catalog::{Catalog, connect};
 pub(crate) use find::{Account, account};
 
-use crate::early::MAX_EARLY;
-use crate::home::{Home, is_open_to_all};
+use crate::data_dir::{DataDir, is_open_to_all};
+use crate::prestart::MAX_PRESTARTED;
 
 /// PostgreSQL's superuser; unreachable for clients.
 pub(crate) const SUPERUSER: &str = "dsql_system";
@@ -90,7 +90,7 @@ pub(crate) struct Access {
     /// How many more sessions may attach a backend.
     pub(crate) slots: Arc<Semaphore>,
     /// How many more may have one before their first statement.
-    pub(crate) early: Arc<Semaphore>,
+    pub(crate) prestarts: Arc<Semaphore>,
     pub(crate) catalog: Catalog,
     /// Major version of the server.
     pub(crate) major: u16,
@@ -109,7 +109,7 @@ impl Postgres {
     /// Starts the server in `home`, initialising it first if it is new. From here on the supervisor owns the scratch
     /// directory.
     pub(crate) async fn start(
-        home: Home,
+        home: DataDir,
         named: Option<&Path>,
         further_settings: &[String],
     ) -> Result<(Self, Option<File>), PostgresError> {
@@ -190,7 +190,7 @@ impl Postgres {
         let access = Arc::new(Access {
             socket,
             slots: Arc::new(Semaphore::new(MAX_BACKENDS)),
-            early: Arc::new(Semaphore::new(MAX_EARLY)),
+            prestarts: Arc::new(Semaphore::new(MAX_PRESTARTED)),
             catalog,
             major: u16::try_from(installation.major).unwrap_or_default(),
         });

@@ -143,7 +143,7 @@ impl Session<'_> {
             Some(b"COMMIT") => self.end_transaction(true),
             Some(b"ROLLBACK") => self.end_transaction(false),
             Some(b"BEGIN" | b"START TRANSACTION") => {
-                self.block.tally.began_at = Some(self.server.clock.now());
+                self.block.usage.began_at = Some(self.server.clock.now());
             }
             _ => self.block.changes_catalog |= schema::is_change(&complete.body),
         }

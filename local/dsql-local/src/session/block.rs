@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::tally::Tally;
+use super::usage::TransactionUsage;
 use super::{Flow, Prepared, Sequence, Session, answer};
-use crate::arbiter::{Obstacle, Outcome, Registration, Request};
 use crate::backend::Backend;
 use crate::conflict;
+use crate::lock_waits::{CommitState, Obstacle, Registration, Request};
 use crate::server::Server;
 use crate::statement::{Kind, Statement};
 use crate::wire::{
@@ -98,13 +98,13 @@ pub(super) struct Block {
     pub(super) has_run: bool,
     pub(super) changes_catalog: bool,
     /// It stepped aside, for these.
-    aside: Option<Vec<Arc<Outcome>>>,
+    aside: Option<Vec<Arc<CommitState>>>,
     /// It has lost, and goes on until its COMMIT on copies of its tables (`shadow`).
     pub(super) is_shadowed: bool,
     /// It has lost; the answer to whatever comes.
     pub(super) lost: Option<ErrorAnswer>,
     /// What it has done, by which the rules for transactions are kept.
-    pub(super) tally: Tally,
+    pub(super) usage: TransactionUsage,
 }
 
 impl Block {
@@ -205,7 +205,7 @@ impl Session<'_> {
         if is_committed && self.block.changes_catalog {
             self.schema = self.server.schema.change(self.schema);
         }
-        if is_committed && self.block.tally.has_job {
+        if is_committed && self.block.usage.has_job {
             self.server.jobs.wake();
         }
         self.block = Block::default();
@@ -218,7 +218,7 @@ impl Session<'_> {
             self.server.counters.steps_aside.add_one();
             self.fail_sequence(answer, false).await?;
             if let Some(party) = &self.party {
-                party.stepped_aside();
+                party.yielded();
             }
             return self.flush().await;
         }
@@ -249,7 +249,7 @@ impl Session<'_> {
         }
         self.server.counters.steps_aside.add_one();
         if let Some(party) = &self.party {
-            party.stepped_aside();
+            party.yielded();
         }
         Ok(())
     }

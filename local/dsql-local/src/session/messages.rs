@@ -37,8 +37,8 @@ impl Session<'_> {
                     && let Some(prepared) = self.statements.get(&name)
                 {
                     self.block.keep_bind(prepared, &message);
-                    let ruled = prepared.statement.ruled.as_ref();
-                    self.awaited = ruled.and_then(|ruled| Self::awaited_job(ruled, Some(&message)));
+                    let facts = prepared.statement.facts.as_ref();
+                    self.awaited = facts.and_then(|facts| Self::awaited_job(facts, Some(&message)));
                     let bytes = prepared.parse.body.len() + message.body.len();
                     self.portal_bytes.insert(portal.clone(), bytes);
                     self.portals.insert(portal, prepared.clone());
@@ -231,19 +231,19 @@ impl Session<'_> {
             }
             kept = self.guard(statement, &message).await?;
         }
-        let ruled = statement
+        let facts = statement
             .as_ref()
-            .and_then(|statement| statement.ruled.clone());
+            .and_then(|statement| statement.facts.clone());
         self.forward(&message, Expected::Execute { statement, kept })
             .await?;
-        let Some(ruled) = ruled else {
+        let Some(facts) = facts else {
             return Ok(());
         };
-        if let Some(is_on) = ruled.sync_create_index {
+        if let Some(is_on) = facts.sync_create_index {
             self.dialect.sync_create_index = is_on;
         }
         // The rows of a COPY come with later messages.
-        if !ruled.targets.is_empty() && !ruled.is_copy_in {
+        if !facts.targets.is_empty() && !facts.is_copy_in {
             self.catch_up().await?;
             self.fails_by_limits().await?;
         }
@@ -251,7 +251,7 @@ impl Session<'_> {
     }
 
     async fn sync(&mut self, message: &Message) -> Flow {
-        if self.sequence == Sequence::Runs && !self.block.tally.tables.is_empty() {
+        if self.sequence == Sequence::Runs && !self.block.usage.tables.is_empty() {
             // As long as this lasts, the sequence is not over.
             self.is_mid_sequence = true;
             self.catch_up().await?;
@@ -295,7 +295,7 @@ impl Session<'_> {
         let is_rollback = statement.kinds.first() == Some(&Kind::Rollback);
         if self.status == TransactionStatus::InBlock
             && !is_rollback
-            && let Some(answer) = self.block.tally.age_failure(self.server.clock.now())
+            && let Some(answer) = self.block.usage.age_failure(self.server.clock.now())
         {
             return fail(answer, ends_block);
         }

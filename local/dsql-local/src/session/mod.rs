@@ -12,7 +12,7 @@ mod block;
 mod messages;
 mod rules;
 mod shadow;
-mod tally;
+mod usage;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use self::messages::split_begin;
@@ -29,12 +29,12 @@ use tokio_rustls::server::TlsStream;
 
 use self::block::Block;
 use self::shadow::Conflict;
-use crate::arbiter::Registration;
 use crate::backend::{AttachError, Backend};
 use crate::dialect::is_off;
-use crate::early::Early;
 use crate::faults::Drop;
+use crate::lock_waits::Registration;
 use crate::login::{Client, welcome};
+use crate::prestart::Prestart;
 use crate::schema::Known;
 use crate::server::Server;
 use crate::startup::Startup;
@@ -165,7 +165,7 @@ async fn answer(server: &Server, backend: &mut Backend) -> io::Result<Message> {
     if let Ok(message) = tokio::time::timeout(ANSWER_PATIENCE, backend.next()).await {
         return message;
     }
-    let _waiting = server.arbiter.wait();
+    let _waiting = server.lock_waits.wait();
     backend.next().await
 }
 
@@ -183,7 +183,7 @@ pub(crate) struct Session<'a> {
     out: BytesMut,
     backend: Option<Backend>,
     /// The backend that the first statement will want.
-    early: Option<Early>,
+    early: Option<Prestart>,
     /// By which others find the backend.
     party: Option<Registration>,
     block: Block,
@@ -278,7 +278,7 @@ impl<'a> Session<'a> {
         if self.startup.needs_backend() {
             self.attach().await?;
         } else {
-            self.early = Early::begin(&self.server.postgres, &self.startup);
+            self.early = Prestart::begin(&self.server.postgres, &self.startup);
         }
         let reported = self
             .backend
@@ -413,7 +413,7 @@ impl<'a> Session<'a> {
             match attached {
                 Ok(backend) => {
                     self.server.counters.backends_attached.add_one();
-                    self.party = Some(self.server.arbiter.register(backend.pid));
+                    self.party = Some(self.server.lock_waits.register(backend.pid));
                     self.backend = Some(backend);
                 }
                 Err(AttachError::Refused(answer)) => {

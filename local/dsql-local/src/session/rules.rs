@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use dsql_dialect::{Argument, StateRule};
 
-use super::tally::Tally;
+use super::usage::TransactionUsage;
 use super::{Expected, Failure, Flow, Sequence, Session};
 use crate::conflict;
-use crate::dialect::Ruled;
+use crate::dialect::DialectFacts;
+use crate::internal_query::{Reply, ask, bound_text};
 use crate::jobs;
-use crate::question::{Reply, ask, bound_text};
 use crate::statement::{Kind, Statement, Verdict};
 use crate::wire::{ErrorAnswer, Message, TransactionStatus, error_field, strings};
 
@@ -25,7 +25,7 @@ impl Session<'_> {
             return Ok(Reply::default());
         }
         let is_mid_sequence = self.is_mid_sequence;
-        let _waiting = self.server.arbiter.wait();
+        let _waiting = self.server.lock_waits.wait();
         let backend = self.attach().await?;
         Ok(ask(backend, sql, parameters, is_mid_sequence).await?)
     }
@@ -82,9 +82,9 @@ impl Session<'_> {
             return Ok(true);
         }
         let ask_first = statement
-            .ruled
+            .facts
             .as_ref()
-            .and_then(|ruled| ruled.ask_first.as_deref());
+            .and_then(|facts| facts.ask_first.as_deref());
         if let Some(sql) = ask_first {
             let reply = self.ask(sql, None).await?;
             if let Some(error) = reply.error {
@@ -123,7 +123,7 @@ impl Session<'_> {
         statement: &Statement,
         bytes: usize,
     ) -> Flow<bool> {
-        let Some(ruled) = &statement.ruled else {
+        let Some(facts) = &statement.facts else {
             return Ok(false);
         };
         if self.status == TransactionStatus::Failed {
@@ -132,11 +132,11 @@ impl Session<'_> {
         if statement.kinds.first() == Some(&Kind::Commit) {
             return self.refuses_to_commit(true).await;
         }
-        if let Err(answer) = self.block.tally.admit(ruled) {
+        if let Err(answer) = self.block.usage.admit(facts) {
             self.fail_with(answer).await?;
             return Ok(true);
         }
-        for check in &ruled.needs {
+        for check in &facts.needs {
             let parameters: Vec<&str> = check.parameters.iter().map(String::as_str).collect();
             let reply = self.ask(check.rule.query, Some(&parameters)).await?;
             if let Some(error) = reply.error {
@@ -148,11 +148,11 @@ impl Session<'_> {
                 return Ok(true);
             }
         }
-        if !ruled.targets.is_empty() {
-            if self.block.tally.log_start.is_none() {
-                self.block.tally.log_start = self.log_position().await?;
+        if !facts.targets.is_empty() {
+            if self.block.usage.log_start.is_none() {
+                self.block.usage.log_start = self.log_position().await?;
             }
-            self.block.tally.carries(bytes, ruled.is_copy_in);
+            self.block.usage.carries(bytes, facts.is_copy_in);
         }
         Ok(false)
     }
@@ -164,24 +164,24 @@ impl Session<'_> {
 
     /// Refuses the commit of a transaction that wrote too much. Whether it did.
     pub(super) async fn refuses_to_commit(&mut self, rolls_back: bool) -> Flow<bool> {
-        if !self.block.tally.has_rows() || self.block.tally.log_start.is_none() {
+        if !self.block.usage.has_rows() || self.block.usage.log_start.is_none() {
             return Ok(false);
         }
         let Some(log_end) = self.log_position().await? else {
             return Ok(false);
         };
-        if self.block.tally.may_hold_large_value(log_end)
+        if self.block.usage.may_hold_large_value(log_end)
             && let Some(answer) = self.oversized().await?
         {
             self.fail(Failure { answer, rolls_back }).await?;
             return Ok(true);
         }
-        if !self.block.tally.may_be_too_large(log_end) {
+        if !self.block.usage.may_be_too_large(log_end) {
             return Ok(false);
         }
         let bytes = self.ask_of_written("written_bytes").await?;
         let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
-        match Tally::size_failure(bytes) {
+        match TransactionUsage::size_failure(bytes) {
             Some(answer) => {
                 self.fail(Failure { answer, rolls_back }).await?;
                 Ok(true)
@@ -192,7 +192,7 @@ impl Session<'_> {
 
     /// What a routine of ours answers about the tables whose rows were changed.
     async fn ask_of_written(&mut self, routine: &str) -> Flow<Option<String>> {
-        let tables = self.block.tally.tables.clone();
+        let tables = self.block.usage.tables.clone();
         let names: Vec<&str> = tables.iter().map(String::as_str).collect();
         let oids: Vec<String> = (1..=names.len())
             .map(|number| format!("pg_catalog.to_regclass(${number})::oid"))
@@ -207,31 +207,33 @@ impl Session<'_> {
     /// The refusal of a value or row above its limit, if the transaction wrote one.
     async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
         let found = self.ask_of_written("oversized").await?;
-        Ok(found.as_deref().and_then(Tally::oversize_failure))
+        Ok(found
+            .as_deref()
+            .and_then(TransactionUsage::oversize_failure))
     }
 
     /// Whether a command that has just completed changed more rows than may be; its end is not told then.
     pub(super) fn is_over_limit(&mut self, statement: &Statement, complete: &Message) -> bool {
         let changes_rows = statement
-            .ruled
+            .facts
             .as_ref()
-            .is_some_and(|ruled| !ruled.targets.is_empty());
-        changes_rows && self.block.tally.count(complete)
+            .is_some_and(|facts| !facts.targets.is_empty());
+        changes_rows && self.block.usage.count(complete)
     }
 
     /// Whether a command that has just completed may have written a value above its limit; its end is held back then.
     pub(super) fn must_look(&mut self, statement: &Statement) -> bool {
-        let ruled = statement.ruled.as_ref();
-        ruled.is_some_and(|ruled| !ruled.targets.is_empty())
-            && std::mem::take(&mut self.block.tally.carries_large)
+        let facts = statement.facts.as_ref();
+        facts.is_some_and(|facts| !facts.targets.is_empty())
+            && std::mem::take(&mut self.block.usage.carries_large)
     }
 
     /// Answers that a command changed too many rows or wrote too large a value, if it did; else that it completed, if that
     /// was held back. Whether it failed.
     pub(super) async fn fails_by_limits(&mut self) -> Flow<bool> {
         let held_back = self.held_back.take();
-        if std::mem::take(&mut self.block.tally.is_over) {
-            self.fail_with(Tally::too_many_rows()).await?;
+        if std::mem::take(&mut self.block.usage.is_over) {
+            self.fail_with(TransactionUsage::too_many_rows()).await?;
             return Ok(true);
         }
         if let Some(complete) = held_back {
@@ -245,8 +247,8 @@ impl Session<'_> {
     }
 
     /// The job that an execution of this statement waits for.
-    pub(super) fn awaited_job(ruled: &Ruled, bind: Option<&Message>) -> Option<String> {
-        match ruled.awaits.as_ref()? {
+    pub(super) fn awaited_job(facts: &DialectFacts, bind: Option<&Message>) -> Option<String> {
+        match facts.awaits.as_ref()? {
             Argument::Text(job_id) => Some(job_id.clone()),
             Argument::Parameter(number) => bound_text(bind?, *number),
             Argument::Other => None,
@@ -291,7 +293,7 @@ impl Session<'_> {
         if std::mem::take(&mut self.is_wrapped) {
             self.end_wrapped(has_failed).await?;
         } else if self.status == TransactionStatus::Idle {
-            self.block.tally = Tally::default();
+            self.block.usage = TransactionUsage::default();
         }
         self.has_failed = false;
         self.emit(&self.status.ready_for_query());
@@ -306,9 +308,9 @@ impl Session<'_> {
             .collect();
         for (statement, text) in statements.iter().zip(texts) {
             let is_unsure = statement
-                .ruled
+                .facts
                 .as_ref()
-                .is_some_and(|ruled| ruled.is_unsure && ruled.ask_first.is_none());
+                .is_some_and(|facts| facts.is_unsure && facts.ask_first.is_none());
             if !is_alone && is_unsure && self.refuses_syntax(text).await? {
                 return Ok(());
             }
@@ -331,7 +333,7 @@ impl Session<'_> {
             self.is_wrapped = false;
             self.status = TransactionStatus::InBlock;
             if first == Some(&Kind::Begin) {
-                self.block.tally.began_at = Some(self.server.clock.now());
+                self.block.usage.began_at = Some(self.server.clock.now());
                 self.emit(&Message::new(b'C', strings(["BEGIN"])));
                 return Ok(());
             }
@@ -344,10 +346,10 @@ impl Session<'_> {
         if self.refuses_text(statement).await? {
             return Ok(());
         }
-        let Some(ruled) = &statement.ruled else {
+        let Some(facts) = &statement.facts else {
             return Ok(());
         };
-        let wraps = !ruled.targets.is_empty() || !is_alone;
+        let wraps = !facts.targets.is_empty() || !is_alone;
         if wraps && !controls && !self.is_wrapped && self.status == TransactionStatus::Idle {
             self.attach().await?.run("BEGIN").await?;
             self.is_wrapped = true;
@@ -355,7 +357,7 @@ impl Session<'_> {
         if self.refuses_to_run(statement, text.len()).await? {
             return Ok(());
         }
-        if let Some(job_id) = Self::awaited_job(ruled, None) {
+        if let Some(job_id) = Self::awaited_job(facts, None) {
             self.wait_for_job(&job_id).await?;
         }
         let sql = match &statement.verdict {
@@ -375,7 +377,7 @@ impl Session<'_> {
             return Ok(());
         }
         if !self.has_failed
-            && let Some(is_on) = ruled.sync_create_index
+            && let Some(is_on) = facts.sync_create_index
         {
             self.dialect.sync_create_index = is_on;
         }
@@ -387,7 +389,7 @@ impl Session<'_> {
         let has_failed = has_failed || self.refuses_to_commit(false).await?;
         let end = if has_failed { "ROLLBACK" } else { "COMMIT" };
         let error = {
-            let _waiting = self.server.arbiter.wait();
+            let _waiting = self.server.lock_waits.wait();
             let backend = self.attach().await?;
             ask(backend, end, Some(&[]), false).await?.error
         };
@@ -401,6 +403,6 @@ impl Session<'_> {
 
 /// A row of a started job without an id: there was nothing to do, and no row is answered.
 pub(super) fn is_no_job(statement: &Statement, row: &Message) -> bool {
-    let has_job = statement.ruled.as_ref().is_some_and(|ruled| ruled.has_job);
+    let has_job = statement.facts.as_ref().is_some_and(|facts| facts.has_job);
     has_job && row.body.as_ref() == b"\0\x01\xff\xff\xff\xff"
 }

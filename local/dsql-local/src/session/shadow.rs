@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::block::text_of;
-use super::tally::Tally;
+use super::usage::TransactionUsage;
 use super::{Flow, Session};
 use crate::wire::{Message, TransactionStatus, error_field, take_cstr};
 
@@ -39,7 +39,7 @@ impl Conflict {
 pub(super) struct Mark {
     is_in_block: bool,
     kept: usize,
-    tally: Tally,
+    usage: TransactionUsage,
     out_bytes: usize,
     flushed_bytes: u64,
 }
@@ -49,7 +49,7 @@ impl Session<'_> {
         Mark {
             is_in_block: self.status == TransactionStatus::InBlock,
             kept: self.block.kept(),
-            tally: self.block.tally.clone(),
+            usage: self.block.usage.clone(),
             out_bytes: self.out.len(),
             flushed_bytes: self.flushed_bytes,
         }
@@ -78,7 +78,7 @@ impl Session<'_> {
             return Ok(());
         }
         self.block.truncate(mark.kept);
-        self.block.tally = mark.tally.clone();
+        self.block.usage = mark.usage.clone();
         let goes_on = match conflict {
             Conflict::Changed => self.shadow(messages).await?,
             Conflict::Deadlock => {
@@ -108,7 +108,7 @@ impl Session<'_> {
             return Ok(false);
         }
         backend.step_aside().await?;
-        let waiting = self.server.arbiter.wait();
+        let waiting = self.server.lock_waits.wait();
         let status = backend.run_with(SHADOW, Some(&names)).await?;
         drop(waiting);
         if status != TransactionStatus::InBlock {

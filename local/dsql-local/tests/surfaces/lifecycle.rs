@@ -137,7 +137,10 @@ async fn rows_are_kept_in_a_data_directory_that_others_cannot_reach() {
     let endpoint = dsql.endpoint().to_owned();
     let second = DsqlLocal::start(options()).await.unwrap_err();
     assert!(
-        matches!(second, StartError::Home(dsql_local::HomeError::InUse(_))),
+        matches!(
+            second,
+            StartError::DataDir(dsql_local::DataDirError::InUse(_))
+        ),
         "{second:?}"
     );
     dsql.stop().await;

@@ -24,7 +24,7 @@ use crate::tls::{Authority, TlsError};
 /// Why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum HomeError {
+pub enum DataDirError {
     /// Another dsql-local uses the data directory.
     #[error("another dsql-local is using {0}")]
     InUse(PathBuf),
@@ -96,8 +96,8 @@ fn random_text(alphabet: &[u8], length: usize) -> String {
         .collect()
 }
 
-/// An opened home.
-pub(crate) struct Home {
+/// An opened data directory.
+pub(crate) struct DataDir {
     pub(crate) identity: Identity,
     pub(crate) ca_file: PathBuf,
     /// The PostgreSQL cluster's directory; exists and belongs to the account that PostgreSQL runs as.
@@ -111,12 +111,12 @@ pub(crate) struct Home {
     pub(crate) lock: Option<File>,
 }
 
-impl Home {
+impl DataDir {
     /// Opens the data directory, or makes everything anew in a scratch directory.
     pub(crate) fn open(
         data_dir: Option<&Path>,
         account: Option<Account>,
-    ) -> Result<Self, HomeError> {
+    ) -> Result<Self, DataDirError> {
         let scratch = scratch_dir(account)?;
         make_owned_dir(&scratch.path().join("socket"), account)?;
         let (root, lock) = match data_dir {
@@ -153,7 +153,7 @@ impl Home {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, HomeError> {
+fn lock(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -164,8 +164,8 @@ fn lock(dir: &Path) -> Result<File, HomeError> {
         .map_err(failed("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(HomeError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(HomeError::File {
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(DataDirError::File {
             action: "lock",
             path,
             source,
@@ -173,10 +173,10 @@ fn lock(dir: &Path) -> Result<File, HomeError> {
     }
 }
 
-fn kept_identity(root: &Path) -> Result<Identity, HomeError> {
+fn kept_identity(root: &Path) -> Result<Identity, DataDirError> {
     let path = root.join("identity.json");
     match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| HomeError::Damaged {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| DataDirError::Damaged {
             path,
             reason: error.to_string(),
         }),
@@ -186,7 +186,7 @@ fn kept_identity(root: &Path) -> Result<Identity, HomeError> {
             write_file(&path, &text, 0o600)?;
             Ok(identity)
         }
-        Err(source) => Err(HomeError::File {
+        Err(source) => Err(DataDirError::File {
             action: "read",
             path,
             source,
@@ -195,12 +195,12 @@ fn kept_identity(root: &Path) -> Result<Identity, HomeError> {
 }
 
 /// Writes a file so that nobody ever sees a part of it.
-pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), HomeError> {
+pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), DataDirError> {
     let dir = path
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let failed = |source| HomeError::File {
+    let failed = |source| DataDirError::File {
         action: "write",
         path: path.to_owned(),
         source,
@@ -219,7 +219,7 @@ pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), H
     Ok(())
 }
 
-fn scratch_dir(account: Option<Account>) -> Result<tempfile::TempDir, HomeError> {
+fn scratch_dir(account: Option<Account>) -> Result<tempfile::TempDir, DataDirError> {
     // A socket's path is limited to about 100 bytes, and another account must be able to reach it.
     let candidates = [
         std::env::temp_dir(),
@@ -253,7 +253,7 @@ pub(crate) fn is_open_to_all(dir: &Path) -> bool {
     })
 }
 
-fn make_owned_dir(dir: &Path, account: Option<Account>) -> Result<(), HomeError> {
+fn make_owned_dir(dir: &Path, account: Option<Account>) -> Result<(), DataDirError> {
     match std::fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(failed("create", dir)(error));
@@ -265,7 +265,7 @@ fn make_owned_dir(dir: &Path, account: Option<Account>) -> Result<(), HomeError>
     give(dir, account)
 }
 
-fn give(path: &Path, account: Option<Account>) -> Result<(), HomeError> {
+fn give(path: &Path, account: Option<Account>) -> Result<(), DataDirError> {
     let Some(account) = account else {
         return Ok(());
     };
@@ -273,9 +273,9 @@ fn give(path: &Path, account: Option<Account>) -> Result<(), HomeError> {
         .map_err(failed("give away", path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError {
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
-    move |source| HomeError::File {
+    move |source| DataDirError::File {
         action,
         path,
         source,

@@ -1,8 +1,9 @@
-//! Who gets in: a token judged against the cluster, the principals, and the movable clock, in the service's order and words.
+//! Authentication: a token is verified against the cluster, the principals, and the movable clock, in the service's order
+//! and words.
 
 use std::time::{Duration, SystemTime};
 
-use crate::principal::{Action, Principal, Principals};
+use crate::principal::{Action, Principal, Principals, Secret};
 use crate::token::{SERVICE, Token};
 
 /// One week, the longest life of a token (reference: token expiry).
@@ -67,9 +68,9 @@ impl Refusal {
     }
 }
 
-/// What a token is judged by.
+/// What a token is verified against.
 #[derive(Debug)]
-pub(crate) struct Gate<'a> {
+pub(crate) struct TokenVerifier<'a> {
     pub(crate) host: &'a str,
     pub(crate) cluster_id: &'a str,
     pub(crate) region: &'a str,
@@ -80,9 +81,9 @@ pub(crate) struct Gate<'a> {
     pub(crate) skew: Duration,
 }
 
-impl Gate<'_> {
+impl TokenVerifier<'_> {
     /// Checks `token` for a login as `user` and says whose it is.
-    pub(crate) fn admit(&self, token: &str, user: &str) -> Result<Principal, Refusal> {
+    pub(crate) fn verify(&self, token: &str, user: &str) -> Result<Principal, Refusal> {
         let token = Token::parse(token).ok_or_else(|| {
             Refusal::new(
                 RefusalKind::Malformed,
@@ -116,7 +117,7 @@ impl Gate<'_> {
             .principals
             .find(&token.access_key_id)
             .ok_or_else(|| Refusal::new(RefusalKind::UnknownKey, invalid))?;
-        let expected = principal.session_token.as_ref().map(crate::Secret::expose);
+        let expected = principal.session_token.as_ref().map(Secret::expose);
         if token.session_token() != expected {
             return Err(Refusal::new(RefusalKind::SessionToken, invalid));
         }
@@ -245,7 +246,7 @@ mod tests {
         principals
     }
 
-    fn admit(
+    fn verify(
         principals: &Principals,
         token: &str,
         user: &str,
@@ -253,7 +254,7 @@ mod tests {
     ) -> Result<Principal, Refusal> {
         let now =
             UNIX_EPOCH + Duration::from_secs(SIGNED_AT_S.checked_add_signed(after_s).unwrap());
-        let gate = Gate {
+        let verifier = TokenVerifier {
             host: HOST,
             cluster_id: "peccy",
             region: "us-east-1",
@@ -262,7 +263,7 @@ mod tests {
             now,
             skew: Duration::from_secs(300),
         };
-        gate.admit(token, user)
+        verifier.verify(token, user)
     }
 
     fn kind(result: Result<Principal, Refusal>) -> RefusalKind {
@@ -272,9 +273,9 @@ mod tests {
     #[test]
     fn the_published_vectors_are_accepted() {
         let permanent = principals(None);
-        admit(&permanent, CONNECT, "app", 0).unwrap();
-        admit(&permanent, ADMIN, "admin", 450).unwrap();
-        admit(&principals(Some("AQo/+=EXAMPLE")), TEMPORARY, "app", 899).unwrap();
+        verify(&permanent, CONNECT, "app", 0).unwrap();
+        verify(&permanent, ADMIN, "admin", 450).unwrap();
+        verify(&principals(Some("AQo/+=EXAMPLE")), TEMPORARY, "app", 899).unwrap();
     }
 
     #[test]
@@ -303,7 +304,7 @@ mod tests {
         let (host, query) = CONNECT.split_once("/?").unwrap();
         let mut pairs: Vec<&str> = query.split('&').collect();
         pairs.reverse();
-        admit(
+        verify(
             &principals(None),
             &format!("{host}/?{}", pairs.join("&")),
             "app",
@@ -317,30 +318,36 @@ mod tests {
         let known = principals(None);
         let altered = CONNECT.replace("f5f2ad", "f5f2ae");
         assert_eq!(
-            kind(admit(&known, &altered, "app", 0)),
+            kind(verify(&known, &altered, "app", 0)),
             RefusalKind::Signature
         );
         let longer = CONNECT.replace("Expires=450", "Expires=900");
         assert_eq!(
-            kind(admit(&known, &longer, "app", 0)),
+            kind(verify(&known, &longer, "app", 0)),
             RefusalKind::Signature
         );
         let promoted = CONNECT.replace("Action=DbConnect&", "Action=DbConnectAdmin&");
         assert_eq!(
-            kind(admit(&known, &promoted, "admin", 0)),
+            kind(verify(&known, &promoted, "admin", 0)),
             RefusalKind::Signature
         );
         let elsewhere = CONNECT.replace("peccy.dsql", "pecky.dsql");
-        assert_eq!(kind(admit(&known, &elsewhere, "app", 0)), RefusalKind::Host);
+        assert_eq!(
+            kind(verify(&known, &elsewhere, "app", 0)),
+            RefusalKind::Host
+        );
         let region = CONNECT.replace("%2Fus-east-1", "%2Feu-west-1");
-        assert_eq!(kind(admit(&known, &region, "app", 0)), RefusalKind::Region);
+        assert_eq!(kind(verify(&known, &region, "app", 0)), RefusalKind::Region);
         let service = CONNECT.replace("%2Fdsql%2F", "%2Frds-db%2F");
         assert_eq!(
-            kind(admit(&known, &service, "app", 0)),
+            kind(verify(&known, &service, "app", 0)),
             RefusalKind::Service
         );
         let key = CONNECT.replace("=akid", "=akie");
-        assert_eq!(kind(admit(&known, &key, "app", 0)), RefusalKind::UnknownKey);
+        assert_eq!(
+            kind(verify(&known, &key, "app", 0)),
+            RefusalKind::UnknownKey
+        );
     }
 
     #[test]
@@ -361,7 +368,7 @@ mod tests {
             cut,
         ] {
             assert_eq!(
-                kind(admit(&known, token, "app", 0)),
+                kind(verify(&known, token, "app", 0)),
                 RefusalKind::Malformed,
                 "{token}"
             );
@@ -371,15 +378,15 @@ mod tests {
     #[test]
     fn time_decides_with_the_services_words() {
         let known = principals(None);
-        let late = admit(&known, CONNECT, "app", 451).unwrap_err();
+        let late = verify(&known, CONNECT, "app", 451).unwrap_err();
         assert_eq!(late.kind, RefusalKind::Expired);
         assert_eq!(
             late.hint,
             "Signature expired: 20240827T000000Z is now earlier than 20240827T000001Z (20240827T000731Z - 8 min.)"
         );
-        admit(&known, CONNECT, "app", -300).unwrap();
+        verify(&known, CONNECT, "app", -300).unwrap();
         assert_eq!(
-            kind(admit(&known, CONNECT, "app", -301)),
+            kind(verify(&known, CONNECT, "app", -301)),
             RefusalKind::NotYetValid
         );
     }
@@ -387,15 +394,15 @@ mod tests {
     #[test]
     fn the_session_token_must_be_the_principals_own() {
         assert_eq!(
-            kind(admit(&principals(Some("other")), TEMPORARY, "app", 0)),
+            kind(verify(&principals(Some("other")), TEMPORARY, "app", 0)),
             RefusalKind::SessionToken
         );
         assert_eq!(
-            kind(admit(&principals(Some("other")), CONNECT, "app", 0)),
+            kind(verify(&principals(Some("other")), CONNECT, "app", 0)),
             RefusalKind::SessionToken
         );
         assert_eq!(
-            kind(admit(&principals(None), TEMPORARY, "app", 0)),
+            kind(verify(&principals(None), TEMPORARY, "app", 0)),
             RefusalKind::SessionToken
         );
     }
@@ -403,12 +410,12 @@ mod tests {
     #[test]
     fn the_action_must_fit_the_user() {
         let known = principals(None);
-        let refusal = admit(&known, CONNECT, "admin", 0).unwrap_err();
+        let refusal = verify(&known, CONNECT, "admin", 0).unwrap_err();
         assert_eq!(
             refusal.hint,
             "Wrong user to action mapping. user: admin, action: DbConnect"
         );
-        let refusal = admit(&known, ADMIN, "app", 0).unwrap_err();
+        let refusal = verify(&known, ADMIN, "app", 0).unwrap_err();
         assert_eq!(
             refusal.hint,
             "Wrong user to action mapping. user: app, action: DbConnectAdmin"

@@ -12,21 +12,21 @@ use crate::postgres::Access;
 use crate::startup::Startup;
 
 /// How many may be started and not yet used.
-pub(crate) const MAX_EARLY: usize = 16;
+pub(crate) const MAX_PRESTARTED: usize = 16;
 /// How long one waits for the first statement; then the session is an idle one and costs no process. Real time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A backend on its way. Dropped, it goes.
-pub(crate) struct Early {
+pub(crate) struct Prestart {
     wanted: oneshot::Sender<()>,
     /// The one that starts it.
     task: JoinSet<Option<Result<Backend, AttachError>>>,
 }
 
-impl Early {
+impl Prestart {
     /// Begins to start one for a session that has just logged in, unless too many are under way.
     pub(crate) fn begin(access: &Arc<Access>, startup: &Startup) -> Option<Self> {
-        let place = access.early.clone().try_acquire_owned().ok()?;
+        let place = access.prestarts.clone().try_acquire_owned().ok()?;
         let (access, startup) = (access.clone(), startup.clone());
         let (wanted, first_statement) = oneshot::channel();
         let mut task = JoinSet::new();

@@ -1,13 +1,13 @@
-//! Who waits for whom in PostgreSQL, and who has to give way. Aurora DSQL has no locks; PostgreSQL has, so a session
-//! whose statement waits for another one's transaction asks that one to step aside.
+//! Which session waits for a lock of which, and who has to yield. Aurora DSQL has no locks; PostgreSQL has, so a session
+//! whose statement waits for another one's transaction asks that one to yield its locks.
 //!
 //! 1. A session that is not answered at once says so. While one does, PostgreSQL is asked who waits for whom.
-//! 2. Whoever is waited for is asked, by a request in its mailbox, to step aside. It does so as soon as it is idle.
-//! 3. A request names the transaction as it stood *before* PostgreSQL was asked, so that a later one never pays for it.
+//! 2. Whoever is waited for is asked, by a request in its mailbox, to yield. It does so as soon as it is idle.
+//! 3. A request names the transaction as it was *before* PostgreSQL was asked, so that a later one never pays for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,20 +23,17 @@ const IDLE_PAUSE: Duration = Duration::from_millis(32);
 const WAITS: &str = "SELECT pid, locktype IN ('transactionid', 'tuple'), pg_blocking_pids(pid) \
      FROM pg_locks WHERE NOT granted";
 
-/// What became of a transaction.
+/// Whether a transaction was committed.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome(AtomicU8);
+pub(crate) struct CommitState(AtomicBool);
 
-impl Outcome {
-    const COMMITTED: u8 = 1;
-
+impl CommitState {
     fn commit(&self) {
-        self.0.store(Self::COMMITTED, Ordering::Release);
+        self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it was committed.
     pub(crate) fn is_committed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::COMMITTED
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -49,35 +46,35 @@ pub(crate) enum Obstacle {
     Catalog,
 }
 
-/// Asks a transaction to step aside.
+/// Asks a transaction to yield its locks.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) obstacle: Obstacle,
     /// The transactions that wait.
-    pub(crate) by: Vec<Arc<Outcome>>,
+    pub(crate) by: Vec<Arc<CommitState>>,
 }
 
-/// The stand of a session's transaction; equal as long as nothing of it ended.
+/// One transaction of a session; the epoch is equal as long as it neither ended nor yielded.
 #[derive(Clone, Debug)]
-struct Stand {
-    outcome: Arc<Outcome>,
+struct TransactionEpoch {
+    commit: Arc<CommitState>,
     epoch: u64,
 }
 
 #[derive(Debug)]
 struct State {
-    stand: Stand,
+    transaction: TransactionEpoch,
     request: Option<Request>,
 }
 
-/// A session with a backend.
+/// A session with a backend, which may hold locks and wait for those of others.
 #[derive(Debug)]
-struct Party {
+struct Participant {
     state: Mutex<State>,
-    asked: Notify,
+    requested: Notify,
 }
 
-impl Party {
+impl Participant {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,59 +83,59 @@ impl Party {
 /// A session's entry; it ends with it.
 pub(crate) struct Registration {
     pid: i32,
-    party: Arc<Party>,
-    arbiter: Arc<Arbiter>,
+    participant: Arc<Participant>,
+    lock_waits: Arc<LockWaits>,
 }
 
 impl Registration {
     /// Waits for a request. Cancel-safe.
     pub(crate) async fn requested(&self) -> Request {
         loop {
-            let asked = self.party.asked.notified();
+            let requested = self.participant.requested.notified();
             if let Some(request) = self.take_request() {
                 return request;
             }
-            asked.await;
+            requested.await;
         }
     }
 
     /// The request, if there is one.
     pub(crate) fn take_request(&self) -> Option<Request> {
-        self.party.state().request.take()
+        self.participant.state().request.take()
     }
 
     /// Whether there is a request.
     pub(crate) fn is_asked(&self) -> bool {
-        self.party.state().request.is_some()
+        self.participant.state().request.is_some()
     }
 
-    /// The transaction stepped aside: requests made until now are fulfilled.
-    pub(crate) fn stepped_aside(&self) {
-        let mut state = self.party.state();
-        state.stand.epoch += 1;
+    /// The transaction yielded its locks: requests made until now are fulfilled.
+    pub(crate) fn yielded(&self) {
+        let mut state = self.participant.state();
+        state.transaction.epoch += 1;
         state.request = None;
     }
 
     /// The transaction ended, and the next one begins.
     pub(crate) fn ended(&self, is_committed: bool) {
-        let mut state = self.party.state();
+        let mut state = self.participant.state();
         if is_committed {
-            state.stand.outcome.commit();
+            state.transaction.commit.commit();
         }
-        state.stand.outcome = Arc::default();
-        state.stand.epoch += 1;
+        state.transaction.commit = Arc::default();
+        state.transaction.epoch += 1;
         state.request = None;
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.arbiter.parties().remove(&self.pid);
+        self.lock_waits.participants().remove(&self.pid);
     }
 }
 
 /// Says that a session waits for PostgreSQL, for as long as it lives.
-pub(crate) struct Waiting<'a>(&'a Arbiter);
+pub(crate) struct Waiting<'a>(&'a LockWaits);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -147,42 +144,44 @@ impl Drop for Waiting<'_> {
 }
 
 /// Knows all sessions that have a backend.
-pub(crate) struct Arbiter {
+pub(crate) struct LockWaits {
     socket: PathBuf,
-    parties: Mutex<HashMap<i32, Arc<Party>>>,
+    participants: Mutex<HashMap<i32, Arc<Participant>>>,
     waiting: watch::Sender<usize>,
 }
 
-impl Arbiter {
+impl LockWaits {
     pub(crate) fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
-            parties: Mutex::default(),
+            participants: Mutex::default(),
             waiting: watch::Sender::new(0),
         }
     }
 
-    fn parties(&self) -> MutexGuard<'_, HashMap<i32, Arc<Party>>> {
-        self.parties.lock().unwrap_or_else(PoisonError::into_inner)
+    fn participants(&self) -> MutexGuard<'_, HashMap<i32, Arc<Participant>>> {
+        self.participants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters the session of a backend.
     pub(crate) fn register(self: &Arc<Self>, pid: i32) -> Registration {
-        let party = Arc::new(Party {
+        let participant = Arc::new(Participant {
             state: Mutex::new(State {
-                stand: Stand {
-                    outcome: Arc::default(),
+                transaction: TransactionEpoch {
+                    commit: Arc::default(),
                     epoch: 0,
                 },
                 request: None,
             }),
-            asked: Notify::new(),
+            requested: Notify::new(),
         });
-        self.parties().insert(pid, party.clone());
+        self.participants().insert(pid, participant.clone());
         Registration {
             pid,
-            party,
-            arbiter: self.clone(),
+            participant,
+            lock_waits: self.clone(),
         }
     }
 
@@ -192,7 +191,7 @@ impl Arbiter {
         Waiting(self)
     }
 
-    /// Settles waits for ever.
+    /// Settles waits until it is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut waiting = self.waiting.subscribe();
         let mut connected = None;
@@ -226,10 +225,15 @@ impl Arbiter {
 
     /// Asks once, and whether anybody waits.
     async fn settle(&self, client: &Client) -> Result<bool, Error> {
-        let before: HashMap<i32, (Arc<Party>, Stand)> = self
-            .parties()
+        let before: HashMap<i32, (Arc<Participant>, TransactionEpoch)> = self
+            .participants()
             .iter()
-            .map(|(pid, party)| (*pid, (party.clone(), party.state().stand.clone())))
+            .map(|(pid, participant)| {
+                (
+                    *pid,
+                    (participant.clone(), participant.state().transaction.clone()),
+                )
+            })
             .collect();
         let waits = client.query_typed(WAITS, &[]).await?;
         for wait in &waits {
@@ -240,12 +244,12 @@ impl Arbiter {
                 Obstacle::Catalog
             };
             for blocker in wait.get::<_, Vec<i32>>(2) {
-                if let Some((party, stand)) = before.get(&blocker) {
+                if let Some((participant, transaction)) = before.get(&blocker) {
                     ask(
-                        party,
-                        stand,
+                        participant,
+                        transaction,
                         obstacle,
-                        waiter.map(|(_, stand)| &stand.outcome),
+                        waiter.map(|(_, transaction)| &transaction.commit),
                     );
                 }
             }
@@ -254,9 +258,14 @@ impl Arbiter {
     }
 }
 
-fn ask(party: &Party, stand: &Stand, obstacle: Obstacle, by: Option<&Arc<Outcome>>) {
-    let mut state = party.state();
-    if state.stand.epoch != stand.epoch {
+fn ask(
+    participant: &Participant,
+    transaction: &TransactionEpoch,
+    obstacle: Obstacle,
+    by: Option<&Arc<CommitState>>,
+) {
+    let mut state = participant.state();
+    if state.transaction.epoch != transaction.epoch {
         return;
     }
     let request = state.request.get_or_insert(Request {
@@ -273,37 +282,37 @@ fn ask(party: &Party, stand: &Stand, obstacle: Obstacle, by: Option<&Arc<Outcome
         request.by.push(by.clone());
     }
     drop(state);
-    party.asked.notify_one();
+    participant.requested.notify_one();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn arbiter() -> Arc<Arbiter> {
-        Arc::new(Arbiter::new(Path::new("/nowhere")))
+    fn lock_waits() -> Arc<LockWaits> {
+        Arc::new(LockWaits::new(Path::new("/nowhere")))
     }
 
     #[test]
     fn a_request_reaches_the_transaction_it_was_made_for_and_no_later_one() {
-        let arbiter = arbiter();
-        let registration = arbiter.register(7);
-        let party = registration.party.clone();
-        let stand = party.state().stand.clone();
-        let other = Arc::new(Outcome::default());
-        ask(&party, &stand, Obstacle::Row, Some(&other));
-        ask(&party, &stand, Obstacle::Row, Some(&other));
+        let lock_waits = lock_waits();
+        let registration = lock_waits.register(7);
+        let participant = registration.participant.clone();
+        let transaction = participant.state().transaction.clone();
+        let other = Arc::new(CommitState::default());
+        ask(&participant, &transaction, Obstacle::Row, Some(&other));
+        ask(&participant, &transaction, Obstacle::Row, Some(&other));
         assert_eq!(registration.take_request().unwrap().by.len(), 1);
         registration.ended(true);
-        ask(&party, &stand, Obstacle::Row, Some(&other));
+        ask(&participant, &transaction, Obstacle::Row, Some(&other));
         assert!(registration.take_request().is_none());
-        assert!(stand.outcome.is_committed() && !other.is_committed());
+        assert!(transaction.commit.is_committed() && !other.is_committed());
     }
 
     #[test]
     fn a_session_that_ends_is_forgotten() {
-        let arbiter = arbiter();
-        drop(arbiter.register(7));
-        assert!(arbiter.parties().is_empty());
+        let lock_waits = lock_waits();
+        drop(lock_waits.register(7));
+        assert!(lock_waits.participants().is_empty());
     }
 }

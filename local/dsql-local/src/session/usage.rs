@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use dsql_dialect::{DdlGuard, StateRule};
 
-use crate::dialect::Ruled;
+use crate::dialect::DialectFacts;
 use crate::wire::{ErrorAnswer, Message};
 
 /// Rows that a transaction may change.
@@ -21,7 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// The count of an open transaction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct TransactionUsage {
     guard: DdlGuard,
     rows: u64,
     /// More rows were changed than may be.
@@ -38,14 +38,14 @@ pub(super) struct Tally {
     pub(super) has_job: bool,
 }
 
-impl Tally {
+impl TransactionUsage {
     /// Takes note of a statement that is about to run.
-    pub(super) fn admit(&mut self, ruled: &Ruled) -> Result<(), ErrorAnswer> {
+    pub(super) fn admit(&mut self, facts: &DialectFacts) -> Result<(), ErrorAnswer> {
         self.guard
-            .admit(ruled.effect)
+            .admit(facts.effect)
             .map_err(|rule| ErrorAnswer::from(rule.refusal()))?;
-        self.has_job |= ruled.has_job;
-        self.tables.extend(ruled.targets.iter().cloned());
+        self.has_job |= facts.has_job;
+        self.tables.extend(facts.targets.iter().cloned());
         Ok(())
     }
 
@@ -139,19 +139,19 @@ mod tests {
 
     #[test]
     fn exactly_three_thousand_rows_pass() {
-        let mut tally = Tally::default();
-        assert!(!tally.count(&Message::new(b'C', &b"INSERT 0 3000\0"[..])));
-        assert!(tally.count(&Message::new(b'C', &b"DELETE 1\0"[..])));
+        let mut usage = TransactionUsage::default();
+        assert!(!usage.count(&Message::new(b'C', &b"INSERT 0 3000\0"[..])));
+        assert!(usage.count(&Message::new(b'C', &b"DELETE 1\0"[..])));
     }
 
     #[test]
     fn a_transaction_of_exactly_three_hundred_seconds_passes() {
-        let tally = Tally {
+        let usage = TransactionUsage {
             began_at: Some(UNIX_EPOCH),
-            ..Tally::default()
+            ..TransactionUsage::default()
         };
-        assert_eq!(tally.age_failure(UNIX_EPOCH + MAX_AGE), None);
-        let answer = tally
+        assert_eq!(usage.age_failure(UNIX_EPOCH + MAX_AGE), None);
+        let answer = usage
             .age_failure(UNIX_EPOCH + Duration::from_secs(310))
             .unwrap();
         assert_eq!(answer.message, "transaction age limit of 300s exceeded");
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn the_size_is_told_in_whole_mebibytes() {
-        assert_eq!(Tally::size_failure(10 * MIB), None);
-        let answer = Tally::size_failure(16 * MIB).unwrap();
+        assert_eq!(TransactionUsage::size_failure(10 * MIB), None);
+        let answer = TransactionUsage::size_failure(16 * MIB).unwrap();
         assert_eq!(
             answer.detail.as_deref(),
             Some("Current transaction size 16mb > 10mb")
