@@ -4,16 +4,25 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev test bench conformance lint build build-check deploy audit clean
+.PHONY: help dev watch test smoke bench conformance lint build build-check deploy audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-dev: ## run everything on this machine: local DSQL, functions, a token to try them with
-	@scripts/dev.sh
+# Chosen by binary, as cargo-lambda chooses them: by package, features would differ and all be built again.
+FUNCTIONS := admin chats chat sql jobs maintenance
+
+dev: ## run everything on this machine: local DSQL, template.yaml, a chat page, a token (ARGS="--help" says what can be chosen)
+	@scripts/install-tools.sh postgres
+	@echo "building (the first time takes some minutes)"
+	@cargo build --locked --bin dev $(FUNCTIONS:%=--bin %)
+	@exec target/debug/dev $(ARGS)
+
+watch: ## the functions under cargo lambda watch, beside a make dev in another terminal
+	@scripts/watch.sh
 
 lint: ## formatting, clippy, documentation, dependencies, scripts
-	@scripts/install-tools.sh python
+	@scripts/install-tools.sh tools
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
@@ -26,6 +35,9 @@ test: ## every test, from unit to real clients (needs PostgreSQL: installs it wh
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 
+smoke: ## what a new user does: a fresh clone, make dev, README's blocks, Ctrl-C, as an unprivileged user
+	scripts/smoke.py
+
 bench: ## measure everything, ratios first, into target/bench (ONLY="cold warm": some; QUICK=1: fewer samples)
 	@scripts/install-tools.sh connectors sql-clients node postgres
 	scripts/build-bench.sh
@@ -34,11 +46,11 @@ bench: ## measure everything, ratios first, into target/bench (ONLY="cold warm":
 ARCH ?= arm64
 
 build: ## the functions as SAM deploys them, into .aws-sam (ARCH=x86_64 needs no further Rust target)
-	@scripts/install-tools.sh python cloud
+	@scripts/install-tools.sh tools cloud
 	scripts/sam-build.sh $(ARCH)
 
 build-check: ## build for x86_64, then check zip sizes and glibc symbol versions (some minutes)
-	@scripts/install-tools.sh python cloud
+	@scripts/install-tools.sh tools cloud
 	scripts/sam-build.sh x86_64
 	scripts/check-build.py
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what a fresh machine lacks into .tools/, without root. What has no package here (PostgreSQL on some systems,
 # a browser) comes by the system's package manager, when that may be used.
-#   install-tools.sh python      cargo-lambda, shellcheck
+#   install-tools.sh tools       cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
@@ -21,6 +21,7 @@ pip_into() { # folder, requirements file, pip options…
   shift 2
   stamp="$folder/.installed-$(cksum <"$file" | cut -d' ' -f1)"
   [ -e "$stamp" ] && return
+  command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
   python3 -m pip --version >/dev/null 2>&1 || fail "Python's pip is missing: install python3-pip"
   echo "installing $(grep -v '^#' "$file" | tr '\n' ' ')into $folder" >&2
   rm -rf "$folder"
@@ -112,10 +113,9 @@ install_chromium() {
 }
 
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
-command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
 for part in "$@"; do
   case $part in
-    python) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
+    tools) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
@@ -135,6 +135,6 @@ for part in "$@"; do
       install_chromium
       ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': python, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
   esac
 done

@@ -18,12 +18,16 @@ pub struct Application {
     pub apis: Vec<RestApi>,
     /// In the order of the template.
     pub queues: Vec<Queue>,
+    /// Logical ids of the clusters of Aurora DSQL.
+    pub clusters: Vec<String>,
     /// Every `Custom::…` resource, in an order that respects what they refer to.
     pub custom_resources: Vec<CustomResource>,
     /// In the order of the template.
     pub roles: Vec<Role>,
     /// What the stack tells its user. Those whose condition is false are absent.
     pub outputs: BTreeMap<String, String>,
+    /// Outputs that refer to what only the running stack knows, such as a custom resource's attribute.
+    pub pending_outputs: Vec<String>,
 }
 
 /// One `AWS::Serverless::Function`.
@@ -127,7 +131,7 @@ pub struct Redrive {
 pub struct RestApi {
     /// Its key under `Resources`.
     pub logical_id: String,
-    /// `Name`, else the logical id.
+    /// `Name`, else the stack's name, as SAM has it.
     pub name: String,
     /// `StageName`.
     pub stage: String,

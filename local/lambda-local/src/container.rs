@@ -90,7 +90,7 @@ impl Launch {
             arguments: Vec::new(),
             env,
             arn: "arn:aws:lambda:us-east-1:123456789012:function:function".to_owned(),
-            clock: Clock::system(),
+            clock: Clock::wall(),
             concurrency: 1,
             kept_lines: usize::MAX,
             sink: None,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::invoker::InvokeError;
 use crate::lambda::{self, Lambda};
 use crate::listen;
+use crate::loopback;
 use crate::task::Task;
 
 /// The largest payload of a synchronous invocation (Lambda quotas).
@@ -43,6 +44,13 @@ impl InvokeApi {
             let lambda = Arc::clone(&lambda);
             let runtime = runtime.clone();
             async move {
+                if loopback::is_from_a_page(&request) {
+                    return fault(
+                        StatusCode::FORBIDDEN,
+                        "AccessDeniedException",
+                        "requests of web pages are not answered here",
+                    );
+                }
                 let (head, body) = request.into_parts();
                 match Limited::new(body, MAX_PAYLOAD_BYTES).collect().await {
                     Ok(body) => answer(&runtime, lambda, &head, body.to_bytes()).await,
@@ -66,13 +74,6 @@ impl InvokeApi {
 }
 
 async fn answer(runtime: &Handle, lambda: Arc<Lambda>, head: &Parts, body: Bytes) -> Answer {
-    if head.headers.contains_key(header::ORIGIN) {
-        return fault(
-            StatusCode::FORBIDDEN,
-            "AccessDeniedException",
-            "requests of web pages are not answered here",
-        );
-    }
     let path = head.uri.path().trim_end_matches('/').to_owned();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (head.method.clone(), segments.as_slice()) {

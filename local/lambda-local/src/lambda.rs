@@ -55,6 +55,13 @@ impl Lambda {
         Some(&self.find(function)?.pool)
     }
 
+    /// Ends every container at once.
+    pub fn stop(&self) {
+        for running in self.functions.values() {
+            running.pool.stop();
+        }
+    }
+
     /// The names under which functions are invoked.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.functions.values().map(|running| running.name.as_str())

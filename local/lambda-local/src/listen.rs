@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -10,8 +11,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+/// Most connections of one server; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 4096;
 /// How long to wait when a connection cannot be accepted, for want of descriptors.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// How long the head of a request may take.
@@ -26,11 +30,19 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                connections.spawn(serve_connection(stream, peer, answer.clone()));
+                let answer = answer.clone();
+                connections.spawn(async move {
+                    serve_connection(stream, peer, answer).await;
+                    drop(slot);
+                });
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");

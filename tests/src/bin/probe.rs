@@ -69,8 +69,18 @@ fn work(api: &str, start: Instant) {
             );
         };
         println!("got {body}");
-        match body["do"].as_str().expect("an order") {
+        let order = order(&body);
+        match order["do"].as_str().expect("an order") {
+            "echo" if body["httpMethod"].is_string() => post(
+                "response",
+                &json!({ "statusCode": 200, "body": body.to_string() }).to_string(),
+            ),
             "echo" => post("response", &body.to_string()),
+            "answer" => post("response", order["answer"].as_str().expect("an answer")),
+            "pid" => post(
+                "response",
+                &json!({ "statusCode": 200, "body": std::process::id().to_string() }).to_string(),
+            ),
             "clocks" => {
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -86,10 +96,18 @@ fn work(api: &str, start: Instant) {
             "error" => post("error", r#"{"errorType":"Probe","errorMessage":"as told"}"#),
             "exit" => std::process::exit(7),
             "hang" => std::thread::park(),
-            "stream" => stream(api, &id, &body),
+            "stream" => stream(api, &id, &order),
             other => panic!("unknown order {other}"),
         }
     }
+}
+
+/// What an event orders: the event itself, or the query parameter `order` of a request through the gateway.
+fn order(event: &Value) -> Value {
+    let Some(text) = event["queryStringParameters"]["order"].as_str() else {
+        return event.clone();
+    };
+    serde_json::from_str(text).expect("an order is JSON")
 }
 
 /// Streams the pieces given, each in a packet of its own, then ends properly or not.

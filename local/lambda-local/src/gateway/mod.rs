@@ -21,7 +21,6 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -342,7 +341,6 @@ impl<F: Front> Shared<F> {
             .get(hyper::header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("application/json");
-        let time = Timestamp::try_from(self.clock.now()).unwrap_or_default();
         let mut headers = self.headers(head);
         forward(&mut headers, peer, &request_id);
         ApiRequest {
@@ -359,7 +357,7 @@ impl<F: Front> Shared<F> {
             api_id: "local",
             source_ip: peer.ip(),
             request_id: &request_id,
-            time,
+            time: self.clock.now(),
         }
         .event()
     }

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::Shared;
 use super::invocation::{Invoked, Outcome};
 use super::prelude::PreludeSplitter;
+use crate::clock;
 use crate::listen;
 
 /// The largest buffered answer: 6 MB, as Lambda counts.
@@ -80,7 +81,7 @@ async fn next(shared: &Shared) -> Answer {
         let _ = state.wait_for(|state| !state.queue.is_empty()).await;
     };
     invoked.dispatch();
-    let deadline = shared.clock.unix_millis(invoked.timeout);
+    let deadline = clock::after(shared.clock.now(), invoked.timeout).as_millisecond();
     Response::builder()
         .header("Content-Type", "application/json")
         .header("Lambda-Runtime-Aws-Request-Id", &invoked.id)

@@ -1,0 +1,122 @@
+//! Owns what a blog's own server does, for this machine alone: it serves the files of a folder, and hands a visitor's
+//! token to the page. Files are read anew for every request, so that an edit shows at the next load.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use serde_json::json;
+
+use crate::gateway::Body;
+
+/// What a page may load: its own files, and pictures that are in it.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'";
+
+/// The files of a folder.
+#[derive(Debug, Clone)]
+pub struct Site {
+    root: PathBuf,
+}
+
+impl Site {
+    /// The files below `root`; `/` is `index.html`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The file at a request's path; `None` where there is none, or for another method than GET and HEAD.
+    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Body>> {
+        if method != Method::GET && method != Method::HEAD {
+            return None;
+        }
+        let file = self.file(path)?;
+        let content = fs::read(&file).ok()?;
+        let media_type = mime_guess::from_path(&file).first_or_octet_stream();
+        let content_type = if media_type.type_() == "text" {
+            format!("{media_type}; charset=utf-8")
+        } else {
+            media_type.to_string()
+        };
+        let mut response = Response::new(Either::Left(Full::from(content)));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_str(&content_type).ok()?,
+        );
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Some(response)
+    }
+
+    /// No segment leads out of the folder or to a hidden file.
+    fn file(&self, path: &str) -> Option<PathBuf> {
+        let path = path.trim_start_matches('/');
+        let path = if path.is_empty() { "index.html" } else { path };
+        let is_plain = path.split('/').all(|segment| {
+            !segment.is_empty() && !segment.starts_with('.') && !segment.contains(['\\', '%'])
+        });
+        let file = is_plain.then(|| self.root.join(Path::new(path)))?;
+        file.is_file().then_some(file)
+    }
+}
+
+/// The answer to a page that asks for its visitor's token.
+pub fn token(token: &str) -> Response<Body> {
+    let body = Bytes::from(json!({ "token": token }).to_string());
+    let mut response = Response::new(Either::Left(Full::new(body)));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An answer of plain text.
+pub fn text(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::from(text.to_owned())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_the_folder_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("site");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("index.html"), "<p>hi").unwrap();
+        fs::write(root.join(".env"), "secret").unwrap();
+        fs::write(folder.path().join("outside"), "secret").unwrap();
+        let site = Site::new(&root);
+        let page = site.answer(&Method::GET, "/").unwrap();
+        assert_eq!(
+            page.headers()[header::CONTENT_TYPE],
+            "text/html; charset=utf-8"
+        );
+        for path in [
+            "/../outside",
+            "/.env",
+            "//index.html",
+            "/%2e%2e/outside",
+            "/x",
+        ] {
+            assert!(site.answer(&Method::GET, path).is_none(), "{path}");
+        }
+        assert!(site.answer(&Method::POST, "/").is_none());
+    }
+}
