@@ -29,6 +29,9 @@ use crate::template::{Inputs, Template, TemplateError};
 
 /// Lines of a container that are kept for `LogType: Tail` and for errors.
 const KEPT_LINES: usize = 200;
+const CLUSTER: &str = "AWS::DSQL::Cluster";
+/// What stands for a cluster's host until it runs.
+const UNKNOWN_ENDPOINT: &str = "cluster.invalid";
 /// The actions that the local DSQL knows, as policies name them.
 const CONNECT: &str = "dsql:DbConnect";
 const CONNECT_ADMIN: &str = "dsql:DbConnectAdmin";
@@ -162,6 +165,13 @@ impl Stack {
         let api_listener = listen(options.api).await?;
         let invoke_listener = listen(options.invoke).await?;
         let mut inputs = options.inputs();
+        let clusters = template.logical_ids(CLUSTER);
+        for cluster in &clusters {
+            inputs
+                .attributes
+                .extend(options.cluster_attributes(UNKNOWN_ENDPOINT, cluster));
+        }
+        // Whatever is wrong with the template or a program is told before anything starts.
         let first = template.resolve(&inputs)?;
         let base = options.template.parent().unwrap_or(Path::new("."));
         for function in &first.functions {
@@ -169,11 +179,11 @@ impl Stack {
         }
         let database = match first.clusters.as_slice() {
             [] => None,
-            clusters => {
+            _ => {
                 progress("starting the database");
                 let database = DsqlLocal::start(options.database()).await?;
-                for cluster in clusters {
-                    inputs.attributes.extend(options.cluster_attributes(&database, cluster));
+                for cluster in &clusters {
+                    inputs.attributes.extend(options.cluster_attributes(database.endpoint(), cluster));
                 }
                 Some(database)
             }
@@ -324,10 +334,9 @@ impl Options {
     /// What a cluster's own attributes are here.
     fn cluster_attributes(
         &self,
-        database: &DsqlLocal,
+        endpoint: &str,
         cluster: &str,
     ) -> [(String, String); 3] {
-        let endpoint = database.endpoint();
         let identifier = endpoint.split('.').next().unwrap_or(endpoint);
         let arn = format!(
             "arn:aws:dsql:{}:{}:cluster/{identifier}",

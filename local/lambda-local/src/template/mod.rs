@@ -105,6 +105,19 @@ impl Template {
         &self.base_dir
     }
 
+    /// Logical ids of the resources of a type, whatever their conditions.
+    pub fn logical_ids(&self, resource_type: &str) -> Vec<String> {
+        let resources = self.root.get("Resources");
+        let entries = resources.map(Node::entries).unwrap_or_default();
+        entries
+            .iter()
+            .filter(|entry| {
+                entry.value.get("Type").and_then(Node::as_text) == Some(resource_type)
+            })
+            .map(|entry| entry.key.clone())
+            .collect()
+    }
+
     /// Resolves every parameter, condition and intrinsic function. An output that refers to what only the running stack
     /// knows is named in [`Application::pending_outputs`]; resolve again once the attribute is known.
     ///
