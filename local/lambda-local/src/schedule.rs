@@ -224,6 +224,10 @@ impl<'t> Field<'t> {
 
     fn part(&self, part: &str) -> Option<String> {
         let (low, high) = self.bounds;
+        // The service takes no list of these.
+        if part.contains('#') && part.len() < self.text.len() {
+            return None;
+        }
         // As a day of the week, L is the last one.
         if self.bounds == DAY_OF_WEEK && part == "L" {
             return Some(high.to_string());

@@ -109,7 +109,8 @@ impl Check<'_> {
                 for entry in entries {
                     self.walk(&entry.value, &format!("{path}.{}", entry.key));
                 }
-                if path.starts_with("Resources.") && !path[10..].contains('.') {
+                let resource = path.strip_prefix("Resources.");
+                if resource.is_some_and(|id| !id.contains('.')) {
                     self.depends_on(node, path);
                 }
             }

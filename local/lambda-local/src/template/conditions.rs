@@ -53,12 +53,10 @@ pub(super) fn check_rules(scope: &Scope<'_>, section: Option<&Node>) -> Result<V
         {
             continue;
         }
-        let assertions = match rule.value.get("Assertions").map(|node| &node.kind) {
-            Some(Kind::List(assertions)) => assertions.as_slice(),
-            _ => {
-                let problem = Problem::Missing("Assertions".to_owned());
-                return Err(scope.fault(rule.line, &path, problem));
-            }
+        let assertions = rule.value.get("Assertions").map(|node| &node.kind);
+        let Some(Kind::List(assertions)) = assertions else {
+            let problem = Problem::Missing("Assertions".to_owned());
+            return Err(scope.fault(rule.line, &path, problem));
         };
         for assertion in assertions {
             let Some(assert) = assertion.get("Assert") else {

@@ -18,7 +18,7 @@ const DEFAULT_MEMORY_MB: u32 = 128;
 const RUNTIMES: [&str; 3] = ["provided.al2023", "provided.al2", "provided"];
 
 /// Properties that have no effect here.
-const WITHOUT_EFFECT: [&str; 21] = [
+const WITHOUT_EFFECT: [&str; 26] = [
     "Architectures",
     "AssumeRolePolicyDocument",
     "AutoPublishAlias",
@@ -28,14 +28,19 @@ const WITHOUT_EFFECT: [&str; 21] = [
     "DeploymentPreference",
     "Description",
     "EphemeralStorage",
+    "FunctionScalingConfig",
     "Handler",
     "KmsKeyArn",
     "LoggingConfig",
     "PermissionsBoundary",
     "PropagateTags",
     "ProvisionedConcurrencyConfig",
+    "PublishToLatestPublished",
+    "RecursiveLoop",
     "RolePath",
     "RuntimeManagementConfig",
+    "SnapStart",
+    "SourceKMSKeyArn",
     "Tags",
     "Tracing",
     "VersionDescription",
@@ -86,24 +91,18 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<Read, Fault
     let container_concurrency = capacity.map_or(Ok(None), container_concurrency)?;
 
     let policies = fields.take("Policies")?;
-    let (role_arn, role) = match fields.text("Role")? {
-        Some(arn) => {
-            if let Some(policies) = policies {
-                let text = "Policies has no effect beside Role";
-                return Err(policies.invalid(text));
-            }
-            (arn, None)
-        }
-        None => {
-            let logical_id = format!("{}Role", resource.logical_id);
-            let arn = scope.arn_of_role(&scope.physical_name(&logical_id));
-            let role = Role {
-                logical_id,
-                arn: arn.clone(),
-                allowed_actions: policies.map_or(Ok(BTreeSet::new()), role::sam_actions)?,
-            };
-            (arn, Some(role))
-        }
+    let (role_arn, role) = if let Some(arn) = fields.text("Role")? {
+        // SAM passes over Policies then.
+        (arn, None)
+    } else {
+        let logical_id = format!("{}Role", resource.logical_id);
+        let arn = scope.arn_of_role(&scope.physical_name(&logical_id));
+        let role = Role {
+            logical_id,
+            arn: arn.clone(),
+            allowed_actions: policies.map_or(Ok(BTreeSet::new()), role::sam_actions)?,
+        };
+        (arn, Some(role))
     };
     let events = match fields.take("Events")? {
         None => Events::default(),

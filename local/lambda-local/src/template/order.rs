@@ -141,9 +141,9 @@ fn collect(scope: &Scope<'_>, node: &Node, names: &mut BTreeSet<String>) {
                     names.insert(name);
                 }
                 if let Kind::List(arguments) = &given.kind {
-                    arguments
-                        .iter()
-                        .for_each(|node| collect(scope, node, names));
+                    for node in arguments {
+                        collect(scope, node, names);
+                    }
                 }
             }
             _ => collect(scope, given, names),

@@ -90,8 +90,9 @@ impl Scope<'_> {
             (ResourceKind::Role, "Arn") => self.role_arn(resource),
             (ResourceKind::Queue, "Arn") => self.queue_arn(resource),
             (ResourceKind::Queue, "QueueName") => self.queue_name(resource),
-            (ResourceKind::Queue, "QueueUrl") => self.resource_reference(name),
-            (ResourceKind::Api, "RestApiId") => self.resource_reference(name),
+            (ResourceKind::Queue, "QueueUrl") | (ResourceKind::Api, "RestApiId") => {
+                self.resource_reference(name)
+            }
             (ResourceKind::LogGroup, "Arn") => {
                 let log_group = self.log_group_name(resource)?;
                 Ok(self.arn("logs", &format!("log-group:{log_group}:*")))

@@ -191,12 +191,11 @@ impl Scope<'_> {
     }
 
     fn sub(&self, given: &Node, path: &str) -> Result<String, Fault> {
-        let (template, values) = match &given.kind {
-            Kind::Text(text) => (text.as_str(), None),
-            _ => {
-                let [template, values] = self.arguments(given, path, "Sub")?;
-                (self.name(template, path)?, Some(values))
-            }
+        let (template, values) = if let Kind::Text(text) = &given.kind {
+            (text.as_str(), None)
+        } else {
+            let [template, values] = self.arguments(given, path, "Sub")?;
+            (self.name(template, path)?, Some(values))
         };
         let at = |problem| self.fault(given.line, path, problem);
         let mut text = String::with_capacity(template.len());

@@ -204,7 +204,7 @@ fn what_cannot_have_a_value_is_named() {
     ];
     for (expression, expected) in table {
         let faults = faults(&template(expression), &stack());
-        let found = faults[0].strip_prefix("template.yaml:28: ");
+        let found = faults[0].strip_prefix("template.yaml:25: ");
         assert_eq!(found, Some(expected), "{expression}: {faults:?}");
     }
 }
