@@ -235,11 +235,12 @@ fn a_method_of_a_path_leads_to_one_function() {
 
 #[test]
 fn aliases_that_multiply_are_stopped() {
-    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    let mut lines = vec!["a0: &a0 [x, x, x, x, x, x, x, x, x, x]".to_owned()];
     for level in 1..12 {
         let alias = format!("*a{}, ", level - 1).repeat(10);
-        text += &format!("a{level}: &a{level} [{alias}]\n");
+        lines.push(format!("a{level}: &a{level} [{alias}]"));
     }
+    let text = lines.join("\n");
     let faults = faults(&text, &stack());
     assert!(faults[0].ends_with("the template is too large once its aliases are followed"));
 }
