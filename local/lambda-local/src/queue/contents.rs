@@ -367,3 +367,39 @@ fn parse_handle(handle: &str) -> Result<(Uuid, Uuid), QueueError> {
     };
     read().ok_or_else(|| QueueError::ReceiptHandleIsInvalid(handle.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Queues;
+
+    #[test]
+    fn the_store_is_full_at_256_mib_until_something_is_deleted() {
+        let settings = Queue {
+            logical_id: "Jobs".to_owned(),
+            name: "jobs".to_owned(),
+            arn: "arn:aws:sqs:eu-central-1:111122223333:jobs".to_owned(),
+            visibility_timeout: Duration::from_secs(30),
+            retention: Duration::from_secs(60),
+            delay: Duration::ZERO,
+            redrive: None,
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut contents = Contents::new(std::slice::from_ref(&settings), now);
+        let jobs = Queues::new(&[settings], clock::Clock::wall()).by_name("jobs");
+        let jobs = jobs.unwrap();
+        contents.stored_bytes = MAX_STORED_BYTES - 3;
+        contents.send(jobs, NewMessage::new("abc"), now).unwrap();
+        let full = contents.send(jobs, NewMessage::new("d"), now);
+        assert!(matches!(full, Err(QueueError::Full(_))), "{full:?}");
+        let receive = Receive {
+            limit: 1,
+            visibility: None,
+            wait: Duration::ZERO,
+        };
+        let found = contents.receive(jobs, receive, now).unwrap();
+        let handle = &found.received[0].receipt_handle;
+        contents.delete(jobs, handle).unwrap();
+        contents.send(jobs, NewMessage::new("d"), now).unwrap();
+    }
+}
