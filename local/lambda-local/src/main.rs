@@ -16,7 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Functions are binaries that cargo has built; one that is built again is replaced at its next request.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Variables that functions get besides the template's:
   AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
                         credentials of the function's role, which the local DSQL knows with what its policies allow
@@ -24,7 +26,8 @@ Variables that functions get besides the template's:
   DSQL_HOSTADDR, DSQL_PORT, DSQL_CA_FILE
                         how the local DSQL is reached
 
-The README says what of a template is served, what is accepted and does nothing, and what stops the start.")]
+The README says what of a template is served, what is accepted and does nothing, and what stops the start."
+)]
 struct Cli {
     /// The template
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]

@@ -49,9 +49,9 @@ pub fn binary_name(base: &Path, function: &Function) -> Result<String, ProgramEr
         reason,
     };
     let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    let manifest: Table = text.parse().map_err(|error: toml::de::Error| {
-        failed(error.message().to_owned())
-    })?;
+    let manifest: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
     let name = |table: &Table| table.get("name")?.as_str().map(str::to_owned);
     let binaries = manifest.get("bin").and_then(toml::Value::as_array);
     let named = match binaries.map(Vec::as_slice) {

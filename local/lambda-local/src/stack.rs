@@ -87,7 +87,9 @@ pub enum StackError {
         source: std::io::Error,
     },
     /// It never listens where another machine could reach it.
-    #[error("{0} is not a loopback address; lambda-local is a development tool and listens on loopback only")]
+    #[error(
+        "{0} is not a loopback address; lambda-local is a development tool and listens on loopback only"
+    )]
     NotLoopback(SocketAddr),
     /// A file of the stack's state.
     #[error("cannot write {path}: {source}")]
@@ -183,7 +185,9 @@ impl Stack {
                 progress("starting the database");
                 let database = DsqlLocal::start(options.database()).await?;
                 for cluster in &clusters {
-                    inputs.attributes.extend(options.cluster_attributes(database.endpoint(), cluster));
+                    inputs
+                        .attributes
+                        .extend(options.cluster_attributes(database.endpoint(), cluster));
                 }
                 Some(database)
             }
@@ -200,12 +204,8 @@ impl Stack {
             inputs.attributes.insert(queue.logical_id.clone(), url);
         }
         let application = template.resolve(&inputs)?;
-        let lambda = Arc::new(options.lambda(
-            base,
-            &application,
-            database.as_ref(),
-            &endpoint.url(),
-        )?);
+        let lambda =
+            Arc::new(options.lambda(base, &application, database.as_ref(), &endpoint.url())?);
         let invoker = lambda.invoker();
         let resources = CustomResources::start(
             options.stack_id(),
@@ -282,7 +282,10 @@ impl Stack {
 
     /// The variables of a client of the cluster that may do everything.
     pub fn database_env(&self) -> Vec<(String, String)> {
-        self.database.as_ref().map(DsqlLocal::env).unwrap_or_default()
+        self.database
+            .as_ref()
+            .map(DsqlLocal::env)
+            .unwrap_or_default()
     }
 
     /// The local DSQL, where the template has a cluster.
@@ -332,11 +335,7 @@ impl Options {
     }
 
     /// What a cluster's own attributes are here.
-    fn cluster_attributes(
-        &self,
-        endpoint: &str,
-        cluster: &str,
-    ) -> [(String, String); 3] {
+    fn cluster_attributes(&self, endpoint: &str, cluster: &str) -> [(String, String); 3] {
         let identifier = endpoint.split('.').next().unwrap_or(endpoint);
         let arn = format!(
             "arn:aws:dsql:{}:{}:cluster/{identifier}",
@@ -427,7 +426,10 @@ impl Options {
             .iter()
             .find(|role| Some(&role.arn) == function.role_arn.as_ref());
         if let (Some(database), Some(role)) = (database, role) {
-            let allowed = [(CONNECT, Action::DbConnect), (CONNECT_ADMIN, Action::DbConnectAdmin)];
+            let allowed = [
+                (CONNECT, Action::DbConnect),
+                (CONNECT_ADMIN, Action::DbConnectAdmin),
+            ];
             let name = role.arn.rsplit('/').next().unwrap_or_default();
             let session = format!(
                 "arn:aws:sts::{}:assumed-role/{name}/{}",

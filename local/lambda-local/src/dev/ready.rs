@@ -89,7 +89,13 @@ pub(crate) fn env_lines(variables: &[(String, String)]) -> String {
 }
 
 /// What to try.
-pub(crate) fn text(api: &str, invoke: &str, connection: &str, state: &str, control: &str) -> String {
+pub(crate) fn text(
+    api: &str,
+    invoke: &str,
+    connection: &str,
+    state: &str,
+    control: &str,
+) -> String {
     format!(
         r#"
 Ready. A chat page: {api}/

@@ -111,9 +111,7 @@ impl Template {
         let entries = resources.map(Node::entries).unwrap_or_default();
         entries
             .iter()
-            .filter(|entry| {
-                entry.value.get("Type").and_then(Node::as_text) == Some(resource_type)
-            })
+            .filter(|entry| entry.value.get("Type").and_then(Node::as_text) == Some(resource_type))
             .map(|entry| entry.key.clone())
             .collect()
     }

@@ -11,6 +11,7 @@
 
 mod custom_resource;
 mod queue_api;
+mod queue_boto3;
 mod queue_limits;
 mod queue_source;
 mod queue_time;
