@@ -18,8 +18,8 @@ use api::{
     Metrics,
 };
 use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
+pub use config::WRITES_PER_MINUTE;
 use config::{Limits, Models};
-pub use config::{MODEL_ALLOWED, MODEL_ID, WRITES_PER_MINUTE};
 use dsql::{Db, Dsql};
 use jiff::Timestamp;
 use lambda_http::http::Method;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_http::{Body, Request, RequestExt};
+use lambda_http::{Body, Request, RequestExt, request::RequestContext};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ClientCode};
@@ -172,8 +172,23 @@ pub fn query<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, Ap
 pub fn segments(request: &Request) -> Vec<&str> {
     let path = request.raw_http_path();
     let path = path.strip_prefix('/').unwrap_or(path);
+    let path = stage(request)
+        .and_then(|stage| path.strip_prefix(stage)?.strip_prefix('/'))
+        .unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     path.split('/').collect()
+}
+
+/// The stage that an HTTP API puts before the path, unless it is the default one. A REST API, whose events name the
+/// resource, never does.
+fn stage(request: &Request) -> Option<&str> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.stage.as_deref(),
+        RequestContext::ApiGatewayV1(context) if context.resource_id.is_none() => {
+            context.stage.as_deref()
+        }
+        _ => None,
+    }
 }
 
 /// When the work for `request` has to end: shortly before Lambda or the gateway would end it.
@@ -274,6 +289,29 @@ mod tests {
         assert_eq!(at(0), now + GATEWAY_LIMIT);
         assert_eq!(at(60_000), now + GATEWAY_LIMIT); // a duration in place of a date
         assert_eq!(deadline(&request(Body::Empty), now), now + GATEWAY_LIMIT);
+    }
+
+    #[test]
+    fn the_stage_of_an_http_api_is_no_part_of_the_path_and_a_rest_api_has_none_there() {
+        let segments_of = |event: &str| {
+            let request = lambda_http::request::from_str(event).unwrap();
+            segments(&request).join("|")
+        };
+        let http_2 = |path: &str, stage: &str| {
+            segments_of(&format!(
+                r#"{{"rawPath":"{path}","requestContext":{{"stage":"{stage}","http":{{"method":"GET"}}}}}}"#
+            ))
+        };
+        assert_eq!(http_2("/prod/api/chats", "prod"), "api|chats");
+        assert_eq!(http_2("/api/chats", "$default"), "api|chats");
+        assert_eq!(http_2("/production/api", "prod"), "production|api");
+        let version_1 = |path: &str, resource: &str| {
+            segments_of(&format!(
+                r#"{{"path":"{path}","httpMethod":"GET","requestContext":{{"stage":"api","httpMethod":"GET","resourceId":{resource}}}}}"#
+            ))
+        };
+        assert_eq!(version_1("/api/api/chats", "null"), "api|chats");
+        assert_eq!(version_1("/api/chats", "\"abc123\""), "api|chats");
     }
 
     #[test]

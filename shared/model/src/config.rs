@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// `bedrock`, `openai` (any OpenAI-compatible server) or `echo`. Required.
 pub const MODEL_PROVIDER: &str = "MODEL_PROVIDER";
-/// The model that answers when a caller names none. Required, except for `echo`.
+/// The model that answers when a caller names none. Required, except for the provider `echo`, whose model is `echo`.
 pub const MODEL_ID: &str = "MODEL_ID";
 /// The models a caller may name, separated by commas. [`MODEL_ID`] is always one of them.
 pub const MODEL_ALLOWED: &str = "MODEL_ALLOWED";
@@ -14,8 +14,13 @@ pub const MODEL_MAX_TOKENS: &str = "MODEL_MAX_TOKENS";
 /// The longest reply when [`MODEL_MAX_TOKENS`] is not set.
 pub const DEFAULT_MAX_TOKENS: u32 = 4096;
 
+/// The model that answers for the provider `echo` when [`MODEL_ID`] is not set.
+const ECHO: &str = "echo";
+/// Of a model's id, in bytes.
+const MAX_ID_BYTES: usize = 256;
+
 /// Reads one variable by name.
-pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why a configuration is refused. The text names the variable and never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,16 +42,23 @@ impl ConfigError {
     pub fn variable(&self) -> &'static str {
         self.variable
     }
+
+    /// What is wrong with it.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 }
 
-/// The models a caller may name, the default one first.
-pub(crate) fn models(
-    lookup: Lookup<'_>,
-    fallback: Option<&str>,
-) -> Result<Vec<String>, ConfigError> {
-    let default = text(lookup, MODEL_ID)
-        .or_else(|| fallback.map(str::to_owned))
-        .ok_or_else(|| ConfigError::new(MODEL_ID, "is not set: the model that answers"))?;
+/// The models a caller may name, the default one first; empty where no model is configured.
+///
+/// # Errors
+/// An id of more than 256 bytes.
+pub fn models(lookup: Lookup<'_>) -> Result<Vec<String>, ConfigError> {
+    let is_echo = || text(lookup, MODEL_PROVIDER).as_deref() == Some(ECHO);
+    let default = text(lookup, MODEL_ID).or_else(|| is_echo().then(|| ECHO.to_owned()));
+    let Some(default) = default else {
+        return Ok(Vec::new());
+    };
     let mut models = vec![default];
     for name in text(lookup, MODEL_ALLOWED).unwrap_or_default().split(',') {
         let name = name.trim();
@@ -54,7 +66,13 @@ pub(crate) fn models(
             models.push(name.to_owned());
         }
     }
-    Ok(models)
+    match models.iter().position(|id| id.len() > MAX_ID_BYTES) {
+        None => Ok(models),
+        Some(at) => Err(ConfigError::new(
+            if at == 0 { MODEL_ID } else { MODEL_ALLOWED },
+            format!("has a model's id of more than {MAX_ID_BYTES} bytes"),
+        )),
+    }
 }
 
 /// A variable's value without surrounding space; empty is unset.
@@ -103,5 +121,53 @@ pub(crate) fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, Confi
             name,
             format!("is {other:?}: neither true nor false"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Vec<String>, ConfigError> {
+        models(&|name| {
+            let found = variables.iter().find(|(key, _)| *key == name)?;
+            Some(found.1.to_owned())
+        })
+    }
+
+    #[test]
+    fn the_default_model_comes_first_and_none_is_named_twice() {
+        let several = [(MODEL_ID, " a "), (MODEL_ALLOWED, "b, a,, c")];
+        assert_eq!(read(&several).unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_provider_echo_has_a_model_without_being_told() {
+        let echo = (MODEL_PROVIDER, "echo");
+        assert_eq!(read(&[echo]).unwrap(), ["echo"]);
+        assert_eq!(
+            read(&[echo, (MODEL_ALLOWED, "echo,b")]).unwrap(),
+            ["echo", "b"]
+        );
+        assert_eq!(read(&[echo, (MODEL_ID, "a")]).unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn without_a_default_no_model_answers() {
+        for variables in [
+            &[][..],
+            &[(MODEL_ALLOWED, "b")],
+            &[(MODEL_PROVIDER, "bedrock")],
+        ] {
+            assert!(read(variables).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_too_long_names_its_variable() {
+        let long = "x".repeat(257);
+        assert_eq!(read(&[(MODEL_ID, &long)]).unwrap_err().variable(), MODEL_ID);
+        let allowed = [(MODEL_ID, "a"), (MODEL_ALLOWED, long.as_str())];
+        assert_eq!(read(&allowed).unwrap_err().variable(), MODEL_ALLOWED);
     }
 }

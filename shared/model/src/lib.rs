@@ -28,7 +28,8 @@ mod turn;
 #[cfg(feature = "bedrock")]
 pub use bedrock::{AWS_ENDPOINT_URL_BEDROCK_RUNTIME, BEDROCK_REGION};
 pub use config::{
-    ConfigError, DEFAULT_MAX_TOKENS, MODEL_ALLOWED, MODEL_ID, MODEL_MAX_TOKENS, MODEL_PROVIDER,
+    ConfigError, DEFAULT_MAX_TOKENS, Lookup, MODEL_ALLOWED, MODEL_ID, MODEL_MAX_TOKENS,
+    MODEL_PROVIDER, models,
 };
 #[cfg(feature = "echo")]
 pub use echo::{ECHO_DELAY_MS, ECHO_DIRECTIVES, ECHO_REASONING};

@@ -11,7 +11,7 @@ use tokio::time::error::Elapsed;
 use crate::bedrock;
 use crate::blocks::Blocks;
 use crate::config::{
-    self, ConfigError, DEFAULT_MAX_TOKENS, Lookup, MODEL_MAX_TOKENS, MODEL_PROVIDER,
+    self, ConfigError, DEFAULT_MAX_TOKENS, Lookup, MODEL_ID, MODEL_MAX_TOKENS, MODEL_PROVIDER,
 };
 #[cfg(feature = "echo")]
 use crate::echo;
@@ -64,7 +64,6 @@ impl Provider {
         let name = config::text(lookup, MODEL_PROVIDER).ok_or_else(|| {
             ConfigError::new(MODEL_PROVIDER, "is not set: bedrock, openai or echo")
         })?;
-        let fallback = (name == "echo").then_some("echo");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let backend = match name.as_str() {
             #[cfg(feature = "bedrock")]
@@ -89,9 +88,16 @@ impl Provider {
                 ));
             }
         };
+        let models = config::models(lookup)?;
+        if models.is_empty() {
+            return Err(ConfigError::new(
+                MODEL_ID,
+                "is not set: the model that answers",
+            ));
+        }
         Ok(Self {
             backend,
-            models: config::models(lookup, fallback)?,
+            models,
             max_tokens: config::number(
                 lookup,
                 MODEL_MAX_TOKENS,

@@ -248,7 +248,7 @@ async fn usage_is_read_by_day_and_summed() {
     let stack = Stack::start().await;
     let function = stack
         .launch_chats()
-        .env("MODEL_ID", "echo")
+        .env("MODEL_PROVIDER", "echo")
         .env("MODEL_ALLOWED", "echo,other")
         .start()
         .await;

@@ -27,6 +27,7 @@ mod harness;
 mod logins;
 mod openapi;
 mod page;
+mod shapes;
 mod sql_clients;
 mod stack;
 mod visitor;
