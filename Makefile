@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test smoke bench conformance lint build build-check deploy audit clean
+.PHONY: help dev watch test test-system smoke bench conformance lint build build-check deploy audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,10 +30,16 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	shellcheck .ci/run scripts/*.sh
 	scripts/check-cloud.sh
 
-test: ## every test, from unit to real clients (needs PostgreSQL: installs it when it may)
+test: ## every test, from unit to real clients
 	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres psql
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
+	@$(MAKE) --no-print-directory test-system
+
+# Of the workspace, so that nothing is built again; connectors and soak have been run on the other server.
+test-system: ## dsql-local's own tests on the system's PostgreSQL, where there is one
+	@scripts/install-tools.sh psql
+	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip soak::
 
 smoke: ## what a new user does: a fresh clone, make dev, README's blocks, Ctrl-C, as an unprivileged user
 	scripts/smoke.py
@@ -58,6 +64,7 @@ deploy: build ## needs an AWS account and the network (ARCH=x86_64: with Archite
 	PYTHONPATH=$(CURDIR)/.tools/cloud .tools/cloud/bin/sam deploy
 
 conformance: ## what was asked of a real cluster, asked of dsql-local: a table by group
+	@scripts/install-tools.sh postgres
 	cargo test --locked -p dsql-local --test surfaces conformance -- --nocapture
 
 audit: ## the advisory database; needs the open network and cargo-deny

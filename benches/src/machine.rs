@@ -46,7 +46,8 @@ pub(crate) fn description() -> String {
             "sh",
             &[
                 "-c",
-                "$(ls -d /usr/lib/postgresql/*/bin/postgres /usr/local/pgsql/bin/postgres 2>/dev/null | tail -1) --version | grep -o '[0-9][0-9.]*' | head -1"
+                "for bin in \"$DSQL_LOCAL_POSTGRES_BIN\" .tools/postgres/bin /usr/lib/postgresql/*/bin /usr/local/pgsql/bin; do \
+                 \"$bin/postgres\" --version 2>/dev/null && break; done | grep -o '[0-9][0-9.]*' | head -1"
             ]
         ),
         told_by("node", &["--version"]).trim_start_matches('v'),
