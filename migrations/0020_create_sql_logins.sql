@@ -7,5 +7,6 @@ CREATE TABLE IF NOT EXISTS chats.sql_logins (
     rotated_at timestamptz,
     access text NOT NULL,
     schemas text NOT NULL,
-    state text NOT NULL
+    state text NOT NULL,
+    generation text NOT NULL
 )

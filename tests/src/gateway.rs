@@ -100,11 +100,7 @@ impl Gateway {
 
     /// Every line that any container wrote.
     pub fn output(&self) -> Vec<String> {
-        self.written
-            .lines
-            .lock()
-            .expect("no holder panics")
-            .clone()
+        self.written.lines.lock().expect("no holder panics").clone()
     }
 }
 
@@ -160,7 +156,12 @@ async fn serve(
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        for function in ["ChatFunction", "ChatsFunction", "SqlFunction", "MaintenanceFunction"] {
+        for function in [
+            "ChatFunction",
+            "ChatsFunction",
+            "SqlFunction",
+            "MaintenanceFunction",
+        ] {
             if let Some(pool) = self.lambda.pool(function) {
                 pool.stop();
             }
@@ -170,7 +171,13 @@ impl Drop for Gateway {
             return;
         }
         let begun = Instant::now();
-        for container in self.written.containers.lock().expect("no holder panics").iter() {
+        for container in self
+            .written
+            .containers
+            .lock()
+            .expect("no holder panics")
+            .iter()
+        {
             container.kill();
             while container.exit_status().is_none() {
                 assert!(
@@ -182,7 +189,10 @@ impl Drop for Gateway {
         }
         let lines = self.output();
         log::check(&lines);
-        log::check_secrets(&lines, &self.written.secrets.lock().expect("no holder panics"));
+        log::check_secrets(
+            &lines,
+            &self.written.secrets.lock().expect("no holder panics"),
+        );
     }
 }
 
@@ -223,7 +233,10 @@ impl Front for Controls {
             }
             "upkeep" => {
                 let event = serde_json::json!({ "task": object }).to_string();
-                let result = self.lambda.invoke("MaintenanceFunction", event.into()).await;
+                let result = self
+                    .lambda
+                    .invoke("MaintenanceFunction", event.into())
+                    .await;
                 match result {
                     Ok(report) => plain(StatusCode::OK, &String::from_utf8_lossy(&report)),
                     Err(error) => plain(StatusCode::BAD_GATEWAY, &error.to_string()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::login::{Access, LoginName, Schemas, SqlHost};
-use crate::logins::Keep;
+use crate::logins::{Data, Keep};
 use crate::roles::ROLES;
 
 /// A checked command.
@@ -42,10 +42,12 @@ pub enum Command {
         /// As for [`CreateLogin`](Self::CreateLogin).
         host: Option<SqlHost>,
     },
-    /// Take a login away, and leave its data.
+    /// Take a login away.
     DropLogin {
         /// Which.
         name: LoginName,
+        /// What becomes of what it created.
+        data: Data,
     },
     /// Report every login.
     ListLogins,
@@ -69,7 +71,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("doctor", &[]),
     ("create-login", &["name", "access", "schemas", "host"]),
     ("rotate-login", &["name", "graceSeconds", "keep", "host"]),
-    ("drop-login", &["name"]),
+    ("drop-login", &["name", "data"]),
     ("list-logins", &[]),
 ];
 
@@ -116,6 +118,7 @@ impl Command {
             "rotate-login" => rotate_login(fields),
             "drop-login" => Ok(Self::DropLogin {
                 name: login_name(fields)?,
+                data: data(fields)?,
             }),
             "list-logins" => Ok(Self::ListLogins),
             "doctor" => Ok(Self::Doctor),
@@ -225,6 +228,16 @@ fn login_name(fields: &Map<String, Value>) -> Result<LoginName, CommandError> {
     LoginName::parse(name).map_err(CommandError)
 }
 
+fn data(fields: &Map<String, Value>) -> Result<Data, CommandError> {
+    match text(fields, "data")? {
+        None | Some("keep") => Ok(Data::Keep),
+        Some("delete") => Ok(Data::Delete),
+        Some(other) => Err(CommandError(format!(
+            "unknown \"data\" {other:?}: known are keep, delete"
+        ))),
+    }
+}
+
 fn host(fields: &Map<String, Value>) -> Result<Option<SqlHost>, CommandError> {
     text(fields, "host")?
         .map(|host| SqlHost::parse(host).map_err(CommandError))
@@ -309,6 +322,10 @@ mod tests {
             (
                 json!({"command": "drop-login", "name": "admin"}),
                 "reserved",
+            ),
+            (
+                json!({"command": "drop-login", "name": "blog", "data": "all"}),
+                "known are keep, delete",
             ),
             (
                 json!({"command": "create-login", "name": "blog"}),

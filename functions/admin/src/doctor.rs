@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use dsql::{Config, Db, Dsql, Error};
 use serde_json::{Value, json};
 
+use crate::logins;
 use crate::migrate;
 use crate::migrations::{self, MIGRATIONS};
 use crate::roles;
@@ -251,5 +252,40 @@ async fn database(db: &Db) -> Vec<Finding> {
         ),
         Err(error) => Finding::bad("roles", error.report(), "run doctor as admin"),
     });
+    findings.push(logins_of(db).await);
     findings
+}
+
+/// In the schemas of logins nothing should belong to the admin.
+async fn logins_of(db: &Db) -> Finding {
+    match logins::of_admin(db).await {
+        Ok(owned) if owned.is_empty() => {
+            Finding::good("logins", "nothing in their schemas belongs to admin")
+        }
+        Ok(owned) => {
+            let first: Vec<String> = owned.iter().take(20).map(ToString::to_string).collect();
+            let alter: Vec<String> = owned
+                .iter()
+                .take(20)
+                .map(|object| format!("ALTER {object} OWNER TO <login>;"))
+                .collect();
+            Finding::bad(
+                "logins",
+                format!(
+                    "{} in schemas of logins, owned by admin: {}",
+                    owned.len(),
+                    first.join(", ")
+                ),
+                format!(
+                    "views and functions there run with the rights of admin: give each to the login that it is for, as \
+                     admin, or drop it. {}",
+                    alter.join(" ")
+                ),
+            )
+        }
+        Err(error) if error.sqlstate() == Some("42P01") => {
+            Finding::good("logins", "there is no table of logins yet")
+        }
+        Err(error) => Finding::bad("logins", error.report(), "run doctor as admin"),
+    }
 }

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 pub use command::{Command, CommandError};
 pub use login::{Access, LoginName, Password, Schemas, SqlHost};
-pub use logins::Keep;
+pub use logins::{Data, Keep};
 pub use migrations::{MIGRATIONS, Migration};
 pub use roles::ROLES;
 
@@ -200,7 +200,7 @@ async fn run(
             keep,
             host,
         } => logins::rotate(db, &name, grace_s, keep, &settings.host(host)?).await,
-        Command::DropLogin { name } => logins::drop(db, &name).await,
+        Command::DropLogin { name, data } => logins::drop(db, &name, data).await,
         Command::ListLogins => logins::list(db).await,
     }
 }

@@ -14,11 +14,13 @@ use crate::roles::ROLES;
 const NAME_BYTES: usize = 59;
 /// Longest schema name: an identifier.
 const SCHEMA_BYTES: usize = 63;
-/// Names that the service, PostgreSQL or this project use.
+/// Names that the service, PostgreSQL or this project use, besides those of the functions' roles: no login and no schema
+/// of a login has one of them.
 const RESERVED: &[&str] = &[
     "admin",
     "app",
     "chat",
+    "chats",
     "dsql_internal",
     "information_schema",
     "jobs",
@@ -26,6 +28,7 @@ const RESERVED: &[&str] = &[
     "none",
     "postgres",
     "public",
+    "sql",
     "sys",
 ];
 
@@ -42,7 +45,7 @@ impl LoginName {
                 "a login's name has 1 to {NAME_BYTES} of a-z, 0-9 and _, and begins with no digit"
             ));
         }
-        if is_reserved(text) || ROLES.iter().any(|role| role.name == text) {
+        if is_reserved(text) {
             return Err(format!("the name {text:?} is reserved"));
         }
         Ok(Self(text.to_owned()))
@@ -222,7 +225,10 @@ fn is_plain(text: &str, longest: usize) -> bool {
 }
 
 fn is_reserved(text: &str) -> bool {
-    RESERVED.contains(&text) || text.starts_with("pg_") || text.starts_with("sql_")
+    RESERVED.contains(&text)
+        || ROLES.iter().any(|role| role.name == text)
+        || text.starts_with("pg_")
+        || text.starts_with("sql_")
 }
 
 #[cfg(test)]
@@ -250,6 +256,7 @@ mod tests {
             "sql_a",
             "chats",
             "chat",
+            "sql",
             "none",
         ] {
             assert!(LoginName::parse(name).is_err(), "{name:?}");
@@ -271,6 +278,9 @@ mod tests {
             &["A"],
             &["a,b"],
             &["sql_blog"],
+            &["chats"],
+            &["admin"],
+            &["blog", "maintenance"],
         ] {
             assert!(Schemas::parse(names).is_err(), "{names:?}");
         }

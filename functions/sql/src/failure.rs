@@ -185,6 +185,12 @@ impl Failure {
         }
     }
 
+    /// Whether it is what a statement meets whose login was dropped or made again since it was admitted. Nothing was changed.
+    pub(crate) fn may_be_of_an_outdated_login(&self) -> bool {
+        const CODES: [&str; 5] = ["08006", "3F000", "42501", "42704", "42P01"];
+        CODES.contains(&self.code())
+    }
+
     /// The SQLSTATE.
     pub(crate) fn code(&self) -> &str {
         &self.told.code

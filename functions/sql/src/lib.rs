@@ -211,21 +211,32 @@ async fn answer(
     let begin = options.begin(app.serializable)?;
     let key = Key::of(headers, &asked, options)?;
     let deadline = api::deadline(request, app.clock.now());
-    let login = admit(app, connection, request, deadline).await?;
+    let login = admit(app, &connection, request, deadline).await?;
     notes.login = Some(login.name.clone());
     notes.queries = asked.statements.len();
-    let call = Call {
+    let mut call = Call {
         app,
-        login: &login,
+        login,
         asked: &asked,
         begin,
+        key: key.as_ref().filter(|_| !begin.read_only),
         deadline,
     };
-    let (body, is_repeated) = match key {
-        _ if asked.statements.is_empty() => (answer::batch(&[], &[]), false),
-        Some(key) if !begin.read_only => call.run_once(&key).await?,
-        _ => (call.run().await?, false),
-    };
+    let mut answered = call.answer().await;
+    // A password would have been found void when the login was made again; a token opens it as before.
+    if let Err(failure) = &answered
+        && connection.password.is_none()
+        && failure.may_be_of_an_outdated_login()
+        && matches!(
+            app.logins.is_outdated(&call.login, deadline).await,
+            Ok(true)
+        )
+    {
+        // Nothing was changed by it: the login was, since it was last looked at.
+        call.login = admit(app, &connection, request, deadline).await?;
+        answered = call.answer().await;
+    }
+    let (body, is_repeated) = answered?;
     let mut response = transport::success(body, headers, asked.is_batch.then_some(options))?;
     if is_repeated {
         transport::mark_repeated(&mut response);
@@ -236,13 +247,24 @@ async fn answer(
 /// A checked request of an admitted login.
 struct Call<'a> {
     app: &'a App,
-    login: &'a TextRole,
+    login: TextRole,
     asked: &'a Asked<'a>,
     begin: Begin,
+    /// What the request is recorded under, if it is.
+    key: Option<&'a Key>,
     deadline: SystemTime,
 }
 
 impl Call<'_> {
+    /// The body, and whether it is that of an earlier request.
+    async fn answer(&self) -> Result<(String, bool), Failure> {
+        match self.key {
+            _ if self.asked.statements.is_empty() => Ok((answer::batch(&[], &[]), false)),
+            Some(key) => self.run_once(key).await,
+            None => Ok((self.run().await?, false)),
+        }
+    }
+
     async fn run(&self) -> Result<String, Failure> {
         let statements = self.statements();
         let request = match statements.as_slice() {
@@ -250,7 +272,7 @@ impl Call<'_> {
             all => TextRequest::batch(all, self.begin, ANSWER_LIMITS),
         };
         let sessions = &self.app.sessions;
-        match sessions.run(self.login, request, self.deadline).await {
+        match sessions.run(&self.login, request, self.deadline).await {
             Ok(answers) => Ok(self.body(&answers)),
             Err(error) => Err(Failure::of(error, self.batch_length(), 0)),
         }
@@ -259,7 +281,7 @@ impl Call<'_> {
     async fn run_once(&self, key: &Key) -> Result<(String, bool), Failure> {
         let terms = (self.begin, ANSWER_LIMITS);
         let body = |answers: &[TextAnswer]| self.body(answers);
-        let record = Record::new(&self.app.sessions, self.login, key, self.deadline);
+        let record = Record::new(&self.app.sessions, &self.login, key, self.deadline);
         let statements = self.statements();
         let run = record.run(&statements, self.batch_length(), terms, &body);
         match run.await? {
@@ -326,7 +348,7 @@ fn body(request: &Request) -> Result<&[u8], Failure> {
 /// The login, which is the database role too. A password decides, where there is one; else a token.
 async fn admit(
     app: &App,
-    connection: ConnectionString,
+    connection: &ConnectionString,
     request: &Request,
     deadline: SystemTime,
 ) -> Result<TextRole, Failure> {
@@ -336,16 +358,16 @@ async fn admit(
         database,
         ..
     } = connection;
-    let found = if let Some(password) = &password {
-        app.logins.admits(&user, password, deadline).await
+    let found = if let Some(password) = password {
+        app.logins.admits(user, password, deadline).await
     } else {
-        verify_token(app, &user, request)?;
-        app.logins.named(&user, deadline).await
+        verify_token(app, user, request)?;
+        app.logins.named(user, deadline).await
     };
     let role = match found {
         Ok(Some(role)) => role,
-        Ok(None) if password.is_some() => return Err(Failure::not_authenticated(&user)),
-        Ok(None) => return Err(Failure::token_not_accepted(&user)),
+        Ok(None) if password.is_some() => return Err(Failure::not_authenticated(user)),
+        Ok(None) => return Err(Failure::token_not_accepted(user)),
         Err(error) => return Err(Failure::unreadable_logins(error)),
     };
     if database != "postgres" {

@@ -2,8 +2,10 @@
 //! can read and nothing else; kept in the warm container for a minute at most.
 //!
 //! 1. An unknown name and a wrong password take the same way and give the same answer.
-//! 2. A row is trusted for [`TRUSTED`]; a password that does not fit makes it be read again after [`REREAD`], so that a
-//!    password just rotated works at once and guesses cost the database one read a second.
+//! 2. A row is trusted for [`TRUSTED`]. A password that does not fit makes it be read again, so that a password just made
+//!    works at once; of a name, [`REREADS`] times in a row and then once every [`REREAD_EVERY`], so that guesses cost little.
+//! 3. The role that a row gives carries the row's generation, which is another one after every change of the login: sessions
+//!    of a login's past are not used any more.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -18,8 +20,10 @@ use crate::connection_string::Password;
 
 /// How long a row is trusted.
 const TRUSTED: Duration = Duration::from_secs(60);
-/// How old a row must be to be read again for a password that does not fit.
-const REREAD: Duration = Duration::from_secs(1);
+/// How often in a row a name's row is read again for a password that does not fit.
+const REREADS: u32 = 4;
+/// After how long one more is allowed.
+const REREAD_EVERY: Duration = Duration::from_secs(1);
 /// Names kept, unknown ones too.
 const MAX_KEPT: usize = 1_000;
 /// Longest name: with the prefix of its schema, an identifier of PostgreSQL.
@@ -30,7 +34,7 @@ const LIMITS: AnswerLimits = AnswerLimits {
     bytes: 4_096,
 };
 
-const READ: &str = "SELECT password_hash, schemas, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
+const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
      FROM chats.sql_logins WHERE name = $1";
 
 /// Checks names and passwords.
@@ -45,6 +49,39 @@ pub(crate) struct Logins {
 struct Kept {
     read_at: SystemTime,
     row: Option<Row>,
+    allowance: Allowance,
+}
+
+/// How often a row may still be read again out of turn.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    left: u32,
+    /// Since when `left` holds.
+    since: SystemTime,
+}
+
+impl Allowance {
+    fn full(now: SystemTime) -> Self {
+        Self {
+            left: REREADS,
+            since: now,
+        }
+    }
+
+    /// Takes one, unless none is left.
+    fn take(&mut self, now: SystemTime) -> bool {
+        let passed = now.duration_since(self.since).unwrap_or_default();
+        let gained = u32::try_from(passed.as_secs() / REREAD_EVERY.as_secs()).unwrap_or(u32::MAX);
+        if self.left.saturating_add(gained) >= REREADS {
+            *self = Self::full(now);
+        } else {
+            self.left += gained;
+            self.since += REREAD_EVERY * gained;
+        }
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
+    }
 }
 
 /// What the table holds of a login.
@@ -54,6 +91,8 @@ struct Row {
     hash: String,
     /// Its schemas, separated by commas.
     schemas: String,
+    /// Another one after every change.
+    generation: String,
     /// That of the password before, and until when it is good.
     previous: Option<(String, SystemTime)>,
 }
@@ -88,6 +127,25 @@ impl Logins {
         self.find(name, is_match, deadline).await
     }
 
+    /// Whether the login of `role` was changed since its row was read, as an error lets suspect. Then what is found next is
+    /// up to date. Reads no more often than for passwords that do not fit.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn is_outdated(
+        &self,
+        role: &TextRole,
+        deadline: SystemTime,
+    ) -> Result<bool, TextError> {
+        if !self.may_reread(&role.name) {
+            return Ok(false);
+        }
+        let row = self.read(&role.name, deadline).await?;
+        let is_outdated = row.as_ref().map(|row| &row.generation) != Some(&role.generation);
+        self.keep(&role.name, row);
+        Ok(is_outdated)
+    }
+
     /// The database role of the login `name`, for whom a token was verified, if there is one.
     ///
     /// # Errors
@@ -108,18 +166,21 @@ impl Logins {
         deadline: SystemTime,
     ) -> Result<Option<TextRole>, TextError> {
         let admitted = |row: Option<&Row>| {
-            let schemas = row.map(|row| row.schemas.clone()).unwrap_or_default();
+            let (schemas, generation) = row
+                .map(|row| (row.schemas.clone(), row.generation.clone()))
+                .unwrap_or_default();
             is_match(row).then(|| TextRole {
                 name: name.to_owned(),
                 search_path: (!schemas.is_empty()).then_some(schemas),
+                generation,
             })
         };
         if !is_name(name) {
             return Ok(admitted(None));
         }
-        if let Some((row, age)) = self.kept(name) {
+        if let Some(row) = self.kept(name) {
             let role = admitted(row.as_ref());
-            if role.is_some() || age < REREAD {
+            if role.is_some() || !self.may_reread(name) {
                 return Ok(role);
             }
         }
@@ -129,12 +190,20 @@ impl Logins {
         Ok(role)
     }
 
-    /// The row as it was read less than a minute ago, and its age.
-    fn kept(&self, name: &str) -> Option<(Option<Row>, Duration)> {
+    /// The row as it was read less than a minute ago.
+    fn kept(&self, name: &str) -> Option<Option<Row>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.get(name)?;
         let age = self.clock.now().duration_since(kept.read_at).ok()?; // a clock that stepped back: read again
-        (age < TRUSTED).then(|| (kept.row.clone(), age))
+        (age < TRUSTED).then(|| kept.row.clone())
+    }
+
+    /// Whether a row that is trusted may be read again; counts as one time.
+    fn may_reread(&self, name: &str) -> bool {
+        let now = self.clock.now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get_mut(name)
+            .is_none_or(|kept| kept.allowance.take(now))
     }
 
     fn keep(&self, name: &str, row: Option<Row>) {
@@ -150,7 +219,15 @@ impl Logins {
                 kept.clear(); // somebody guesses names: the next requests read again
             }
         }
-        kept.insert(name.to_owned(), Kept { read_at, row });
+        let allowance = kept
+            .get(name)
+            .map_or_else(|| Allowance::full(read_at), |kept| kept.allowance);
+        let fresh = Kept {
+            read_at,
+            row,
+            allowance,
+        };
+        kept.insert(name.to_owned(), fresh);
     }
 
     async fn read(&self, name: &str, deadline: SystemTime) -> Result<Option<Row>, TextError> {
@@ -164,6 +241,7 @@ impl Logins {
             let mut next = || values.next().flatten();
             let hash = next().unwrap_or_default().into_owned();
             let schemas = next().unwrap_or_default().into_owned();
+            let generation = next().unwrap_or_default().into_owned();
             let previous = next().map(std::borrow::Cow::into_owned);
             let until = next()
                 .and_then(|text| text.parse().ok())
@@ -171,6 +249,7 @@ impl Logins {
             Row {
                 hash,
                 schemas,
+                generation,
                 previous: previous.zip(until),
             }
         }))
@@ -224,6 +303,7 @@ mod tests {
         let row = Row {
             hash: hash("new"),
             schemas: "blog".to_owned(),
+            generation: "1".to_owned(),
             previous: Some((hash("old"), now + Duration::from_secs(10))),
         };
         let fits = |password: &str, now| is_match(Some(&row), &hash(password), now);
@@ -236,6 +316,22 @@ mod tests {
             hash("abc"),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn a_row_is_read_again_some_times_in_a_row_and_then_now_and_then() {
+        let start = UNIX_EPOCH + Duration::from_secs(1_000);
+        let mut allowance = Allowance::full(start);
+        let mut taken = |after_ms: u64| {
+            let now = start + Duration::from_millis(after_ms);
+            (0..20).filter(|_| allowance.take(now)).count()
+        };
+        assert_eq!(taken(0), 4);
+        assert_eq!(taken(999), 0);
+        assert_eq!(taken(1_500), 1);
+        assert_eq!(taken(2_000), 1);
+        assert_eq!(taken(2_100), 0);
+        assert_eq!(taken(60_000), 4);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Texts {
 fn role_of(name: &str) -> TextRole {
     TextRole {
         name: name.to_owned(),
-        search_path: None,
+        ..TextRole::default()
     }
 }
 
@@ -326,6 +326,31 @@ async fn each_role_has_its_own_session_and_the_one_unused_for_longest_makes_room
     );
     assert_eq!(ask("bert").await, bert, "anna's made room");
     assert_ne!(ask("anna").await, anna);
+}
+
+#[tokio::test]
+async fn a_session_serves_only_the_generation_that_it_was_opened_for() {
+    let texts = Texts::start().await;
+    let deadline = texts.fixture.deadline(Duration::from_secs(10));
+    let pid = async |generation: &str| {
+        let role = TextRole {
+            generation: generation.to_owned(),
+            ..role_of("anna")
+        };
+        let statement = TextStatement::new("SELECT pg_backend_pid()", &[]);
+        let request = TextRequest::one(&statement, LIMITS);
+        let answers = texts.sessions.run(&role, request, deadline).await.unwrap();
+        values(&answers[0])
+    };
+    let first = pid("1").await;
+    assert_eq!(pid("1").await, first);
+    let open = texts.fixture.server.stats().connections_open;
+    let second = pid("2").await;
+    assert_ne!(second, first);
+    assert_eq!(pid("2").await, second);
+    assert_ne!(pid("1").await, first, "its session was closed");
+    let closed = || (texts.fixture.server.stats().connections_open <= open).then_some(());
+    tests::wait::until("closing", Duration::from_secs(10), closed).await;
 }
 
 #[tokio::test]

@@ -11,9 +11,7 @@ use lambda_local::pool::Pool;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::{
-    LIMIT, api, begin, gateway, get, limits, ordering, probe, request, send,
-};
+use crate::support::{LIMIT, api, begin, gateway, get, limits, ordering, probe, request, send};
 
 fn echo(path: &str) -> String {
     ordering(path, &json!({ "do": "echo" }))
@@ -28,9 +26,15 @@ async fn a_request_reaches_the_function_as_an_event_of_a_rest_api() {
     let gateway = gateway(api(), Pool::new(probe(), limits(1))).await;
     let target = format!("{}&a=1&a=%20x", echo("/buffered/c%201"));
     let mut request = get(&target);
-    request.headers_mut().append("x-twice", "1".parse().unwrap());
-    request.headers_mut().append("x-twice", "2".parse().unwrap());
-    request.headers_mut().append("connection", "close".parse().unwrap());
+    request
+        .headers_mut()
+        .append("x-twice", "1".parse().unwrap());
+    request
+        .headers_mut()
+        .append("x-twice", "2".parse().unwrap());
+    request
+        .headers_mut()
+        .append("connection", "close".parse().unwrap());
     let event = send(&gateway.url(), request).await.json();
     assert_eq!(event["resource"], "/buffered/{id}");
     assert_eq!(event["path"], "/buffered/c%201");
@@ -79,7 +83,10 @@ async fn a_body_of_a_binary_media_type_travels_as_base64_and_any_other_as_text()
 #[tokio::test]
 async fn what_no_route_takes_is_answered_as_api_gateway_does() {
     let gateway = gateway(api(), Pool::new(probe(), limits(1))).await;
-    for target in [request("GET", "/nothing", ""), request("PUT", "/streamed", "")] {
+    for target in [
+        request("GET", "/nothing", ""),
+        request("PUT", "/streamed", ""),
+    ] {
         let answer = send(&gateway.url(), target).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
         assert_eq!(
@@ -148,7 +155,11 @@ async fn a_streamed_answer_arrives_piece_by_piece() {
     let mut body = response.into_body();
     let mut seen = Vec::new();
     while seen != b"onetwo" {
-        let frame = timeout(LIMIT, body.frame()).await.unwrap().unwrap().unwrap();
+        let frame = timeout(LIMIT, body.frame())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         seen.extend_from_slice(&frame.into_data().unwrap());
     }
 }
@@ -199,6 +210,10 @@ async fn a_thousand_requests_from_two_hundred_connections_are_all_answered() {
         }
         answered
     };
-    let answered = timeout(Duration::from_secs(120), join_all((0..200).map(|_| client()))).await;
+    let answered = timeout(
+        Duration::from_secs(120),
+        join_all((0..200).map(|_| client())),
+    )
+    .await;
     assert_eq!(answered.unwrap().iter().sum::<usize>(), 1000);
 }

@@ -68,7 +68,12 @@ async fn a_function_is_found_by_each_of_its_names() {
         answer.headers["x-amzn-errortype"],
         "ResourceNotFoundException"
     );
-    assert!(answer.json()["Message"].as_str().unwrap().contains("local-Probe"));
+    assert!(
+        answer.json()["Message"]
+            .as_str()
+            .unwrap()
+            .contains("local-Probe")
+    );
 }
 
 #[tokio::test]
@@ -105,7 +110,10 @@ async fn an_asynchronous_invocation_is_accepted_and_happens() {
     let pool = served.lambda.pool("Probe").unwrap();
     let seen = || {
         let lines = pool.output();
-        lines.iter().any(|line| line.contains(r#""n":7"#)).then_some(())
+        lines
+            .iter()
+            .any(|line| line.contains(r#""n":7"#))
+            .then_some(())
     };
     wait::until("the invocation", LIMIT, seen).await;
     let dry = [("x-amz-invocation-type", "DryRun")];

@@ -133,11 +133,7 @@ pub(crate) fn get(target: &str) -> Request<Full<Bytes>> {
     request("GET", target, "")
 }
 
-pub(crate) fn request(
-    method: &str,
-    target: &str,
-    body: impl Into<Bytes>,
-) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: &str, target: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(target)

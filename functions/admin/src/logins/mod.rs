@@ -1,13 +1,24 @@
 //! Logins of the SQL-over-HTTP endpoint: a row in `sql_logins`, a database role of the same name that the `sql` function's
 //! principals may connect as, and its privileges. The row is written first, without a password, and gets its password
 //! last: a run that ends half way leaves nothing that could be used, and the next run goes on where it ended.
+//!
+//! # Promises
+//! 1. What a login creates belongs to its own role until it is deleted. No command makes anything the property of another
+//!    role, so a view or a function can never do more than whoever wrote it.
+//! 2. A dropped login leaves its row and its role, which nobody can connect as: the owner of its objects, until the login
+//!    is made again or its data is deleted.
+//! 3. The row's generation is another one after every change: whoever keeps sessions by it never uses one from before.
 
+mod deletion;
+mod objects;
 mod privileges;
 mod removal;
 
 use dsql::{Db, Row, Type};
 use serde_json::{Value, json};
 
+pub(crate) use objects::of_admin;
+pub use removal::Data;
 pub(crate) use removal::drop;
 
 use crate::AdminError;
@@ -23,13 +34,50 @@ pub enum Keep {
     Previous,
 }
 
+/// How far a login is made or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It has no password yet.
+    Creating,
+    /// It can be used.
+    Ready,
+    /// Its passwords are void.
+    Dropping,
+    /// Its role can do nothing but own what it created.
+    Dropped,
+    /// What it created is being deleted.
+    Deleting,
+}
+
+impl State {
+    const WORDS: &[(&str, Self)] = &[
+        ("creating", Self::Creating),
+        ("ready", Self::Ready),
+        ("dropping", Self::Dropping),
+        ("dropped", Self::Dropped),
+        ("deleting", Self::Deleting),
+    ];
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = Self::WORDS.iter().find(|(word, _)| *word == text);
+        found
+            .map(|(_, state)| *state)
+            .ok_or_else(|| format!("unknown state {text:?}"))
+    }
+
+    /// Whether the login is there, or on its way.
+    fn is_live(self) -> bool {
+        matches!(self, Self::Creating | Self::Ready)
+    }
+}
+
 /// A row of `sql_logins`, without its hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Login {
     name: LoginName,
     access: Access,
     schemas: Schemas,
-    state: String,
+    state: State,
 }
 
 impl Login {
@@ -40,12 +88,12 @@ impl Login {
             name: LoginName::parse(row.get(0)).map_err(foreign)?,
             access: Access::parse(row.get(1)).map_err(foreign)?,
             schemas: Schemas::from_stored(row.get(2)),
-            state: row.get(3),
+            state: State::parse(row.get(3)).map_err(foreign)?,
         })
     }
 }
 
-/// Creates a login, or finishes one; a complete one is repaired and keeps its password.
+/// Creates a login, finishes one, or makes a dropped one again; a complete one is repaired and keeps its password.
 pub(crate) async fn create(
     db: &Db,
     name: LoginName,
@@ -64,12 +112,13 @@ pub(crate) async fn create(
         name,
         access,
         schemas,
-        state: String::new(),
+        state: State::Creating,
     };
     let name = &wanted.name;
     // In this order: a login's row is older than its role, also when another run is making it just now.
     let has_role = privileges::exists(db, name).await?;
     let login = match read(db, name).await? {
+        Some(login) if login.state == State::Dropped => revive(db, &wanted).await?,
         Some(login) => login,
         None if has_role => {
             return Err(AdminError::Login(format!(
@@ -78,7 +127,7 @@ pub(crate) async fn create(
         }
         None => reserve(db, &wanted).await?,
     };
-    if login.is_dropping() {
+    if !login.state.is_live() {
         return Err(AdminError::Login(format!(
             "the login {name} is half dropped: run drop-login again first"
         )));
@@ -103,7 +152,7 @@ pub(crate) async fn create(
     let others = all(db).await?;
     let others: Vec<Login> = others
         .into_iter()
-        .filter(|other| other.name != *name && !other.is_dropping())
+        .filter(|other| other.name != *name && other.state.is_live())
         .collect();
     privileges::provide(db, &login, &others, &mut changes).await?;
     if access != Access::ReadOnly {
@@ -161,6 +210,7 @@ pub(crate) async fn rotate(
     let changed = db
         .execute_idempotent(
             "UPDATE chats.sql_logins SET password_hash = $3, previous_hash = $4, rotated_at = now(),
+                generation = gen_random_uuid()::text,
                 previous_until = CASE WHEN $4 IS NULL THEN NULL ELSE now() + make_interval(secs => $5) END
              WHERE name = $1 AND state = 'ready' AND password_hash IN ($2, $3)",
             &[
@@ -226,7 +276,7 @@ pub(crate) async fn map_all(db: &Db) -> Result<Value, AdminError> {
     let arns = function_principals(db).await?;
     let mut report = serde_json::Map::new();
     for login in all(db).await? {
-        if login.is_dropping() || !privileges::exists(db, &login.name).await? {
+        if !login.state.is_live() || !privileges::exists(db, &login.name).await? {
             continue;
         }
         let mut mapped = Vec::new();
@@ -270,8 +320,8 @@ async fn all(db: &Db) -> Result<Vec<Login>, AdminError> {
 /// Writes the row that says whose the role is, before there is one.
 async fn reserve(db: &Db, login: &Login) -> Result<Login, AdminError> {
     db.execute_idempotent(
-        "INSERT INTO chats.sql_logins (name, password_hash, created_at, access, schemas, state)
-         VALUES ($1, '', now(), $2, $3, 'creating') ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO chats.sql_logins (name, password_hash, created_at, access, schemas, state, generation)
+         VALUES ($1, '', now(), $2, $3, 'creating', gen_random_uuid()::text) ON CONFLICT (name) DO NOTHING",
         &[
             (&login.name.as_str(), Type::TEXT),
             (&login.access.word(), Type::TEXT),
@@ -279,6 +329,37 @@ async fn reserve(db: &Db, login: &Login) -> Result<Login, AdminError> {
         ],
     )
     .await?;
+    reread(db, login).await
+}
+
+/// Begins to make a dropped login again. Its role may still own what it created before, which only an owner may.
+async fn revive(db: &Db, login: &Login) -> Result<Login, AdminError> {
+    let owned = objects::of(db, &login.name).await?;
+    if login.access != Access::Owner
+        && let Some(first) = owned.first()
+    {
+        return Err(AdminError::Login(format!(
+            "the role {} still owns what it created before it was dropped, {first} and others, so it can be no {} login: \
+             make it with access owner, or delete its data first (drop-login with \"data\": \"delete\")",
+            login.name,
+            login.access.word()
+        )));
+    }
+    db.execute_idempotent(
+        "UPDATE chats.sql_logins SET state = 'creating', access = $2, schemas = $3, created_at = now(), rotated_at = NULL,
+            generation = gen_random_uuid()::text
+         WHERE name = $1 AND state = 'dropped'",
+        &[
+            (&login.name.as_str(), Type::TEXT),
+            (&login.access.word(), Type::TEXT),
+            (&login.schemas.joined(), Type::TEXT),
+        ],
+    )
+    .await?;
+    reread(db, login).await
+}
+
+async fn reread(db: &Db, login: &Login) -> Result<Login, AdminError> {
     let stored = read(db, &login.name).await?;
     stored.ok_or_else(|| {
         AdminError::Login(format!(
@@ -294,7 +375,8 @@ async fn open(db: &Db, login: &Login) -> Result<Option<Password>, AdminError> {
     // A replay finds its own hash, and sets the same again.
     let changed = db
         .execute_idempotent(
-            "UPDATE chats.sql_logins SET password_hash = $2, state = 'ready', created_at = now()
+            "UPDATE chats.sql_logins SET password_hash = $2, state = 'ready', created_at = now(),
+                generation = gen_random_uuid()::text
              WHERE name = $1 AND (state = 'creating' OR password_hash = $2)",
             &[
                 (&login.name.as_str(), Type::TEXT),

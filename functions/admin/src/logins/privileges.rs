@@ -147,6 +147,17 @@ pub(super) async fn join(db: &Db, name: &LoginName) -> Result<bool, Error> {
     .await
 }
 
+/// Whether there is such a schema.
+pub(super) async fn schema_exists(db: &Db, schema: &str) -> Result<bool, Error> {
+    let row = db
+        .query_opt_idempotent(
+            "SELECT true FROM pg_namespace WHERE nspname = $1",
+            &[(&schema, Type::TEXT)],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 async fn create_schema(db: &Db, schema: &str) -> Result<bool, Error> {
     ensure(
         db,

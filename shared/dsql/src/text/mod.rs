@@ -7,7 +7,7 @@
 //! 1. A statement is one flight, and so is a whole batch: BEGIN, its statements and COMMIT.
 //! 2. Nothing is reported as done before the server was ready again: conflicts are told at COMMIT, and a lone statement's
 //!    COMMIT comes after its last row.
-//! 3. Sessions are kept by role, a bounded number in all; the one unused for longest makes room. A session that may carry
+//! 3. Sessions are kept by role and generation, a bounded number in all; the one unused for longest makes room. A session that may carry
 //!    state of one request (a setting, an open block, a prepared statement) is closed, never handed on.
 //! 4. Conflicts are retried within attempts and the deadline. After a lost connection only what cannot have been committed,
 //!    or is declared harmless, is sent again; else the answer is [`TextError::OutcomeUnknown`].
@@ -27,12 +27,15 @@ pub use pool::TextSessions;
 
 /// Whose sessions are wanted: a database role, and the search path its sessions start with, since the service sets none by
 /// role.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextRole {
     /// The role's name.
     pub name: String,
     /// Schemas, separated by commas; none is the server's default.
     pub search_path: Option<String>,
+    /// Any text that is another one after the role was made, changed or taken away: a session serves only the generation
+    /// that it was opened for, and the first request of a newer one closes it. Empty for roles that stay.
+    pub generation: String,
 }
 
 /// A statement and its parameters, all in text form; `None` is NULL.

@@ -134,6 +134,7 @@ impl TextSessions {
         TextRole {
             name: self.inner.warm.config.role.clone(),
             search_path: self.inner.warm.config.search_path.clone(),
+            generation: String::new(),
         }
     }
 
@@ -218,6 +219,10 @@ impl Inner {
         let before = slots.idle.len();
         slots.idle.retain_mut(|idle| {
             let is_retired = now >= idle.session.retire_at || now < idle.session.opened_at;
+            let is_past = idle.role.name == role.name && idle.role.generation != role.generation;
+            if is_past {
+                return false;
+            }
             if is_retired {
                 count(&self.warm.counters.retired_by_age);
             } else if idle.session.is_closed() {
