@@ -26,12 +26,12 @@ fn a_changed_route_is_followed() {
 #[test]
 fn a_changed_variable_is_followed() {
     let text = edited(
-        "MODEL_PROVIDER: bedrock",
-        "MODEL_PROVIDER: echo\n          NEW: !Sub 'in ${AWS::Region}'",
+        "TITLES_BY_MODEL: !If [HasTitles, 'true', 'false']",
+        "TITLES_BY_MODEL: 'yes'\n          NEW: !Sub 'in ${AWS::Region}'",
     );
     let application = resolve(&text, &inputs()).unwrap();
     let variables = &function(&application, "ChatFunction").environment;
-    assert_eq!(variables["MODEL_PROVIDER"], "echo");
+    assert_eq!(variables["TITLES_BY_MODEL"], "yes");
     assert_eq!(variables["NEW"], "in us-east-1");
 }
 

@@ -74,6 +74,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
             "ChatsFunction",
             vec![
                 ("DSQL_ROLE", "chats"),
+                ("MODEL_PROVIDER", "bedrock"),
                 ("MODEL_ID", "amazon.nova-lite-v1:0"),
                 ("MODEL_ALLOWED", "amazon.nova-lite-v1:0"),
                 ("ADDRESS_HASH_KEY", ""),
