@@ -504,8 +504,8 @@ async fn every_sample_event_runs_against_its_function() {
                     sample.name
                 );
             }
-            "chat" | "sql" => {} // run by the tests of that function
-            "shapes" => {}       // fed to every HTTP function by tests/tests/e2e/shapes.rs
+            // Run by the tests of that function; shapes by those of every HTTP function.
+            "chat" | "sql" | "shapes" => {}
             other => panic!("events/{other}: no such function"),
         }
     }

@@ -114,13 +114,12 @@ impl Call {
     /// The request as the caller of `shape` sends it.
     fn event(&self, shape: &Sample) -> Value {
         let mut event = shape.event.clone();
-        match event.pointer_mut("/requestContext/http/method") {
-            // The emulator's `httpMethod` is always GET.
-            Some(method) => *method = json!(self.method),
-            None => {
-                event["httpMethod"] = json!(self.method);
-                replace(&mut event, "/requestContext/httpMethod", json!(self.method));
-            }
+        // The emulator's `httpMethod` is always GET.
+        if let Some(method) = event.pointer_mut("/requestContext/http/method") {
+            *method = json!(self.method);
+        } else {
+            event["httpMethod"] = json!(self.method);
+            replace(&mut event, "/requestContext/httpMethod", json!(self.method));
         }
         for pointer in [
             "/path",
