@@ -82,7 +82,7 @@ async fn thirty_errors_arrive_with_their_codes_alone_and_in_a_batch() {
         ("CREATE TABLE notes (id int)", "42P07", None),
         ("DROP TABLE missing", "42P01", None),
         ("SET missing = 1", "42704", None),
-        ("SELECT * FROM chats.sql_logins", "42501", None),
+        ("SELECT * FROM chats.sql_logins", "42501", Some("15")),
         ("SELECT sqrt(-1::float8)", "2201F", None),
     ];
     for (sql, code, position) in cases {
