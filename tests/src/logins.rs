@@ -123,9 +123,15 @@ impl Logins {
         Login::of(&self.command(command).await)
     }
 
-    /// Takes a login away.
+    /// Takes a login away. What it created stays its role's.
     pub async fn drop(&self, login: &Login) {
         self.command(json!({"command": "drop-login", "name": login.name}))
+            .await;
+    }
+
+    /// Takes a login away, with all that it created.
+    pub async fn delete(&self, login: &Login) {
+        self.command(json!({"command": "drop-login", "name": login.name, "data": "delete"}))
             .await;
     }
 

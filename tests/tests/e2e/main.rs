@@ -25,6 +25,8 @@ mod clients;
 mod faults;
 mod harness;
 mod logins;
+mod logins_dropped;
+mod logins_wall;
 mod openapi;
 mod page;
 mod shapes;

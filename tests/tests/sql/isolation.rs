@@ -1,10 +1,12 @@
 //! What belongs to one request or one login is never there for another.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tests::clock::WallClock;
 use tests::http::Request;
+use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
+use tests::logins::Login;
 
 use crate::site::{LIMIT, Site, driver_request, send};
 
@@ -159,8 +161,7 @@ async fn a_rotated_password_works_at_once_and_the_old_one_for_its_grace() {
         .rotate(&site.blog, Duration::from_secs(300))
         .await;
     let new = rotated.connection_string();
-    clock.advance(Duration::from_secs(2));
-    assert_eq!(try_with(new.clone()).await, "admitted");
+    assert_eq!(try_with(new.clone()).await, "admitted", "at once");
     assert_eq!(try_with(old.clone()).await, "admitted");
     clock.advance(Duration::from_secs(400));
     site.server.advance(Duration::from_secs(400));
@@ -175,6 +176,101 @@ async fn a_rotated_password_works_at_once_and_the_old_one_for_its_grace() {
         "28P01",
         "a minute after it was dropped"
     );
+}
+
+#[tokio::test]
+async fn a_login_made_again_works_at_once_in_every_warm_container() {
+    let key = SigningKey::ed25519("a");
+    let site = Site::start().await;
+    let mut containers = Vec::new();
+    for _ in 0..4 {
+        let launch = site.logins.launch().env("AUTH_ISSUER", ISSUER);
+        let launch = launch
+            .env("AUTH_JWKS", key_set(&[&key]))
+            .env("SQL_AUTH_AUDIENCE", AUDIENCE);
+        containers.push(launch.start().await);
+    }
+    let token = format!("Bearer {}", key.token("blog", SystemTime::now()));
+    let sixteen = async |login: &Login, sql: &str| {
+        let with_token = "postgresql://blog@db.example.com/postgres";
+        for n in 0..16 {
+            let body = json!({"query": sql}).to_string();
+            let request = if n % 2 == 0 {
+                driver_request(&login.connection_string(), body)
+            } else {
+                driver_request(with_token, body).header("Authorization", &token)
+            };
+            let answer = send(&containers[n / 4], &request, LIMIT).await;
+            assert_eq!(answer.status, 200, "request {n}: {}", answer.json());
+        }
+    };
+    site.query("CREATE TABLE posts (id int)", &[]).await;
+    sixteen(&site.blog, "SELECT * FROM posts").await;
+
+    // The role stays, and owns what it owned.
+    site.logins.drop(&site.blog).await;
+    let again = site.logins.create("blog").await;
+    sixteen(&again, "SELECT * FROM posts").await;
+    sixteen(&again, "INSERT INTO posts VALUES (1)").await;
+    let alter = json!({"query": "ALTER TABLE posts ADD COLUMN title text"});
+    site.ask_as(&again.connection_string(), &alter).ok().await;
+
+    // The role is another one, in a schema that is another one.
+    site.logins.delete(&again).await;
+    let other = site.logins.create("blog").await;
+    site.ask_as(
+        &other.connection_string(),
+        &json!({"query": "CREATE TABLE posts (id int)"}),
+    )
+    .ok()
+    .await;
+    sixteen(&other, "SELECT * FROM posts").await;
+    sixteen(&other, "INSERT INTO posts VALUES (1)").await;
+}
+
+#[tokio::test]
+async fn what_a_login_made_reads_no_hash_after_it_was_dropped() {
+    let site = Site::start().await;
+    let reader = site
+        .logins
+        .create_with("reader", "read-only", json!(["blog"]))
+        .await;
+    let outcome = async |login: &Login, sql: &str| {
+        let ask = site.ask_as(&login.connection_string(), &json!({"query": sql}));
+        let body = ask.send().await.json();
+        body["code"].as_str().unwrap_or("ok").to_owned()
+    };
+    for (sql, expected) in [
+        (
+            "CREATE VIEW hashes AS SELECT * FROM chats.sql_logins",
+            "42501",
+        ),
+        (
+            "CREATE FUNCTION hash() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT password_hash FROM chats.sql_logins'",
+            "42501",
+        ),
+        // As plain PostgreSQL takes it, with a body that is not looked at before it runs.
+        (
+            "CREATE FUNCTION late() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN (SELECT password_hash FROM chats.sql_logins LIMIT 1); END'",
+            "ok",
+        ),
+        ("CREATE VIEW of_late AS SELECT late() AS hash", "ok"),
+        ("SELECT late()", "42501"),
+    ] {
+        assert_eq!(outcome(&site.blog, sql).await, expected, "{sql}");
+    }
+    site.logins.drop(&site.blog).await;
+    for sql in ["SELECT blog.late()", "SELECT * FROM blog.of_late"] {
+        assert_eq!(outcome(&reader, sql).await, "42501", "{sql}");
+    }
+    let again = site.logins.create("blog").await;
+    for sql in [
+        "SELECT late()",
+        "SELECT * FROM of_late",
+        "SELECT * FROM chats.sql_logins",
+    ] {
+        assert_eq!(outcome(&again, sql).await, "42501", "{sql}");
+    }
 }
 
 #[tokio::test]
@@ -194,7 +290,7 @@ async fn guessing_passwords_costs_the_database_little() {
     let seconds = started.elapsed();
     let spent = site.flights() - before;
     assert!(
-        spent <= seconds.as_secs() + 2,
+        spent <= seconds.as_secs() + 5,
         "{spent} flights in {seconds:?}"
     );
 }
