@@ -43,7 +43,7 @@ async fn settings_blocks_and_prepared_statements_end_with_their_request() {
 async fn logins_in_one_container_see_their_own_and_nothing_else() {
     let site = Site::start().await;
     let shop = site.logins.create("shop").await;
-    let ask = |login: &tests::logins::Login, sql: &str| {
+    let ask = |login: &Login, sql: &str| {
         let ask = site.ask_as(&login.connection_string(), &json!({"query": sql}));
         async move { ask.send().await }
     };

@@ -138,13 +138,13 @@ pub(super) async fn needed_by_others(db: &Db, name: &LoginName) -> Result<Vec<St
                     LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
                  ), dependents(classid, objid, owner) AS (
                     SELECT classid, objid, c.relowner FROM needs JOIN pg_class c
-                        ON classid = 'pg_class'::regclass AND c.oid = objid
+                        ON classid = 'pg_class'::regclass AND c.oid = objid AND c.relkind::text IN ('r', 'p', 'v', 'S')
                     UNION ALL SELECT classid, objid, p.proowner FROM needs JOIN pg_proc p
                         ON classid = 'pg_proc'::regclass AND p.oid = objid
                     UNION ALL SELECT classid, objid, t.typowner FROM needs JOIN pg_type t
-                        ON classid = 'pg_type'::regclass AND t.oid = objid
+                        ON classid = 'pg_type'::regclass AND t.oid = objid AND t.typtype::text = 'd'
                     UNION ALL SELECT classid, objid, c.relowner FROM needs JOIN pg_constraint k
-                        ON classid = 'pg_constraint'::regclass AND k.oid = objid JOIN pg_class c ON c.oid = k.conrelid
+                        ON classid = 'pg_constraint'::regclass AND k.oid = objid AND k.contype::text = 'f' JOIN pg_class c ON c.oid = k.conrelid
                     UNION ALL SELECT classid, objid, c.relowner FROM needs JOIN pg_attrdef a
                         ON classid = 'pg_attrdef'::regclass AND a.oid = objid JOIN pg_class c ON c.oid = a.adrelid
                  )
