@@ -36,6 +36,34 @@ async fn a_healthy_deployment_has_no_fault() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_admin_in_a_login_s_schema_is_named() {
+    let mut stack = Stack::with_operations().await;
+    let create = json!({"command": "create-login", "name": "blog", "access": "owner", "host": "db.example.com"});
+    stack.admin(create).await;
+    let report = stack.admin(doctor()).await;
+    assert_eq!(faults(&report), [], "{report}");
+
+    let db = database(&stack.server);
+    db.execute_sql("CREATE VIEW blog.everything AS SELECT * FROM chats.chats")
+        .await
+        .unwrap();
+    let report = stack.admin(doctor()).await;
+    let (check, text) = faults(&report).pop().unwrap();
+    assert_eq!(check, "logins", "{report}");
+    for words in [
+        "owned by admin: VIEW blog.everything",
+        "ALTER VIEW blog.everything OWNER TO",
+    ] {
+        assert!(text.contains(words), "{text}");
+    }
+    db.execute_sql("ALTER VIEW blog.everything OWNER TO blog")
+        .await
+        .unwrap();
+    let report = stack.admin(doctor()).await;
+    assert_eq!(faults(&report), [], "{report}");
+}
+
+#[tokio::test]
 async fn each_fault_is_named_with_its_remedy() {
     let stack = Stack::start().await;
     let db = database(&stack.server);
