@@ -70,20 +70,25 @@ impl Refusal {
 
 /// What a token is verified against.
 #[derive(Debug)]
-pub(crate) struct TokenVerifier<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) cluster_id: &'a str,
-    pub(crate) region: &'a str,
-    pub(crate) account_id: &'a str,
-    pub(crate) principals: &'a Principals,
-    pub(crate) now: SystemTime,
+pub(crate) struct TokenVerifier {
+    /// The cluster's host name, for which tokens are signed.
+    pub(crate) host: String,
+    pub(crate) cluster_id: String,
+    pub(crate) region: String,
+    pub(crate) account_id: String,
+    pub(crate) principals: Principals,
     /// How far in the future a token may be dated.
     pub(crate) skew: Duration,
 }
 
-impl TokenVerifier<'_> {
+impl TokenVerifier {
     /// Checks `token` for a login as `user` and says whose it is.
-    pub(crate) fn verify(&self, token: &str, user: &str) -> Result<Principal, Refusal> {
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        user: &str,
+        now: SystemTime,
+    ) -> Result<Principal, Refusal> {
         let token = Token::parse(token).ok_or_else(|| {
             Refusal::new(
                 RefusalKind::Malformed,
@@ -128,12 +133,17 @@ impl TokenVerifier<'_> {
                  Check your AWS Secret Access Key and signing method.",
             ));
         }
-        self.check_time(&token, &principal)?;
+        self.check_time(&token, &principal, now)?;
         self.check_action(&token, &principal, user)?;
         Ok(principal)
     }
 
-    fn check_time(&self, token: &Token, principal: &Principal) -> Result<(), Refusal> {
+    fn check_time(
+        &self,
+        token: &Token,
+        principal: &Principal,
+        now: SystemTime,
+    ) -> Result<(), Refusal> {
         if token.life_s == 0 || token.life_s > LONGEST_LIFE_S {
             return Err(Refusal::new(
                 RefusalKind::Lifetime,
@@ -141,27 +151,27 @@ impl TokenVerifier<'_> {
             ));
         }
         let life = Duration::from_secs(token.life_s);
-        if self.now > token.signed_at + life {
+        if now > token.signed_at + life {
             let hint = format!(
                 "Signature expired: {} is now earlier than {} ({} - {} min.)",
                 token.date,
-                stamp(self.now - life),
-                stamp(self.now),
+                stamp(now - life),
+                stamp(now),
                 token.life_s.div_ceil(60),
             );
             return Err(Refusal::new(RefusalKind::Expired, hint));
         }
-        if token.signed_at > self.now + self.skew {
+        if token.signed_at > now + self.skew {
             let hint = format!(
                 "Signature not yet current: {} is still later than {} ({} + {} min.)",
                 token.date,
-                stamp(self.now + self.skew),
-                stamp(self.now),
+                stamp(now + self.skew),
+                stamp(now),
                 self.skew.as_secs().div_ceil(60),
             );
             return Err(Refusal::new(RefusalKind::NotYetValid, hint));
         }
-        if principal.expires_at.is_some_and(|end| self.now >= end) {
+        if principal.expires_at.is_some_and(|end| now >= end) {
             return Err(Refusal::new(
                 RefusalKind::CredentialsExpired,
                 "The security token included in the request is expired",
@@ -231,7 +241,7 @@ mod tests {
     const TEMPORARY: &str = "peccy.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Security-Token=AQo%2F%2B%3DEXAMPLE&X-Amz-Signature=236ab1b16d42d35876f034d8f04605ea98c73b46efea74f901dc6c1b67374f56";
     const SIGNED_AT_S: u64 = 1_724_716_800;
 
-    fn principals(session_token: Option<&str>) -> Principals {
+    fn verifier(session_token: Option<&str>) -> TokenVerifier {
         let principals = Principals::default();
         principals
             .add(Principal {
@@ -243,27 +253,25 @@ mod tests {
                 expires_at: None,
             })
             .unwrap();
-        principals
+        TokenVerifier {
+            host: HOST.into(),
+            cluster_id: "peccy".into(),
+            region: "us-east-1".into(),
+            account_id: "123456789012".into(),
+            principals,
+            skew: Duration::from_secs(300),
+        }
     }
 
     fn verify(
-        principals: &Principals,
+        verifier: &TokenVerifier,
         token: &str,
         user: &str,
         after_s: i64,
     ) -> Result<Principal, Refusal> {
         let now =
             UNIX_EPOCH + Duration::from_secs(SIGNED_AT_S.checked_add_signed(after_s).unwrap());
-        let verifier = TokenVerifier {
-            host: HOST,
-            cluster_id: "peccy",
-            region: "us-east-1",
-            account_id: "123456789012",
-            principals,
-            now,
-            skew: Duration::from_secs(300),
-        };
-        verifier.verify(token, user)
+        verifier.verify(token, user, now)
     }
 
     fn kind(result: Result<Principal, Refusal>) -> RefusalKind {
@@ -272,10 +280,10 @@ mod tests {
 
     #[test]
     fn the_published_vectors_are_accepted() {
-        let permanent = principals(None);
+        let permanent = verifier(None);
         verify(&permanent, CONNECT, "app", 0).unwrap();
         verify(&permanent, ADMIN, "admin", 450).unwrap();
-        verify(&principals(Some("AQo/+=EXAMPLE")), TEMPORARY, "app", 899).unwrap();
+        verify(&verifier(Some("AQo/+=EXAMPLE")), TEMPORARY, "app", 899).unwrap();
     }
 
     #[test]
@@ -305,7 +313,7 @@ mod tests {
         let mut pairs: Vec<&str> = query.split('&').collect();
         pairs.reverse();
         verify(
-            &principals(None),
+            &verifier(None),
             &format!("{host}/?{}", pairs.join("&")),
             "app",
             0,
@@ -315,7 +323,7 @@ mod tests {
 
     #[test]
     fn an_altered_token_is_refused() {
-        let known = principals(None);
+        let known = verifier(None);
         let altered = CONNECT.replace("f5f2ad", "f5f2ae");
         assert_eq!(
             kind(verify(&known, &altered, "app", 0)),
@@ -352,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_token_is_malformed() {
-        let known = principals(None);
+        let known = verifier(None);
         let twice = format!("{CONNECT}&Action=DbConnect");
         let extra = format!("{CONNECT}&X-Amz-Extra=1");
         let scheme = format!("https://{CONNECT}");
@@ -377,7 +385,7 @@ mod tests {
 
     #[test]
     fn time_decides_with_the_services_words() {
-        let known = principals(None);
+        let known = verifier(None);
         let late = verify(&known, CONNECT, "app", 451).unwrap_err();
         assert_eq!(late.kind, RefusalKind::Expired);
         assert_eq!(
@@ -394,22 +402,22 @@ mod tests {
     #[test]
     fn the_session_token_must_be_the_principals_own() {
         assert_eq!(
-            kind(verify(&principals(Some("other")), TEMPORARY, "app", 0)),
+            kind(verify(&verifier(Some("other")), TEMPORARY, "app", 0)),
             RefusalKind::SessionToken
         );
         assert_eq!(
-            kind(verify(&principals(Some("other")), CONNECT, "app", 0)),
+            kind(verify(&verifier(Some("other")), CONNECT, "app", 0)),
             RefusalKind::SessionToken
         );
         assert_eq!(
-            kind(verify(&principals(None), TEMPORARY, "app", 0)),
+            kind(verify(&verifier(None), TEMPORARY, "app", 0)),
             RefusalKind::SessionToken
         );
     }
 
     #[test]
     fn the_action_must_fit_the_user() {
-        let known = principals(None);
+        let known = verifier(None);
         let refusal = verify(&known, CONNECT, "admin", 0).unwrap_err();
         assert_eq!(
             refusal.hint,

@@ -1,9 +1,9 @@
-//! Conflicts and one limit in the service's words. PostgreSQL notices some of them by itself, under its own names: a row or a catalog
-//! entry that another transaction changed. On DSQL all of these are SQLSTATE 40001.
+//! Conflicts and one limit in the service's words: here a conflict becomes 40001. PostgreSQL notices some of them by
+//! itself, under its own names: a row or a catalog entry that another transaction changed.
 
 use dsql_dialect::StateRule;
 
-use crate::wire::{ErrorAnswer, Message, error_field};
+use crate::wire::{ErrorAnswer, ErrorResponse};
 
 /// Why a COPY is broken off for a session that waits.
 pub(crate) const GIVES_WAY: &str = "dsql-local gives way to another transaction";
@@ -11,73 +11,56 @@ pub(crate) const GIVES_WAY: &str = "dsql-local gives way to another transaction"
 /// Where our own routines are.
 const OURS: &str = "dsql_internal.";
 
-/// Another transaction changed the same data.
+/// Another transaction changed the same data: 40001 OC000.
 pub(crate) fn data() -> ErrorAnswer {
-    ErrorAnswer::error("40001", "change conflicts with another transaction (OC000)")
+    StateRule::DataConflict.refusal().into()
 }
 
-/// Another transaction changed the catalog.
+/// Another transaction changed the catalog: 40001 OC001.
 pub(crate) fn schema() -> ErrorAnswer {
-    ErrorAnswer::error(
-        "40001",
-        "schema has been updated by another transaction (OC001)",
-    )
+    StateRule::SchemaConflict.refusal().into()
 }
 
 /// An error of PostgreSQL as DSQL would answer it.
-pub(crate) fn translate(message: Message) -> Message {
-    let field = |code| error_field(&message, code);
-    let text = field(b'M').unwrap_or_default();
-    let answer = match field(b'C') {
+pub(crate) fn translate(error: ErrorResponse) -> ErrorResponse {
+    let text = error.field(b'M').unwrap_or_default();
+    let answer = match error.sqlstate() {
         // serialization failure, deadlock
         Some(b"40001" | b"40P01") => data(),
         Some(b"57014") if text.ends_with(GIVES_WAY.as_bytes()) => data(),
         // Two changes of one catalog entry: "tuple concurrently updated" (or deleted).
         Some(b"XX000") if text.starts_with(b"tuple concurrently ") => schema(),
         // Two creations of one name that did not see each other: IF NOT EXISTS does not help.
-        Some(b"23505") if field(b's') == Some(b"pg_catalog") => schema(),
+        Some(b"23505") if error.field(b's') == Some(b"pg_catalog") => schema(),
         // A row of an index above what fits on a page: PostgreSQL allows 2,704 bytes.
         Some(b"54000") if text.starts_with(b"index row ") => StateRule::KeySize.refusal().into(),
-        _ => return without_our_own(message),
+        _ => return without_our_own(error),
     };
-    answer.message()
+    (&answer).into()
 }
 
 /// An error inside a routine of ours, without the fields that tell of it.
-fn without_our_own(message: Message) -> Message {
+fn without_our_own(error: ErrorResponse) -> ErrorResponse {
     const KEPT: &[u8] = b"SVCMDHstcdn";
-    let context = error_field(&message, b'W').unwrap_or_default();
+    let context = error.field(b'W').unwrap_or_default();
     let is_ours = context
         .windows(OURS.len())
         .any(|window| window == OURS.as_bytes());
     if !is_ours {
-        return message;
+        return error;
     }
-    let mut body = Vec::new();
-    for &code in KEPT {
-        if let Some(text) = error_field(&message, code) {
-            body.push(code);
-            body.extend_from_slice(text);
-            body.push(0);
-        }
-    }
-    body.push(0);
-    Message::new(message.tag, body)
+    let kept = KEPT
+        .iter()
+        .filter_map(|&code| Some((code, error.field(code)?)));
+    ErrorResponse::of(kept)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn error(fields: &[(u8, &str)]) -> Message {
-        let mut body = Vec::new();
-        for (code, text) in fields {
-            body.push(*code);
-            body.extend(text.as_bytes());
-            body.push(0);
-        }
-        body.push(0);
-        Message::new(b'E', body)
+    fn error(fields: &[(u8, &str)]) -> ErrorResponse {
+        ErrorResponse::of(fields.iter().map(|(code, text)| (*code, text.as_bytes())))
     }
 
     #[test]
@@ -108,7 +91,7 @@ mod tests {
                 schema(),
             ),
         ] {
-            assert_eq!(translate(error(&fields)).body, expected.message().body);
+            assert_eq!(translate(error(&fields)), ErrorResponse::from(&expected));
         }
     }
 
@@ -119,8 +102,8 @@ mod tests {
             vec![(b'C', "XX000"), (b'M', "server unavailable")],
             vec![],
         ] {
-            let message = error(&fields);
-            assert_eq!(translate(message.clone()).body, message.body);
+            let error = error(&fields);
+            assert_eq!(translate(error.clone()), error);
         }
         let inside = error(&[
             (b'C', "42P01"),
@@ -131,8 +114,6 @@ mod tests {
             ),
         ]);
         let outside = error(&[(b'C', "42P01"), (b'M', "relation \"t\" does not exist")]);
-        assert_eq!(translate(inside).body, outside.body);
-        let cut = Message::new(b'E', b"CXX000".to_vec());
-        assert_eq!(translate(cut.clone()).body, cut.body);
+        assert_eq!(translate(inside), outside);
     }
 }

@@ -16,23 +16,23 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::cluster::Cluster;
 use crate::faults::Faults;
-use crate::server::Server;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Farthest that the clock goes: a century, in either direction.
 const MAX_CLOCK_S: u64 = 100 * 365 * 86_400;
 
-/// Serves for ever. Connections are closed when this future is dropped.
-pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener) {
+/// Serves until it is dropped. Connections are closed then.
+pub(crate) async fn serve(cluster: Arc<Cluster>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((tcp, _)) = accepted else { continue };
-                let server = server.clone();
+                let cluster = cluster.clone();
                 connections.spawn(async move {
-                    let service = service_fn(|request| answer(&server, request));
+                    let service = service_fn(|request| answer(&cluster, request));
                     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service);
                     if let Err(error) = served.await {
                         tracing::debug!(error = %error, "a control connection ended early");
@@ -62,10 +62,10 @@ impl Problem {
 }
 
 async fn answer(
-    server: &Server,
+    cluster: &Cluster,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match route(server, request).await {
+    let (status, body) = match route(cluster, request).await {
         Ok(body) => (StatusCode::OK, body),
         Err(problem) => (
             problem.status,
@@ -81,7 +81,7 @@ async fn answer(
     Ok(response)
 }
 
-async fn route(server: &Server, request: Request<Incoming>) -> Result<Value, Problem> {
+async fn route(cluster: &Cluster, request: Request<Incoming>) -> Result<Value, Problem> {
     // A web page that a developer has open must not reach this port, neither directly nor by a rebound name.
     let host = request
         .headers()
@@ -101,13 +101,13 @@ async fn route(server: &Server, request: Request<Incoming>) -> Result<Value, Pro
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (&method, path.as_str()) {
-        (&Method::GET, "/clock") => Ok(clock(server)),
-        (&Method::POST, "/clock") => move_clock(server, &body(request).await?),
-        (&Method::GET, "/stats") => Ok(json!(server.counters.snapshot())),
-        (&Method::POST, "/faults") => set_faults(server, &body(request).await?),
-        (&Method::POST, "/jobs") => set_jobs(server, &body(request).await?),
+        (&Method::GET, "/clock") => Ok(clock(cluster)),
+        (&Method::POST, "/clock") => move_clock(cluster, &body(request).await?),
+        (&Method::GET, "/stats") => Ok(json!(cluster.counters.snapshot())),
+        (&Method::POST, "/faults") => set_faults(cluster, &body(request).await?),
+        (&Method::POST, "/jobs") => set_jobs(cluster, &body(request).await?),
         (&Method::POST, "/connections/cut") => {
-            server.cut_connections();
+            cluster.limits.cut();
             Ok(json!({}))
         }
         (_, "/clock" | "/stats" | "/faults" | "/jobs" | "/connections/cut") => Err(Problem {
@@ -131,11 +131,11 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
         .map_err(|error| Problem::bad_request(error.to_string()))
 }
 
-fn clock(server: &Server) -> Value {
-    json!({"epoch_s": server.clock.epoch_s()})
+fn clock(cluster: &Cluster) -> Value {
+    json!({"epoch_s": cluster.clock.epoch_s()})
 }
 
-fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+fn move_clock(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Move {
@@ -146,10 +146,10 @@ fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
         serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
     match (wanted.advance_s, wanted.set) {
         (Some(advance_s), None) if advance_s <= MAX_CLOCK_S => {
-            server.clock.advance(Duration::from_secs(advance_s));
+            cluster.clock.advance(Duration::from_secs(advance_s));
         }
         (None, Some(epoch_s)) if epoch_s <= 2 * MAX_CLOCK_S => {
-            server.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s));
+            cluster.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s));
         }
         _ => {
             return Err(Problem::bad_request(
@@ -157,10 +157,10 @@ fn move_clock(server: &Server, body: &[u8]) -> Result<Value, Problem> {
             ));
         }
     }
-    Ok(clock(server))
+    Ok(clock(cluster))
 }
 
-fn set_jobs(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+fn set_jobs(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Jobs {
@@ -173,17 +173,17 @@ fn set_jobs(server: &Server, body: &[u8]) -> Result<Value, Problem> {
             "`duration_ms` is longer than a century",
         ));
     }
-    server
+    cluster
         .jobs
         .set_duration(Duration::from_millis(wanted.duration_ms));
     Ok(json!({"duration_ms": wanted.duration_ms}))
 }
 
-fn set_faults(server: &Server, body: &[u8]) -> Result<Value, Problem> {
+fn set_faults(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
     let faults: Faults =
         serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
     let shown = json!(faults);
-    server
+    cluster
         .faults
         .set(faults)
         .map_err(|error| Problem::bad_request(error.to_string()))?;

@@ -1,41 +1,17 @@
-//! What the dialect (`dsql-dialect`) says of a statement, in the terms that a session acts on: what PostgreSQL gets in
-//! its place, what has to be asked first, and what it counts for in its transaction.
+//! Reads statements by the dialect (`dsql-dialect`), in the terms that a session acts on. Where DSQL's rules are off, only
+//! what no PostgreSQL knows is rewritten, and nothing is refused.
 
 use dsql_dialect::{
-    self as dialect, Argument, CatalogCheck, Effect, IndexBuild, Kind as Classified, Refusal,
+    self as dialect, Effect, IamMapping, IndexBuild, Kind as Classified, Refusal, SYNC_INDEX,
     Session, Validation, classify_in,
 };
 
-use crate::statement::{Kind, Statement, Verdict, iam_call, literal};
+use crate::statement::{DialectFacts, Kind, Statement, Verdict};
 use crate::wire::ErrorAnswer;
 
 /// What the service calls itself.
 pub(crate) const SERVER_VERSION: &str = "16.15";
 const SERVER_VERSION_NUM: &str = "160015";
-/// DSQL's own setting, which lets a plain CREATE INDEX through.
-const SYNC_INDEX: &str = "disable_sync_create_index";
-
-/// What the rules add to a statement.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DialectFacts {
-    pub(crate) effect: Effect,
-    /// Questions to the catalog; a row is a refusal.
-    pub(crate) needs: Vec<CatalogCheck>,
-    /// PostgreSQL may know better that this is no SQL at all.
-    pub(crate) ask_first: Option<String>,
-    /// The parser was not sure that this is SQL.
-    pub(crate) is_unsure: bool,
-    /// The tables whose rows it changes, quoted.
-    pub(crate) targets: Vec<String>,
-    /// The job that it waits for.
-    pub(crate) awaits: Option<Argument>,
-    /// It starts a job.
-    pub(crate) has_job: bool,
-    /// Reads rows from the client.
-    pub(crate) is_copy_in: bool,
-    /// Whether a plain CREATE INDEX passes after it.
-    pub(crate) sync_create_index: Option<bool>,
-}
 
 impl From<Refusal> for ErrorAnswer {
     fn from(refusal: Refusal) -> Self {
@@ -46,7 +22,54 @@ impl From<Refusal> for ErrorAnswer {
     }
 }
 
-/// Reads one statement.
+/// Whether DSQL's rules and limits hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    On,
+    Off,
+}
+
+/// Reads a text of any number of statements without DSQL's rules.
+pub(crate) fn read_without_rules(sql: &str) -> Statement {
+    let pieces = dialect::split(sql);
+    let texts: Vec<&str> = pieces
+        .iter()
+        .filter(|piece| !piece.is_empty())
+        .map(|piece| piece.text(sql))
+        .collect();
+    let statements: Vec<_> = texts.iter().map(|text| dialect::classify(text)).collect();
+    let verdict = match (statements.as_slice(), texts.as_slice()) {
+        ([statement], [text]) => match &statement.kind {
+            Classified::AwsIam(mapping) => iam_call(mapping),
+            Classified::CreateIndex(index) => index_at_once(index, text),
+            _ => Verdict::Forward,
+        },
+        _ => Verdict::Forward,
+    };
+    Statement {
+        kinds: statements
+            .iter()
+            .filter_map(|statement| kind(&statement.kind, statement.effect))
+            .collect(),
+        verdict,
+        facts: None,
+    }
+}
+
+/// `CREATE INDEX ASYNC …` under PostgreSQL's own syntax, which builds it at once. No job is answered.
+fn index_at_once(index: &IndexBuild, sql: &str) -> Verdict {
+    let Some(word) = index.asynchronous.clone() else {
+        return Verdict::Forward;
+    };
+    let mut sql = sql.to_owned();
+    sql.replace_range(word, "");
+    Verdict::Rewrite {
+        sql,
+        tag: Some("CREATE INDEX"),
+    }
+}
+
+/// Reads one statement by DSQL's rules.
 pub(crate) fn read(sql: &str, session: &Session) -> Statement {
     let classified = classify_in(sql, session);
     let mut ask_first = None;
@@ -64,7 +87,9 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
             verdict => verdict,
         },
     };
-    let kinds = kinds(&classified.kind, classified.effect);
+    let kinds = kind(&classified.kind, classified.effect)
+        .into_iter()
+        .collect();
     let facts = DialectFacts {
         effect: classified.effect,
         needs: classified.needs,
@@ -75,7 +100,7 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
             Classified::WaitForJob(argument) => Some(argument.clone()),
             _ => None,
         },
-        has_job: matches!(&classified.kind, Classified::ValidateConstraint(_))
+        starts_job: matches!(&classified.kind, Classified::ValidateConstraint(_))
             || matches!(&classified.kind, Classified::CreateIndex(index) if index.asynchronous.is_some()),
         is_copy_in: matches!(&classified.kind, Classified::Copy(copy) if copy.from_stdin),
         sync_create_index: sync_create_index(&classified.kind),
@@ -87,9 +112,9 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
     }
 }
 
-fn kinds(classified: &Classified, effect: Effect) -> Vec<Kind> {
-    vec![match classified {
-        Classified::Empty => return Vec::new(),
+fn kind(classified: &Classified, effect: Effect) -> Option<Kind> {
+    Some(match classified {
+        Classified::Empty => return None,
         Classified::Begin { .. } => Kind::Begin,
         Classified::Commit => Kind::Commit,
         Classified::Rollback => Kind::Rollback,
@@ -99,7 +124,7 @@ fn kinds(classified: &Classified, effect: Effect) -> Vec<Kind> {
             Effect::Read => Kind::Read,
             Effect::Transaction | Effect::Session => Kind::Other,
         },
-    }]
+    })
 }
 
 fn targets(classified: &Classified) -> Vec<String> {
@@ -132,7 +157,7 @@ pub(crate) fn is_off(value: &str) -> bool {
 /// What PostgreSQL gets for a statement that only DSQL knows. `sql` is the text without DSQL's words.
 fn own(classified: &Classified, sql: &str) -> Verdict {
     match classified {
-        Classified::AwsIam(mapping) => iam_call(mapping.grant, &mapping.role, &mapping.arn),
+        Classified::AwsIam(mapping) => iam_call(mapping),
         Classified::CreateIndex(index) if index.asynchronous.is_some() => create_index(index, sql),
         Classified::ValidateConstraint(validation) => validate(validation),
         Classified::Show(parameter) => match parameter.as_str() {
@@ -142,6 +167,28 @@ fn own(classified: &Classified, sql: &str) -> Verdict {
         },
         _ => Verdict::Forward,
     }
+}
+
+/// The call that stands for a role mapping.
+fn iam_call(mapping: &IamMapping) -> Verdict {
+    let (procedure, tag) = if mapping.grant {
+        ("iam_grant", "AWS IAM GRANT")
+    } else {
+        ("iam_revoke", "AWS IAM REVOKE")
+    };
+    Verdict::Rewrite {
+        sql: format!(
+            "CALL dsql_internal.{procedure}({}, {})",
+            literal(&mapping.role),
+            literal(&mapping.arn)
+        ),
+        tag: Some(tag),
+    }
+}
+
+/// An SQL string constant that means exactly `text`.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 fn show(parameter: &str, value: &str) -> Verdict {
@@ -250,5 +297,83 @@ mod tests {
         assert_eq!(noticed("SET disable_sync_create_index = 'off'"), Some(true));
         assert_eq!(noticed("RESET ALL"), Some(false));
         assert_eq!(noticed("SET timezone = 'UTC'"), None);
+    }
+
+    fn kinds(sql: &str) -> Vec<Kind> {
+        read_without_rules(sql).kinds
+    }
+
+    #[test]
+    fn statements_are_told_apart_by_their_first_words() {
+        assert_eq!(
+            kinds("begin; insert into t values (';'); commit"),
+            [Kind::Begin, Kind::Write, Kind::Commit]
+        );
+        assert_eq!(kinds("/* a; /* b */ ; */ SELECT 1 -- ;\n"), [Kind::Read]);
+        assert_eq!(
+            kinds("WITH x AS (DELETE FROM t RETURNING 1) SELECT * FROM x"),
+            [Kind::Write]
+        );
+        assert_eq!(
+            kinds("SELECT $a$;$a$, $1, e'\\';', \"a;\"\"b\""),
+            [Kind::Read]
+        );
+        assert_eq!(kinds(" ; ;"), []);
+        assert_eq!(kinds("ROLLBACK"), [Kind::Rollback]);
+    }
+
+    #[test]
+    fn an_asynchronous_index_is_built_at_once() {
+        let statement = read_without_rules("create unique index /* x */ Async a ON t (b)");
+        let sql = "create unique index /* x */  a ON t (b)".to_owned();
+        assert_eq!(
+            statement.verdict,
+            Verdict::Rewrite {
+                sql,
+                tag: Some("CREATE INDEX")
+            }
+        );
+        assert_eq!(
+            read_without_rules("CREATE INDEX a ON t (async)").verdict,
+            Verdict::Forward
+        );
+    }
+
+    #[test]
+    fn an_iam_grant_becomes_a_call_with_its_texts_quoted() {
+        let statement = read_without_rules("aws iam GRANT App TO 'arn:aws:iam::1:role/it''s';");
+        let sql = "CALL dsql_internal.iam_grant(E'app', E'arn:aws:iam::1:role/it''s')".to_owned();
+        assert_eq!(
+            statement.verdict,
+            Verdict::Rewrite {
+                sql,
+                tag: Some("AWS IAM GRANT")
+            }
+        );
+        let statement = read_without_rules(r#"AWS IAM REVOKE "My ""x""\'" FROM 'a\'"#);
+        let sql = r#"CALL dsql_internal.iam_revoke(E'My "x"\\''', E'a\\')"#.to_owned();
+        assert_eq!(
+            statement.verdict,
+            Verdict::Rewrite {
+                sql,
+                tag: Some("AWS IAM REVOKE")
+            }
+        );
+    }
+
+    #[test]
+    fn a_wrong_iam_statement_is_a_syntax_error_by_the_rules_and_postgresqls_without() {
+        for sql in [
+            "AWS IAM",
+            "AWS IAM GRANT",
+            "AWS IAM GRANT r FROM 'a'",
+            "AWS IAM GRANT r TO a",
+        ] {
+            let Verdict::Refuse(error) = verdict(sql) else {
+                panic!("{sql}")
+            };
+            assert_eq!(error.sqlstate, "42601");
+            assert_eq!(read_without_rules(sql).verdict, Verdict::Forward);
+        }
     }
 }

@@ -9,9 +9,8 @@ use crate::Faults;
 use crate::dialect;
 use crate::schema;
 use crate::startup::Startup;
-use crate::statement::Statement;
 use crate::token::Token;
-use crate::wire::{MAX_CLIENT_MESSAGE_BYTES, MessageReader, error_field, take_cstr, take_text};
+use crate::wire::{Backend, Frontend, MAX_CLIENT_MESSAGE_BYTES, MessageReader, take_text};
 
 /// Runs every parser over the bytes.
 pub fn parse(bytes: &[u8]) {
@@ -20,9 +19,8 @@ pub fn parse(bytes: &[u8]) {
     read_messages(bytes);
     let text = String::from_utf8_lossy(bytes);
     let _refused = Token::parse(&text);
-    let _judged = Statement::judge(&text);
-    let _ruled = dialect::read(&text, &dsql_dialect::Session::default());
-    let _split = crate::session::split_begin(&text);
+    let _read = dialect::read_without_rules(&text);
+    let _read = dialect::read(&text, &dsql_dialect::Session::default());
 }
 
 fn read_messages(bytes: &[u8]) {
@@ -34,11 +32,19 @@ fn read_messages(bytes: &[u8]) {
         else {
             return;
         };
-        error_field(&message, b'C');
-        schema::is_change(&message.body);
-        let mut body = message.body.clone();
-        while take_cstr(&mut body).is_some() {}
         take_text(&mut message.body.clone());
+        if let Frontend::Bind(bind) = Frontend::from(message.clone()) {
+            bind.text(2);
+        }
+        match Backend::from(message) {
+            Backend::ErrorResponse(error) => drop(error.field(b'M').is_some()),
+            Backend::DataRow(row) => drop(row.first_text()),
+            Backend::CommandComplete(tag) => {
+                schema::is_change(&tag);
+                tag.changed_rows();
+            }
+            _ => {}
+        }
     }
 }
 

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::acceptor;
+use crate::auth::TokenVerifier;
 use crate::clock::Clock;
+use crate::cluster::Cluster;
 use crate::control;
 use crate::data_dir::{DataDir, DataDirError, write_file};
+use crate::dialect::Rules;
 use crate::faults::{Faults, FaultsError, Injector};
-use crate::jobs::{self, Jobs};
-use crate::limits::Bucket;
+use crate::job_runner;
+use crate::jobs::Jobs;
+use crate::limits::{Bucket, ConnectionLimits};
 use crate::lock_waits::LockWaits;
 use crate::postgres::{Postgres, PostgresError, account};
 use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
 use crate::schema::Schema;
-use crate::server::Server;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsError;
 
@@ -125,7 +128,7 @@ pub enum StartError {
 /// A running stand-in. Dropping it ends connections at once and PostgreSQL shortly after; [`stop`](Self::stop) also
 /// waits for that.
 pub struct DsqlLocal {
-    server: Arc<Server>,
+    cluster: Arc<Cluster>,
     postgres: Postgres,
     /// Accepting tasks and, through them, all connections.
     tasks: JoinSet<()>,
@@ -141,7 +144,7 @@ pub struct DsqlLocal {
 impl std::fmt::Debug for DsqlLocal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("DsqlLocal")
-            .field("endpoint", &self.server.host)
+            .field("endpoint", &self.cluster.auth.host)
             .field("address", &self.address)
             .field("control_address", &self.control_address)
             .finish_non_exhaustive()
@@ -184,43 +187,42 @@ impl DsqlLocal {
         let (ca_file, postgres_log) = (data_dir.ca_file.clone(), data_dir.log_file.clone());
         let (bin, settings) = (options.postgres_bin.as_deref(), &options.postgres_settings);
         let (postgres, lock) = Postgres::start(data_dir, bin, settings).await?;
-        let server = Arc::new(Server {
-            host,
-            cluster_id,
-            region: options.region,
-            account_id: options.account_id,
+        let rate = Bucket::new(
+            options.connect_rate_per_s,
+            options.connect_burst,
+            clock.now(),
+        );
+        let cluster = Arc::new(Cluster {
+            auth: TokenVerifier {
+                host,
+                cluster_id,
+                region: options.region,
+                account_id: options.account_id,
+                principals,
+                skew: options.clock_skew,
+            },
             tls,
-            principals,
-            clock_skew: options.clock_skew,
-            connection_life: options.connection_life,
-            bucket: Bucket::new(
-                options.connect_rate_per_s,
-                options.connect_burst,
-                clock.now(),
-            ),
+            limits: ConnectionLimits::new(rate, options.max_connections, options.connection_life),
             clock,
-            open_slots: Arc::new(Semaphore::new(
-                options
-                    .max_connections
-                    .try_into()
-                    .unwrap_or(usize::MAX >> 3),
-            )),
             faults: Injector::new(),
             counters: Counters::default(),
             postgres: postgres.access.clone(),
             lock_waits: Arc::new(LockWaits::new(&postgres.access.socket)),
             schema: Schema::new(options.schema_conflicts),
             jobs: Jobs::new(options.job_duration),
-            has_dialect: options.dialect,
-            cut: watch::Sender::new(0),
+            rules: if options.dialect {
+                Rules::On
+            } else {
+                Rules::Off
+            },
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.lock_waits.clone().run());
-        tasks.spawn(server.clone().accept(listener));
-        tasks.spawn(jobs::run(server.clone()));
-        tasks.spawn(control::serve(server.clone(), control_listener));
+        tasks.spawn(cluster.lock_waits.clone().run());
+        tasks.spawn(acceptor::accept(cluster.clone(), listener));
+        tasks.spawn(job_runner::run(cluster.clone()));
+        tasks.spawn(control::serve(cluster.clone(), control_listener));
         Ok(Self {
-            server,
+            cluster,
             postgres,
             tasks,
             address,
@@ -240,7 +242,7 @@ impl DsqlLocal {
             ("DSQL_PORT", self.port().to_string()),
             ("DSQL_CA_FILE", self.ca_file.display().to_string()),
             ("DSQL_CONTROL_URL", self.control_url()),
-            ("AWS_REGION", self.server.region.clone()),
+            ("AWS_REGION", self.cluster.auth.region.clone()),
             ("AWS_ACCESS_KEY_ID", self.admin.access_key_id.clone()),
             (
                 "AWS_SECRET_ACCESS_KEY",
@@ -272,7 +274,7 @@ impl DsqlLocal {
 
     /// The cluster's host name, for SNI and tokens.
     pub fn endpoint(&self) -> &str {
-        &self.server.host
+        &self.cluster.auth.host
     }
 
     /// Where clients connect.
@@ -312,17 +314,17 @@ impl DsqlLocal {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.server.clock.advance(by);
+        self.cluster.clock.advance(by);
     }
 
     /// The time by the movable clock.
     pub fn now(&self) -> std::time::SystemTime {
-        self.server.clock.now()
+        self.cluster.clock.now()
     }
 
     /// How long index builds and validations take that start from now on, by the movable clock.
     pub fn set_job_duration(&self, duration: Duration) {
-        self.server.jobs.set_duration(duration);
+        self.cluster.jobs.set_duration(duration);
     }
 
     /// Replaces all faults.
@@ -330,17 +332,17 @@ impl DsqlLocal {
     /// # Errors
     /// A share is not between 0 and 1; the faults stay as they were.
     pub fn set_faults(&self, faults: Faults) -> Result<(), FaultsError> {
-        self.server.faults.set(faults)
+        self.cluster.faults.set(faults)
     }
 
     /// What happened so far.
     pub fn stats(&self) -> Stats {
-        self.server.counters.snapshot()
+        self.cluster.counters.snapshot()
     }
 
     /// Closes all client connections now, as at the end of their life.
     pub fn cut_connections(&self) {
-        self.server.cut_connections();
+        self.cluster.limits.cut();
     }
 
     /// Adds a principal, or replaces the one with the same access key.
@@ -348,7 +350,7 @@ impl DsqlLocal {
     /// # Errors
     /// The ARN is of no accepted form.
     pub fn add_principal(&self, principal: Principal) -> Result<(), PrincipalError> {
-        self.server.principals.add(principal)
+        self.cluster.auth.principals.add(principal)
     }
 
     /// Closes all connections, stops PostgreSQL and removes what is to be thrown away.

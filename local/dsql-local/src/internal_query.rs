@@ -1,15 +1,30 @@
-//! A question of the front's own to a session's backend, between two statements of the client or in the middle of its
-//! sequence of messages.
+//! What the front itself asks of a session's backend, between two statements of the client or in the middle of its sequence
+//! of messages.
 
 use std::io;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use crate::backend::BackendConnection;
+use crate::wire::{
+    Backend, Bind, Close, ErrorResponse, Execute, Frontend, Parse, Target, TransactionStatus,
+};
 
-use crate::backend::Backend;
-use crate::wire::{Message, strings};
+/// Name of the prepared statement and the portal of what the front runs itself; the client's unnamed ones live on.
+const NAME: &str = "dsql_local";
+/// Text that no PostgreSQL can parse: it fails the transaction it is sent in.
+const POISON: &str = "!";
+/// What is done since the start of a transaction block can be undone without ending the block, and with it its locks.
+const GUARD: &str = "SAVEPOINT dsql_local";
 
-/// Name of the prepared statement and the portal of a question.
-const NAME: &str = "dsql_local_question";
+/// How many messages answer a guard.
+pub(crate) const GUARD_ANSWERS: u8 = 6;
+
+/// Where an internal query stands among the client's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    BetweenStatements,
+    /// Between messages of the extended protocol, before their Sync.
+    WithinSequence,
+}
 
 /// What PostgreSQL answers.
 #[derive(Default)]
@@ -17,111 +32,116 @@ pub(crate) struct Reply {
     /// The first column of the first row.
     pub(crate) first: Option<String>,
     /// The transaction block, or the sequence under way, has failed.
-    pub(crate) error: Option<Message>,
+    pub(crate) error: Option<ErrorResponse>,
 }
 
-/// Runs a query with text parameters; without parameters given it is only parsed.
-pub(crate) async fn ask(
-    backend: &mut Backend,
-    sql: &str,
-    parameters: Option<&[&str]>,
-    is_mid_sequence: bool,
-) -> io::Result<Reply> {
-    // One that failed is still there.
-    backend.queue(&close(b'S'));
-    let mut parse = BytesMut::from(&strings([NAME, sql])[..]);
-    parse.put_u16(0);
-    backend.queue(&Message::new(b'P', parse));
-    let mut closes_left = 2;
-    if let Some(parameters) = parameters {
-        backend.queue(&bind(parameters));
-        let mut execute = BytesMut::from(&strings([NAME])[..]);
-        execute.put_u32(0);
-        backend.queue(&Message::new(b'E', execute));
-        backend.queue(&close(b'P'));
-        closes_left += 1;
-    }
-    backend.queue(&close(b'S'));
-    let end = if is_mid_sequence { b'H' } else { b'S' };
-    backend.queue(&Message::new(end, Bytes::new()));
-    let mut reply = Reply::default();
-    loop {
-        let message = backend.next().await?;
-        match message.tag {
-            b'D' if reply.first.is_none() => reply.first = Some(first_column(&message)),
-            b'E' => reply.error = Some(message),
-            b'3' => closes_left -= 1,
-            b'Z' => return Ok(reply),
-            _ => {}
-        }
-        if is_mid_sequence && (closes_left == 0 || reply.error.is_some()) {
-            return Ok(reply);
+impl BackendConnection {
+    /// Runs a query with text parameters; without parameters given it is only parsed.
+    pub(crate) async fn ask(
+        &mut self,
+        sql: &str,
+        parameters: Option<&[&str]>,
+        place: Place,
+    ) -> io::Result<Reply> {
+        let mut closes_left = self.queue_own(sql, parameters);
+        self.queue(match place {
+            Place::BetweenStatements => &Frontend::Sync,
+            Place::WithinSequence => &Frontend::Flush,
+        });
+        let mut reply = Reply::default();
+        loop {
+            match self.next().await? {
+                Backend::DataRow(row) if reply.first.is_none() => {
+                    reply.first = Some(row.first_text());
+                }
+                Backend::ErrorResponse(error) => reply.error = Some(error),
+                Backend::CloseComplete => closes_left -= 1,
+                Backend::ReadyForQuery(_) => return Ok(reply),
+                _ => {}
+            }
+            let is_answered = closes_left == 0 || reply.error.is_some();
+            if is_answered && place == Place::WithinSequence {
+                return Ok(reply);
+            }
         }
     }
-}
 
-fn bind(parameters: &[&str]) -> Message {
-    let mut body = BytesMut::from(&strings([NAME, NAME])[..]);
-    body.put_u16(0);
-    body.put_u16(u16::try_from(parameters.len()).unwrap_or_default());
-    for parameter in parameters {
-        body.put_u32(u32::try_from(parameter.len()).unwrap_or_default());
-        body.put_slice(parameter.as_bytes());
+    /// Runs a statement of our own between two of the client's; what it leaves of the transaction.
+    pub(crate) async fn run(&mut self, sql: &str) -> io::Result<TransactionStatus> {
+        self.run_queued(sql, &[]).await
     }
-    body.put_u16(0);
-    Message::new(b'B', body)
-}
 
-fn close(kind: u8) -> Message {
-    let mut body = BytesMut::from(&[kind][..]);
-    body.put_slice(&strings([NAME]));
-    Message::new(b'C', body)
-}
-
-/// The first column of a row as text; empty if NULL.
-fn first_column(row: &Message) -> String {
-    let mut body = row.body.clone();
-    if body.try_get_u16().unwrap_or_default() == 0 {
-        return String::new();
+    /// The same with one parameter, a text.
+    pub(crate) async fn run_with(
+        &mut self,
+        sql: &str,
+        parameter: &str,
+    ) -> io::Result<TransactionStatus> {
+        self.run_queued(sql, &[parameter]).await
     }
-    let length = body.try_get_i32().unwrap_or_default();
-    let text = usize::try_from(length)
-        .ok()
-        .and_then(|length| body.get(..length))
-        .unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
-}
 
-/// The n-th parameter (from 1) of a Bind message, as the text it is in either format.
-pub(crate) fn bound_text(bind: &Message, number: u32) -> Option<String> {
-    let mut body = bind.body.clone();
-    crate::wire::take_cstr(&mut body)?;
-    crate::wire::take_cstr(&mut body)?;
-    for _ in 0..body.try_get_u16().ok()? {
-        body.try_get_u16().ok()?;
-    }
-    let count = body.try_get_u16().ok()?;
-    for at in 1..=u32::from(count) {
-        let length = usize::try_from(body.try_get_i32().ok()?).unwrap_or(0);
-        let text = body.get(..length)?.to_vec();
-        body.advance(length);
-        if at == number {
-            return String::from_utf8(text).ok();
+    async fn run_queued(
+        &mut self,
+        sql: &str,
+        parameters: &[&str],
+    ) -> io::Result<TransactionStatus> {
+        self.queue_own(sql, Some(parameters));
+        self.queue(&Frontend::Sync);
+        loop {
+            if let Backend::ReadyForQuery(status) = self.next().await? {
+                return Ok(status);
+            }
         }
     }
-    None
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Queues a statement of our own; how many closes it answers.
+    fn queue_own(&mut self, sql: &str, parameters: Option<&[&str]>) -> u8 {
+        let close = |target| Frontend::Close(Close::new(target, NAME));
+        // One that failed is still there.
+        self.queue(&close(Target::Statement));
+        self.queue(&Frontend::Parse(Parse::new(NAME, sql.to_owned())));
+        if let Some(parameters) = parameters {
+            self.queue(&Frontend::Bind(Bind::of_texts(NAME, parameters)));
+            self.queue(&Frontend::Execute(Execute::whole(NAME)));
+            self.queue(&close(Target::Portal));
+        }
+        self.queue(&close(Target::Statement));
+        if parameters.is_some() { 3 } else { 2 }
+    }
 
-    #[test]
-    fn a_bound_text_is_found_by_its_number() {
-        let bind = bind(&["one", "", "three"]);
-        assert_eq!(bound_text(&bind, 1).as_deref(), Some("one"));
-        assert_eq!(bound_text(&bind, 3).as_deref(), Some("three"));
-        assert_eq!(bound_text(&bind, 4), None);
-        assert_eq!(bound_text(&Message::new(b'B', &b"\0"[..]), 1), None);
+    /// Queues the guard of a transaction block, whose effects and locks [`take_back`](Self::take_back) takes back. It
+    /// answers [`GUARD_ANSWERS`] messages.
+    pub(crate) fn queue_guard(&mut self) {
+        self.queue_own(GUARD, Some(&[]));
+    }
+
+    /// Takes back what the open transaction block did since its guard, and releases its locks; its snapshot stays.
+    pub(crate) async fn take_back(&mut self) -> io::Result<TransactionStatus> {
+        self.run("ROLLBACK TO SAVEPOINT dsql_local").await
+    }
+
+    /// Ends the open transaction block with all it holds and opens an empty one in its place.
+    pub(crate) async fn begin_anew(&mut self) -> io::Result<TransactionStatus> {
+        self.run("ROLLBACK").await?;
+        self.run("BEGIN").await
+    }
+
+    /// Ends the open transaction without its effects.
+    pub(crate) async fn roll_back(&mut self) -> io::Result<TransactionStatus> {
+        self.run("ROLLBACK").await
+    }
+
+    /// Makes the open transaction block a failed one.
+    pub(crate) async fn fail_block(&mut self) -> io::Result<TransactionStatus> {
+        self.run(POISON).await
+    }
+
+    /// Fails the extended-query sequence that is under way: its effects are gone at the next Sync, and PostgreSQL skips
+    /// what comes until then.
+    pub(crate) async fn fail_sequence(&mut self) -> io::Result<()> {
+        self.queue(&Frontend::Parse(Parse::new("dsql_local_poison", POISON)));
+        self.queue(&Frontend::Flush);
+        while !matches!(self.next().await?, Backend::ErrorResponse(_)) {}
+        Ok(())
     }
 }

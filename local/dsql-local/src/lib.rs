@@ -15,14 +15,16 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `server` accepts, `login` does TLS, startup and token (which `auth` judges), `session` serves its flights, and
-//! `backend` speaks to PostgreSQL. `dialect` and `statement` judge SQL, `jobs`
-//! moves index builds and validations on. Conflicts without lock waits are made by `lock_waits`, which sees who
-//! waits, and `session`, which steps aside and tries again at COMMIT.
+//! The way of a connection: `acceptor` accepts it, `login` does TLS, startup and token (which `auth` verifies), and
+//! `session` serves its flights over a `backend`. `cluster` is what all connections share. `dialect` reads SQL into
+//! `statement`s, `wire` reads and writes messages, `job_runner` moves index builds and validations on. `lock_waits` sees
+//! which session waits for a lock of which, and `conflict` knows what a conflict is called.
 
+mod acceptor;
 mod auth;
 mod backend;
 mod clock;
+mod cluster;
 mod conflict;
 mod control;
 mod data_dir;
@@ -32,6 +34,7 @@ mod faults;
 pub mod fuzz;
 mod instance;
 mod internal_query;
+mod job_runner;
 mod jobs;
 mod limits;
 mod lock_waits;
@@ -40,7 +43,6 @@ mod postgres;
 mod prestart;
 mod principal;
 mod schema;
-mod server;
 mod session;
 mod startup;
 mod statement;

@@ -1,9 +1,55 @@
-//! The connect-rate bucket: so many connections at once, refilled at a steady rate by the movable clock.
+//! The limits of connections: how many may come at once and be open, how long one lives, and that all can be cut.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
-/// A token bucket.
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// What connections of one cluster are held to.
+#[derive(Debug)]
+pub(crate) struct ConnectionLimits {
+    rate: Bucket,
+    /// One for every connection that may be open.
+    slots: Arc<Semaphore>,
+    /// Longest life of a connection, by the movable clock.
+    pub(crate) life: Duration,
+    /// Changes when all connections are cut.
+    cuts: watch::Sender<u64>,
+}
+
+impl ConnectionLimits {
+    pub(crate) fn new(rate: Bucket, max_open: u32, life: Duration) -> Self {
+        let max_open = max_open.try_into().unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            rate,
+            slots: Arc::new(Semaphore::new(max_open)),
+            life,
+            cuts: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether the connect rate allows one more.
+    pub(crate) fn allow_one_more(&self, now: SystemTime) -> bool {
+        self.rate.take(now)
+    }
+
+    /// A place among the open connections, unless all are taken.
+    pub(crate) fn take_slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.slots.clone().try_acquire_owned().ok()
+    }
+
+    /// Closes all connections now, without a word.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Changes when all connections are cut.
+    pub(crate) fn watch_cuts(&self) -> watch::Receiver<u64> {
+        self.cuts.subscribe()
+    }
+}
+
+/// The connect rate: this many connections at once, refilled at a steady rate by the movable clock.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     rate_per_s: f64,
@@ -48,7 +94,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 

@@ -105,8 +105,13 @@ impl Registration {
     }
 
     /// Whether there is a request.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.participant.state().request.is_some()
+    }
+
+    /// The session waits for longer than a statement takes.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.lock_waits.wait()
     }
 
     /// The transaction yielded its locks: requests made until now are fulfilled.

@@ -3,18 +3,18 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::{Refusal, RefusalKind, TokenVerifier};
+use crate::auth::{Refusal, RefusalKind};
+use crate::cluster::Cluster;
+use crate::dialect::SERVER_VERSION;
 use crate::faults::Refuse;
-use crate::server::Server;
 use crate::startup::{Startup, StartupError};
-
-use crate::wire::{ErrorAnswer, Message, TransactionStatus, strings, take_text};
+use crate::wire::{Backend, ErrorAnswer, Message, ParameterStatus, TransactionStatus, strings};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
@@ -38,10 +38,10 @@ pub(crate) struct Client {
 }
 
 /// Logs a client in; `None` when it was refused or went away.
-pub(crate) async fn login(server: &Server, tcp: TcpStream) -> io::Result<Option<Client>> {
+pub(crate) async fn login(cluster: &Cluster, tcp: TcpStream) -> io::Result<Option<Client>> {
     tokio::time::timeout(PATIENCE, async {
-        let Some(mut stream) = negotiate(server, tcp).await? else { return Ok(None) };
-        match admit(server, &mut stream).await? {
+        let Some(mut stream) = negotiate(cluster, tcp).await? else { return Ok(None) };
+        match admit(cluster, &mut stream).await? {
             Ok(Some((startup, slot))) => Ok(Some(Client { stream, startup, slot })),
             Ok(None) => Ok(None),
             Err(error) => {
@@ -57,7 +57,7 @@ pub(crate) async fn login(server: &Server, tcp: TcpStream) -> io::Result<Option<
 
 async fn refuse(stream: &mut (impl AsyncWriteExt + Unpin), error: &ErrorAnswer) -> io::Result<()> {
     let mut out = BytesMut::new();
-    error.message().write_to(&mut out);
+    Backend::from(error).write_to(&mut out);
     stream.write_all(&out).await?;
     stream.flush().await?;
     stream.shutdown().await
@@ -65,14 +65,14 @@ async fn refuse(stream: &mut (impl AsyncWriteExt + Unpin), error: &ErrorAnswer) 
 
 /// TLS, at once or after an `SSLRequest`.
 async fn negotiate(
-    server: &Server,
+    cluster: &Cluster,
     mut tcp: TcpStream,
 ) -> io::Result<Option<TlsStream<TcpStream>>> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 0 {
         return Ok(None);
     }
-    let acceptor = TlsAcceptor::from(server.tls.clone());
+    let acceptor = TlsAcceptor::from(cluster.tls.clone());
     if first == [TLS_HANDSHAKE] {
         let stream = acceptor.accept(tcp).await?;
         // PostgreSQL 17's rule, so that a server for another protocol cannot be meant.
@@ -96,7 +96,7 @@ async fn negotiate(
                 // Drained, since a close with unread input may destroy the answer on its way.
                 let mut startup = vec![0; usize::try_from(length - 8).map_err(io::Error::other)?];
                 tcp.read_exact(&mut startup).await?;
-                server.counters.connections_refused.add_one("no_tls");
+                cluster.counters.connections_refused.add_one("no_tls");
                 let error =
                     ErrorAnswer::fatal("08006", "unable to accept connection, SSL is required");
                 refuse(&mut tcp, &error).await?;
@@ -110,7 +110,7 @@ type Admitted = Option<(Startup, tokio::sync::OwnedSemaphorePermit)>;
 
 /// Everything that is decided inside TLS. The outer error is the connection's, the inner one is told to the client.
 async fn admit(
-    server: &Server,
+    cluster: &Cluster,
     stream: &mut TlsStream<TcpStream>,
 ) -> io::Result<Result<Admitted, ErrorAnswer>> {
     let Some((version, parameters)) = read_startup(stream).await? else {
@@ -127,12 +127,12 @@ async fn admit(
         .1
         .server_name()
         .map(str::to_ascii_lowercase);
-    let startup = match before_token(server, sni.as_deref(), parameters) {
+    let startup = match before_token(cluster, sni.as_deref(), parameters) {
         Ok(startup) => startup,
         Err(error) => return Ok(Err(error)),
     };
-    let Ok(slot) = server.open_slots.clone().try_acquire_owned() else {
-        server
+    let Some(slot) = cluster.limits.take_slot() else {
+        cluster
             .counters
             .connections_refused
             .add_one("too_many_connections");
@@ -148,23 +148,23 @@ async fn admit(
     let Some(password) = read_password(stream).await? else {
         return Ok(Ok(None));
     };
-    if let Err(refusal) = check_token(server, &password, &startup.user).await {
-        server.counters.tokens_refused.add_one(refusal.kind.name());
+    if let Err(refusal) = check_token(cluster, &password, &startup.user).await {
+        cluster.counters.tokens_refused.add_one(refusal.kind.name());
         return Ok(Err(
             ErrorAnswer::fatal("08006", DENIED).with_hint(refusal.hint)
         ));
     }
-    server.counters.tokens_accepted.add_one();
+    cluster.counters.tokens_accepted.add_one();
     Ok(Ok(Some((startup, slot))))
 }
 
 fn before_token(
-    server: &Server,
+    cluster: &Cluster,
     sni: Option<&str>,
     parameters: Bytes,
 ) -> Result<Startup, ErrorAnswer> {
     let counted = |reason: &'static str, error: ErrorAnswer| {
-        server.counters.connections_refused.add_one(reason);
+        cluster.counters.connections_refused.add_one(reason);
         error
     };
     let sni = sni.ok_or_else(|| {
@@ -173,18 +173,18 @@ fn before_token(
             ErrorAnswer::fatal("08006", "unable to accept connection, sni was not received"),
         )
     })?;
-    if sni != server.host {
+    if sni != cluster.auth.host {
         let error = ErrorAnswer::fatal("08006", DENIED)
             .with_hint(format!("There is no cluster {sni} here."));
         return Err(counted("other_host", error));
     }
-    if let Some(refuse) = server.faults.refuse() {
+    if let Some(refuse) = cluster.faults.refuse() {
         return Err(counted("injected", refusal(refuse)));
     }
-    if !server.bucket.take(server.clock.now()) {
+    if !cluster.limits.allow_one_more(cluster.clock.now()) {
         return Err(counted("rate_exceeded", refusal(Refuse::RateExceeded)));
     }
-    Startup::parse(parameters, &server.cluster_id).map_err(|error| {
+    Startup::parse(parameters, &cluster.auth.cluster_id).map_err(|error| {
         let answer = match error {
             StartupError::Malformed => ErrorAnswer::fatal("08P01", "invalid startup packet layout"),
             StartupError::NoUser => ErrorAnswer::fatal(
@@ -221,21 +221,13 @@ fn refusal(refuse: Refuse) -> ErrorAnswer {
     }
 }
 
-async fn check_token(server: &Server, password: &[u8], user: &str) -> Result<(), Refusal> {
-    let verifier = TokenVerifier {
-        host: &server.host,
-        cluster_id: &server.cluster_id,
-        region: &server.region,
-        account_id: &server.account_id,
-        principals: &server.principals,
-        now: server.clock.now(),
-        skew: server.clock_skew,
-    };
-    let principal = verifier.verify(std::str::from_utf8(password).unwrap_or_default(), user)?;
+async fn check_token(cluster: &Cluster, password: &[u8], user: &str) -> Result<(), Refusal> {
+    let token = std::str::from_utf8(password).unwrap_or_default();
+    let principal = cluster.auth.verify(token, user, cluster.clock.now())?;
     if user == "admin" {
         return Ok(());
     }
-    match server.postgres.catalog.is_mapped(&principal, user).await {
+    match cluster.postgres.catalog.is_mapped(&principal, user).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Refusal::new(
             RefusalKind::UnmappedRole,
@@ -299,7 +291,7 @@ fn negotiate_version(options: &[String]) -> Message {
 /// attached backend reported and that win over our own.
 pub(crate) fn welcome(startup: &Startup, reported: &[(String, String)]) -> BytesMut {
     let mut settings: Vec<(&str, &str)> = vec![
-        ("server_version", "16.15"),
+        ("server_version", SERVER_VERSION),
         ("server_encoding", "UTF8"),
         ("client_encoding", "UTF8"),
         (
@@ -327,21 +319,13 @@ pub(crate) fn welcome(startup: &Startup, reported: &[(String, String)]) -> Bytes
     let mut out = BytesMut::new();
     Message::new(b'R', &b"\0\0\0\0"[..]).write_to(&mut out);
     for (name, value) in settings {
-        Message::new(b'S', strings([name, value])).write_to(&mut out);
+        Backend::ParameterStatus(ParameterStatus::new(name, value)).write_to(&mut out);
     }
     // A cancel key that leads nowhere: CancelRequest has no effect on DSQL.
     let mut key = BytesMut::new();
     key.put_u32(fastrand::u32(1..0x7fff_ffff));
     key.put_u32(fastrand::u32(..));
-    Message::new(b'K', key).write_to(&mut out);
-    TransactionStatus::Idle.ready_for_query().write_to(&mut out);
+    Backend::KeyData(key.freeze()).write_to(&mut out);
+    Backend::ReadyForQuery(TransactionStatus::Idle).write_to(&mut out);
     out
-}
-
-/// Name and value of a ParameterStatus.
-pub(crate) fn parameter_status(message: &Message) -> Option<(String, String)> {
-    let mut body = message.body.clone();
-    let name = take_text(&mut body)?;
-    let value = take_text(&mut body)?;
-    (!body.has_remaining()).then_some((name, value))
 }

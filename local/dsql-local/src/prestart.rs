@@ -7,12 +7,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::backend::{AttachError, Backend};
+use crate::backend::{AttachError, BackendConnection};
 use crate::postgres::Access;
 use crate::startup::Startup;
 
-/// How many may be started and not yet used.
-pub(crate) const MAX_PRESTARTED: usize = 16;
 /// How long one waits for the first statement; then the session is an idle one and costs no process. Real time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -20,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Prestart {
     wanted: oneshot::Sender<()>,
     /// The one that starts it.
-    task: JoinSet<Option<Result<Backend, AttachError>>>,
+    task: JoinSet<Option<Result<BackendConnection, AttachError>>>,
 }
 
 impl Prestart {
@@ -32,7 +30,7 @@ impl Prestart {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let _place = place;
-            let backend = Backend::attach(&access, &startup).await;
+            let backend = BackendConnection::attach(&access, &startup).await;
             match tokio::time::timeout(PATIENCE, first_statement).await {
                 Ok(Ok(())) => Some(backend),
                 _ => None,
@@ -42,7 +40,7 @@ impl Prestart {
     }
 
     /// The backend; `None` when its time was over.
-    pub(crate) async fn take(mut self) -> Option<Result<Backend, AttachError>> {
+    pub(crate) async fn take(mut self) -> Option<Result<BackendConnection, AttachError>> {
         // Nobody listens when its time is over.
         let _ = self.wanted.send(());
         self.task.join_next().await?.ok().flatten()

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::wire::CommandTag;
+
 /// Counts committed changes of the catalog.
 #[derive(Debug)]
 pub(crate) struct Schema {
@@ -46,11 +48,10 @@ impl Schema {
     }
 }
 
-/// Whether a command tag tells of a change of the catalog.
-pub(crate) fn is_change(tag: &[u8]) -> bool {
-    let verb = tag.split(|&byte| byte == b' ' || byte == 0).next();
+/// Whether a command changed the catalog.
+pub(crate) fn is_change(tag: &CommandTag) -> bool {
     matches!(
-        verb,
+        tag.words().next(),
         Some(
             b"CREATE"
                 | b"ALTER"
@@ -89,16 +90,11 @@ mod tests {
 
     #[test]
     fn command_tags_tell_what_changes_the_catalog() {
-        for tag in [
-            "CREATE TABLE\0",
-            "GRANT\0",
-            "AWS IAM GRANT\0",
-            "DROP INDEX\0",
-        ] {
-            assert!(is_change(tag.as_bytes()), "{tag}");
+        for tag in ["CREATE TABLE", "GRANT", "AWS IAM GRANT", "DROP INDEX"] {
+            assert!(is_change(&CommandTag::new(tag)), "{tag}");
         }
-        for tag in ["SELECT 1\0", "INSERT 0 1\0", "COMMIT\0", "CALL\0", "\0"] {
-            assert!(!is_change(tag.as_bytes()), "{tag}");
+        for tag in ["SELECT 1", "INSERT 0 1", "COMMIT", "CALL", ""] {
+            assert!(!is_change(&CommandTag::new(tag)), "{tag}");
         }
     }
 }

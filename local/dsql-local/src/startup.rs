@@ -1,34 +1,14 @@
 //! The startup message: who connects, and with which settings.
 
 use bytes::Bytes;
+use dsql_dialect::{SETTABLE, SYNC_INDEX};
 
 use crate::wire::take_text;
 
-/// What may be set at startup (reference: SET allow-list), in lower case. `role` only ever within a transaction.
-const ALLOWED: [&str; 18] = [
-    "application_name",
-    "client_encoding",
-    "datestyle",
-    "extra_float_digits",
-    "intervalstyle",
-    "timezone",
-    "search_path",
-    "enable_bitmapscan",
-    "enable_hashjoin",
-    "enable_indexonlyscan",
-    "enable_indexscan",
-    "enable_material",
-    "enable_mergejoin",
-    "enable_nestloop",
-    "enable_seqscan",
-    "dsql.enable_batched_nestloop",
-    "disable_sync_create_index",
-    CLUSTER_ID,
-];
 /// Names the cluster where the host name cannot (`PrivateLink` without private DNS).
 const CLUSTER_ID: &str = "amzn-cluster-id";
 /// DSQL's own, unknown to PostgreSQL.
-const OURS: [&str; 2] = [CLUSTER_ID, "disable_sync_create_index"];
+const OURS: [&str; 2] = [CLUSTER_ID, SYNC_INDEX];
 
 /// A startup message that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +65,12 @@ impl Startup {
         settings.extend(parse_options(&options)?);
         for (name, value) in &mut settings {
             let lower = name.to_ascii_lowercase();
-            if !ALLOWED.contains(&lower.as_str()) || (lower == CLUSTER_ID && value != cluster_id) {
+            let is_allowed = if lower == CLUSTER_ID {
+                value == cluster_id
+            } else {
+                SETTABLE.contains(&lower.as_str())
+            };
+            if !is_allowed {
                 return Err(StartupError::Setting(std::mem::take(name)));
             }
             *name = lower;

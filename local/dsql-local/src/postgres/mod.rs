@@ -22,12 +22,13 @@ pub(crate) use catalog::{Catalog, connect};
 pub(crate) use find::{Account, account};
 
 use crate::data_dir::{DataDir, is_open_to_all};
-use crate::prestart::MAX_PRESTARTED;
 
 /// PostgreSQL's superuser; unreachable for clients.
 pub(crate) const SUPERUSER: &str = "dsql_system";
 /// Sessions that may hold a PostgreSQL backend at once.
 const MAX_BACKENDS: usize = 980;
+/// Sessions that may have a backend before their first statement.
+const MAX_PRESTARTED: usize = 16;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);

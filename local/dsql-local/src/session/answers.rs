@@ -1,229 +1,220 @@
 //! The answers of PostgreSQL: matched with what was sent, and passed on.
 
-use bytes::Bytes;
-
-use super::rules::is_no_job;
-use super::shadow::Conflict;
-use super::{End, Expected, FLUSH_BYTES, Flow, Sequence, Session, answer};
+use super::pipeline::{Expected, GuardAnswer, QueryPart};
+use super::transaction::{AfterFailure, Ended};
+use super::usage::Completion;
+use super::wiring::{End, Flow, Session};
 use crate::conflict;
-use crate::schema;
-use crate::statement::{Statement, Verdict};
-use crate::wire::{Message, TransactionStatus, strings};
+use crate::statement::Statement;
+use crate::wire::{Backend, CommandTag, Frontend, TransactionStatus, strings};
 
 impl Session<'_> {
     /// Receives the answers to all that was forwarded, also in the middle of a sequence.
     pub(super) async fn catch_up(&mut self) -> Flow {
-        if !self.expected.is_empty()
-            && let Some(backend) = &mut self.backend
+        if !self.pipeline.is_settled()
+            && let Some(attached) = self.attachment.get()
         {
-            backend.queue(&Message::new(b'H', Bytes::new()));
+            attached.backend.queue(&Frontend::Flush);
         }
         self.receive().await
     }
 
     /// Receives the answers to all that was forwarded, at the end of a flight.
     pub(super) async fn drain(&mut self) -> Flow {
-        match self.expected.back() {
-            None => Ok(()),
-            Some(Expected::Sync { .. } | Expected::Query { .. }) => self.receive().await,
-            Some(_) => self.catch_up().await,
+        if self.pipeline.ends_by_itself() {
+            self.receive().await
+        } else {
+            self.catch_up().await
         }
     }
 
-    pub(super) async fn receive(&mut self) -> Flow {
-        while !self.expected.is_empty() {
-            if self.out.len() > FLUSH_BYTES {
+    async fn receive(&mut self) -> Flow {
+        while !self.pipeline.is_settled() {
+            if self.client.is_full() {
                 self.flush().await?;
             }
-            let Some(backend) = &mut self.backend else {
+            let Some(attached) = self.attachment.get() else {
                 return Ok(());
             };
-            let message = answer(self.server, backend).await?;
+            let message = attached.answer().await?;
             self.receive_one(message).await?;
         }
         Ok(())
     }
 
-    async fn receive_one(&mut self, mut message: Message) -> Flow {
-        let Some(first) = self.expected.front_mut() else {
+    async fn receive_one(&mut self, mut message: Backend) -> Flow {
+        match self.pipeline.guard_answer(&message) {
+            GuardAnswer::None => {}
+            GuardAnswer::More => return Ok(()),
+            GuardAnswer::Stands => {
+                self.transaction.block.guard();
+                return Ok(());
+            }
+        }
+        let Some(first) = self.pipeline.first() else {
             return Ok(());
         };
-        if let Expected::Guard(left) = first
-            && message.tag != b'E'
-        {
-            *left -= u8::from(matches!(message.tag, b'1' | b'2' | b'3' | b'C'));
-            if *left == 0 {
-                self.expected.pop_front();
-                self.block.is_guarded = true;
-            }
-            return Ok(());
-        }
-        let mut is_held_back = false;
-        if let Some(statement) = first.statement() {
-            let statement = statement.clone();
-            is_held_back = message.tag == b'C' && self.must_look(&statement);
-            if message.tag == b'C' && self.is_over_limit(&statement, &message) {
+        let (statement, kept) = (first.statement().cloned(), first.kept());
+        let mut completion = Completion::Answered;
+        if let Some(statement) = &statement {
+            completion = self.look_at(statement, &message);
+            if completion == Completion::Refused {
                 // The front answers an error in its place.
-                if matches!(self.expected.front(), Some(Expected::Execute { .. })) {
-                    self.expected.pop_front();
+                if matches!(self.pipeline.first(), Some(Expected::Execute { .. })) {
+                    self.pipeline.take_first();
                 }
                 return Ok(());
             }
-            if message.tag == b'D' && is_no_job(&statement, &message) {
+            if is_no_job(statement, &message) {
                 return Ok(());
             }
         }
-        let Some(first) = self.expected.front_mut() else {
-            return Ok(());
-        };
-        self.block.feed(first.kept(), &message);
-        if message.tag == b'E' {
-            self.has_failed = true;
-            if self.status == TransactionStatus::InBlock && first.kept().is_some() {
-                self.conflict = Conflict::of(&message);
+        self.transaction.block.history.feed(kept, &message);
+        match &mut message {
+            Backend::ErrorResponse(error) => {
+                self.pipeline.note_error();
+                if kept.is_some() {
+                    self.transaction.note_error(error);
+                }
+                *error = conflict::translate(error.clone());
             }
-            message = conflict::translate(message);
+            Backend::CommandComplete(tag) => {
+                if let Some(own) = statement.as_deref().and_then(Statement::own_tag) {
+                    *tag = CommandTag::new(own);
+                }
+            }
+            _ => {}
         }
-        let is_answered = match (message.tag, first) {
-            (b'1', Expected::Parse)
-            | (b'2', Expected::Bind)
-            | (b'3', Expected::Close)
-            | (b'T' | b'n', Expected::Describe)
-            | (b'I' | b's', Expected::Execute { .. })
-            | (
-                b'C',
-                Expected::Execute {
-                    statement: None, ..
-                },
-            ) => true,
-            (
-                b'C',
-                Expected::Execute {
-                    statement: Some(statement),
-                    ..
-                },
-            ) => {
-                message = retag(message, statement);
-                self.status = status_after(self.status, &message);
-                self.completed(&message);
-                true
-            }
-            (b'C', Expected::Query { statement, .. }) => {
-                message = retag(message, statement);
-                self.completed(&message);
-                false
-            }
-            (b'G', _) => {
-                self.block.cut();
-                self.emit(&message);
-                return self.copy_in().await;
-            }
-            (b'E', Expected::Query { .. } | Expected::Sync { .. }) => false,
-            (b'E', _) => {
-                self.fail_expected();
-                false
-            }
-            (b'Z', _) => return self.ready(message).await,
-            _ => false,
-        };
-        if is_answered {
-            self.expected.pop_front();
+        if let Backend::ReadyForQuery(status) = message {
+            return self.receive_ready(status).await;
         }
-        if is_held_back {
-            self.held_back = Some(message);
+        if let Backend::CopyInResponse(_) = message {
+            self.transaction.block.history.cut();
+            self.client.emit(&message);
+            return self.copy_in().await;
+        }
+        self.settle_first(&message);
+        if completion == Completion::HeldBack {
+            self.pipeline.hold_back(message);
         } else {
-            self.emit(&message);
+            self.client.emit(&message);
         }
         Ok(())
     }
 
+    /// What the end of a command that changes rows means for the limits.
+    fn look_at(&mut self, statement: &Statement, message: &Backend) -> Completion {
+        match message {
+            Backend::CommandComplete(tag) if statement.changes_rows() => {
+                self.transaction.usage().complete(tag)
+            }
+            _ => Completion::Answered,
+        }
+    }
+
+    /// What an answer settles of what is expected, and what it means for the transaction.
+    fn settle_first(&mut self, message: &Backend) {
+        let Some(first) = self.pipeline.first() else {
+            return;
+        };
+        match (message, first) {
+            (Backend::ParseComplete, Expected::Parse)
+            | (Backend::BindComplete, Expected::Bind)
+            | (Backend::CloseComplete, Expected::Close)
+            | (Backend::RowDescription(_) | Backend::NoData, Expected::Describe)
+            | (Backend::EmptyQueryResponse | Backend::PortalSuspended, Expected::Execute { .. }) => {
+                self.pipeline.take_first();
+            }
+            (Backend::CommandComplete(tag), Expected::Execute { statement, .. }) => {
+                if statement.is_some() {
+                    self.transaction.follow(tag);
+                    self.complete(tag);
+                }
+                self.pipeline.take_first();
+            }
+            (Backend::CommandComplete(tag), Expected::Query { .. }) => self.complete(tag),
+            // ReadyForQuery comes after these.
+            (Backend::ErrorResponse(_), Expected::Query { .. } | Expected::Sync(_)) => {}
+            (Backend::ErrorResponse(_), _) => self.pipeline.skip_expected(),
+            _ => {}
+        }
+    }
+
     /// What a command's end means for the transaction.
-    fn completed(&mut self, complete: &Message) {
-        match complete.body.strip_suffix(b"\0") {
-            Some(b"COMMIT") => self.end_transaction(true),
-            Some(b"ROLLBACK") => self.end_transaction(false),
-            Some(b"BEGIN" | b"START TRANSACTION") => {
-                self.block.usage.began_at = Some(self.server.clock.now());
-            }
-            _ => self.block.changes_catalog |= schema::is_change(&complete.body),
+    fn complete(&mut self, tag: &CommandTag) {
+        if let Some(ended) = self.transaction.complete(tag, self.cluster) {
+            self.end_transaction(ended);
         }
     }
 
-    /// PostgreSQL skips what follows an error until Sync.
-    fn fail_expected(&mut self) {
-        while let Some(expected) = self.expected.front() {
-            if matches!(expected, Expected::Sync { .. }) {
-                return;
-            }
-            self.expected.pop_front();
-        }
-        self.sequence = Sequence::Skips { rolls_back: false };
-    }
-
-    async fn ready(&mut self, message: Message) -> Flow {
-        if self.is_wrapped {
-            self.expected.pop_front();
+    async fn receive_ready(&mut self, status: TransactionStatus) -> Flow {
+        let expected = self.pipeline.take_first();
+        if self.pipeline.is_wrapped() {
             return Ok(());
         }
-        self.status = TransactionStatus::parse(message.body.first().copied().unwrap_or_default());
-        let expected = self.expected.pop_front();
-        if let Some(Expected::Sync { rolls_back: true }) = expected
-            && let Some(backend) = &mut self.backend
+        self.transaction.status = status;
+        if let Some(Expected::Sync(AfterFailure::RolledBack)) = expected
+            && let Some(attached) = self.attachment.get()
         {
-            self.status = backend.roll_back().await?;
-            self.end_transaction(false);
+            self.transaction.status = attached.backend.roll_back().await?;
+            self.end_transaction(Ended::RolledBack);
         }
-        let has_failed = self.has_failed;
-        self.has_failed &= self.holds_ready;
-        if self.status == TransactionStatus::Idle {
-            self.end_transaction(!has_failed);
+        let has_failed = self.pipeline.ready();
+        if self.transaction.is_idle() {
+            self.end_transaction(if has_failed {
+                Ended::RolledBack
+            } else {
+                Ended::Committed
+            });
         }
-        if matches!(expected, Some(Expected::Query { is_head: true, .. })) && !has_failed
-            || self.holds_ready
-        {
+        let is_head = matches!(
+            expected,
+            Some(Expected::Query {
+                part: QueryPart::Head,
+                ..
+            })
+        );
+        if (is_head && !has_failed) || self.pipeline.is_in_parts() {
             return Ok(());
         }
-        self.emit(&self.status.ready_for_query());
+        self.emit_ready();
         Ok(())
     }
 
     /// Passes a COPY's data on until it ends or PostgreSQL objects.
     async fn copy_in(&mut self) -> Flow {
         self.flush().await?;
-        if self.has_copy_end {
+        if self.pipeline.has_rows() {
             return Ok(());
         }
-        self.has_copied = true;
-        // PostgreSQL ignores the Sync that came before the data; another follows after it.
-        if matches!(self.expected.get(1), Some(Expected::Sync { .. })) {
-            self.expected.remove(1);
-        }
-        let (Some(backend), Some(party)) = (&mut self.backend, &self.party) else {
+        self.pipeline.expect_rows_first();
+        let Some(attached) = self.attachment.get() else {
             return Ok(());
         };
+        let (backend, registration) = (&mut attached.backend, &attached.registration);
         loop {
             tokio::select! {
-                _ = party.requested() => {
+                _ = registration.requested() => {
                     // Others do not wait for a client that takes its time; PostgreSQL answers an error.
-                    backend.queue(&Message::new(b'f', strings([conflict::GIVES_WAY])));
-                    backend.queue(&Message::new(b'H', Bytes::new()));
+                    backend.queue(&Frontend::CopyFail(strings([conflict::GIVES_WAY])));
+                    backend.queue(&Frontend::Flush);
                     return Ok(());
                 }
                 message = self.client.next() => {
                     let Some(message) = message? else { return Err(End::Client) };
-                    self.messages += 1;
-                    self.server.counters.client_messages.add_one();
-                    match message.tag {
-                        b'd' => {
+                    self.client.count();
+                    self.cluster.counters.client_messages.add_one();
+                    match message {
+                        Frontend::CopyData(_) => {
                             backend.queue(&message);
                             backend.send().await?;
                         }
-                        b'S' | b'H' => {}
-                        b'X' => return Err(End::Client),
+                        Frontend::Sync | Frontend::Flush => {}
+                        Frontend::Terminate => return Err(End::Client),
                         _ => {
                             backend.queue(&message);
                             // In the extended protocol the outcome waits for a Sync that the client may send later.
-                            backend.queue(&Message::new(b'H', Bytes::new()));
+                            backend.queue(&Frontend::Flush);
                             return Ok(());
                         }
                     }
@@ -237,19 +228,7 @@ impl Session<'_> {
     }
 }
 
-/// The command tag of a rewritten statement is that of the original.
-fn retag(message: Message, statement: &Statement) -> Message {
-    match &statement.verdict {
-        Verdict::Rewrite { tag: Some(tag), .. } => Message::new(b'C', strings([*tag])),
-        _ => message,
-    }
-}
-
-/// Where a command leaves the transaction, before the next ReadyForQuery says so.
-fn status_after(status: TransactionStatus, complete: &Message) -> TransactionStatus {
-    match complete.body.strip_suffix(b"\0") {
-        Some(b"BEGIN" | b"START TRANSACTION") => TransactionStatus::InBlock,
-        Some(b"COMMIT" | b"ROLLBACK") => TransactionStatus::Idle,
-        _ => status,
-    }
+/// A row of a started job without an id: there was nothing to do, and no row is answered.
+fn is_no_job(statement: &Statement, message: &Backend) -> bool {
+    matches!(message, Backend::DataRow(row) if statement.starts_job() && row.is_one_null())
 }

@@ -1,57 +1,39 @@
 //! A conflict that PostgreSQL reports at a statement, and DSQL at COMMIT: the transaction goes on until then.
 //!
 //! 1. Two statements that ran and waited for each other: the one that PostgreSQL gave up is done again.
-//! 2. A row that was changed since the transaction's snapshot: the transaction has lost. What it did, and what it still does, is done
-//!    on copies of its tables as its snapshot shows them, which hide the tables themselves from it.
+//! 2. A row that was changed since the transaction's snapshot: the transaction has lost. What it did, and what it still
+//!    does, is done on copies of its tables as its snapshot shows them, which hide the tables themselves from it.
 //!
 //! Where that is not possible, the statement fails as PostgreSQL said.
 
 use std::collections::BTreeSet;
 
-use super::block::text_of;
+use super::client;
+use super::transaction::Conflict;
 use super::usage::TransactionUsage;
-use super::{Flow, Session};
-use crate::wire::{Message, TransactionStatus, error_field, take_cstr};
+use super::wiring::{Flow, Session};
+use crate::wire::{Frontend, TransactionStatus};
 
 /// Copies those of the named tables that a name without a schema means.
 const SHADOW: &str = "SELECT dsql_internal.shadow(c.oid) FROM pg_catalog.pg_class c \
      WHERE c.relname::text = ANY (pg_catalog.string_to_array($1, ' ')) AND c.relkind = 'r' AND c.relpersistence = 'p' \
      AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
 
-/// What a statement in a block met.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Conflict {
-    Changed,
-    Deadlock,
-}
-
-impl Conflict {
-    pub(super) fn of(error: &Message) -> Option<Self> {
-        match error_field(error, b'C')? {
-            b"40001" => Some(Self::Changed),
-            b"40P01" => Some(Self::Deadlock),
-            _ => None,
-        }
-    }
-}
-
 /// Where a session stood before a flight.
 pub(super) struct Mark {
-    is_in_block: bool,
+    status: TransactionStatus,
     kept: usize,
     usage: TransactionUsage,
-    out_bytes: usize,
-    flushed_bytes: u64,
+    answers: client::Mark,
 }
 
 impl Session<'_> {
     pub(super) fn mark(&self) -> Mark {
         Mark {
-            is_in_block: self.status == TransactionStatus::InBlock,
-            kept: self.block.kept(),
-            usage: self.block.usage.clone(),
-            out_bytes: self.out.len(),
-            flushed_bytes: self.flushed_bytes,
+            status: self.transaction.status,
+            kept: self.transaction.block.history.len(),
+            usage: self.transaction.block.usage.clone(),
+            answers: self.client.mark(),
         }
     }
 
@@ -59,82 +41,72 @@ impl Session<'_> {
     pub(super) async fn go_on(
         &mut self,
         conflict: Conflict,
-        mark: &Mark,
-        messages: &[Message],
+        mark: Mark,
+        messages: &[Frontend],
     ) -> Flow {
-        let is_whole = matches!(
-            messages.last(),
-            Some(Message {
-                tag: b'Q' | b'S',
-                ..
-            })
-        );
-        if !mark.is_in_block
+        let is_whole = matches!(messages.last(), Some(Frontend::Query(_) | Frontend::Sync));
+        if mark.status != TransactionStatus::InBlock
             || !is_whole
-            || self.flushed_bytes != mark.flushed_bytes
-            || self.status != TransactionStatus::Failed
-            || !self.block.can_repeat()
+            || !self.client.can_take_back(mark.answers)
+            || !self.transaction.has_failed()
+            || !self.transaction.block.can_replay()
         {
             return Ok(());
         }
-        self.block.truncate(mark.kept);
-        self.block.usage = mark.usage.clone();
+        self.transaction.block.history.truncate(mark.kept);
+        *self.transaction.usage() = mark.usage;
         let goes_on = match conflict {
             Conflict::Changed => self.shadow(messages).await?,
             Conflict::Deadlock => {
-                if let Some(backend) = &mut self.backend {
-                    backend.step_aside().await?;
+                if let Some(attached) = self.attachment.get() {
+                    attached.backend.take_back().await?;
                 }
-                self.repeat().await? || self.shadow(messages).await?
+                self.replay().await? || self.shadow(messages).await?
             }
         };
         if goes_on {
-            self.out.truncate(mark.out_bytes);
+            self.client.take_back(mark.answers);
             self.execute_all(messages).await?;
-            self.conflict = None;
-        } else if let Some(backend) = &mut self.backend {
-            self.status = backend.fail_block().await?;
+            self.transaction.take_conflict();
+        } else if let Some(attached) = self.attachment.get() {
+            self.transaction.status = attached.backend.fail_block().await?;
         }
         Ok(())
     }
 
     /// Takes back what the block did and does it again on copies of its tables; whether that worked.
-    pub(super) async fn shadow(&mut self, messages: &[Message]) -> Flow<bool> {
+    pub(super) async fn shadow(&mut self, messages: &[Frontend]) -> Flow<bool> {
+        if !self.transaction.block.can_replay() {
+            return Ok(false);
+        }
         let names = self.names(messages);
-        let Some(backend) = &mut self.backend else {
+        let Some(attached) = self.attachment.get() else {
             return Ok(false);
         };
-        if !self.block.can_repeat() {
-            return Ok(false);
-        }
-        backend.step_aside().await?;
-        let waiting = self.server.lock_waits.wait();
-        let status = backend.run_with(SHADOW, Some(&names)).await?;
+        attached.backend.take_back().await?;
+        let waiting = attached.registration.wait();
+        let status = attached.backend.run_with(SHADOW, &names).await?;
         drop(waiting);
-        if status != TransactionStatus::InBlock {
+        if status != TransactionStatus::InBlock || !self.replay().await? {
             return Ok(false);
         }
-        self.block.is_shadowed = self.repeat().await?;
-        Ok(self.block.is_shadowed)
+        self.transaction.block.shadow();
+        Ok(true)
     }
 
     /// All words, among them the names of tables, in what the block did and is about to do.
-    fn names(&self, messages: &[Message]) -> String {
-        let bound = messages.iter().filter(|message| message.tag == b'B');
-        let bound = bound.filter_map(|message| {
-            let mut body = message.body.clone();
-            take_cstr(&mut body);
-            let prepared = self.statements.get(&take_cstr(&mut body)?)?;
-            Some(&prepared.parse)
+    fn names(&self, messages: &[Frontend]) -> String {
+        let bound = messages.iter().filter_map(|message| match message {
+            Frontend::Bind(bind) => {
+                let prepared = self.pipeline.prepared(&bind.statement)?;
+                Some(prepared.parse.sql.as_str())
+            }
+            _ => None,
         });
+        let sent = messages.iter().filter_map(Frontend::sql);
+        let kept = self.transaction.block.history.texts();
         let mut names = BTreeSet::new();
-        for text in self
-            .block
-            .texts()
-            .chain(messages)
-            .chain(bound)
-            .filter_map(text_of)
-        {
+        for text in kept.chain(sent).chain(bound) {
             let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$')));
             for word in words.filter(|word| !word.is_empty()) {
                 names.insert(word.to_owned());

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use dsql_dialect::{DdlGuard, StateRule};
 
-use crate::dialect::DialectFacts;
-use crate::wire::{ErrorAnswer, Message};
+use crate::statement::DialectFacts;
+use crate::wire::{CommandTag, ErrorAnswer};
 
 /// Rows that a transaction may change.
 const MAX_ROWS: u64 = 3000;
@@ -19,23 +19,40 @@ const MAX_VALUE: u64 = MIB;
 /// How old a transaction may become.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
+/// What has to be looked at when the command under way ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Command {
+    #[default]
+    Plain,
+    /// It brought enough bytes for a value above its limit.
+    MayBeLarge,
+    /// It has changed more rows than may be.
+    OverLimit,
+}
+
+/// What becomes of the end of a command that changed rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completion {
+    Answered,
+    /// What it wrote has to be looked at first.
+    HeldBack,
+    /// An error is answered in its place.
+    Refused,
+}
+
 /// The count of an open transaction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TransactionUsage {
     guard: DdlGuard,
     rows: u64,
-    /// More rows were changed than may be.
-    pub(super) is_over: bool,
-    /// A command under way brought enough bytes for a value above its limit.
-    pub(super) carries_large: bool,
+    command: Command,
     /// Where PostgreSQL's log stood before the first row was written.
-    pub(super) log_start: Option<u64>,
+    log_start: Option<u64>,
     /// Tables whose rows were changed, quoted.
-    pub(super) tables: BTreeSet<String>,
+    tables: BTreeSet<String>,
     /// When the transaction block began.
-    pub(super) began_at: Option<SystemTime>,
-    /// It starts a job.
-    pub(super) has_job: bool,
+    began_at: Option<SystemTime>,
+    starts_job: bool,
 }
 
 impl TransactionUsage {
@@ -44,30 +61,68 @@ impl TransactionUsage {
         self.guard
             .admit(facts.effect)
             .map_err(|rule| ErrorAnswer::from(rule.refusal()))?;
-        self.has_job |= facts.has_job;
+        self.starts_job |= facts.starts_job;
         self.tables.extend(facts.targets.iter().cloned());
         Ok(())
     }
 
-    /// Counts the rows that a command changed; whether they are too many.
-    pub(super) fn count(&mut self, complete: &Message) -> bool {
-        self.rows = self.rows.saturating_add(changed_rows(&complete.body));
-        self.is_over = self.rows > MAX_ROWS;
-        self.is_over
+    /// A block begins.
+    pub(super) fn begin(&mut self, now: SystemTime) {
+        self.began_at = Some(now);
+    }
+
+    pub(super) fn starts_job(&self) -> bool {
+        self.starts_job
+    }
+
+    /// Tables whose rows were changed, quoted.
+    pub(super) fn tables(&self) -> &BTreeSet<String> {
+        &self.tables
+    }
+
+    pub(super) fn has_log_start(&self) -> bool {
+        self.log_start.is_some()
+    }
+
+    /// Where PostgreSQL's log stands before the first row is written.
+    pub(super) fn start_log(&mut self, position: Option<u64>) {
+        self.log_start = position;
     }
 
     /// Takes note of the bytes a writing command brings; those of a COPY come later.
     pub(super) fn carries(&mut self, bytes: usize, is_copy: bool) {
-        self.carries_large = is_copy || bytes as u64 > MAX_VALUE;
+        self.command = if is_copy || bytes as u64 > MAX_VALUE {
+            Command::MayBeLarge
+        } else {
+            Command::Plain
+        };
     }
 
-    /// Whether rows were changed.
+    /// Counts the rows that a command changed.
+    pub(super) fn complete(&mut self, tag: &CommandTag) -> Completion {
+        self.rows = self.rows.saturating_add(tag.changed_rows());
+        match std::mem::take(&mut self.command) {
+            _ if self.rows > MAX_ROWS => {
+                self.command = Command::OverLimit;
+                Completion::Refused
+            }
+            Command::MayBeLarge => Completion::HeldBack,
+            Command::Plain | Command::OverLimit => Completion::Answered,
+        }
+    }
+
+    /// The refusal of a command that changed too many rows; says so once.
+    pub(super) fn take_row_failure(&mut self) -> Option<ErrorAnswer> {
+        let is_over = self.command == Command::OverLimit;
+        if is_over {
+            self.command = Command::Plain;
+        }
+        is_over.then(|| StateRule::Rows.refusal().into())
+    }
+
+    /// Whether its commit has to be looked at.
     pub(super) fn has_rows(&self) -> bool {
-        self.rows > 0
-    }
-
-    pub(super) fn too_many_rows() -> ErrorAnswer {
-        StateRule::Rows.refusal().into()
+        self.rows > 0 && self.log_start.is_some()
     }
 
     /// Whether the transaction is too old.
@@ -102,20 +157,6 @@ impl TransactionUsage {
     }
 }
 
-/// The rows that a command tag tells of.
-fn changed_rows(tag: &[u8]) -> u64 {
-    let tag = tag.strip_suffix(b"\0").unwrap_or(tag);
-    let words: Vec<&[u8]> = tag.split(|&byte| byte == b' ').collect();
-    let ([b"INSERT", _, number] | [b"UPDATE" | b"DELETE" | b"COPY", number]) = words.as_slice()
-    else {
-        return 0;
-    };
-    std::str::from_utf8(number)
-        .ok()
-        .and_then(|rows| rows.parse().ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -123,25 +164,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_tags_tell_how_many_rows_were_changed() {
-        for (tag, rows) in [
-            ("INSERT 0 3\0", 3),
-            ("UPDATE 12\0", 12),
-            ("DELETE 0\0", 0),
-            ("COPY 7\0", 7),
-            ("SELECT 9\0", 0),
-            ("INSERT\0", 0),
-            ("", 0),
-        ] {
-            assert_eq!(changed_rows(tag.as_bytes()), rows, "{tag}");
-        }
-    }
-
-    #[test]
     fn exactly_three_thousand_rows_pass() {
         let mut usage = TransactionUsage::default();
-        assert!(!usage.count(&Message::new(b'C', &b"INSERT 0 3000\0"[..])));
-        assert!(usage.count(&Message::new(b'C', &b"DELETE 1\0"[..])));
+        let last = usage.complete(&CommandTag::new("INSERT 0 3000"));
+        assert_eq!(last, Completion::Answered);
+        let beyond = usage.complete(&CommandTag::new("DELETE 1"));
+        assert_eq!(beyond, Completion::Refused);
+        assert!(usage.take_row_failure().is_some() && usage.take_row_failure().is_none());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! PostgreSQL protocol 3.0: messages as bytes, bounded reading, and the answers that the front makes itself.
+//! One message as it is framed, whatever it means, and the bounded reader of such messages.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub(crate) const MAX_SERVER_MESSAGE_BYTES: usize = 0x7fff_ffff;
 const READ_BYTES: usize = 16 * 1024;
 
 /// One message: its type and what follows the length.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) tag: u8,
     pub(crate) body: Bytes,
@@ -28,10 +28,18 @@ impl Message {
     }
 
     pub(crate) fn write_to(&self, out: &mut BytesMut) {
-        out.reserve(self.body.len() + 5);
-        out.put_u8(self.tag);
-        out.put_u32(length_field(self.body.len()));
-        out.put_slice(&self.body);
+        put_message(out, self.tag, &[&self.body]);
+    }
+}
+
+/// Appends a message whose body consists of `pieces`.
+pub(super) fn put_message(out: &mut BytesMut, tag: u8, pieces: &[&[u8]]) {
+    let body_bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    out.reserve(body_bytes + 5);
+    out.put_u8(tag);
+    out.put_u32(length_field(body_bytes));
+    for piece in pieces {
+        out.put_slice(piece);
     }
 }
 
@@ -94,130 +102,6 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             body: message.freeze(),
         }))
     }
-}
-
-/// Takes a NUL-terminated string from the front of a body.
-pub(crate) fn take_cstr(body: &mut Bytes) -> Option<Bytes> {
-    let end = body.iter().position(|&byte| byte == 0)?;
-    let text = body.split_to(end);
-    body.advance(1);
-    Some(text)
-}
-
-/// Like [`take_cstr`], for text that has to be UTF-8.
-pub(crate) fn take_text(body: &mut Bytes) -> Option<String> {
-    String::from_utf8(take_cstr(body)?.to_vec()).ok()
-}
-
-/// A field of an ErrorResponse.
-pub(crate) fn error_field(message: &Message, code: u8) -> Option<&[u8]> {
-    let mut rest = message.body.as_ref();
-    while let [first, text @ ..] = rest {
-        let end = text.iter().position(|&byte| byte == 0)?;
-        if *first == code {
-            return text.get(..end);
-        }
-        rest = text.get(end + 1..)?;
-    }
-    None
-}
-
-/// An ErrorResponse that the front makes itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ErrorAnswer {
-    pub(crate) severity: &'static str,
-    pub(crate) sqlstate: &'static str,
-    pub(crate) message: String,
-    pub(crate) detail: Option<String>,
-    pub(crate) hint: Option<String>,
-}
-
-impl ErrorAnswer {
-    /// The statement fails; the connection stays.
-    pub(crate) fn error(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            severity: "ERROR",
-            sqlstate,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
-    }
-
-    /// The connection ends.
-    pub(crate) fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            severity: "FATAL",
-            sqlstate,
-            message: message.into(),
-            detail: None,
-            hint: None,
-        }
-    }
-
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    pub(crate) fn message(&self) -> Message {
-        let mut body = BytesMut::new();
-        let mut field = |code: u8, text: &str| {
-            body.put_u8(code);
-            // A NUL would end the field.
-            body.extend(text.bytes().filter(|&byte| byte != 0));
-            body.put_u8(0);
-        };
-        field(b'S', self.severity);
-        field(b'V', self.severity);
-        field(b'C', self.sqlstate);
-        field(b'M', &self.message);
-        if let Some(detail) = &self.detail {
-            field(b'D', detail);
-        }
-        if let Some(hint) = &self.hint {
-            field(b'H', hint);
-        }
-        body.put_u8(0);
-        Message::new(b'E', body)
-    }
-}
-
-/// What ReadyForQuery reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TransactionStatus {
-    Idle,
-    InBlock,
-    Failed,
-}
-
-impl TransactionStatus {
-    pub(crate) fn parse(byte: u8) -> Self {
-        match byte {
-            b'T' => Self::InBlock,
-            b'E' => Self::Failed,
-            _ => Self::Idle,
-        }
-    }
-
-    pub(crate) fn ready_for_query(self) -> Message {
-        let byte: &'static [u8] = match self {
-            Self::Idle => b"I",
-            Self::InBlock => b"T",
-            Self::Failed => b"E",
-        };
-        Message::new(b'Z', byte)
-    }
-}
-
-/// A body of NUL-terminated strings.
-pub(crate) fn strings<'a>(parts: impl IntoIterator<Item = &'a str>) -> Bytes {
-    let mut body = BytesMut::new();
-    for part in parts {
-        body.put_slice(part.as_bytes());
-        body.put_u8(0);
-    }
-    body.freeze()
 }
 
 #[cfg(test)]

@@ -1,0 +1,221 @@
+//! DSQL's rules on the way of a statement: before it runs, after it ran, and before its transaction commits.
+
+use dsql_dialect::StateRule;
+
+use super::transaction::{AfterFailure, Check, Failure};
+use super::usage::TransactionUsage;
+use super::wiring::{Flow, Session};
+use crate::conflict;
+use crate::internal_query::Reply;
+use crate::statement::{Kind, Statement, Verdict};
+use crate::wire::{ErrorAnswer, ErrorResponse};
+
+const LOG_POSITION: &str =
+    "SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_catalog.pg_lsn)::bigint::text";
+const COMPLETED_JOB: &str = "SELECT pg_catalog.set_config('dsql_local.completed_job', $1, false)";
+const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
+
+impl Session<'_> {
+    /// Asks PostgreSQL something between the client's messages; no reply if they have failed by then.
+    async fn ask(&mut self, sql: &str, parameters: Option<&[&str]>) -> Flow<Reply> {
+        self.catch_up().await?;
+        if self.pipeline.skips() {
+            return Ok(Reply::default());
+        }
+        let place = self.pipeline.place();
+        let _waiting = self.cluster.lock_waits.wait();
+        let attached = self.attach().await?;
+        Ok(attached.backend.ask(sql, parameters, place).await?)
+    }
+
+    /// What goes wrong with this statement by what its transaction and the cluster have become, if anything does.
+    pub(super) fn failure(&mut self, statement: &Statement) -> Option<Failure> {
+        match self.transaction.check(statement, self.cluster) {
+            Check::Run => None,
+            Check::RunUnanswered => {
+                self.client.withhold();
+                None
+            }
+            Check::Fail(failure) => Some(failure),
+        }
+    }
+
+    /// Refuses what the text of a statement forbids. Whether it did.
+    pub(super) async fn refuses_text(&mut self, statement: &Statement) -> Flow<bool> {
+        let Verdict::Refuse(answer) = &statement.verdict else {
+            return Ok(false);
+        };
+        self.catch_up().await?;
+        if self.pipeline.skips() {
+            return Ok(true);
+        }
+        if self.transaction.has_failed() {
+            self.fail_with(StateRule::Failed.refusal()).await?;
+            return Ok(true);
+        }
+        let facts = statement.facts.as_ref();
+        if let Some(sql) = facts.and_then(|facts| facts.ask_first.as_deref())
+            && let Some(error) = self.ask(sql, None).await?.error
+        {
+            let is_syntax = error.sqlstate() == SYNTAX_ERROR;
+            let error = if is_syntax { error } else { answer.into() };
+            self.fail_asked(error).await?;
+            return Ok(true);
+        }
+        self.fail_with(answer.clone()).await?;
+        Ok(true)
+    }
+
+    /// Refuses what is no SQL to PostgreSQL, before anything of a query runs. Whether it did.
+    pub(super) async fn refuses_syntax(&mut self, sql: &str) -> Flow<bool> {
+        match self.ask(sql, None).await?.error {
+            Some(error) if error.sqlstate() == SYNTAX_ERROR => {
+                self.fail_asked(conflict::translate(error)).await?;
+                Ok(true)
+            }
+            // Whatever else is wrong shows when it runs; a failed block stays as it is.
+            Some(_) if self.transaction.is_in_block() => {
+                let answer = ErrorAnswer::from(StateRule::Failed.refusal());
+                self.fail_asked(ErrorResponse::from(&answer)).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Refuses what the transaction, the catalog or the limits forbid, before a statement is executed. Whether it did.
+    /// `bytes`: of its text and values.
+    pub(super) async fn refuses_to_run(
+        &mut self,
+        statement: &Statement,
+        bytes: usize,
+    ) -> Flow<bool> {
+        let Some(facts) = &statement.facts else {
+            return Ok(false);
+        };
+        if self.transaction.has_failed() {
+            return Ok(false);
+        }
+        if statement.kinds.first() == Some(&Kind::Commit) {
+            return self.refuses_to_commit(AfterFailure::RolledBack).await;
+        }
+        if let Err(answer) = self.transaction.usage().admit(facts) {
+            self.fail_with(answer).await?;
+            return Ok(true);
+        }
+        for check in &facts.needs {
+            let parameters: Vec<&str> = check.parameters.iter().map(String::as_str).collect();
+            let reply = self.ask(check.rule.query, Some(&parameters)).await?;
+            if let Some(error) = reply.error {
+                self.fail_asked(conflict::translate(error)).await?;
+                return Ok(true);
+            }
+            if let Some(found) = reply.first {
+                self.fail_with(check.refusal(&found)).await?;
+                return Ok(true);
+            }
+        }
+        if !facts.targets.is_empty() {
+            if !self.transaction.usage().has_log_start() {
+                let position = self.log_position().await?;
+                self.transaction.usage().start_log(position);
+            }
+            self.transaction.usage().carries(bytes, facts.is_copy_in);
+        }
+        Ok(false)
+    }
+
+    async fn log_position(&mut self) -> Flow<Option<u64>> {
+        let reply = self.ask(LOG_POSITION, Some(&[])).await?;
+        Ok(reply.first.and_then(|text| text.parse().ok()))
+    }
+
+    /// Refuses the commit of a transaction that wrote too much. Whether it did.
+    pub(super) async fn refuses_to_commit(&mut self, after: AfterFailure) -> Flow<bool> {
+        if !self.transaction.usage().has_rows() {
+            return Ok(false);
+        }
+        let Some(log_end) = self.log_position().await? else {
+            return Ok(false);
+        };
+        if self.transaction.usage().may_hold_large_value(log_end)
+            && let Some(answer) = self.oversized().await?
+        {
+            self.fail(Failure::new(answer, after)).await?;
+            return Ok(true);
+        }
+        if !self.transaction.usage().may_be_too_large(log_end) {
+            return Ok(false);
+        }
+        let bytes = self.ask_of_written("written_bytes").await?;
+        let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
+        match TransactionUsage::size_failure(bytes) {
+            Some(answer) => {
+                self.fail(Failure::new(answer, after)).await?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// What a routine of ours answers about the tables whose rows were changed.
+    async fn ask_of_written(&mut self, routine: &str) -> Flow<Option<String>> {
+        let tables = self.transaction.usage().tables().clone();
+        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
+        let oids: Vec<String> = (1..=names.len())
+            .map(|number| format!("pg_catalog.to_regclass(${number})::oid"))
+            .collect();
+        let sql = format!(
+            "SELECT dsql_internal.{routine}(ARRAY[{}]::oid[])::text",
+            oids.join(", ")
+        );
+        Ok(self.ask(&sql, Some(&names)).await?.first)
+    }
+
+    /// The refusal of a value or row above its limit, if the transaction wrote one.
+    async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
+        let found = self.ask_of_written("oversized").await?;
+        Ok(found
+            .as_deref()
+            .and_then(TransactionUsage::oversize_failure))
+    }
+
+    /// Answers that a command changed too many rows or wrote too large a value, if it did; else that it completed, if that
+    /// was held back. Whether it failed.
+    pub(super) async fn fails_by_limits(&mut self) -> Flow<bool> {
+        let held_back = self.pipeline.take_held_back();
+        if let Some(answer) = self.transaction.usage().take_row_failure() {
+            self.fail_with(answer).await?;
+            return Ok(true);
+        }
+        if let Some(complete) = held_back {
+            if let Some(answer) = self.oversized().await? {
+                self.fail_with(answer).await?;
+                return Ok(true);
+            }
+            self.client.emit(&complete);
+        }
+        Ok(false)
+    }
+
+    /// Waits for a job, and yields meanwhile.
+    pub(super) async fn wait_for_job(&mut self, job_id: &str) -> Flow {
+        self.catch_up().await?;
+        let (jobs, catalog) = (&self.cluster.jobs, &self.cluster.postgres.catalog);
+        let mut is_completed = false;
+        self.pause(async { is_completed = jobs.ended(catalog, job_id).await })
+            .await?;
+        if is_completed && !self.transaction.has_failed() {
+            self.ask(COMPLETED_JOB, Some(&[job_id])).await?;
+        }
+        Ok(())
+    }
+
+    /// What a statement that has run means for how later ones are read.
+    pub(super) fn note_settings(&mut self, statement: &Statement) {
+        let facts = statement.facts.as_ref();
+        if let Some(is_on) = facts.and_then(|facts| facts.sync_create_index) {
+            self.reading.sync_create_index = is_on;
+        }
+    }
+}
