@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::Account;
+use crate::account::{Account, is_open_to_all};
 use crate::tls::{Authority, TlsError};
 
 /// Why the files cannot be used.
@@ -240,17 +240,6 @@ fn scratch_dir(account: Option<Account>) -> Result<tempfile::TempDir, DataDirErr
         .map_err(failed("set the mode of", path))?;
     give(path, account)?;
     Ok(scratch)
-}
-
-/// Whether any account may reach what is inside `dir`.
-pub(crate) fn is_open_to_all(dir: &Path) -> bool {
-    let Ok(dir) = dir.canonicalize() else {
-        return false;
-    };
-    dir.ancestors().all(|dir| {
-        dir.metadata()
-            .is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0)
-    })
 }
 
 fn make_owned_dir(dir: &Path, account: Option<Account>) -> Result<(), DataDirError> {

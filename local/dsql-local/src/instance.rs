@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::acceptor;
+use crate::account::unprivileged;
 use crate::auth::TokenVerifier;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -21,7 +22,7 @@ use crate::job_runner;
 use crate::jobs::Jobs;
 use crate::limits::{Bucket, ConnectionLimits};
 use crate::lock_waits::LockWaits;
-use crate::postgres::{Postgres, PostgresError, account};
+use crate::postgres::{Postgres, PostgresError};
 use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
 use crate::schema::Schema;
 use crate::stats::{Counters, Stats};
@@ -163,7 +164,8 @@ impl DsqlLocal {
         let control_listener = listen(options.control).await?;
         let (address, control_address) =
             (local_address(&listener)?, local_address(&control_listener)?);
-        let data_dir = DataDir::open(options.data_dir.as_deref(), account()?)?;
+        let account = unprivileged().map_err(PostgresError::from)?;
+        let data_dir = DataDir::open(options.data_dir.as_deref(), account)?;
         let clock = Clock::new();
         let cluster_id = data_dir.identity.cluster_id.clone();
         let host = format!("{cluster_id}.dsql.{}.on.aws", options.region);

@@ -21,6 +21,7 @@
 //! which session waits for a lock of which, and `conflict` knows what a conflict is called.
 
 mod acceptor;
+mod account;
 mod auth;
 mod backend;
 mod clock;

@@ -27,9 +27,9 @@ pub struct Stats {
     pub client_messages: u64,
     /// PostgreSQL backends that sessions attached; a session attaches one at its first statement.
     pub backends_attached: u64,
-    /// How often an idle transaction stepped aside for a session that waited for it.
+    /// How often an idle transaction yielded its locks to a session that waited for them.
     pub steps_aside: u64,
-    /// How often a transaction that had stepped aside was done again, before its next statement or at its COMMIT.
+    /// How often a transaction that had yielded was replayed, before its next statement or at its COMMIT.
     pub repeats: u64,
     /// Injected 40001 OC000.
     pub conflicts_injected: u64,

@@ -7,8 +7,10 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Error, NoTls};
 
-use super::SUPERUSER;
 use crate::principal::{Identity, Principal};
+
+/// PostgreSQL's superuser; unreachable for clients.
+pub(super) const SUPERUSER: &str = "dsql_system";
 
 /// One connection as the superuser, made again when it is lost.
 pub(crate) struct Catalog {

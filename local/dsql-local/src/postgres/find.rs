@@ -1,9 +1,9 @@
-//! Where PostgreSQL is, and which account it runs as.
+//! Where PostgreSQL is.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::PostgresError;
+use super::error::PostgresError;
 
 /// The variable that names PostgreSQL's `bin` directory.
 pub(crate) const ENV_POSTGRES_BIN: &str = "DSQL_LOCAL_POSTGRES_BIN";
@@ -136,39 +136,6 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// An operating-system account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
-
-/// The account that PostgreSQL must run as: none but our own, unless we are root, which PostgreSQL refuses.
-pub(crate) fn account() -> Result<Option<Account>, PostgresError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = |name| table.lines().find_map(|line| parse_account(line, name));
-    named("postgres")
-        .or_else(|| named("nobody"))
-        .map(Some)
-        .ok_or(PostgresError::NoAccount)
-}
-
-fn parse_account(line: &str, name: &str) -> Option<Account> {
-    let mut fields = line.split(':');
-    if fields.next()? != name {
-        return None;
-    }
-    fields.next()?;
-    let id = |text: &str| text.parse::<u32>().ok().filter(|id| *id != 0);
-    Some(Account {
-        uid: id(fields.next()?)?,
-        gid: id(fields.next()?)?,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,23 +170,6 @@ mod tests {
             choose(None, Vec::new, Some(16)),
             Err(PostgresError::NotFound)
         ));
-    }
-
-    #[test]
-    fn a_passwd_line_gives_the_account_and_root_never_does() {
-        let account = Account { uid: 101, gid: 104 };
-        assert_eq!(
-            parse_account(
-                "postgres:x:101:104::/var/lib/postgresql:/bin/bash",
-                "postgres"
-            ),
-            Some(account)
-        );
-        assert_eq!(parse_account("postgres:x:0:0::/:/bin/sh", "postgres"), None);
-        assert_eq!(
-            parse_account("postgresql:x:101:104::/:/bin/sh", "postgres"),
-            None
-        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! 3. It ends when this process ends, however that happens: a small supervisor holds the read end of a pipe.
 
 mod catalog;
+mod error;
 mod find;
 mod reach;
 
@@ -19,71 +20,21 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::Semaphore;
 
 pub(crate) use catalog::{Catalog, connect};
-pub(crate) use find::{Account, account};
+pub use error::PostgresError;
 
-use crate::data_dir::{DataDir, is_open_to_all};
+use self::catalog::SUPERUSER;
+use self::error::START_PATIENCE;
+use crate::account::{is_open_to_all, unprivileged};
+use crate::data_dir::DataDir;
 
-/// PostgreSQL's superuser; unreachable for clients.
-pub(crate) const SUPERUSER: &str = "dsql_system";
 /// Sessions that may hold a PostgreSQL backend at once.
 const MAX_BACKENDS: usize = 980;
 /// Sessions that may have a backend before their first statement.
 const MAX_PRESTARTED: usize = 16;
-const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
 const SUPERVISOR: &str = include_str!("supervise.sh");
 const BOOTSTRAP: &str = include_str!("bootstrap.sql");
-
-/// Why there is no PostgreSQL server.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PostgresError {
-    /// None is installed.
-    #[error(
-        "PostgreSQL 14 to 18 was not found; run `scripts/install-tools.sh postgres` in dsql-local's repository, or \
-         `apt-get install postgresql` (Debian, Ubuntu), `dnf install postgresql-server` (Fedora, RHEL), \
-         `apk add postgresql` (Alpine) or `brew install postgresql@16` (macOS), or name its bin directory in \
-         DSQL_LOCAL_POSTGRES_BIN"
-    )]
-    NotFound,
-    /// The named directory holds none.
-    #[error("{0} holds no PostgreSQL server (postgres and initdb)")]
-    NotThere(PathBuf),
-    /// The data directory needs another version.
-    #[error(
-        "the data directory was made by PostgreSQL {data}, but PostgreSQL {found} was found; remove the directory to \
-         start anew, or name PostgreSQL {data}'s bin directory in DSQL_LOCAL_POSTGRES_BIN"
-    )]
-    OtherVersion {
-        /// Version that made the data.
-        data: u32,
-        /// Version that is installed.
-        found: u32,
-    },
-    /// Started by root on a system without the accounts that PostgreSQL could use.
-    #[error(
-        "PostgreSQL refuses to run as root, and there is no account `postgres` or `nobody` to run it as"
-    )]
-    NoAccount,
-    /// The data directory cannot be reached by the unprivileged account.
-    #[error(
-        "the account that PostgreSQL runs as cannot reach {0}; choose another data directory or do not run as root"
-    )]
-    Unreachable(PathBuf),
-    /// A process could not be started, or a file not be used.
-    #[error("cannot run PostgreSQL: {0}")]
-    Run(#[from] std::io::Error),
-    /// The server ended before it was ready.
-    #[error("PostgreSQL did not start: {0}")]
-    Ended(String),
-    /// The server is still not ready after a minute.
-    #[error("PostgreSQL is not ready after {} s", START_PATIENCE.as_secs())]
-    NotReady,
-    /// The first statements failed.
-    #[error("cannot prepare the database")]
-    Bootstrap(#[source] tokio_postgres::Error),
-}
 
 /// How sessions reach the server.
 pub(crate) struct Access {
@@ -107,25 +58,25 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server in `home`, initialising it first if it is new. From here on the supervisor owns the scratch
+    /// Starts the server in `data_dir`, initialising it first if it is new. From here on the supervisor owns the scratch
     /// directory.
     pub(crate) async fn start(
-        home: DataDir,
+        data_dir: DataDir,
         named: Option<&Path>,
         further_settings: &[String],
     ) -> Result<(Self, Option<File>), PostgresError> {
-        let installation = find::find(named, data_version(&home.cluster_dir))?;
+        let installation = find::find(named, data_version(&data_dir.cluster_dir))?;
         installation.warn_of_another_version();
-        let account = account()?;
-        let bin_dir = reach::bin_dir(&installation.bin_dir, account, home.scratch.path())?;
-        end_orphan(&home.cluster_dir).await?;
+        let account = unprivileged()?;
+        let bin_dir = reach::bin_dir(&installation.bin_dir, account, data_dir.scratch.path())?;
+        end_orphan(&data_dir.cluster_dir).await?;
         let directory = match account {
-            Some(_) if !is_open_to_all(home.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
+            Some(_) if !is_open_to_all(data_dir.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
                 // The account cannot walk to the directory, but it may use one that we hand it open.
                 if !cfg!(target_os = "linux") {
-                    return Err(PostgresError::Unreachable(home.cluster_dir));
+                    return Err(PostgresError::Unreachable(data_dir.cluster_dir));
                 }
-                Some(File::open(&home.cluster_dir)?)
+                Some(File::open(&data_dir.cluster_dir)?)
             }
             _ => None,
         };
@@ -133,9 +84,9 @@ impl Postgres {
             .create(true)
             .append(true)
             .read(true)
-            .open(&home.log_file)?;
+            .open(&data_dir.log_file)?;
         let log_start = log.metadata()?.len();
-        let socket_dir = home.socket_dir();
+        let socket_dir = data_dir.socket_dir();
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
@@ -145,10 +96,10 @@ impl Postgres {
         command.arg(if directory.is_some() {
             Path::new("/proc/self/fd/3")
         } else {
-            &home.cluster_dir
+            &data_dir.cluster_dir
         });
-        command.arg(home.scratch.path()).arg(SUPERUSER);
-        let ours = settings(&socket_dir, installation.major, home.is_kept);
+        command.arg(data_dir.scratch.path()).arg(SUPERUSER);
+        let ours = settings(&socket_dir, installation.major, data_dir.is_kept);
         for setting in ours.iter().chain(further_settings) {
             command.arg("-c").arg(setting);
         }
@@ -171,7 +122,7 @@ impl Postgres {
         }
         let mut supervisor = command.spawn()?;
         let life_line = supervisor.stdin.take();
-        let scratch = home.scratch.keep();
+        let scratch = data_dir.scratch.keep();
         let socket = socket_dir.join(".s.PGSQL.5432");
         let ready = wait_until_ready(&socket, &mut supervisor, log, log_start).await;
         let catalog = match ready {
@@ -207,7 +158,7 @@ impl Postgres {
             .run(BOOTSTRAP)
             .await
             .map_err(PostgresError::Bootstrap)?;
-        Ok((postgres, home.lock))
+        Ok((postgres, data_dir.lock))
     }
 
     /// Stops the server and waits until it and its files are gone.
@@ -249,7 +200,7 @@ fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {
         "log_min_messages=fatal".to_owned(),
         "log_min_error_statement=panic".to_owned(),
         "jit=off".to_owned(),
-        // Two statements that wait for each other: rare, since whoever is idle steps aside.
+        // Two statements that wait for each other: rare, since whoever is idle yields its locks.
         "deadlock_timeout=100ms".to_owned(),
         "max_wal_senders=0".to_owned(),
         "wal_level=minimal".to_owned(),

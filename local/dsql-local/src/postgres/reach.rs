@@ -7,8 +7,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use super::Account;
-use crate::data_dir::is_open_to_all;
+use crate::account::{Account, is_open_to_all};
 
 /// Lies beside the `bin` directory of a packaged server: what is there is the server and nothing else.
 const MARK: &str = "pg-symlinks.json";

@@ -1,0 +1,226 @@
+//! Reads which file of a crate uses which: by `use`, or by a path anywhere in the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A comment or a text, which are left out; a word; a sign. A parser such as syn would have all procedural macros built a
+/// second time, since they use it too.
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r#"(?s)//[^\n]*|/\*.*?\*/|r\#+".*?"\#+|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^'\\])'|(\w+|\S)"#,
+    )
+    .expect("the expression is correct")
+});
+
+/// A file of a crate.
+pub(crate) struct Source {
+    /// Below `src`.
+    pub(crate) file: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    /// Its words and signs without comments and tests.
+    pub(crate) fn tokens(&self) -> Vec<&str> {
+        without_tests(&tokens(&self.text))
+    }
+
+    /// The path of its module.
+    fn module(&self) -> Vec<String> {
+        let path = self.file.strip_suffix(".rs").unwrap_or(&self.file);
+        let path = path.strip_suffix("/mod").unwrap_or(path);
+        if path == "lib" {
+            return Vec::new();
+        }
+        path.split('/').map(str::to_owned).collect()
+    }
+}
+
+/// All files of a library, the binary's own left out: it uses the library from outside.
+pub(crate) fn sources(root: &Path) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let file = path.strip_prefix(root).unwrap().display().to_string();
+                if file != "main.rs" {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    sources.push(Source { file, text });
+                }
+            }
+        }
+    }
+    sources
+}
+
+/// Which file uses which.
+pub(crate) struct Imports {
+    arrows: BTreeSet<(String, String)>,
+}
+
+impl Imports {
+    pub(crate) fn of(sources: &[Source]) -> Self {
+        let modules: BTreeMap<Vec<String>, &str> = sources
+            .iter()
+            .map(|source| (source.module(), source.file.as_str()))
+            .collect();
+        let mut arrows = BTreeSet::new();
+        for source in sources {
+            let module = source.module();
+            for path in paths(&source.tokens()) {
+                let used =
+                    absolute(&path, &module, &modules).and_then(|path| file(&path, &modules));
+                if let Some(used) = used.filter(|used| *used != source.file) {
+                    arrows.insert((source.file.clone(), used.to_owned()));
+                }
+            }
+        }
+        Self { arrows }
+    }
+
+    /// User and used.
+    pub(crate) fn arrows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.arrows
+            .iter()
+            .map(|(from, to)| (from.as_str(), to.as_str()))
+    }
+}
+
+/// A path from the crate's root; none if it leads out of the crate.
+fn absolute(
+    path: &[String],
+    module: &[String],
+    modules: &BTreeMap<Vec<String>, &str>,
+) -> Option<Vec<String>> {
+    let (first, rest) = path.split_first()?;
+    let from = match first.as_str() {
+        "crate" => &[][..],
+        "self" => module,
+        "super" => {
+            let (_, parent) = module.split_last()?;
+            if rest.first().is_some_and(|next| next == "super") {
+                return absolute(rest, parent, modules);
+            }
+            parent
+        }
+        _ => {
+            let child = [module, std::slice::from_ref(first)].concat();
+            return modules
+                .contains_key(&child)
+                .then(|| [module, path].concat());
+        }
+    };
+    Some([from, rest].concat())
+}
+
+/// The file that holds what an absolute path names.
+fn file<'a>(path: &[String], modules: &BTreeMap<Vec<String>, &'a str>) -> Option<&'a str> {
+    (0..=path.len())
+        .rev()
+        .find_map(|len| modules.get(path.get(..len)?).copied())
+}
+
+/// The words and signs of a text.
+fn tokens(text: &str) -> Vec<&str> {
+    let tokens = TOKEN.captures_iter(text).filter_map(|found| found.get(1));
+    tokens.map(|token| token.as_str()).collect()
+}
+
+/// Leaves out what stands under `#[cfg(test)]`.
+fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
+    const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut kept = Vec::new();
+    let mut rest = tokens;
+    while let Some((first, after)) = rest.split_first() {
+        let Some(mut item) = rest.strip_prefix(&TEST[..]) else {
+            kept.push(*first);
+            rest = after;
+            continue;
+        };
+        let mut depth = 0;
+        while let Some((token, after)) = item.split_first() {
+            item = after;
+            match *token {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && matches!(*token, "}" | ";") {
+                break;
+            }
+        }
+        rest = item;
+    }
+    kept
+}
+
+/// All paths of more than one name: one name alone is a variable, or something of this very file.
+fn paths(tokens: &[&str]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut rest = tokens;
+    while let Some((first, after)) = rest.split_first() {
+        rest = if *first == "use" {
+            tree(after, &[], &mut found)
+        } else {
+            path(rest, &mut found)
+        };
+    }
+    found.retain(|path| path.len() > 1);
+    found
+}
+
+/// Reads one path; what comes after it.
+fn path<'t, 'a>(tokens: &'t [&'a str], found: &mut Vec<Vec<String>>) -> &'t [&'a str] {
+    let mut path = Vec::new();
+    let mut rest = tokens;
+    while let Some((name, after)) = rest.split_first() {
+        path.push((*name).to_owned());
+        match after {
+            [":", ":", after @ ..] if after.first().is_some_and(|next| is_name(next)) => {
+                rest = after;
+            }
+            after => {
+                rest = after;
+                break;
+            }
+        }
+    }
+    found.push(path);
+    rest
+}
+
+/// Reads the paths of a `use`, all below `prefix`; what comes after it.
+fn tree<'t, 'a>(
+    tokens: &'t [&'a str],
+    prefix: &[String],
+    found: &mut Vec<Vec<String>>,
+) -> &'t [&'a str] {
+    let mut path = prefix.to_vec();
+    let mut rest = tokens;
+    while let Some((token, after)) = rest.split_first() {
+        rest = after;
+        match *token {
+            "{" => rest = tree(rest, &path, found),
+            "," => found.push(std::mem::replace(&mut path, prefix.to_vec())),
+            "}" | ";" => break,
+            "as" => rest = rest.get(1..).unwrap_or_default(),
+            // `self` in braces is what stands before them.
+            "self" if !path.is_empty() => {}
+            name if is_name(name) => path.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    found.push(path);
+    rest
+}
+
+fn is_name(token: &str) -> bool {
+    token.starts_with(|first: char| first.is_alphabetic() || first == '_')
+}

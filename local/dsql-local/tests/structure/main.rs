@@ -1,0 +1,139 @@
+//! The rooms of dsql-local and of the dialect: which file uses which, read from their imports.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod imports;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graphmap::DiGraphMap;
+
+use crate::imports::{Imports, Source, sources};
+
+/// Lines that a file may have.
+const MAX_LINES: usize = 500;
+/// Fields that a part of a session may have.
+const MAX_FIELDS: usize = 12;
+
+/// Files that use each other and may, with the reason: two halves of one subject.
+const ALLOWED_CIRCLES: &[(&str, &[&str], &str)] = &[];
+
+/// The crates that are held to this, as folders beside this one.
+const CRATES: [&str; 2] = ["dsql-local", "dialect"];
+
+fn root(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(name)
+        .join("src")
+}
+
+fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
+    let imports = Imports::of(sources);
+    let mut graph = DiGraphMap::<&str, ()>::new();
+    for (from, to) in imports.arrows() {
+        graph.add_edge(from, to, ());
+    }
+    tarjan_scc(&graph)
+        .into_iter()
+        .filter(|files| files.len() > 1)
+        .map(|files| {
+            let mut files: Vec<String> = files.into_iter().map(str::to_owned).collect();
+            files.sort();
+            files
+        })
+        .collect()
+}
+
+#[test]
+fn no_files_use_each_other_but_those_that_may() {
+    for name in CRATES {
+        let allowed: BTreeSet<Vec<String>> = ALLOWED_CIRCLES
+            .iter()
+            .filter(|(of, _, _)| *of == name)
+            .map(|(_, files, _)| files.iter().map(|&file| file.to_owned()).collect())
+            .collect();
+        assert_eq!(circles(&sources(&root(name))), allowed, "{name}");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_its_reader_is_patient() {
+    for name in CRATES {
+        for source in sources(&root(name)) {
+            let lines = source.text.lines().count();
+            assert!(lines <= MAX_LINES, "{name}: {} has {lines}", source.file);
+        }
+    }
+}
+
+#[test]
+fn no_part_of_a_session_owns_everything() {
+    let sources = sources(&root("dsql-local"));
+    let of_session = sources
+        .iter()
+        .filter(|source| source.file.starts_with("session/"));
+    let mut seen = 0;
+    for source in of_session {
+        for (name, fields) in structs(&source.tokens()) {
+            assert!(fields <= MAX_FIELDS, "{name} has {fields}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the session has moved");
+}
+
+/// Each struct with the number of its named fields.
+fn structs<'a>(tokens: &[&'a str]) -> Vec<(&'a str, usize)> {
+    let starts = tokens.iter().enumerate();
+    let starts = starts.filter(|(_, token)| **token == "struct");
+    starts
+        .filter_map(|(at, _)| {
+            let (name, rest) = tokens.get(at + 1..)?.split_first()?;
+            let start = rest.iter().position(|token| matches!(*token, "{" | ";"))?;
+            let end = rest.iter().position(|token| matches!(*token, "}" | ";"))?;
+            let body = rest.get(start..end)?;
+            // A field's name stands before a colon that is no part of a path.
+            let fields = body.windows(3).filter(
+                |window| matches!(window, [before, ":", after] if *before != ":" && *after != ":"),
+            );
+            Some((*name, fields.count()))
+        })
+        .collect()
+}
+
+#[test]
+fn a_circle_is_found_however_its_imports_are_written() {
+    let source = |file: &str, text: &str| Source {
+        file: file.to_owned(),
+        text: text.to_owned(),
+    };
+    let inline = [
+        source("lib.rs", "mod a; mod b;"),
+        source("a.rs", "use crate::b::B; pub struct A;"),
+        source("b.rs", "pub struct B; fn f() -> super::a::A { todo!() }"),
+    ];
+    let circle = vec!["a.rs".to_owned(), "b.rs".to_owned()];
+    assert_eq!(circles(&inline), BTreeSet::from([circle.clone()]));
+    let in_a_macro = [
+        source("a.rs", "use crate::{b::{self as other, B}};"),
+        source("b.rs", "fn f() { vec![crate::a::A] }"),
+    ];
+    assert_eq!(circles(&in_a_macro), BTreeSet::from([circle]));
+    let parent = [
+        source("a/mod.rs", "mod b; use b::B;"),
+        source("a/b.rs", "use super::A;"),
+    ];
+    let circle = vec!["a/b.rs".to_owned(), "a/mod.rs".to_owned()];
+    assert_eq!(circles(&parent), BTreeSet::from([circle]));
+    let only_in_tests = [
+        source("a.rs", "use crate::b::B;"),
+        source("b.rs", "#[cfg(test)] mod tests { use crate::a::A; }"),
+    ];
+    assert_eq!(circles(&only_in_tests), BTreeSet::new());
+}
