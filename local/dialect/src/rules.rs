@@ -1,7 +1,9 @@
-//! Everything DSQL refuses that the text of a statement shows, as one table. The first row that holds decides.
+//! Everything DSQL refuses that the text of a statement shows, as one table. The first row that
+//! holds decides.
 //!
-//! A row is: name, section of the reference, SQLSTATE, message (`{}` is filled by the predicate), predicate. Rows marked
-//! `.worded()` carry a message of our own, where the service's is not recorded; tests must not rest on it.
+//! A row is: name, section of the reference, SQLSTATE, message (`{}` is filled by the predicate),
+//! predicate. Rows marked `.worded()` carry a message of our own, where the service's is not
+//! recorded; tests must not rest on it.
 
 mod columns;
 mod indexes;

@@ -91,8 +91,8 @@ impl StateRule {
     }
 }
 
-/// Keeps the rule of one DDL statement to a transaction, and no DML beside it. A fresh one for each transaction; a whole
-/// simple query outside a block is one transaction.
+/// Keeps the rule of one DDL statement to a transaction, and no DML beside it. A fresh one for each
+/// transaction; a whole simple query outside a block is one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DdlGuard {
     ddl: bool,

@@ -1,4 +1,5 @@
-//! The task that accepts connections, and the life of each: it ends with its client, at its age limit, or when all are cut.
+//! The task that accepts connections, and the life of each: it ends with its client, at its age
+//! limit, or when all are cut.
 
 use std::io;
 use std::sync::Arc;

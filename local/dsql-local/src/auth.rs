@@ -1,5 +1,5 @@
-//! Authentication: a token is verified against the cluster, the principals, and the movable clock, in the service's order
-//! and words.
+//! Authentication: a token is verified against the cluster, the principals, and the movable clock,
+//! in the service's order and words.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! Reads statements by the dialect (`dsql-dialect`), in the terms that a session acts on. Where DSQL's rules are off, only
-//! what no PostgreSQL knows is rewritten, and nothing is refused.
+//! Reads statements by the dialect (`dsql-dialect`), in the terms that a session acts on. Where
+//! DSQL's rules are off, only what no PostgreSQL knows is rewritten, and nothing is refused.
 
 use dsql_dialect::{
     self as dialect, Effect, IamMapping, IndexBuild, Kind as Classified, Refusal, SYNC_INDEX,

@@ -64,8 +64,9 @@ pub struct Options {
     pub dialect: bool,
     /// How long an index build or a validation takes, by the movable clock.
     pub job_duration: Duration,
-    /// Whether a committed change of the catalog fails the next statement of every other session with 40001 OC001, as on
-    /// DSQL. Tests that share a stand-in and create their tables in it may want to do without.
+    /// Whether a committed change of the catalog fails the next statement of every other session
+    /// with 40001 OC001, as on DSQL. Tests that share a stand-in and create their tables in it may
+    /// want to do without.
     pub schema_conflicts: bool,
 }
 

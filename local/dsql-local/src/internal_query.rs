@@ -1,5 +1,5 @@
-//! What the front itself asks of a session's backend, between two statements of the client or in the middle of its sequence
-//! of messages.
+//! What the front itself asks of a session's backend, between two statements of the client or in
+//! the middle of its sequence of messages.
 
 use std::io;
 

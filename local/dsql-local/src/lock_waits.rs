@@ -1,9 +1,13 @@
-//! Which session waits for a lock of which, and who has to yield. Aurora DSQL has no locks; PostgreSQL has, so a session
-//! whose statement waits for another one's transaction asks that one to yield its locks.
+//! Which session waits for a lock of which, and who has to yield. Aurora DSQL has no locks;
+//! PostgreSQL has, so a session whose statement waits for another one's transaction asks that one
+//! to yield its locks.
 //!
-//! 1. A session that is not answered at once says so. While one does, PostgreSQL is asked who waits for whom.
-//! 2. Whoever is waited for is asked, by a request in its mailbox, to yield. It does so as soon as it is idle.
-//! 3. A request names the transaction as it was *before* PostgreSQL was asked, so that a later one never pays for it.
+//! 1. A session that is not answered at once says so. While one does, PostgreSQL is asked who waits
+//!    for whom.
+//! 2. Whoever is waited for is asked, by a request in its mailbox, to yield. It does so as soon as
+//!    it is idle.
+//! 3. A request names the transaction as it was *before* PostgreSQL was asked, so that a later one
+//!    never pays for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

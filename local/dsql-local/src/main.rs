@@ -30,8 +30,9 @@ enum Dialect {
 
 /// Serves one cluster until it is stopped by SIGINT or SIGTERM.
 ///
-/// PostgreSQL (14 to 18, best 16) is found in `DSQL_LOCAL_POSTGRES_BIN`, in .tools/postgres of the repository that dsql-local
-/// was built in, on the PATH or in the usual places; it is started and stopped with dsql-local, and never runs as root.
+/// PostgreSQL (14 to 18, best 16) is found in `DSQL_LOCAL_POSTGRES_BIN`, in .tools/postgres of the
+/// repository that dsql-local was built in, on the PATH or in the usual places; it is started and
+/// stopped with dsql-local, and never runs as root.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Environment file, written once connections are accepted and removed on a clean stop:

@@ -1,5 +1,6 @@
-//! What the front has to know of a statement: its kinds, what PostgreSQL gets in its place, and what it counts for in its
-//! transaction. The session acts on it and knows no SQL itself; `dialect` reads it.
+//! What the front has to know of a statement: its kinds, what PostgreSQL gets in its place, and
+//! what it counts for in its transaction. The session acts on it and knows no SQL itself; `dialect`
+//! reads it.
 
 use dsql_dialect::{Argument, CatalogCheck, Effect};
 

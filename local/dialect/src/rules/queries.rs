@@ -89,8 +89,8 @@ pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
     })
 }
 
-/// Which column of a `LEFT JOIN LATERAL` is one of a table outside of it, named by that table: the service's planner fails.
-/// Columns without a table's name are not looked up.
+/// Which column of a `LEFT JOIN LATERAL` is one of a table outside of it, named by that table: the
+/// service's planner fails. Columns without a table's name are not looked up.
 pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .all(&[K::JOIN])

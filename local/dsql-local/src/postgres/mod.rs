@@ -58,8 +58,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server in `data_dir`, initialising it first if it is new. From here on the supervisor owns the scratch
-    /// directory.
+    /// Starts the server in `data_dir`, initialising it first if it is new. From here on the
+    /// supervisor owns the scratch directory.
     pub(crate) async fn start(
         data_dir: DataDir,
         named: Option<&Path>,

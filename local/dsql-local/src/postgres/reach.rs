@@ -1,7 +1,8 @@
 //! The server's files, where the account that PostgreSQL runs as can reach them.
 //!
-//! Root's checkout may lie below a directory that is closed to all others. The packaged server in it then runs from a copy
-//! in the scratch directory, and goes with it; PostgreSQL finds its own files from where its programs lie.
+//! Root's checkout may lie below a directory that is closed to all others. The packaged server in
+//! it then runs from a copy in the scratch directory, and goes with it; PostgreSQL finds its own
+//! files from where its programs lie.
 
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};

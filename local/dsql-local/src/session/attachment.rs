@@ -1,5 +1,5 @@
-//! The backend of a session: attached at the first statement that needs one, perhaps started before, and registered with
-//! those that look at lock waits.
+//! The backend of a session: attached at the first statement that needs one, perhaps started
+//! before, and registered with those that look at lock waits.
 
 use std::io;
 use std::time::Duration;

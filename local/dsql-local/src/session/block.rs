@@ -1,10 +1,11 @@
 //! The open transaction block, and where it stands towards those that wait for its locks.
 //!
 //! 1. What a block does is done behind a guard (a savepoint), and kept (`history`).
-//! 2. Whoever is waited for while its client is idle yields: what it did is taken back, and with it its locks; its snapshot
-//!    stays.
-//! 3. Before its next statement, or COMMIT, the history is replayed on the same snapshot. If an answer differs from the one
-//!    the client had, or a transaction that it yielded to was committed, it is doomed: 40001 OC000.
+//! 2. Whoever is waited for while its client is idle yields: what it did is taken back, and with it
+//!    its locks; its snapshot stays.
+//! 3. Before its next statement, or COMMIT, the history is replayed on the same snapshot. If an
+//!    answer differs from the one the client had, or a transaction that it yielded to was
+//!    committed, it is doomed: 40001 OC000.
 
 use std::sync::Arc;
 

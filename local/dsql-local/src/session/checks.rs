@@ -180,8 +180,8 @@ impl Session<'_> {
             .and_then(TransactionUsage::oversize_failure))
     }
 
-    /// Answers that a command changed too many rows or wrote too large a value, if it did; else that it completed, if that
-    /// was held back. Whether it failed.
+    /// Answers that a command changed too many rows or wrote too large a value, if it did; else
+    /// that it completed, if that was held back. Whether it failed.
     pub(super) async fn fails_by_limits(&mut self) -> Flow<bool> {
         let held_back = self.pipeline.take_held_back();
         if let Some(answer) = self.transaction.usage().take_row_failure() {

@@ -1,4 +1,5 @@
-//! Errors that the front answers: in either protocol, with what they leave of the transaction as if PostgreSQL had answered.
+//! Errors that the front answers: in either protocol, with what they leave of the transaction as if
+//! PostgreSQL had answered.
 
 use super::transaction::{AfterFailure, Ended, Failure};
 use super::wiring::{Flow, Session};
@@ -64,7 +65,8 @@ impl Session<'_> {
         self.fail(Failure::of_block(answer)).await
     }
 
-    /// Answers what became of an internal query that failed. In the middle of a sequence PostgreSQL skips the rest of it.
+    /// Answers what became of an internal query that failed. In the middle of a sequence PostgreSQL
+    /// skips the rest of it.
     pub(super) async fn fail_asked(&mut self, error: impl Into<ErrorResponse>) -> Flow {
         self.pipeline.note_error();
         self.client.emit(&Backend::ErrorResponse(error.into()));

@@ -1,15 +1,19 @@
-//! A logged-in session: reads the client's messages in flights, has every statement judged, and answers in order.
+//! A logged-in session: reads the client's messages in flights, has every statement judged, and
+//! answers in order.
 //!
-//! 1. A flight is what a client sends before it waits: up to a Sync, a Flush or a simple query. It is read whole, then
-//!    executed; answers are passed on as they come.
-//! 2. Every message sent to the backend leaves an entry in the `pipeline`, so every answer is known to belong to a message,
-//!    and an answer of our own finds its place between those of PostgreSQL.
-//! 3. A session whose client is idle in a transaction yields to those that wait for it (`block`, `yielding`).
-//! 4. Where the front answers instead of PostgreSQL, the transaction ends up as if PostgreSQL had answered.
+//! 1. A flight is what a client sends before it waits: up to a Sync, a Flush or a simple query. It
+//!    is read whole, then executed; answers are passed on as they come.
+//! 2. Every message sent to the backend leaves an entry in the `pipeline`, so every answer is known
+//!    to belong to a message, and an answer of our own finds its place between those of PostgreSQL.
+//! 3. A session whose client is idle in a transaction yields to those that wait for it (`block`,
+//!    `yielding`).
+//! 4. Where the front answers instead of PostgreSQL, the transaction ends up as if PostgreSQL had
+//!    answered.
 //!
-//! Four parts own the state: `client` the stream and what is withheld from it, `pipeline` the expected answers, prepared
-//! statements and portals, `transaction` the block with its limits and conflict, `attachment` the backend. `wiring` joins
-//! them to a [`Session`]; the other files are what a session does with them.
+//! Four parts own the state: `client` the stream and what is withheld from it, `pipeline` the
+//! expected answers, prepared statements and portals, `transaction` the block with its limits and
+//! conflict, `attachment` the backend. `wiring` joins them to a [`Session`]; the other files are
+//! what a session does with them.
 
 mod answers;
 mod attachment;

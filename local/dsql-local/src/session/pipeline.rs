@@ -1,5 +1,6 @@
-//! The pipeline of a session: which answers are still to come, where the extended protocol stands, and what the client has
-//! prepared. It knows neither the client nor PostgreSQL; it is told what was sent and what arrived.
+//! The pipeline of a session: which answers are still to come, where the extended protocol stands,
+//! and what the client has prepared. It knows neither the client nor PostgreSQL; it is told what
+//! was sent and what arrived.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

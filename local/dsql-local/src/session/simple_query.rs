@@ -41,8 +41,8 @@ impl Session<'_> {
         self.send_query(&Arc::new(statement), sql).await
     }
 
-    /// A query that begins a transaction block and goes on in it is sent in two parts, so that the block has a guard. The
-    /// second part; none if the first one failed.
+    /// A query that begins a transaction block and goes on in it is sent in two parts, so that the
+    /// block has a guard. The second part; none if the first one failed.
     async fn send_head(&mut self, statement: &Statement, sql: Text) -> Flow<Option<Text>> {
         let goes_on = matches!(statement.kinds.as_slice(), [Kind::Begin, .., last]
             if !matches!(last, Kind::Commit | Kind::Rollback));
@@ -76,8 +76,8 @@ impl Session<'_> {
         self.forward(&message, expected).await
     }
 
-    /// Runs the statements one by one, several of them or one that writes in a transaction of our own where there is none,
-    /// so that each is judged and the whole is one transaction.
+    /// Runs the statements one by one, several of them or one that writes in a transaction of our
+    /// own where there is none, so that each is judged and the whole is one transaction.
     async fn query_in_parts(&mut self, sql: &Text) -> Flow {
         let pieces = dsql_dialect::split(sql.as_str());
         let texts: Vec<&str> = pieces

@@ -114,7 +114,8 @@ impl Transaction {
         self.conflict.take()
     }
 
-    /// What goes wrong with a statement by an injected fault, a changed catalog, its age, or a conflict that was lost before.
+    /// What goes wrong with a statement by an injected fault, a changed catalog, its age, or a
+    /// conflict that was lost before.
     pub(super) fn check(&mut self, statement: &Statement, cluster: &Cluster) -> Check {
         if self.has_failed() || statement.is_empty() {
             return Check::Run;

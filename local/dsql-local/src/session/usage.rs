@@ -1,5 +1,5 @@
-//! What a transaction has done so far, by which DSQL's rules for transactions are kept: one change of the catalog and no
-//! rows beside it, 3,000 rows, 10 MiB, 300 seconds.
+//! What a transaction has done so far, by which DSQL's rules for transactions are kept: one change
+//! of the catalog and no rows beside it, 3,000 rows, 10 MiB, 300 seconds.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

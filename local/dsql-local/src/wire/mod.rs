@@ -1,7 +1,8 @@
 //! PostgreSQL protocol 3.0: the messages of both sides as types, and their bounded reading.
 //!
-//! A [`Frontend`] message comes from a client, a [`Backend`] message from a server. Only what the front acts on is taken
-//! apart; the rest of a body stays the bytes that arrived, and passes through without being copied.
+//! A [`Frontend`] message comes from a client, a [`Backend`] message from a server. Only what the
+//! front acts on is taken apart; the rest of a body stays the bytes that arrived, and passes
+//! through without being copied.
 
 mod backend;
 mod body;

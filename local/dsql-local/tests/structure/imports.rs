@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// A comment or a text, which are left out; a word; a sign. A parser such as syn would have all procedural macros built a
-/// second time, since they use it too.
+/// A comment or a text, which are left out; a word; a sign. A parser such as syn would have all
+/// procedural macros built a second time, since they use it too.
 static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r#"(?s)//[^\n]*|/\*.*?\*/|r\#+".*?"\#+|"(?:\\.|[^"\\])*"|'(?:\\.[^']*|[^'\\])'|(\w+|\S)"#,
