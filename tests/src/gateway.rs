@@ -1,5 +1,5 @@
 //! Owns the API that clients we did not write talk to: `lambda-local`'s gateway with the routes of the template, before
-//! functions whose clock can be moved.
+//! functions whose clock can be moved, and before it the chat page with its visitor's token, as in `make dev`.
 //!
 //! A client steers it with headers that the function does not see, [`NAME`] and [`LIMIT_MS`], and with requests to
 //! `/control/…`: `token/SUBJECT` and `guest/SUBJECT` mint as a site's server does, `kill/NAME` kills the container that
@@ -14,16 +14,18 @@ use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use lambda_local::application::RestApi;
 use lambda_local::clock::Clock;
 use lambda_local::container::Container;
 use lambda_local::gateway::{self, Body, Front};
 use lambda_local::lambda::Lambda;
 use lambda_local::pool::{Limits, Pool};
+use lambda_local::site::{self, Site};
 use tokio::net::TcpListener;
 
 use crate::background;
+use crate::binary::workspace;
 use crate::clock::WallClock;
 use crate::function::Launch;
 use crate::jwt::SigningKey;
@@ -35,6 +37,8 @@ pub const NAME: &str = "x-test-name";
 /// The invocation's time limit in milliseconds; otherwise 30 s.
 pub const LIMIT_MS: &str = "x-test-limit-ms";
 
+/// Whom the page's token is for.
+const VISITOR: &str = "visitor";
 const LIMIT: Duration = Duration::from_secs(30);
 /// A function is given as many containers as tests have requests at once.
 const CONTAINERS: usize = 64;
@@ -137,6 +141,7 @@ async fn serve(
         .expect("a free port");
     let shown = clock.clone();
     let controls = Controls {
+        site: Site::new(workspace().join("examples/blog")),
         key,
         clock,
         lambda: Arc::clone(&lambda),
@@ -198,6 +203,7 @@ impl Drop for Gateway {
 
 /// What a test asks for beside the API.
 struct Controls {
+    site: Site,
     key: Arc<SigningKey>,
     clock: WallClock,
     lambda: Arc<Lambda>,
@@ -207,7 +213,13 @@ struct Controls {
 
 impl Front for Controls {
     async fn answer(&self, head: &Parts, _body: &Bytes) -> Option<Response<Body>> {
-        let order = head.uri.path().strip_prefix("/control/")?;
+        let path = head.uri.path();
+        if path == "/token" && head.method == Method::POST {
+            return Some(site::token(&self.key.token(VISITOR, self.clock.now())));
+        }
+        let Some(order) = path.strip_prefix("/control/") else {
+            return self.site.answer(&head.method, path);
+        };
         let (verb, object) = order.split_once('/').unwrap_or((order, ""));
         Some(match verb {
             "token" => plain(StatusCode::OK, &self.key.token(object, self.clock.now())),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::application::Function;
 use crate::clock::Clock;
@@ -28,6 +29,10 @@ use crate::task::Task;
 
 /// Init on default Lambda (reference: Lambda quotas).
 const INIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a program that is still being written is tried again, and after how long.
+const BUSY_TRIES: u32 = 500;
+const BUSY_POLL: Duration = Duration::from_millis(20);
 
 type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -253,8 +258,8 @@ impl Launch {
             .process_group(0)
             .kill_on_drop(true);
         let started = Instant::now();
-        let child = command
-            .spawn()
+        let child = spawn(&mut command)
+            .await
             .map_err(|error| failed(error.to_string(), Vec::new()))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let Some(pid) = id.and_then(Pid::from_raw) else {
@@ -447,6 +452,20 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Starts the process. A program that somebody still writes is a build about to end: it is waited for.
+async fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut tries = BUSY_TRIES;
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries > 0 => {
+                tries -= 1;
+                sleep(BUSY_POLL).await;
+            }
+            spawned => return spawned,
+        }
     }
 }
 

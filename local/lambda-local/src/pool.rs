@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +19,8 @@ use crate::container::{Container, Launch, StartError};
 const REBUILD_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked for meanwhile.
 const REBUILD_POLL: Duration = Duration::from_millis(20);
+/// How long a request waits for a container that has answered and does not poll yet, before it starts another.
+const RETURN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How the containers of a function are kept.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +57,12 @@ struct Shared {
     slots: Mutex<Vec<Slot>>,
     /// Held while a container starts that more than one request will share.
     starting: tokio::sync::Mutex<()>,
-    /// Containers on their way back.
+    /// Containers on their way back: answered, and not yet polling.
     returning: Mutex<JoinSet<()>>,
+    /// How many of them may serve the next request in a moment.
+    coming: AtomicUsize,
+    /// One of them is back.
+    came: Notify,
     runtime: Handle,
 }
 
@@ -95,6 +102,8 @@ impl Pool {
             slots: Mutex::default(),
             starting: tokio::sync::Mutex::new(()),
             returning: Mutex::default(),
+            coming: AtomicUsize::new(0),
+            came: Notify::new(),
             runtime: Handle::current(),
         }))
     }
@@ -114,7 +123,7 @@ impl Pool {
             .await
             .map_err(|_| AcquireError::Busy)?
             .map_err(|_| AcquireError::Busy)?;
-        if let Some(container) = shared.take_ready() {
+        if let Some(container) = shared.take_returning().await {
             return Ok(shared.lease(container, permit));
         }
         let _alone = if shared.launch.workers() > 1 {
@@ -192,6 +201,26 @@ impl Shared {
         Some(Arc::clone(&slot.container))
     }
 
+    /// As [`take_ready`](Self::take_ready), but one that has just answered is waited for: an answer reaches the caller a
+    /// moment before the function polls again, and who asks one thing after the other needs one container.
+    async fn take_returning(&self) -> Option<Arc<Container>> {
+        let taken = async {
+            loop {
+                let came = self.came.notified();
+                tokio::pin!(came);
+                came.as_mut().enable();
+                if let Some(container) = self.take_ready() {
+                    return Some(container);
+                }
+                if self.coming.load(Ordering::SeqCst) == 0 {
+                    return None;
+                }
+                came.await;
+            }
+        };
+        timeout(RETURN_LIMIT, taken).await.ok().flatten()
+    }
+
     async fn wait_for_program(&self) -> Build {
         let appears = async {
             loop {
@@ -217,7 +246,12 @@ impl Shared {
     }
 
     /// Takes a container back once it polls again, and freezes it unless somebody waits for it.
-    async fn give_back(&self, container: Arc<Container>, permit: OwnedSemaphorePermit) {
+    async fn give_back(
+        &self,
+        container: Arc<Container>,
+        permit: OwnedSemaphorePermit,
+        has_answered: bool,
+    ) {
         let is_alone = self.launch.workers() == 1;
         if is_alone
             && timeout(self.limits.timeout, container.idle())
@@ -227,7 +261,10 @@ impl Shared {
             container.kill();
         }
         self.release(&container);
+        self.coming
+            .fetch_sub(usize::from(has_answered), Ordering::SeqCst);
         drop(permit);
+        self.came.notify_waiters();
         if is_alone && self.limits.is_frozen_when_idle {
             // Whoever waited for the permit goes first.
             tokio::task::yield_now().await;
@@ -288,6 +325,10 @@ impl Drop for Lease {
         };
         let container = Arc::clone(&self.container);
         let shared = Arc::clone(&self.shared);
+        let has_answered = !container.api().is_working();
+        shared
+            .coming
+            .fetch_add(usize::from(has_answered), Ordering::SeqCst);
         let mut returning = self
             .shared
             .returning
@@ -295,7 +336,7 @@ impl Drop for Lease {
             .unwrap_or_else(PoisonError::into_inner);
         while returning.try_join_next().is_some() {}
         returning.spawn_on(
-            async move { shared.give_back(container, permit).await },
+            async move { shared.give_back(container, permit, has_answered).await },
             &self.shared.runtime,
         );
     }

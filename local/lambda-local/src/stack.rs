@@ -19,7 +19,7 @@ use crate::container::Launch;
 use crate::custom_resource::{CustomResourceError, CustomResources};
 use crate::gateway::{Front, Gateway};
 use crate::invoke_api::InvokeApi;
-use crate::invoker::InvokeError;
+use crate::invoker::{InvokeError, Invoker};
 use crate::lambda::Lambda;
 use crate::pool::{Limits, Pool};
 use crate::programs::{self, ProgramError};
@@ -179,18 +179,16 @@ impl Stack {
         for function in &first.functions {
             programs::program(base, &options.programs, function)?;
         }
-        let database = match first.clusters.as_slice() {
-            [] => None,
-            _ => {
-                progress("starting the database");
-                let database = DsqlLocal::start(options.database()).await?;
-                for cluster in &clusters {
-                    inputs
-                        .attributes
-                        .extend(options.cluster_attributes(database.endpoint(), cluster));
-                }
-                Some(database)
+        let database = if first.clusters.is_empty() {
+            None
+        } else {
+            progress("starting the database");
+            let database = DsqlLocal::start(options.database()).await?;
+            for cluster in &clusters {
+                let attributes = options.cluster_attributes(database.endpoint(), cluster);
+                inputs.attributes.extend(attributes);
             }
+            Some(database)
         };
         let queues = Queues::new(&first.queues, clock.clone());
         let endpoint = queue::Endpoint::start(queues.clone(), 0)
@@ -207,22 +205,15 @@ impl Stack {
         let lambda =
             Arc::new(options.lambda(base, &application, database.as_ref(), &endpoint.url())?);
         let invoker = lambda.invoker();
-        let resources = CustomResources::start(
-            options.stack_id(),
-            options.state_file(database.as_ref()),
-            invoker.clone(),
-            clock.clone(),
-        )
-        .await?;
-        for resource in &application.custom_resources {
-            progress(&format!("providing {}", resource.logical_id));
-            let provided = resources.apply(resource).await?;
-            for (name, value) in provided.attributes {
-                inputs
-                    .attributes
-                    .insert(format!("{}.{name}", resource.logical_id), value);
-            }
-        }
+        options
+            .provide(
+                &application,
+                &mut inputs,
+                database.as_ref(),
+                &invoker,
+                progress,
+            )
+            .await?;
         let application = template.resolve(&inputs)?;
         let sources = queue::EventSources::start(&application, &queues, &invoker)?;
         let scheduler = Scheduler::start(&application, &invoker, &clock);
@@ -353,6 +344,33 @@ impl Options {
             "arn:aws:cloudformation:{}:{}:stack/{}/0",
             self.region, self.account, self.stack
         )
+    }
+
+    /// Brings the custom resources up to date, in their order; what they answer becomes known to `inputs`.
+    async fn provide(
+        &self,
+        application: &Application,
+        inputs: &mut Inputs,
+        database: Option<&DsqlLocal>,
+        invoker: &Invoker,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), StackError> {
+        let resources = CustomResources::start(
+            self.stack_id(),
+            self.state_file(database),
+            invoker.clone(),
+            Clock::wall(),
+        )
+        .await?;
+        for resource in &application.custom_resources {
+            progress(&format!("providing {}", resource.logical_id));
+            let provided = resources.apply(resource).await?;
+            for (name, value) in provided.attributes {
+                let name = format!("{}.{name}", resource.logical_id);
+                inputs.attributes.insert(name, value);
+            }
+        }
+        Ok(())
     }
 
     /// What custom resources answered belongs to the data that they made.

@@ -102,12 +102,13 @@ fn work(api: &str, start: Instant) {
     }
 }
 
-/// What an event orders: the event itself, or the query parameter `order` of a request through the gateway.
+/// What an event orders: the event itself, or of a request through the gateway its query parameter `order` or its body.
 fn order(event: &Value) -> Value {
-    let Some(text) = event["queryStringParameters"]["order"].as_str() else {
-        return event.clone();
-    };
-    serde_json::from_str(text).expect("an order is JSON")
+    let parameter = &event["queryStringParameters"]["order"];
+    match parameter.as_str().or(event["body"].as_str()) {
+        Some(text) => serde_json::from_str(text).expect("an order is JSON"),
+        None => event.clone(),
+    }
 }
 
 /// Streams the pieces given, each in a packet of its own, then ends properly or not.

@@ -1,15 +1,13 @@
 //! The chat page in a real browser, against the real functions.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tests::binary::{target_dir, workspace};
 use tests::clock::WallClock;
 use tests::gateway::{Functions, Gateway};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::stack::Stack;
@@ -26,22 +24,6 @@ async fn tools() -> PathBuf {
         .unwrap();
     assert!(status.success(), "scripts/install-tools.sh page failed");
     workspace().join(".tools/page")
-}
-
-/// The server that `make dev` puts before the functions, and its address.
-async fn serve(api: &str) -> (Child, String) {
-    let mut child = Command::new("node")
-        .args(["scripts/dev-server.mjs", "--port", "0", "--api", api])
-        .args(["--token-url", &format!("{api}/control/token/visitor")])
-        .current_dir(workspace())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = timeout(Duration::from_secs(30), lines.next_line()).await;
-    let address = address.unwrap().unwrap().unwrap();
-    (child, address)
 }
 
 /// node finds packages beside the script: it is copied to where they are.
@@ -69,8 +51,7 @@ async fn the_page_tells_its_whole_story_in_a_browser() {
         ..Functions::same(stack.launch_chats())
     };
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
-    let (_server, url) = serve(&gateway.url()).await;
-    let output = story(&tools, &url).await;
+    let output = story(&tools, &gateway.url()).await;
     assert!(
         output.status.success(),
         "{}\n{}\n{}",

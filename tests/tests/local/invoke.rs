@@ -36,7 +36,8 @@ async fn serve() -> Served {
 async fn invoke(served: &Served, name: &str, headers: &[(&str, &str)], event: &str) -> Answer {
     let mut request = Request::builder()
         .method("POST")
-        .uri(format!("/2015-03-31/functions/{name}/invocations"));
+        .uri(format!("/2015-03-31/functions/{name}/invocations"))
+        .header("host", "localhost");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

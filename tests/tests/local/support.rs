@@ -72,6 +72,7 @@ pub(crate) fn api() -> RestApi {
             route("GET", "/buffered/{id}", false, LIMIT),
             route("GET", "/hasty", false, Duration::from_millis(200)),
             route("GET", "/streamed", true, LIMIT),
+            route("POST", "/streamed", true, LIMIT),
         ],
         binary_media_types: vec!["application/octet-stream".to_owned()],
         gateway_responses: BTreeMap::from([("DEFAULT_4XX".to_owned(), response)]),
@@ -115,8 +116,13 @@ pub(crate) async fn begin(
     let stream = TcpStream::connect(url.trim_start_matches("http://"))
         .await
         .unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it ends with the connection, or with the test's runtime"
+    )]
+    let spawn = tokio::spawn;
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    spawn(connection);
     sender.send_request(request).await.unwrap()
 }
 

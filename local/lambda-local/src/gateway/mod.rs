@@ -321,7 +321,11 @@ impl<F: Front> Shared<F> {
             return Err(Fault::Function);
         };
         // The container comes back when the function is done, however slowly the client reads.
-        drop(lease);
+        let mut watched = invocation.watch();
+        self.runtime.spawn(async move {
+            watched.ended().await;
+            drop(lease);
+        });
         let (sender, body) = Channel::new(STREAM_BUFFER);
         self.runtime.spawn(pass_on(invocation, sender));
         answer::streamed(&prelude, Either::Right(body)).ok_or(Fault::Function)

@@ -107,6 +107,12 @@ impl RuntimeApi {
         .await;
     }
 
+    /// Whether an event runs or is about to.
+    pub fn is_working(&self) -> bool {
+        let state = self.shared.state.borrow();
+        !state.running.is_empty() || !state.queue.is_empty()
+    }
+
     /// Waits for the first poll, which ends Init. An error that the function posted instead is returned.
     ///
     /// # Errors
