@@ -178,8 +178,8 @@ impl Logins {
         if !is_name(name) {
             return Ok(admitted(None));
         }
-        if let Some(row) = self.kept(name) {
-            let role = admitted(row.as_ref());
+        if let Some(kept) = self.kept(name) {
+            let role = admitted(kept.row.as_ref());
             if role.is_some() || !self.may_reread(name) {
                 return Ok(role);
             }
@@ -191,11 +191,11 @@ impl Logins {
     }
 
     /// The row as it was read less than a minute ago.
-    fn kept(&self, name: &str) -> Option<Option<Row>> {
+    fn kept(&self, name: &str) -> Option<Kept> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = kept.get(name)?;
         let age = self.clock.now().duration_since(kept.read_at).ok()?; // a clock that stepped back: read again
-        (age < TRUSTED).then(|| kept.row.clone())
+        (age < TRUSTED).then(|| kept.clone())
     }
 
     /// Whether a row that is trusted may be read again; counts as one time.

@@ -25,6 +25,7 @@ mod clients;
 mod faults;
 mod harness;
 mod logins;
+mod logins_crashes;
 mod logins_dropped;
 mod logins_wall;
 mod openapi;

@@ -13,5 +13,6 @@ mod fixture;
 mod flights;
 mod lost;
 mod retry;
+mod roles;
 mod text;
 mod warm;

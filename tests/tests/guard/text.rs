@@ -11,20 +11,20 @@ use dsql_local::Faults;
 
 use crate::fixture::Fixture;
 
-const LIMITS: AnswerLimits = AnswerLimits {
+pub(crate) const LIMITS: AnswerLimits = AnswerLimits {
     rows: 1_000,
     bytes: 1 << 20,
 };
 const ADD: &str = "UPDATE counters SET n = n + 1 WHERE id = 'a'";
 
-struct Texts {
-    fixture: Fixture,
+pub(crate) struct Texts {
+    pub(crate) fixture: Fixture,
     client: Dsql,
-    sessions: TextSessions,
+    pub(crate) sessions: TextSessions,
 }
 
 impl Texts {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::of(4).await
     }
 
@@ -75,7 +75,7 @@ impl Texts {
         self.as_role("anna", batch).await
     }
 
-    async fn value(&self, sql: &'static str) -> String {
+    pub(crate) async fn value(&self, sql: &'static str) -> String {
         values(&self.one(sql, &[]).await.unwrap())[0].clone()
     }
 
@@ -88,14 +88,14 @@ impl Texts {
     }
 }
 
-fn role_of(name: &str) -> TextRole {
+pub(crate) fn role_of(name: &str) -> TextRole {
     TextRole {
         name: name.to_owned(),
         ..TextRole::default()
     }
 }
 
-fn values(answer: &TextAnswer) -> Vec<String> {
+pub(crate) fn values(answer: &TextAnswer) -> Vec<String> {
     let rows = answer.rows.iter().flat_map(dsql::text::TextRow::values);
     rows.map(|value| value.map_or_else(|| "NULL".to_owned(), std::borrow::Cow::into_owned))
         .collect()
@@ -326,55 +326,6 @@ async fn each_role_has_its_own_session_and_the_one_unused_for_longest_makes_room
     );
     assert_eq!(ask("bert").await, bert, "anna's made room");
     assert_ne!(ask("anna").await, anna);
-}
-
-#[tokio::test]
-async fn a_session_serves_only_the_generation_that_it_was_opened_for() {
-    let texts = Texts::start().await;
-    let deadline = texts.fixture.deadline(Duration::from_secs(10));
-    let pid = async |generation: &str| {
-        let role = TextRole {
-            generation: generation.to_owned(),
-            ..role_of("anna")
-        };
-        let statement = TextStatement::new("SELECT pg_backend_pid()", &[]);
-        let request = TextRequest::one(&statement, LIMITS);
-        let answers = texts.sessions.run(&role, request, deadline).await.unwrap();
-        values(&answers[0])
-    };
-    let first = pid("1").await;
-    assert_eq!(pid("1").await, first);
-    let open = texts.fixture.server.stats().connections_open;
-    let second = pid("2").await;
-    assert_ne!(second, first);
-    assert_eq!(pid("2").await, second);
-    assert_ne!(pid("1").await, first, "its session was closed");
-    let closed = || (texts.fixture.server.stats().connections_open <= open).then_some(());
-    tests::wait::until("closing", Duration::from_secs(10), closed).await;
-}
-
-#[tokio::test]
-async fn a_role_s_sessions_start_with_its_search_path_and_go_back_to_it() {
-    let texts = Texts::start().await;
-    let role = TextRole {
-        search_path: Some("blog,shared".to_owned()),
-        ..role_of("anna")
-    };
-    let deadline = texts.fixture.deadline(Duration::from_secs(10));
-    for sql in [
-        "SHOW search_path",
-        "SET search_path = public",
-        "RESET ALL",
-        "SHOW search_path",
-    ] {
-        let statement = TextStatement::new(sql, &[]);
-        let request = TextRequest::one(&statement, LIMITS);
-        let answers = texts.sessions.run(&role, request, deadline).await.unwrap();
-        if sql.starts_with("SHOW") {
-            assert_eq!(values(&answers[0]), ["blog,shared"]);
-        }
-    }
-    assert_eq!(texts.value("SHOW search_path").await, "\"$user\", public");
 }
 
 #[tokio::test]
