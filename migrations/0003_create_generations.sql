@@ -3,6 +3,5 @@ CREATE TABLE IF NOT EXISTS chats.generations (
     message_id text NOT NULL,
     stream_id text NOT NULL,
     owner_id text NOT NULL,
-    lease_until timestamptz NOT NULL,
-    stop_requested boolean NOT NULL
+    lease_until timestamptz NOT NULL
 )

@@ -1,7 +1,7 @@
 //! Streaming a reply from the database: one that another container is writing, or one that is there already. What is
 //! streamed is always the whole reply from its start, under the same ids.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use api::ApiError;
 use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, Stored, microseconds};
@@ -20,6 +20,8 @@ use crate::{Answer, Call, WATCHDOG, event_stream, input};
 
 /// Failed looks in a row before a follower gives up.
 const MAX_FAILURES: u32 = 5;
+/// How long a follower waits for the last words of a reply that was stopped: its writer has them until its next checkpoint.
+const LAST_WORDS: Duration = Duration::from_secs(4);
 
 /// The reply being written in the chat, from its start and then live; 204 when there is none, or no such chat.
 pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
@@ -105,6 +107,7 @@ impl Follower {
 
     async fn follow(&self, mut seen: Option<Timestamp>, sent: &mut Sent, out: &Writer) {
         let mut failures = 0;
+        let mut last_words: Option<Instant> = None;
         let mut quiet_until = Instant::now() + self.settings.keep_alive;
         let left = self.deadline.duration_since(self.now()).unwrap_or_default();
         let last = Instant::now() + left;
@@ -144,7 +147,9 @@ impl Follower {
                     quiet_until = Instant::now() + self.settings.keep_alive;
                 }
             }
-            if progress.status != "streaming" {
+            let is_awaited = progress.awaits_last_words()
+                && Instant::now() < *last_words.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+            if progress.status != "streaming" && !is_awaited {
                 sent.end(out);
                 let metadata = progress.metadata.unwrap_or_else(|| json!({}));
                 let reason = progress.finish_reason.as_deref();

@@ -1,5 +1,6 @@
 //! The `chat` function: a visitor's turns, answered by a model and streamed as the AI SDK reads it. [`handle`] routes;
-//! `turn` opens one, `produce` writes and stores the reply, `follow` streams one that another container writes.
+//! `turn` opens one, `lock` holds the chat meanwhile, `produce` writes and stores the reply, `follow` streams one that another
+//! container writes.
 //!
 //! # Promises
 //! 1. No stream ends without `finish`, `abort` or `error`: shortly before its time is up the function stores what there is
@@ -15,6 +16,7 @@ mod draft;
 mod export;
 mod follow;
 mod input;
+mod lock;
 mod nagle;
 mod produce;
 mod settings;
@@ -207,7 +209,7 @@ async fn stop(call: &Call<'_>, id: &str) -> Answer {
         .await?
         .ok_or_else(ApiError::not_found)?;
     let (status, is_stopped) = match stopped {
-        Stopped::Requested => (StatusCode::ACCEPTED, true),
+        Stopped::Now => (StatusCode::ACCEPTED, true),
         Stopped::NothingToStop => (StatusCode::OK, false),
     };
     api::json(status, &json!({"stopped": is_stopped})).map(|response| response.map(Into::into))

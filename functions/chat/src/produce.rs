@@ -1,16 +1,16 @@
 //! Writing a reply: the model's events become chunks for the client and checkpoints in the database, until the model ends,
-//! the visitor stops it, or the time is up. It goes on when the client leaves.
+//! the visitor stops it, the lock is lost, or the time is up. It goes on when the client leaves.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use api::Metrics;
-use chat_store::{Closing, Held, OwnerId, Reply, SoFar, microseconds};
+use chat_store::{Closing, Ended, Held, Reply, microseconds};
 use dsql::Dsql;
 use model::{Event, FinishReason, Usage};
 use serde_json::{Value, json};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::Instrument as _;
 
 use crate::WATCHDOG;
@@ -18,26 +18,17 @@ use crate::body::{AnswerBody, Writer};
 use crate::chunk::{Chunk, DONE, Fault, KEEP_ALIVE};
 use crate::context::estimate_bytes;
 use crate::draft::{Draft, Kind, send};
+use crate::lock::{Beat, Lock};
 use crate::settings::Settings;
 
 /// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far below 1 MiB.
 const MAX_REPLY_BYTES: usize = 384 * 1024;
-/// So many new bytes are stored before the interval is over.
-const MIN_UNSAVED_BYTES: usize = 2 * 1024;
-/// Every checkpoint stores the whole reply again: the interval doubles with as many bytes.
-const STRETCH_BYTES: usize = 32 * 1024;
-/// A checkpoint that takes longer is given up; the next one stores as much.
-const CHECKPOINT_LIMIT: Duration = Duration::from_secs(5);
-
-type Checkpoint = Pin<Box<dyn Future<Output = Result<Held, dsql::Error>> + Send>>;
-
 /// A reply that the model has accepted to give.
 #[derive(Debug)]
 pub(crate) struct Production {
     pub(crate) dsql: Dsql,
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) owner: OwnerId,
     pub(crate) reply: Reply,
     pub(crate) model: String,
     /// What is noted from the start.
@@ -58,7 +49,9 @@ enum End {
     Stopped,
     Failed(model::Error),
     Interrupted,
-    /// The chat was deleted, or the lock lost.
+    /// The lease had passed, and the reply was ended in this writer's place.
+    Superseded,
+    /// The reply is gone, and perhaps its chat.
     Gone,
 }
 
@@ -69,14 +62,23 @@ impl End {
             Self::Finished(..) => "complete",
             Self::Stopped => "stopped",
             Self::Failed(_) => "error",
-            Self::Interrupted | Self::Gone => "interrupted",
+            Self::Interrupted | Self::Superseded | Self::Gone => "interrupted",
+        }
+    }
+
+    /// That of a writer without its lock.
+    fn of(lost: Held) -> Self {
+        match lost {
+            Held::Stopped => Self::Stopped,
+            Held::Yes | Held::Interrupted => Self::Superseded,
+            Held::Gone => Self::Gone,
         }
     }
 }
 
 impl Production {
     /// Starts writing; the body ends when everything is stored.
-    pub(crate) fn start(self, source: model::Reply) -> AnswerBody {
+    pub(crate) fn start(self, lock: Lock, source: model::Reply) -> AnswerBody {
         let (out, body) = AnswerBody::streamed();
         send(
             &out,
@@ -91,73 +93,57 @@ impl Production {
             clippy::disallowed_methods,
             reason = "the body's reader polls what this task writes; the watchdog ends it"
         )]
-        tokio::spawn(self.run(source, out).instrument(span));
+        tokio::spawn(self.run(lock, source, out).instrument(span));
         body
     }
 
-    async fn run(self, mut source: model::Reply, out: Writer) {
+    async fn run(self, mut lock: Lock, mut source: model::Reply, out: Writer) {
         let mut draft = Draft::default();
-        let end = self.write(&mut source, &mut draft, &out).await;
+        let end = self.write(&mut lock, &mut source, &mut draft, &out).await;
         drop(source);
+        lock.settle().await;
         draft.end_all(&out);
         self.close(end, &draft, &out).await;
         let _ = out.send(DONE);
     }
 
     /// Passes the reply on until it ends.
-    async fn write(&self, source: &mut model::Reply, draft: &mut Draft, out: &Writer) -> End {
+    async fn write(
+        &self,
+        lock: &mut Lock,
+        source: &mut model::Reply,
+        draft: &mut Draft,
+        out: &Writer,
+    ) -> End {
         let last = self.deadline.checked_sub(WATCHDOG).unwrap_or(self.begun);
+        let keep_alive = self.settings.keep_alive;
         let mut watchdog = std::pin::pin!(sleep(self.until(last)));
-        let mut quiet = std::pin::pin!(sleep(self.settings.keep_alive));
-        let mut next_save = std::pin::pin!(sleep(self.settings.checkpoint));
-        let mut saving: Option<Checkpoint> = None;
-        // The first checkpoint is stored even without a word: it notes what was read.
-        let (mut saved, mut asked) = (None, 0);
-        let end = loop {
+        let mut quiet = std::pin::pin!(sleep(keep_alive));
+        loop {
             tokio::select! {
                 biased;
-                () = &mut watchdog => break End::Interrupted,
-                held = finished(&mut saving) => {
-                    saving = None;
-                    reset(next_save.as_mut(), self.interval(draft.bytes()));
-                    match held {
-                        Ok(Held::Yes) => saved = Some(asked),
-                        Ok(Held::StopRequested) => break End::Stopped,
-                        Ok(Held::No) => break End::Gone,
-                        Err(error) => tracing::warn!(
-                            error.cause = error.report(),
-                            "a checkpoint failed, the next one stores as much"
-                        ),
-                    }
-                }
-                () = &mut next_save, if saving.is_none() => {
-                    asked = draft.bytes();
-                    saving = Some(self.checkpoint((Some(asked) > saved).then_some(&*draft)));
-                }
+                () = &mut watchdog => return End::Interrupted,
+                beat = lock.beat() => match beat {
+                    Beat::Due => lock.store(draft),
+                    Beat::Done => {}
+                    Beat::Lost(held) => return End::of(held),
+                },
                 () = &mut quiet => {
                     let _ = out.send(KEEP_ALIVE);
-                    reset(quiet.as_mut(), self.settings.keep_alive);
+                    reset(quiet.as_mut(), keep_alive);
                 }
                 event = source.next() => {
-                    reset(quiet.as_mut(), self.settings.keep_alive);
+                    reset(quiet.as_mut(), keep_alive);
                     if let Some(end) = take(event, draft, out) {
-                        break end;
+                        return end;
                     }
                     if draft.bytes() > MAX_REPLY_BYTES {
-                        break End::Finished(FinishReason::Length, None);
+                        return End::Finished(FinishReason::Length, None);
                     }
-                    let before = saved.unwrap_or_default();
-                    if draft.bytes() - before > MIN_UNSAVED_BYTES.max(before / 4) && saving.is_none() {
-                        reset(next_save.as_mut(), Duration::ZERO);
-                    }
+                    lock.grown_to(draft.bytes());
                 }
             }
-        };
-        // The close must not meet its own checkpoint as a conflict.
-        if let Some(saving) = saving {
-            let _ = timeout(CHECKPOINT_LIMIT, saving).await;
         }
-        end
     }
 
     /// Stores the end, then tells the client.
@@ -196,17 +182,20 @@ impl Production {
             now: microseconds(now),
         };
         let db = self.dsql.until(self.deadline);
-        let is_stored = match chat_store::close(&db, &self.owner, &self.reply, &closing).await {
-            Ok(is_stored) => is_stored,
-            Err(error) => {
-                tracing::error!(
-                    error.cause = error.report(),
-                    "a reply could not be stored; its last checkpoint stays"
-                );
-                false
-            }
+        let ended = match end {
+            End::Superseded => Some(Ended::Interrupted),
+            End::Gone => Some(Ended::Gone),
+            _ => chat_store::close(&db, &self.reply, &closing)
+                .await
+                .inspect_err(|error| {
+                    tracing::error!(
+                        error.cause = error.report(),
+                        "a reply could not be stored; its last checkpoint stays"
+                    );
+                })
+                .ok(),
         };
-        self.log(&end, &usage, draft, is_stored);
+        self.log(&end, &usage, draft, ended);
         self.metrics.report_tokens(
             self.dsql.clock().now(),
             &self.request_id,
@@ -214,12 +203,21 @@ impl Production {
             usage.input_tokens,
             usage.output_tokens,
         );
-        self.tell(&end, &noted, is_stored, out);
+        match ended {
+            Some(Ended::Stored) => self.tell(&end, &noted, out),
+            Some(Ended::Stopped) => {
+                merge(&mut noted, &json!({"status": "stopped"}));
+                tell_stopped(&noted, out);
+            }
+            Some(Ended::Gone) => send(out, &Chunk::Abort),
+            Some(Ended::Interrupted) => self.tell_lost(Fault::Interrupted, out),
+            None => self.tell_lost(Fault::NotStored, out),
+        }
     }
 
-    fn tell(&self, end: &End, noted: &Value, is_stored: bool, out: &Writer) {
+    /// Tells the client how the reply has ended, as it is stored.
+    fn tell(&self, end: &End, noted: &Value, out: &Writer) {
         let fault = match end {
-            _ if !is_stored => Fault::NotStored,
             End::Finished(reason, _) => {
                 if let Some(title) = &self.title {
                     let (data, transient) = (title.as_str(), true);
@@ -234,31 +232,22 @@ impl Production {
                     },
                 );
             }
-            End::Stopped => {
-                send(
-                    out,
-                    &Chunk::MessageMetadata {
-                        message_metadata: noted,
-                    },
-                );
-                return send(out, &Chunk::Abort);
-            }
+            End::Stopped => return tell_stopped(noted, out),
             End::Failed(_) => Fault::Model,
-            End::Interrupted | End::Gone => Fault::Interrupted,
+            End::Interrupted | End::Superseded | End::Gone => Fault::Interrupted,
         };
-        let lost = json!({"status": "interrupted"});
-        send(
-            out,
-            &Chunk::MessageMetadata {
-                message_metadata: if is_stored { noted } else { &lost },
-            },
-        );
-        send(
-            out,
-            &Chunk::Error {
-                error_text: &fault.text(&self.request_id),
-            },
-        );
+        self.tell_fault(fault, noted, out);
+    }
+
+    /// Tells the client that what it was sent is not all stored.
+    fn tell_lost(&self, fault: Fault, out: &Writer) {
+        self.tell_fault(fault, &json!({"status": "interrupted"}), out);
+    }
+
+    fn tell_fault(&self, fault: Fault, message_metadata: &Value, out: &Writer) {
+        send(out, &Chunk::MessageMetadata { message_metadata });
+        let error_text = &fault.text(&self.request_id);
+        send(out, &Chunk::Error { error_text });
     }
 
     /// What the provider counted; else what can be told from the text.
@@ -282,40 +271,12 @@ impl Production {
         }
     }
 
-    fn checkpoint(&self, draft: Option<&Draft>) -> Checkpoint {
-        let now = self.dsql.clock().now();
-        let db = self.dsql.until(now + CHECKPOINT_LIMIT);
-        let (owner, reply) = (self.owner.clone(), self.reply.clone());
-        let so_far = draft.map(|draft| {
-            let usage = self.estimate(draft);
-            let parts = draft.parts().to_string();
-            (
-                parts,
-                tokens(usage.input_tokens),
-                tokens(usage.output_tokens),
-            )
-        });
-        Box::pin(async move {
-            let so_far = so_far.as_ref().map(|(parts, input, output)| SoFar {
-                parts,
-                input_tokens: *input,
-                output_tokens: *output,
-            });
-            chat_store::checkpoint(&db, &owner, &reply, so_far, microseconds(now)).await
-        })
-    }
-
-    fn interval(&self, bytes: usize) -> Duration {
-        let stretch = u32::try_from(bytes / STRETCH_BYTES).unwrap_or(u32::MAX);
-        self.settings.checkpoint * stretch.saturating_add(1)
-    }
-
     fn until(&self, end: SystemTime) -> Duration {
         end.duration_since(self.dsql.clock().now())
             .unwrap_or_default()
     }
 
-    fn log(&self, end: &End, usage: &Usage, draft: &Draft, is_stored: bool) {
+    fn log(&self, end: &End, usage: &Usage, draft: &Draft, ended: Option<Ended>) {
         let status = end.status();
         let chat = self.reply.chat.as_str();
         if let End::Failed(error) = end {
@@ -328,7 +289,7 @@ impl Production {
             model.id = self.model,
             reply.status = status,
             reply.size_bytes = draft.bytes(),
-            reply.is_stored = is_stored,
+            reply.is_stored = matches!(ended, Some(Ended::Stored | Ended::Stopped)),
             usage.input_tokens = usage.input_tokens,
             usage.output_tokens = usage.output_tokens,
             "the reply in chat {chat} ended: {status}"
@@ -363,12 +324,9 @@ fn take(
     None
 }
 
-/// The end of a checkpoint under way; without one it never comes.
-async fn finished(saving: &mut Option<Checkpoint>) -> Result<Held, dsql::Error> {
-    match saving {
-        Some(saving) => saving.await,
-        None => std::future::pending().await,
-    }
+fn tell_stopped(message_metadata: &Value, out: &Writer) {
+    send(out, &Chunk::MessageMetadata { message_metadata });
+    send(out, &Chunk::Abort);
 }
 
 fn reset(timer: Pin<&mut Sleep>, after: Duration) {

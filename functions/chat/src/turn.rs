@@ -6,21 +6,31 @@ use std::time::Duration;
 use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
     Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, first_title,
-    microseconds, new_job_id,
+    lease_until, microseconds, new_job_id,
 };
 use jiff::Timestamp;
+use lambda_http::Response;
 use model::{ErrorKind, Turn};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
+use crate::body::AnswerBody;
+use crate::chunk::{Chunk, DONE};
 use crate::decide::{Decision, decide, first_place};
+use crate::draft::{Draft, send};
 use crate::input::{self, Post};
+use crate::lock::{Beat, Lock};
 use crate::produce::Production;
 use crate::{Answer, Call, WATCHDOG, context, event_stream, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
 const PLACINGS: usize = 4;
-/// The lease outlives the invocation by as much.
-const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long a turn waits for a reply under way to end, before it is refused.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks meanwhile.
+const BUSY_LOOK: Duration = Duration::from_millis(400);
+/// When a client that was refused so may come again.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let provider = &call.app.provider;
@@ -48,12 +58,13 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         title_job: title_job.as_deref(),
         expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
-        lease_until: microseconds(call.deadline + LEASE_MARGIN),
+        lease_until: lease_until(now),
         allowance: &allowance,
     };
     let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
         Placed::Opened(history, is_titled_now) => (history, is_titled_now),
         Placed::Replayed(stored) => return Ok(follow::replay(call, &stored)),
+        Placed::Ended => return Ok(withdrawn(call, &reply).await),
     };
     let messages = context::conversation(
         &history,
@@ -61,22 +72,26 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         call.app.settings.context_tokens,
     );
     let input_tokens = context::estimate(&messages);
+    let mut lock = Lock::new(
+        call.app.dsql.clone(),
+        reply.clone(),
+        call.app.settings.checkpoint,
+        input_tokens,
+    );
     // Boxed: the providers' futures are large, and most requests never get here.
-    let accepted = Box::pin(provider.start(Turn {
+    let asked = Box::pin(provider.start(Turn {
         model: post.model.clone(),
         system: call.app.settings.system.clone(),
         messages,
         max_tokens: provider.max_tokens(),
         deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.deadline),
-    }))
-    .await;
-    match accepted {
-        Ok(source) => {
+    }));
+    match held_meanwhile(&mut lock, asked).await {
+        Some(Ok(source)) => {
             let production = Production {
                 dsql: call.app.dsql.clone(),
                 settings: call.app.settings.clone(),
                 metrics: Arc::clone(call.app.edge.metrics()),
-                owner: call.owner.clone(),
                 reply,
                 model: post.model,
                 metadata,
@@ -86,18 +101,50 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
                 deadline: call.deadline,
                 request_id: call.request_id.clone(),
             };
-            Ok(event_stream(production.start(source)))
+            Ok(event_stream(production.start(lock, source)))
         }
-        Err(error) => {
+        Some(Err(error)) => {
             // The visitor's message stays; the same POST again is answered then.
-            if let Err(error) = chat_store::abandon(&call.db, &call.owner, &reply).await {
-                tracing::warn!(
-                    error.cause = error.report(),
-                    "a refused reply keeps its lock until the lease passes"
-                );
-            }
+            lock.settle().await;
+            abandon(call, &reply).await;
             Err(refusal(error))
         }
+        None => Ok(withdrawn(call, &reply).await),
+    }
+}
+
+/// What `work` comes to, while the lock is kept; `None` if it is lost before.
+async fn held_meanwhile<T>(lock: &mut Lock, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    let nothing = Draft::default();
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            beat = lock.beat() => match beat {
+                Beat::Due => lock.store(&nothing),
+                Beat::Done => {}
+                Beat::Lost(_) => return None,
+            },
+        }
+    }
+}
+
+/// The answer to a turn that was stopped before its reply began: nothing was sent, and nothing is kept of it.
+async fn withdrawn(call: &Call<'_>, reply: &Reply) -> Response<AnswerBody> {
+    abandon(call, reply).await;
+    let (out, body) = AnswerBody::streamed();
+    send(&out, &Chunk::Abort);
+    let _ = out.send(DONE);
+    event_stream(body)
+}
+
+async fn abandon(call: &Call<'_>, reply: &Reply) {
+    if let Err(error) = chat_store::abandon(&call.db, reply).await {
+        tracing::warn!(
+            error.cause = error.report(),
+            "a reply that never began keeps its row, and its lock until the lease passes"
+        );
     }
 }
 
@@ -105,12 +152,18 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
 enum Placed {
     Opened(Vec<chat_store::Message>, bool),
     Replayed(Box<Stored>),
+    /// It was opened, and stopped before the answer to that came.
+    Ended,
 }
 
 /// Opens the turn where it belongs: at the first attempt for a new message, else where what is stored says.
 async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Placed, ApiError> {
     let conflict = |code, message: &'static str| Err(ApiError::client(code, message));
-    for _ in 0..PLACINGS {
+    let patient_until = Instant::now() + BUSY_PATIENCE;
+    let mut placings = 0..PLACINGS;
+    while placings.next().is_some() {
+        turn.now = microseconds(call.app.edge.clock().now());
+        turn.lease_until = lease_until(turn.now);
         match chat_store::open(&call.db, &call.owner, turn).await? {
             Opening::Opened {
                 history,
@@ -135,11 +188,17 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
             },
             Opening::Changed => turn.place = first_place(post),
             Opening::Foreign => return Err(ApiError::not_found()),
+            Opening::Ended => return Ok(Placed::Ended),
+            Opening::Busy if Instant::now() < patient_until => {
+                sleep(BUSY_LOOK).await;
+                placings = 0..PLACINGS;
+            }
             Opening::Busy => {
-                return conflict(
+                return Err(ApiError::client(
                     ClientCode::GenerationInProgress,
                     "a reply is being written in this chat",
-                );
+                )
+                .retry_after(BUSY_RETRY_AFTER));
             }
             Opening::Full => {
                 return conflict(ClientCode::Unprocessable, "a chat has at most 500 messages");

@@ -95,6 +95,17 @@ pub struct Progress {
     pub has_passed: bool,
 }
 
+impl Progress {
+    /// Whether the reply was stopped, and its writer has not stored its last words yet: with them it notes the usage.
+    pub fn awaits_last_words(&self) -> bool {
+        self.status == "stopped"
+            && self
+                .metadata
+                .as_ref()
+                .is_none_or(|metadata| metadata.get("usage").is_none())
+    }
+}
+
 const POLL: &str = "\
 SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at,
     CASE WHEN m.checkpoint_at IS DISTINCT FROM $4 THEN m.parts END AS parts,
@@ -140,22 +151,31 @@ pub async fn poll(
 /// What became of a wish to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
-    /// The writer will see it at its next checkpoint.
-    Requested,
+    /// The reply has ended, and the chat is free. Its writer sees it at its next checkpoint.
+    Now,
     /// There is no such reply under way.
     NothingToStop,
 }
 
-const STOP: &str = "\
-WITH asked AS (
-    UPDATE generations SET stop_requested = true
-    WHERE chat_id = $1 AND owner_id = $2 AND ($3::text IS NULL OR stream_id = $3) AND lease_until > $4
-    RETURNING true AS is_requested
+const STOP: &str = concat!(
+    "\
+WITH chat AS (
+    SELECT id FROM chats WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
+), released AS (
+    DELETE FROM generations WHERE chat_id IN (SELECT id FROM chat) AND ($3::text IS NULL OR stream_id = $3)
+    RETURNING chat_id, message_id, owner_id
+), ",
+    settled!("released"),
+    ", stopped AS (
+    UPDATE messages SET status = 'stopped',
+        metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"stopped\"}'::jsonb)::text
+    WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)
 )
-SELECT EXISTS (SELECT FROM asked) AS is_requested FROM chats
-WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)";
+SELECT EXISTS (SELECT FROM released) AS is_stopped FROM chat"
+);
 
-/// Asks the writer of the chat's reply to end it, if that is the reply `stream`. `None`: there is no such chat.
+/// Ends the chat's reply, if it is the reply `stream`, and frees the chat, whether or not the writer lives. What the last
+/// checkpoint holds stays; a living writer adds what it has sent since. `None`: there is no such chat.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -178,8 +198,8 @@ pub async fn stop(
         )
         .await?;
     Ok(row.map(|row| {
-        if row.get("is_requested") {
-            Stopped::Requested
+        if row.get("is_stopped") {
+            Stopped::Now
         } else {
             Stopped::NothingToStop
         }

@@ -1,7 +1,8 @@
 //! The chat domain: its types, which can only be made from checked input, and every SQL statement of the chat schema.
 //!
 //! # Promises
-//! 1. Every statement carries the owner. Someone else's chat and a missing one look the same: `None`.
+//! 1. Every statement carries the owner, or the chat's lock if it is the writer's of a reply. Someone else's chat and a
+//!    missing one look the same: `None`.
 //! 2. A function that takes a [`dsql::Db`] is one statement, one flight, unless it says otherwise; one that takes a
 //!    transaction is part of its caller's.
 //! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids and times are
@@ -57,7 +58,9 @@ pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
-pub use reply::{Closing, Held, Reply, SoFar, abandon, checkpoint, close};
+pub use reply::{
+    Closing, Ended, Held, LEASE, Reply, SoFar, abandon, checkpoint, close, lease_until,
+};
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
 pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};

@@ -1,11 +1,22 @@
 //! Writing a reply: its checkpoints, its end, and the refusal before it began. Only the holder of the chat's lock writes,
-//! and only while the lock is its own; each function is one flight.
+//! with one exception: a reply that was stopped is given the words that its writer had sent by then. A writer is known by
+//! the chat and its lock alone, so a claim of the chat does not disturb it. Each function is one flight.
+
+use std::time::Duration;
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
-use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::ids::{ChatId, MessageId, StreamId};
 use crate::turn::day;
+
+/// How long a writer that says nothing keeps its lock.
+pub const LEASE: Duration = Duration::from_secs(8);
+
+/// When a lock that is taken or renewed at `now` is void.
+pub fn lease_until(now: Timestamp) -> Timestamp {
+    now.checked_add(LEASE).unwrap_or(Timestamp::MAX)
+}
 
 /// A reply that is being written, and the lock that its writer holds.
 #[derive(Debug, Clone)]
@@ -21,23 +32,37 @@ pub struct Reply {
 /// Whether the writer still holds the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
-    /// Yes.
+    /// Yes, for another [`LEASE`].
     Yes,
-    /// Yes, and the visitor wants the reply to end here.
-    StopRequested,
-    /// No: the chat is gone, or the lease had passed and someone took over.
-    No,
+    /// No: the visitor stopped the reply.
+    Stopped,
+    /// No: the lease had passed, and the reply was ended in its writer's place.
+    Interrupted,
+    /// No: the reply is gone, and perhaps its chat.
+    Gone,
 }
 
+impl Held {
+    fn lost(status: Option<&str>) -> Self {
+        match status {
+            Some("stopped") => Self::Stopped,
+            Some("interrupted") => Self::Interrupted,
+            _ => Self::Gone,
+        }
+    }
+}
+
+// Whoever takes the lock away writes both rows too: one of the two meets a conflict, runs again, and sees the other.
 const CHECKPOINT: &str = "\
-WITH generation AS (
-    SELECT stop_requested FROM generations WHERE chat_id = $1 AND stream_id = $2 AND owner_id = $3
+WITH beat AS (
+    UPDATE generations SET lease_until = $8 WHERE chat_id = $1 AND stream_id = $2 RETURNING chat_id
 ), saved AS (
-    UPDATE messages SET parts = $5, checkpoint_at = $6, input_tokens = $7, output_tokens = $8
-    WHERE chat_id = $1 AND id = $4 AND status = 'streaming' AND $5::text IS NOT NULL
-        AND EXISTS (SELECT FROM generation)
+    UPDATE messages SET parts = $4, checkpoint_at = $5, input_tokens = $6, output_tokens = $7
+    WHERE chat_id = $1 AND id = $3 AND status = 'streaming' AND $4::text IS NOT NULL
+        AND EXISTS (SELECT FROM beat)
 )
-SELECT stop_requested FROM generation";
+SELECT EXISTS (SELECT FROM beat) AS is_held,
+    (SELECT status FROM messages WHERE chat_id = $1 AND id = $3) AS status";
 
 /// A reply so far.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +75,12 @@ pub struct SoFar<'a> {
     pub output_tokens: i64,
 }
 
-/// Stores what there is of a reply, if that is given, and tells whether to go on.
+/// Renews the lease, stores what there is of a reply, if that is given, and tells whether to go on.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
 pub async fn checkpoint(
     db: &Db,
-    owner: &OwnerId,
     reply: &Reply,
     so_far: Option<SoFar<'_>>,
     now: Timestamp,
@@ -67,19 +91,19 @@ pub async fn checkpoint(
             &[
                 (&reply.chat.as_str(), Type::TEXT),
                 (&reply.stream.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
                 (&reply.message.as_str(), Type::TEXT),
                 (&so_far.map(|so_far| so_far.parts), Type::TEXT),
                 (&now, Type::TIMESTAMPTZ),
                 (&so_far.map(|so_far| so_far.input_tokens), Type::INT8),
                 (&so_far.map(|so_far| so_far.output_tokens), Type::INT8),
+                (&lease_until(now), Type::TIMESTAMPTZ),
             ],
         )
         .await?;
-    Ok(match row.map(|row| row.get("stop_requested")) {
-        None => Held::No,
-        Some(true) => Held::StopRequested,
-        Some(false) => Held::Yes,
+    Ok(match row {
+        Some(row) if row.get("is_held") => Held::Yes,
+        Some(row) => Held::lost(row.get("status")),
+        None => Held::Gone,
     })
 }
 
@@ -104,44 +128,62 @@ pub struct Closing<'a> {
     pub now: Timestamp,
 }
 
+/// How a reply has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As its writer says.
+    Stored,
+    /// The visitor had stopped it: it stays stopped, with its last words.
+    Stopped,
+    /// The lease had passed, and the reply was ended in its writer's place: its last checkpoint stays.
+    Interrupted,
+    /// The reply is gone, and perhaps its chat.
+    Gone,
+}
+
+// A stop has counted what the last checkpoint said: what came after it is the difference, and nothing the second time.
 const CLOSE: &str = "\
 WITH released AS (
-    DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2 AND owner_id = $3 RETURNING message_id
+    DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2 RETURNING owner_id
+), found AS (
+    SELECT c.owner_id, m.status, COALESCE(m.input_tokens, 0) AS input_tokens, COALESCE(m.output_tokens, 0) AS output_tokens
+    FROM messages m JOIN chats c ON c.id = m.chat_id WHERE m.chat_id = $1 AND m.id = $3
 ), ended AS (
-    UPDATE messages SET parts = $5, metadata = $6, status = $7, finish_reason = $8,
-        input_tokens = $10, output_tokens = $11, checkpoint_at = $12
-    WHERE chat_id = $1 AND id = $4 AND status = 'streaming' AND EXISTS (SELECT FROM released)
+    UPDATE messages SET parts = $4,
+        metadata = CASE status WHEN 'stopped'
+            THEN ($5::jsonb - 'finishReason' || '{\"status\":\"stopped\"}'::jsonb)::text ELSE $5 END,
+        status = CASE status WHEN 'stopped' THEN status ELSE $6 END,
+        finish_reason = CASE status WHEN 'stopped' THEN NULL ELSE $7 END,
+        input_tokens = $9, output_tokens = $10, checkpoint_at = $11
+    WHERE chat_id = $1 AND id = $3
+        AND (status = 'stopped' OR status = 'streaming' AND EXISTS (SELECT FROM released))
     RETURNING status
 ), spent AS (
     INSERT INTO usage_daily AS u (owner_id, day, model, requests, input_tokens, output_tokens)
-    SELECT $3, $13, $9, 1, $10, $11 FROM released
-    ON CONFLICT (owner_id, day, model) DO UPDATE SET requests = u.requests + 1,
+    SELECT owner_id, $12, $8, 1, $9, $10 FROM released
+    UNION ALL
+    SELECT owner_id, $12, $8, 0, GREATEST($9 - input_tokens, 0), GREATEST($10 - output_tokens, 0) FROM found
+    WHERE status = 'stopped' AND ($9 > input_tokens OR $10 > output_tokens)
+    ON CONFLICT (owner_id, day, model) DO UPDATE SET requests = u.requests + excluded.requests,
         input_tokens = u.input_tokens + excluded.input_tokens,
         output_tokens = u.output_tokens + excluded.output_tokens
 )
-SELECT status = $7 AS is_ours FROM ended
+SELECT status FROM ended
 UNION ALL
-SELECT m.status = $7 FROM messages m JOIN chats c ON c.id = m.chat_id
-WHERE m.chat_id = $1 AND m.id = $4 AND c.owner_id = $3 AND NOT EXISTS (SELECT FROM released)";
+SELECT status FROM found WHERE NOT EXISTS (SELECT FROM ended)";
 
-/// Ends a reply: its last parts, its status, the lock, the day's usage. False: the lock was not held any more, and nothing
-/// was written.
+/// Ends a reply: its last parts, its status, the lock, the day's usage. A reply that was stopped is given its last parts and
+/// the rest of its usage; one that was ended otherwise, or is gone, is left as it is.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn close(
-    db: &Db,
-    owner: &OwnerId,
-    reply: &Reply,
-    closing: &Closing<'_>,
-) -> Result<bool, Error> {
+pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ended, Error> {
     let row = db
         .query_opt_idempotent(
             CLOSE,
             &[
                 (&reply.chat.as_str(), Type::TEXT),
                 (&reply.stream.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
                 (&reply.message.as_str(), Type::TEXT),
                 (&closing.parts, Type::TEXT),
                 (&closing.metadata, Type::TEXT),
@@ -155,26 +197,31 @@ pub async fn close(
             ],
         )
         .await?;
-    Ok(row.is_some_and(|row| row.get("is_ours")))
+    Ok(match row.as_ref().map(|row| row.get::<_, &str>("status")) {
+        Some("stopped") => Ended::Stopped,
+        Some(status) if status == closing.status => Ended::Stored,
+        Some("interrupted") => Ended::Interrupted,
+        _ => Ended::Gone,
+    })
 }
 
 const ABANDON: &str = "\
 WITH released AS (
-    DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2 AND owner_id = $3 RETURNING message_id
+    DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2
 )
-DELETE FROM messages WHERE chat_id = $1 AND id = $4 AND id IN (SELECT message_id FROM released)";
+DELETE FROM messages WHERE chat_id = $1 AND id = $3";
 
-/// Takes back the row of a reply that never began, and the lock. The visitor's message stays.
+/// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still held. The visitor's message
+/// stays.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn abandon(db: &Db, owner: &OwnerId, reply: &Reply) -> Result<(), Error> {
+pub async fn abandon(db: &Db, reply: &Reply) -> Result<(), Error> {
     db.execute_idempotent(
         ABANDON,
         &[
             (&reply.chat.as_str(), Type::TEXT),
             (&reply.stream.as_str(), Type::TEXT),
-            (&owner.as_str(), Type::TEXT),
             (&reply.message.as_str(), Type::TEXT),
         ],
     )

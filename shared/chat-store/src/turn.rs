@@ -80,7 +80,7 @@ pub struct NewTurn<'a> {
     pub expires_at: Option<Timestamp>,
     /// Now.
     pub now: Timestamp,
-    /// When the lock is void, because its holder cannot be alive any more.
+    /// When the lock is void, unless a checkpoint has renewed it by then.
     pub lease_until: Timestamp,
     /// What the owner may do.
     pub allowance: &'a Allowance,
@@ -100,6 +100,8 @@ pub enum Opening {
     Stored(Box<Stored>),
     /// The chat is someone else's, or has expired.
     Foreign,
+    /// An earlier attempt has opened it, and the reply was ended since.
+    Ended,
     /// A reply is being written in this chat.
     Busy,
     /// What was to be replaced has changed since.
@@ -174,6 +176,7 @@ WITH chat AS (
     SELECT CASE
         WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
+        WHEN EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $6) THEN 'ended'
         WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
         WHEN $15::bool OR $17::bigint IS NULL AND EXISTS (SELECT FROM stored) THEN 'stored'
         WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat, stored WHERE next_seq = $18) THEN 'changed'
@@ -218,10 +221,10 @@ WITH chat AS (
     INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, model, checkpoint_at, created_at)
     SELECT $1, $6, next_seq - 1, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
 ), locked AS (
-    INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until, stop_requested)
-    SELECT $1, $6, $7, $2, $9, false FROM touched
+    INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until)
+    SELECT $1, $6, $7, $2, $9 FROM touched
     ON CONFLICT (chat_id) DO UPDATE SET message_id = excluded.message_id, stream_id = excluded.stream_id,
-        owner_id = excluded.owner_id, lease_until = excluded.lease_until, stop_requested = false
+        owner_id = excluded.owner_id, lease_until = excluded.lease_until
 ), counted AS (
     INSERT INTO rate_buckets (key, window_start, n, expires_at)
     SELECT bucket.key, $20, 1, $21 FROM (VALUES ($22), ($24)) AS bucket (key), touched
@@ -335,6 +338,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         }
         (Some("stored"), Some(first)) => Opening::Stored(Box::new(Stored::from_row(first))),
         (Some("foreign"), _) => Opening::Foreign,
+        (Some("ended"), _) => Opening::Ended,
         (Some("busy"), _) => Opening::Busy,
         (Some("full"), _) => Opening::Full,
         (Some("crowded"), _) => Opening::Crowded,

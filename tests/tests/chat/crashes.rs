@@ -82,8 +82,10 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
             .await;
         }
         victim.kill().await;
-        // Its lease is alive, so the same POST is refused, and nothing is doubled.
-        let impatient = stack.chat().start().await;
+        // While its lease is alive the same POST is refused, and nothing is doubled.
+        let early = WallClock::new();
+        early.step_back(Duration::from_secs(20));
+        let impatient = stack.chat().clock(&early).start().await;
         let busy = visitor(&stack, &impatient, &chats, now)
             .post(&submit(chat, "u1", text))
             .await;

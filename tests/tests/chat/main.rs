@@ -21,4 +21,5 @@ mod plans;
 mod samples;
 mod settled;
 mod stack;
+mod stops;
 mod turns;

@@ -8,9 +8,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use chat_store::{
-    Allowance, Changes, ChatId, Closing, Cursor, Cut, Keyed, Limit, MessageId, NewChat, NewMessage,
-    NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role, ShareToken, SoFar, StreamId, Title,
-    Visitor,
+    Allowance, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit, MessageId,
+    NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role, ShareToken,
+    SoFar, Stopped, StreamId, Title, Visitor,
 };
 use dsql::{Db, Type};
 use dsql_local::Options;
@@ -159,8 +159,8 @@ async fn fill(db: &Db) {
         // A vote for every second reply, and a share for every chat.
         "INSERT INTO votes SELECT 'c' || n / 5 + 1, 'm' || n % 5 * 2 + 1, 'o', true, NULL, now() FROM generate_series(0, 1999) n",
         "INSERT INTO shares SELECT 's' || n, 'c' || n, 'o' || n % 60, '{}', now(), NULL FROM generate_series(1, 2400) n",
-        "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h', false FROM generate_series(1000, 2400) n",
-        "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h', false FROM generate_series(1, 400) n",
+        "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n",
+        "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO idempotency SELECT 'o' || n % 60, 'k' || n, 'h', 200, '{}', now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO usage_daily SELECT 'o' || n % 60, current_date - n / 60, 'm', 1, 1, 1 FROM generate_series(1, 2400) n",
@@ -283,9 +283,8 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         ("checkpoint", Some(so_far)),
         ("checkpoint of nothing", None),
     ] {
-        chat_store::checkpoint(&db, &owner, &reply, so_far, now)
-            .await
-            .unwrap();
+        let held = chat_store::checkpoint(&db, &reply, so_far, now).await;
+        assert_eq!(held.unwrap(), Held::Yes);
         plans.judge(name, 0);
     }
     let active = chat_store::active(&db, &owner, &reply.chat, now)
@@ -296,10 +295,6 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     let progress = chat_store::poll(&db, &owner, &reply.chat, &reply.message, None, now).await;
     assert!(progress.unwrap().is_some());
     plans.judge("poll", 0);
-    chat_store::stop(&db, &owner, &reply.chat, None, now)
-        .await
-        .unwrap();
-    plans.judge("stop", 0);
     let closing = Closing {
         parts: "[]",
         metadata: "{}",
@@ -310,18 +305,22 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         output_tokens: 1,
         now,
     };
-    assert!(
-        chat_store::close(&db, &owner, &reply, &closing)
-            .await
-            .unwrap()
-    );
-    plans.judge("close", 0);
-    assert!(
-        chat_store::close(&db, &owner, &reply, &closing)
-            .await
-            .unwrap()
-    );
-    plans.judge("close again, after a lost answer", 0);
+    for name in ["close", "close again, after a lost answer"] {
+        let ended = chat_store::close(&db, &reply, &closing).await;
+        assert_eq!(ended.unwrap(), Ended::Stored);
+        plans.judge(name, 0);
+    }
+    let (_, reply) = opener.open("new", &message("u2", "hi"), Place::End).await;
+    plans.judge("open a plain turn", 0);
+    let stopped = chat_store::stop(&db, &owner, &reply.chat, None, now).await;
+    assert_eq!(stopped.unwrap(), Some(Stopped::Now));
+    plans.judge("stop", 0);
+    let held = chat_store::checkpoint(&db, &reply, Some(so_far), now).await;
+    assert_eq!(held.unwrap(), Held::Stopped);
+    plans.judge("checkpoint of a stopped reply", 0);
+    let ended = chat_store::close(&db, &reply, &closing).await;
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    plans.judge("close a stopped reply", 0);
 
     // In a chat of 400 messages, of which the model is shown 60.
     let (opening, reply) = opener.open("c1", &message("u1", "hi"), Place::End).await;
@@ -331,7 +330,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     assert_eq!(history.len(), 60);
     // Near the 500th message they are counted: a chat that was never cut has fewer than its counter says.
     plans.judge("open in a long chat", 400);
-    chat_store::abandon(&db, &owner, &reply).await.unwrap();
+    chat_store::abandon(&db, &reply).await.unwrap();
     plans.judge("abandon", 0);
     let target = Some(MessageId::parse("m397").unwrap());
     let (opening, _) = opener
@@ -349,7 +348,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     let (opening, reply) = opener.open("c1", &message("m396", "edited"), place).await;
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("edit", 60);
-    chat_store::abandon(&db, &owner, &reply).await.unwrap();
+    chat_store::abandon(&db, &reply).await.unwrap();
     plans.judge("abandon an edit", 0);
 
     // 1021 = 17 * 60 + 1: a chat of o1 whose writer has died.

@@ -77,7 +77,7 @@ async fn the_chats_role_can_do_no_more_than_its_function_does() {
         "DELETE FROM rate_buckets",
         "SELECT * FROM schema_migrations",
         "SELECT * FROM sql_logins",
-        "INSERT INTO generations VALUES ('a', 'b', 'c', 'd', now(), false)",
+        "INSERT INTO generations VALUES ('a', 'b', 'c', 'd', now())",
         "CREATE TABLE mine (id text PRIMARY KEY)",
         "DROP TABLE chats",
         "CREATE ROLE other WITH LOGIN",

@@ -91,7 +91,7 @@ async fn a_cut_deletes_what_comes_after_and_nothing_while_a_reply_is_written() {
     );
     db.execute_sql(&writing).await.unwrap();
     let lease = format!(
-        "INSERT INTO generations VALUES ('{chat}', 'a2', 'stream-1', 'visitor', now() + interval '1 hour', false)"
+        "INSERT INTO generations VALUES ('{chat}', 'a2', 'stream-1', 'visitor', now() + interval '1 hour')"
     );
     db.execute_sql(&lease).await.unwrap();
     assert_eq!(ids().await, ["u1", "a1", "u2"]);
