@@ -74,7 +74,8 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
         Trigger::Submit => {
             let is_edit = post.message_id.is_some();
             if !message.is_same {
-                return if is_edit {
+                // After a cut there is nothing to lose: the message is the last one, and gets its new content.
+                return if is_edit || stored.next.is_none() {
                     behind(message.seq)
                 } else {
                     Decision::IdTaken
@@ -173,6 +174,8 @@ mod tests {
             Decision::IdTaken
         );
         assert_eq!(decide(&post(Trigger::Submit, Some("u")), &found), behind(4));
+        let last = stored(false, None, false);
+        assert_eq!(decide(&post(Trigger::Submit, None), &last), behind(4));
         let same = stored(true, Some(reply("complete")), true);
         assert_eq!(decide(&post(Trigger::Submit, Some("u")), &same), behind(4));
         let last = stored(true, Some(reply("complete")), false);

@@ -29,8 +29,6 @@ const PLACINGS: usize = 4;
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile.
 const BUSY_LOOK: Duration = Duration::from_millis(400);
-/// When a client that was refused so may come again.
-const BUSY_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let provider = &call.app.provider;
@@ -194,11 +192,10 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 placings = 0..PLACINGS;
             }
             Opening::Busy => {
-                return Err(ApiError::client(
+                return conflict(
                     ClientCode::GenerationInProgress,
                     "a reply is being written in this chat",
-                )
-                .retry_after(BUSY_RETRY_AFTER));
+                );
             }
             Opening::Full => {
                 return conflict(ClientCode::Unprocessable, "a chat has at most 500 messages");

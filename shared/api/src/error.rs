@@ -14,6 +14,8 @@ use crate::response::with_body;
 
 /// How long a client should wait when the database asks for patience.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// When a chat whose reply is being written is worth another try: the reply ends, or its writer is found dead.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -164,7 +166,7 @@ impl ApiError {
             code: Code::Client(code),
             message: message.into(),
             cause: None,
-            retry_after: None,
+            retry_after: (code == ClientCode::GenerationInProgress).then_some(BUSY_RETRY_AFTER),
             allow: None,
         }
     }

@@ -37,6 +37,31 @@ export const streams = {
     answered(page, 'You said: go on')
   },
 
+  async 'what is sent right after a stop is answered, whatever the reply was doing'(visitor, id) {
+    for (const [moment, text, shown] of [
+      ['acceptance', 'one [[accept 1500]]', undefined],
+      ['start', 'one [[delay 1500]]', 'step-start'],
+      ['word', LONG, 'text'],
+    ]) {
+      const page = visitor.page({ id: `${id}-${moment}` })
+      const sent = page.chat.sendMessage({ text })
+      await until(moment, async () => {
+        const response = await visitor.fetch('GET', `/api/chats/${page.id}`)
+        const isActive = response.status === 200 && (await response.json()).activeStreamId
+        return isActive && (shown === undefined || page.chat.messages.at(-1).parts.some(part => part.type === shown))
+      })
+      // As the README's halt() does.
+      await Promise.all([visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202), page.chat.stop()])
+      await sent
+      await page.chat.sendMessage({ text: 'next' })
+      assert.deepEqual(page.errors.map(String), [], moment)
+      assert.equal(page.chat.status, 'ready', moment)
+      const reply = page.chat.messages.at(-1)
+      assert.equal(reply.metadata.status, 'complete', moment)
+      assert.ok(textOf(reply).endsWith('next'), `${moment}: ${textOf(reply)}`)
+    }
+  },
+
   async 'a page that leaves finds the whole reply later'(visitor, id) {
     const page = visitor.page({ id })
     const { sent } = await begun(visitor, page, '[[words 60]] [[delay 20]]')

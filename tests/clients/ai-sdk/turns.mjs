@@ -135,7 +135,7 @@ export const turns = {
 
   async 'two posts at once write one reply'(visitor, id) {
     const body = text => ({ id, messages: [user('u-1', text)], trigger: 'submit-message' })
-    const slow = visitor.fetch('POST', '/api/chat', body('[[words 8]] [[delay 150]]'))
+    const slow = visitor.fetch('POST', '/api/chat', body('[[words 40]] [[delay 150]]'))
     await until('the first reply', async () => {
       const response = await visitor.fetch('GET', `/api/chats/${id}`)
       return response.status === 200 && (await response.json()).activeStreamId
