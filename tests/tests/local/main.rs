@@ -12,3 +12,4 @@ mod containers;
 mod gateway;
 mod invoke;
 mod support;
+mod template;

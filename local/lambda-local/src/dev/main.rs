@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use lambda_local::clock::Clock;
 use lambda_local::site::Site;
-use lambda_local::stack::{Options, Stack};
+use lambda_local::stack::{Options, Stack, StackError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use key::VisitorKey;
@@ -84,7 +84,9 @@ async fn start(settings: &Settings) -> Result<Stack, Box<dyn std::error::Error>>
     let stack = Stack::start(options, front, &|step| {
         let _unheard = say(step);
     })
-    .await?;
+    .await
+    .map_err(with_hint)?;
+    ready::migrate(&stack).await?;
     let connection = ready::connection_string(&stack, &settings.file("connection-string")).await?;
     let api = stack.api_url().unwrap_or_default();
     let invoke = stack.invoke_url();
@@ -109,6 +111,17 @@ async fn start(settings: &Settings) -> Result<Stack, Box<dyn std::error::Error>>
     let state = settings.state.display().to_string();
     say(&ready::text(&api, &invoke, &connection, &state, &control))?;
     Ok(stack)
+}
+
+/// What to do about a port that is taken.
+fn with_hint(error: StackError) -> Box<dyn std::error::Error> {
+    match error {
+        StackError::Listen { address, source } => format!(
+            "cannot listen on {address}: {source}. Stop what listens there, or run 'make dev DEV_PORT=9100'"
+        )
+        .into(),
+        other => other.into(),
+    }
 }
 
 /// One thing for a person to read, at once.

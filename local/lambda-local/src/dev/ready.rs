@@ -13,6 +13,18 @@ use serde_json::{Value, json};
 const LOGIN: &str = "blog";
 const ADMIN: &str = "AdminFunction";
 
+/// Brings the schema up to date with the `admin` that was built: its migrations may be newer than the template says.
+///
+/// # Errors
+/// `admin` fails.
+pub(crate) async fn migrate(stack: &Stack) -> Result<(), Box<dyn std::error::Error>> {
+    let command = json!({ "command": "migrate" }).to_string();
+    match stack.invoke(ADMIN, command).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("the migration failed: {error}").into()),
+    }
+}
+
 /// Makes the login where it is missing, and gives its connection string. The password is shown once, so it is kept in
 /// `file`, beside the data that it opens; where that file is lost, a new password is made.
 ///
