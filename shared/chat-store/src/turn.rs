@@ -91,7 +91,7 @@ pub struct NewTurn<'a> {
 pub enum Opening {
     /// The reply is the caller's to write.
     Opened {
-        /// What was said before, oldest first, without the visitor's message.
+        /// What was said before, oldest first, without the visitor's message; a reply that is taken over is part of it.
         history: Vec<Message>,
         /// Whether the chat got its title now.
         is_titled_now: bool,
@@ -262,8 +262,8 @@ LEFT JOIN LATERAL (
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) AS bytes
     FROM (
         SELECT id, seq, role, parts, metadata FROM messages
-        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND status <> 'streaming'
-            AND v.verdict IN ('open', 'again')
+        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND v.verdict IN ('open', 'again')
+            AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
         ORDER BY seq DESC LIMIT $29
     ) page
 ) h ON h.bytes <= $30
