@@ -36,7 +36,11 @@ async fn start(edits: &[(&str, &str)]) -> Running {
     }
     let template = folder.path().join("template.yaml");
     fs::write(&template, text).unwrap();
-    symlink(workspace().join("functions"), folder.path().join("functions")).unwrap();
+    symlink(
+        workspace().join("functions"),
+        folder.path().join("functions"),
+    )
+    .unwrap();
     let programs: Vec<PathBuf> = FUNCTIONS.map(binary).to_vec();
     let parameters = [
         ("AuthJwks", r#"{"keys":[]}"#),

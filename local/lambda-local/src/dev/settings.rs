@@ -22,11 +22,17 @@ const MODEL_VARIABLES: [&str; 12] = [
 ];
 
 /// A local Aurora DSQL, the functions of template.yaml, and the chat page, on this machine.
-///
-/// Without a model's address replies are an echo. With Ollama:
-/// MODEL_PROVIDER=openai OPENAI_BASE_URL=http://127.0.0.1:11434/v1 MODEL_ID=llama3.2 make dev
 #[derive(Debug, Parser)]
-#[command(name = "dev", version)]
+#[command(
+    name = "dev",
+    version,
+    after_help = "\
+Without a model's address replies are an echo. With Ollama:
+  MODEL_PROVIDER=openai OPENAI_BASE_URL=http://127.0.0.1:11434/v1 MODEL_ID=llama3.2 make dev
+
+With make, options go into ARGS:
+  make dev ARGS=\"--parameter CorsAllowedOrigins=http://localhost:3000 --no-freeze\""
+)]
 pub(crate) struct Settings {
     /// Port of the page and the API, on 127.0.0.1
     #[arg(long, env = "DEV_PORT", default_value_t = 9000)]
