@@ -45,7 +45,7 @@ smoke: ## what a new user does: a fresh clone, make dev, README's blocks, Ctrl-C
 	scripts/smoke.py
 
 bench: ## measure everything, ratios first, into target/bench (ONLY="cold warm": some; QUICK=1: fewer samples)
-	@scripts/install-tools.sh connectors sql-clients node postgres
+	@scripts/install-tools.sh tools connectors sql-clients node postgres
 	scripts/build-bench.sh
 	TEST_PROFILE=release cargo bench --locked --quiet -p benches
 

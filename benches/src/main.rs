@@ -14,6 +14,7 @@
 mod cold;
 mod contention;
 mod cost;
+mod emulator;
 mod growth;
 mod http;
 mod instructions;
@@ -46,7 +47,7 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 9] = [
+const SUBJECTS: [&str; 10] = [
     "cold",
     "warm",
     "instructions",
@@ -56,6 +57,7 @@ const SUBJECTS: [&str; 9] = [
     "http",
     "cost",
     "growth",
+    "emulator",
 ];
 
 fn main() {
@@ -104,6 +106,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "http" => http::run(&run, &stack, &mut report).await,
             "cost" => cost::run(&run, &stack, &mut report).await,
             "growth" => growth::run(&run, &mut report).await,
+            "emulator" => emulator::run(&run, &mut report).await,
             _ => unreachable!("chosen from the list"),
         }
         println!("  {subject} took {:.0} s", begun.elapsed().as_secs_f64());

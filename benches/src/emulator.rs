@@ -1,0 +1,207 @@
+//! `lambda-local` beside `cargo lambda watch`: HTTP requests to a function that answers at once, from clients that keep
+//! their connections. Both have one container; `lambda-local` also serves what the other does not survive, 200
+//! connections at once.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use lambda_local::application::{RestApi, Route};
+use lambda_local::clock::Clock;
+use lambda_local::container::Launch;
+use lambda_local::gateway::{Gateway, NoFront};
+use lambda_local::lambda::Lambda;
+use lambda_local::pool::{Limits, Pool};
+use tests::binary::{release_binary, workspace};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::Run;
+use crate::report::{Report, Target};
+use crate::samples::{Samples, short};
+
+/// Connections that both serve.
+const CONNECTIONS: usize = 20;
+/// Connections that only one of them survives.
+const CROWD: usize = 200;
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Whoever does not answer within this has stopped answering.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What one measurement found.
+struct Found {
+    per_s: f64,
+    times: Samples,
+}
+
+pub(crate) async fn run(run: &Run, report: &mut Report) {
+    report.section("A function on this machine");
+    report.text(
+        "GET requests through the API to the floor function, over HTTP connections that are kept: `lambda-local`, whose requests \
+         are events of a REST API and whose containers are frozen when idle, and `cargo lambda watch`, with its control plane alone. \
+         One container each, unless the row says more.",
+    );
+    let requests = run.of(4_000, 1_000);
+    let ours = start_ours(1).await;
+    let found = measure(ours.address(), "/hello", CONNECTIONS, requests).await;
+    let mut rows = vec![row("lambda-local, 20 connections", &found)];
+    let (_watch, _function, address) = start_theirs().await;
+    let theirs = measure(address, "/lambda-url/hello/", CONNECTIONS, requests).await;
+    rows.push(row("cargo lambda watch, 20 connections", &theirs));
+    report.verdict(
+        "Requests per second of lambda-local, of cargo lambda watch, 20 connections".to_owned(),
+        found.per_s / theirs.per_s,
+        Target::AtLeast(3.0),
+        "×",
+    );
+    let crowd = measure(ours.address(), "/hello", CROWD, requests.max(CROWD * 5)).await;
+    rows.push(row("lambda-local, 200 connections", &crowd));
+    let four = start_ours(4).await;
+    let crowd = measure(four.address(), "/hello", CROWD, requests.max(CROWD * 5)).await;
+    rows.push(row("lambda-local, 200 connections, 4 containers", &crowd));
+    report.table(&["", "requests/s", "p50 ms", "p99 ms"], &rows);
+}
+
+fn row(name: &str, found: &Found) -> Vec<String> {
+    vec![
+        name.to_owned(),
+        short(found.per_s),
+        short(found.times.p50()),
+        short(found.times.p99()),
+    ]
+}
+
+async fn start_ours(containers: usize) -> Gateway {
+    let program = release_binary("hello").expect("scripts/build-bench.sh builds it");
+    let timeout = Duration::from_secs(29);
+    let limits = Limits {
+        containers,
+        is_frozen_when_idle: true,
+        timeout,
+    };
+    let mut lambda = Lambda::default();
+    let pool = Pool::new(Launch::program(program), limits);
+    lambda.add("Hello", "hello", [], pool);
+    let route = Route {
+        method: "GET".to_owned(),
+        path: "/hello".to_owned(),
+        function: "Hello".to_owned(),
+        is_streamed: false,
+        timeout,
+    };
+    let api = RestApi {
+        logical_id: "Api".to_owned(),
+        name: "Api".to_owned(),
+        stage: "v1".to_owned(),
+        routes: vec![route],
+        binary_media_types: Vec::new(),
+        gateway_responses: std::collections::BTreeMap::new(),
+        cors: None,
+        throttle: None,
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let lambda = Arc::new(lambda);
+    Gateway::serve(
+        listener,
+        api,
+        "111122223333",
+        lambda,
+        Clock::wall(),
+        NoFront,
+    )
+    .unwrap()
+}
+
+/// The control plane, a function that polls it, and where clients find both.
+async fn start_theirs() -> (Child, Child, SocketAddr) {
+    let port = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let watch = Command::new(workspace().join(".tools/python/bin/cargo-lambda"))
+        .args(["lambda", "watch", "--only-lambda-apis", "--ignore-changes"])
+        .args(["--invoke-address", "127.0.0.1", "--invoke-port"])
+        .arg(port.to_string())
+        .current_dir(workspace())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("scripts/install-tools.sh tools installs it");
+    let listens = async {
+        while TcpStream::connect(address).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(START_LIMIT, listens).await.expect("it starts");
+    let function = Command::new(release_binary("hello").unwrap())
+        .env("AWS_LAMBDA_RUNTIME_API", format!("{address}/hello"))
+        .env("AWS_LAMBDA_FUNCTION_NAME", "hello")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    (watch, function, address)
+}
+
+async fn connect(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+async fn ask(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Duration {
+    let request = Request::get(path)
+        .header("host", "localhost")
+        .body(Empty::new())
+        .unwrap();
+    let begun = Instant::now();
+    let answered = async {
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body().collect().await.unwrap();
+    };
+    timeout(ANSWER_LIMIT, answered)
+        .await
+        .expect("every request is answered");
+    begun.elapsed()
+}
+
+async fn measure(address: SocketAddr, path: &str, connections: usize, requests: usize) -> Found {
+    let mut senders = join_all((0..connections).map(|_| connect(address))).await;
+    for sender in &mut senders {
+        ask(sender, path).await;
+    }
+    let each = requests / connections;
+    let begun = Instant::now();
+    let times = join_all(senders.into_iter().map(|mut sender| async move {
+        let mut times = Vec::with_capacity(each);
+        for _ in 0..each {
+            times.push(ask(&mut sender, path).await);
+        }
+        times
+    }))
+    .await
+    .concat();
+    let elapsed = begun.elapsed().as_secs_f64();
+    let count = f64::from(u32::try_from(times.len()).unwrap());
+    Found {
+        per_s: count / elapsed,
+        times: Samples::times(times),
+    }
+}
