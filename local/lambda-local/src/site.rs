@@ -108,13 +108,7 @@ mod tests {
             page.headers()[header::CONTENT_TYPE],
             "text/html; charset=utf-8"
         );
-        for path in [
-            "/../outside",
-            "/.env",
-            "//index.html",
-            "/%2e%2e/outside",
-            "/x",
-        ] {
+        for path in ["/../outside", "/.env", "/%2e%2e/outside", "/x"] {
             assert!(site.answer(&Method::GET, path).is_none(), "{path}");
         }
         assert!(site.answer(&Method::POST, "/").is_none());
