@@ -126,12 +126,21 @@ impl Launch {
             .filter_map(|name| self.0.variable(name).map(str::to_owned))
             .filter(|secret| !secret.is_empty())
             .collect();
-        let container = background::run(self.0.start()).await?;
-        Ok(Function {
-            container,
-            is_deployed,
-            secrets: Mutex::new(secrets),
-        })
+        let secrets: BTreeSet<String> = secrets;
+        match background::run(self.0.start()).await {
+            Ok(container) => Ok(Function {
+                container,
+                is_deployed,
+                secrets: Mutex::new(secrets),
+            }),
+            Err(error) => {
+                if is_deployed {
+                    log::check(&error.output);
+                    log::check_secrets(&error.output, &secrets);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Passes every line that the process writes on, as it comes.

@@ -96,7 +96,7 @@ async fn the_template_as_it_is_serves_sql_under_its_path_and_waits_for_a_slow_da
     let answer = running.query("/sql").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["rows"], json!([{ "one": 1 }]));
-    assert_eq!(running.query("/query").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(running.query("/v2/sql").await.status, StatusCode::FORBIDDEN);
     running.log_with("Relay: ").await;
     slow_down(&running);
     assert_eq!(running.query("/sql").await.status, StatusCode::OK);
@@ -108,7 +108,7 @@ async fn the_template_as_it_is_serves_sql_under_its_path_and_waits_for_a_slow_da
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_route_variable_schedule_and_time_out_are_followed() {
     let running = start(&[
-        ("Path: /sql, Method: post", "Path: /query, Method: post"),
+        ("Path: /sql, Method: post", "Path: /v2/sql, Method: post"),
         (
             "SQL_HOST: !If [HasSqlHost, !Ref SqlHostName, !Sub '${Api}.execute-api.${AWS::Region}.amazonaws.com']",
             "SQL_HOST: db.copy.example.com",
@@ -121,12 +121,12 @@ async fn a_changed_route_variable_schedule_and_time_out_are_followed() {
     ])
     .await;
     assert_eq!(running.query("/sql").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(running.query("/query").await.status, StatusCode::OK);
+    assert_eq!(running.query("/v2/sql").await.status, StatusCode::OK);
     let string = &running.connection_string;
     assert!(string.contains("@db.copy.example.com/"), "{string}");
     running.log_with("Purge: ").await;
     slow_down(&running);
-    let answer = running.query("/query").await;
+    let answer = running.query("/v2/sql").await;
     assert_ne!(answer.status, StatusCode::OK, "{:?}", answer.body);
     running.stack.stop().await;
 }
