@@ -1,6 +1,6 @@
-//! `lambda-local` beside `cargo lambda watch`: HTTP requests to a function that answers at once, from clients that keep
-//! their connections. Both have one container; `lambda-local` also serves what the other does not survive, 200
-//! connections at once.
+//! `lambda-local` beside `cargo lambda watch`: invocations of a function that answers at once, by the Invoke API that both
+//! have, from clients that keep their connections. Both have one container; `lambda-local` also serves its API, from as
+//! many connections as the other does not survive.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -17,6 +17,7 @@ use lambda_local::application::{RestApi, Route};
 use lambda_local::clock::Clock;
 use lambda_local::container::Launch;
 use lambda_local::gateway::{Gateway, NoFront};
+use lambda_local::invoke_api::InvokeApi;
 use lambda_local::lambda::Lambda;
 use lambda_local::pool::{Limits, Pool};
 use tests::binary::{release_binary, workspace};
@@ -45,28 +46,45 @@ struct Found {
 pub(crate) async fn run(run: &Run, report: &mut Report) {
     report.section("A function on this machine");
     report.text(
-        "GET requests through the API to the floor function, over HTTP connections that are kept: `lambda-local`, whose requests \
-         are events of a REST API and whose containers are frozen when idle, and `cargo lambda watch`, with its control plane alone. \
-         One container each, unless the row says more.",
+        "The floor function over HTTP connections that are kept: by the Invoke API of `lambda-local`, whose containers are frozen \
+         when idle, and of `cargo lambda watch`, with its control plane alone; and by the REST API of `lambda-local`. One container \
+         each, unless the row says more.",
     );
     let requests = run.of(4_000, 1_000);
     let ours = start_ours(1).await;
-    let found = measure(ours.address(), "/hello", CONNECTIONS, requests).await;
-    let mut rows = vec![row("lambda-local, 20 connections", &found)];
+    let found = measure(
+        ours.invoke,
+        "/2015-03-31/functions/hello/invocations",
+        CONNECTIONS,
+        requests,
+    )
+    .await;
+    let mut rows = vec![row("lambda-local, invoked, 20 connections", &found)];
     let (_watch, _function, address) = start_theirs().await;
-    let theirs = measure(address, "/lambda-url/hello/", CONNECTIONS, requests).await;
-    rows.push(row("cargo lambda watch, 20 connections", &theirs));
+    let theirs = measure(
+        address,
+        "/2015-03-31/functions/_/invocations",
+        CONNECTIONS,
+        requests,
+    )
+    .await;
+    rows.push(row("cargo lambda watch, invoked, 20 connections", &theirs));
     report.verdict(
-        "Requests per second of lambda-local, of cargo lambda watch, 20 connections".to_owned(),
+        "Invocations per second of lambda-local, of cargo lambda watch, 20 connections".to_owned(),
         found.per_s / theirs.per_s,
         Target::AtLeast(3.0),
         "×",
     );
-    let crowd = measure(ours.address(), "/hello", CROWD, requests.max(CROWD * 5)).await;
-    rows.push(row("lambda-local, 200 connections", &crowd));
+    let few = measure(ours.api.address(), "/hello", CONNECTIONS, requests).await;
+    rows.push(row("lambda-local, REST API, 20 connections", &few));
+    let crowd = measure(ours.api.address(), "/hello", CROWD, requests).await;
+    rows.push(row("lambda-local, REST API, 200 connections", &crowd));
     let four = start_ours(4).await;
-    let crowd = measure(four.address(), "/hello", CROWD, requests.max(CROWD * 5)).await;
-    rows.push(row("lambda-local, 200 connections, 4 containers", &crowd));
+    let crowd = measure(four.api.address(), "/hello", CROWD, requests).await;
+    rows.push(row(
+        "lambda-local, REST API, 200 connections, 4 containers",
+        &crowd,
+    ));
     report.table(&["", "requests/s", "p50 ms", "p99 ms"], &rows);
 }
 
@@ -79,7 +97,14 @@ fn row(name: &str, found: &Found) -> Vec<String> {
     ]
 }
 
-async fn start_ours(containers: usize) -> Gateway {
+/// Both ways to the function.
+struct Ours {
+    api: Gateway,
+    invoke: SocketAddr,
+    _invoke_api: InvokeApi,
+}
+
+async fn start_ours(containers: usize) -> Ours {
     let program = release_binary("hello").expect("scripts/build-bench.sh builds it");
     let timeout = Duration::from_secs(29);
     let limits = Limits {
@@ -107,17 +132,15 @@ async fn start_ours(containers: usize) -> Gateway {
         cors: None,
         throttle: None,
     };
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let lambda = Arc::new(lambda);
-    Gateway::serve(
-        listener,
-        api,
-        "111122223333",
-        lambda,
-        Clock::wall(),
-        NoFront,
-    )
-    .unwrap()
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let invoke_listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (clock, account) = (Clock::wall(), "111122223333");
+    Ours {
+        invoke: invoke_listener.local_addr().unwrap(),
+        _invoke_api: InvokeApi::serve(invoke_listener, Arc::clone(&lambda)),
+        api: Gateway::serve(listener, api, account, lambda, clock, NoFront).unwrap(),
+    }
 }
 
 /// The control plane, a function that polls it, and where clients find both.
@@ -145,8 +168,8 @@ async fn start_theirs() -> (Child, Child, SocketAddr) {
     };
     timeout(START_LIMIT, listens).await.expect("it starts");
     let function = Command::new(release_binary("hello").unwrap())
-        .env("AWS_LAMBDA_RUNTIME_API", format!("{address}/hello"))
-        .env("AWS_LAMBDA_FUNCTION_NAME", "hello")
+        .env("AWS_LAMBDA_RUNTIME_API", format!("http://{address}/.rt"))
+        .env("AWS_LAMBDA_FUNCTION_NAME", "_")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
         .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
         .stdout(Stdio::null())
@@ -157,7 +180,7 @@ async fn start_theirs() -> (Child, Child, SocketAddr) {
     (watch, function, address)
 }
 
-async fn connect(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
+async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
@@ -165,13 +188,21 @@ async fn connect(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
     sender
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Duration {
-    let request = Request::get(path)
+async fn ask(sender: &mut SendRequest<Full<Bytes>>, path: &str) -> Duration {
+    let (method, body) = if path.ends_with("/invocations") {
+        ("POST", "{}")
+    } else {
+        ("GET", "")
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header("host", "localhost")
-        .body(Empty::new())
+        .body(Full::from(body))
         .unwrap();
     let begun = Instant::now();
     let answered = async {
+        sender.ready().await.unwrap();
         let response = sender.send_request(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         response.into_body().collect().await.unwrap();
