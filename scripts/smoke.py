@@ -265,6 +265,7 @@ def check_page(api):
         expect(asset, ask(f"{api}/{asset.lstrip('/')}")[0], 200)
     status, token = ask(api + "/token", "POST", b"")
     expect("the page's token", status, 200)
+    expect("a token for a rebound name", ask(api + "/token", "POST", b"", {"host": "elsewhere.example.com"})[0], 403)
     return json.loads(token)["token"]
 
 

@@ -15,7 +15,7 @@ pub mod invoke_api;
 pub mod invoker;
 pub mod lambda;
 mod listen;
-mod loopback;
+pub mod loopback;
 pub mod pool;
 pub mod program;
 pub mod programs;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::{HOST, HeaderMap, ORIGIN};
 use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
@@ -57,13 +57,17 @@ pub(crate) async fn read_body(body: Incoming, limit_bytes: usize) -> Option<Byte
 
 /// Whether a web page that a developer has open sent it, directly or by a rebound name.
 pub(crate) fn is_from_a_page<B>(request: &Request<B>) -> bool {
-    let host = request
-        .headers()
+    request.headers().contains_key(ORIGIN) || !names_loopback(request.headers())
+}
+
+/// Whether the request was sent to this machine by its own name. A page whose name was rebound to it says another.
+pub fn names_loopback(headers: &HeaderMap) -> bool {
+    let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
         .unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    request.headers().contains_key(ORIGIN) || !["127.0.0.1", "localhost", "[::1]"].contains(&host)
+    ["127.0.0.1", "localhost", "[::1]"].contains(&host)
 }
 
 fn forbidden() -> Response<Full<Bytes>> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::http::request::Parts;
-use hyper::{Method, Response};
+use hyper::{Method, Response, StatusCode};
 use lambda_local::clock::Clock;
 use lambda_local::gateway::{Body, Front};
+use lambda_local::loopback;
 use lambda_local::site::{self, Site};
 
 use crate::key::VisitorKey;
@@ -28,6 +29,11 @@ impl Front for SiteFront {
     async fn answer(&self, head: &Parts, _body: &Bytes) -> Option<Response<Body>> {
         let path = head.uri.path();
         if path == "/token" && head.method == Method::POST {
+            // Anyone could have a token otherwise whose page calls itself this machine.
+            if !loopback::names_loopback(&head.headers) {
+                let refused = "a token is for pages of this machine";
+                return Some(site::text(StatusCode::FORBIDDEN, refused));
+            }
             return Some(site::token(&self.key.token(
                 &self.issuer,
                 &self.audience,
