@@ -2,6 +2,8 @@ CREATE TABLE IF NOT EXISTS chats.messages (
     chat_id text NOT NULL,
     id text NOT NULL,
     seq bigint NOT NULL,
+    parent_id text,
+    aside_since timestamptz,
     role text NOT NULL,
     parts text NOT NULL,
     metadata text,

@@ -60,18 +60,11 @@ pub fn binary(name: &str) -> PathBuf {
         .clone()
 }
 
+/// Builds by binary, not by package: a package alone has other features, and all it depends on would be built once more.
 fn build(name: &str) -> PathBuf {
     let target = target_dir();
     let output = cargo()
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            name,
-            "--bin",
-            name,
-            "--target-dir",
-        ])
+        .args(["build", "--quiet", "--bin", name, "--target-dir"])
         .arg(&target)
         .output()
         .expect("cargo runs");

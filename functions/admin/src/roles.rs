@@ -24,7 +24,7 @@ pub const ROLES: &[Role] = &[
         name: "chats",
         privileges: &[
             ("chats", "SELECT, INSERT, UPDATE, DELETE"),
-            ("messages", "SELECT, INSERT, DELETE"),
+            ("messages", "SELECT, INSERT, UPDATE, DELETE"),
             ("generations", "SELECT, UPDATE, DELETE"),
             ("votes", "SELECT, INSERT, UPDATE, DELETE"),
             ("shares", "SELECT, INSERT, UPDATE, DELETE"),
@@ -40,7 +40,7 @@ pub const ROLES: &[Role] = &[
             ("chats", "SELECT, INSERT, UPDATE"),
             ("messages", "SELECT, INSERT, UPDATE, DELETE"),
             ("generations", "SELECT, INSERT, UPDATE, DELETE"),
-            ("votes", "SELECT, DELETE"),
+            ("votes", "SELECT"),
             ("usage_daily", "SELECT, INSERT, UPDATE"),
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
             ("jobs", "SELECT, INSERT"), // ON CONFLICT reads

@@ -77,6 +77,12 @@ impl Chunk<'_> {
 pub(crate) enum Fault {
     /// The model failed after it had begun.
     Model,
+    /// It ended without a word.
+    Empty,
+    /// A filter left nothing of what it said.
+    Filtered,
+    /// Its tokens were used up before it said anything.
+    OutOfTokens,
     /// The time was up, or the writer is gone.
     Interrupted,
     /// What was sent could not be stored.
@@ -86,9 +92,22 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// That of a reply which the model ended, for this reason, without an answer; without a reason the model failed.
+    pub(crate) fn without_answer(finish_reason: Option<&str>) -> Self {
+        match finish_reason {
+            None => Self::Model,
+            Some("content-filter") => Self::Filtered,
+            Some("length") => Self::OutOfTokens,
+            Some(_) => Self::Empty,
+        }
+    }
+
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Model => "model_failed",
+            Self::Empty => "empty_reply",
+            Self::Filtered => "content_filtered",
+            Self::OutOfTokens => "out_of_tokens",
             Self::Interrupted => "interrupted",
             Self::NotStored => "not_stored",
             Self::ResumeAgain => "resume_again",
@@ -98,6 +117,9 @@ impl Fault {
     pub(crate) fn text(self, request_id: &str) -> String {
         let message = match self {
             Self::Model => "the model failed while it answered",
+            Self::Empty => "the model gave no answer",
+            Self::Filtered => "a content filter kept the model from answering",
+            Self::OutOfTokens => "the model used up its tokens before it answered",
             Self::Interrupted => "the reply was cut short",
             Self::NotStored => "the reply could not be stored",
             Self::ResumeAgain => "the reply goes on: resume it again",

@@ -9,6 +9,8 @@ use serde_json::Value;
 const BYTES_PER_TOKEN: usize = 4;
 /// What an image costs, roughly.
 const IMAGE_TOKENS: usize = 1_000;
+/// Bytes of a PDF to a token, roughly: it is compressed, and its pages are read as text and as images.
+const PDF_BYTES_PER_TOKEN: usize = 16;
 
 /// The conversation before `question`, oldest first, and `question` itself, within about `limit_tokens`. The question is
 /// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand.
@@ -80,11 +82,12 @@ fn tokens(message: &Message) -> usize {
         .map(|part| match part {
             Part::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
             Part::Image { .. } => IMAGE_TOKENS,
+            Part::Pdf { bytes, .. } => bytes.len().div_ceil(PDF_BYTES_PER_TOKEN),
         })
         .sum()
 }
 
-/// Text and images; reasoning and step marks are not said again.
+/// Text and files; reasoning, step marks and parts that are the client's own are not said again.
 fn parts(parts: &Value) -> Vec<Part> {
     let text = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).map(str::to_owned);
     parts
@@ -98,14 +101,28 @@ fn parts(parts: &Value) -> Vec<Part> {
             "file" => {
                 let url = text(part, "url")?;
                 let (_, data) = url.split_once(";base64,")?;
-                Some(Part::Image {
-                    media_type: text(part, "mediaType")?,
-                    bytes: BASE64_STANDARD.decode(data).ok()?,
-                })
+                let name = text(part, "filename").unwrap_or_else(|| "file".to_owned());
+                Some(file(
+                    text(part, "mediaType")?,
+                    name,
+                    BASE64_STANDARD.decode(data).ok()?,
+                ))
             }
             _ => None,
         })
         .collect()
+}
+
+/// A file as a model is shown it: a text as text, under its name.
+fn file(media_type: String, name: String, bytes: Vec<u8>) -> Part {
+    match media_type.as_str() {
+        "application/pdf" => Part::Pdf { name, bytes },
+        image if image.starts_with("image/") => Part::Image { media_type, bytes },
+        _ => Part::Text(format!(
+            "File {name}:\n\n{}",
+            String::from_utf8_lossy(&bytes)
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +175,25 @@ mod tests {
             [(Role::User, 1), (Role::Assistant, 1), (Role::User, 1)]
         );
         assert_eq!(shown(&history, 0), [(Role::User, 1)]);
+    }
+
+    #[test]
+    fn a_text_file_is_shown_as_its_text_and_a_pdf_as_its_bytes() {
+        let question = r#"[
+            {"type":"file","mediaType":"text/csv","filename":"a.csv","url":"data:text/csv;base64,YSxi"},
+            {"type":"file","mediaType":"application/pdf","url":"data:application/pdf;base64,AAEC"},
+            {"type":"data-mine","data":1}
+        ]"#;
+        assert_eq!(
+            conversation(&[], question, 0)[0].parts,
+            [
+                Part::Text("File a.csv:\n\na,b".to_owned()),
+                Part::Pdf {
+                    name: "file".to_owned(),
+                    bytes: vec![0, 1, 2]
+                }
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! What to do about a message that is stored already: the table of cases, and nothing else.
+//! Where a turn goes that does not simply go on: the table of cases, and nothing else. None of them deletes a message: what a
+//! turn does not go on from is set aside, as a branch.
 
-use chat_store::{Place, Stored};
+use chat_store::{MessageId, Place, Stored};
 
 use crate::input::{Post, Trigger};
 
@@ -9,9 +10,11 @@ use crate::input::{Post, Trigger};
 pub(crate) enum Decision {
     /// Open the turn at this place.
     Open(Place),
+    /// The client shows a branch that is off the chat's path: lead it through this message, and place the turn again.
+    Switch(MessageId),
     /// Send the stored reply again, without a model.
     Replay,
-    /// The client has not seen what is stored behind the message: nothing is deleted unseen.
+    /// It is not clear what the client shows.
     Stale,
     /// The message's id belongs to another content, and the client did not ask for an edit.
     IdTaken,
@@ -36,14 +39,28 @@ pub(crate) fn first_place(post: &Post) -> Place {
 
 pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
     let Some(message) = &stored.message else {
-        // A regeneration of a reply that is stored, for a message that is not.
-        return match stored.target {
-            Some(_) => Decision::Stale,
-            None => Decision::Open(Place::End),
+        return match (&stored.target, &stored.tip) {
+            // A regeneration of a reply that is stored, for a message that is not.
+            (Some(_), _) => Decision::Stale,
+            (None, None) => Decision::Open(Place::End),
+            (None, Some(tip)) if tip.is_aside => Decision::Switch(tip.id.clone()),
+            // A shorter history under a new message is an edit, or a view that is behind: a branch in both cases.
+            (None, Some(tip)) => Decision::Open(Place::After {
+                cut: tip.seq,
+                expected: stored.next_seq,
+            }),
         };
     };
     if message.role != "user" {
         return Decision::NotTheirs;
+    }
+    if stored.target.as_ref().is_some_and(|target| target.is_aside)
+        && let Some(target) = &post.message_id
+    {
+        return Decision::Switch(target.clone());
+    }
+    if message.is_aside {
+        return Decision::Switch(post.message.id.clone());
     }
     let behind = |cut| {
         Decision::Open(Place::Behind {
@@ -98,7 +115,7 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
 mod tests {
     use super::*;
     use chat_store::{
-        ChatId, Message, MessageId, NewMessage, Parts, Role, StoredMessage, StoredReply, Target,
+        ChatId, Message, NewMessage, Parts, Role, StoredMessage, StoredReply, Target, Tip,
     };
     use serde_json::json;
 
@@ -111,6 +128,7 @@ mod tests {
                 parts: Parts::parse(&json!([{"type": "text", "text": "hi"}])).unwrap(),
                 metadata: None,
             },
+            shown: Vec::new(),
             trigger,
             message_id: message_id.map(|id| MessageId::parse(id).unwrap()),
             model: "m".to_owned(),
@@ -137,10 +155,12 @@ mod tests {
                 seq: 4,
                 role: "user".to_owned(),
                 is_same,
+                is_aside: false,
             }),
             next,
             is_followed,
             target: None,
+            tip: None,
         }
     }
 
@@ -186,6 +206,67 @@ mod tests {
     }
 
     #[test]
+    fn a_view_of_another_branch_is_gone_to_before_anything_else() {
+        let id = |id: &str| MessageId::parse(id).unwrap();
+        let found = |message: Option<bool>, target: Option<bool>, tip: Option<bool>| Stored {
+            message: message.map(|is_aside| StoredMessage {
+                seq: 4,
+                role: "user".to_owned(),
+                is_same: true,
+                is_aside,
+            }),
+            target: target.map(|is_aside| Target {
+                seq: 5,
+                role: "assistant".to_owned(),
+                asked_by: Some("u".to_owned()),
+                is_aside,
+            }),
+            tip: tip.map(|is_aside| Tip {
+                id: id("t"),
+                seq: 3,
+                is_aside,
+            }),
+            ..stored(true, None, false)
+        };
+        let (again, anew) = (
+            post(Trigger::Submit, None),
+            post(Trigger::Regenerate, Some("a")),
+        );
+        let after = Decision::Open(Place::After {
+            cut: 3,
+            expected: 9,
+        });
+        for (post, found, decision) in [
+            (&again, found(None, None, Some(false)), after),
+            (
+                &again,
+                found(None, None, Some(true)),
+                Decision::Switch(id("t")),
+            ),
+            (
+                &again,
+                found(Some(true), None, Some(true)),
+                Decision::Switch(id("u")),
+            ),
+            (&again, found(Some(false), None, Some(true)), behind(4)),
+            (
+                &anew,
+                found(Some(false), Some(true), None),
+                Decision::Switch(id("a")),
+            ),
+            (
+                &anew,
+                found(Some(true), Some(true), None),
+                Decision::Switch(id("a")),
+            ),
+            (&anew, found(Some(false), Some(false), None), behind(4)),
+            (&anew, found(None, Some(true), None), Decision::Stale),
+        ] {
+            assert_eq!(decide(post, &found), decision, "{found:?}");
+        }
+    }
+
+    #[test]
     fn a_regeneration_deletes_nothing_unseen() {
         let plain = post(Trigger::Regenerate, None);
         assert_eq!(
@@ -214,6 +295,7 @@ mod tests {
                 seq: 6,
                 role: role.to_owned(),
                 asked_by: Some(asked_by.to_owned()),
+                is_aside: false,
             });
             decide(&named, &found)
         };

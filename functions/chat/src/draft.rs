@@ -36,6 +36,12 @@ impl Draft {
         self.bytes
     }
 
+    /// Whether nothing was said; reasoning alone is no answer.
+    pub(crate) fn is_blank(&self) -> bool {
+        let is_said = |part: &Part| part.kind == Kind::Text && !part.text.trim().is_empty();
+        !self.parts.iter().any(is_said)
+    }
+
     /// Begins a part that the provider calls `name`. The one before ends: only the last part ever grows, which is what
     /// followers rely on.
     pub(crate) fn start(&mut self, kind: Kind, name: String, out: &Writer) {

@@ -1,5 +1,7 @@
 //! Everything that is the caller's, as lines of JSON. The database is read no faster than the client reads.
 
+use std::time::Duration;
+
 use api::ApiError;
 use chat_store::{Export, microseconds};
 use lambda_http::Response;
@@ -9,20 +11,26 @@ use tracing::Instrument as _;
 use crate::body::AnswerBody;
 use crate::{Answer, Call};
 
+/// How long a client may read nothing before its export is cut off.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Streams the export. One without its last line, `end`, was cut off.
 pub(crate) async fn all(call: &Call<'_>) -> Answer {
-    let db = call.db.clone();
     let mut export = Export::new(call.owner.clone(), microseconds(call.now));
     // Two steps before the status, so that a database that is away is a 503 and not a cut.
-    let mut lines = export.next(&db).await?.ok_or_else(ApiError::not_found)?;
-    lines.push_str(&export.next(&db).await?.unwrap_or_default());
+    let mut lines = export
+        .next(&call.db)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    lines.push_str(&export.next(&call.db).await?.unwrap_or_default());
+    let db = call.app.dsql.until(call.budget.last_event());
     let (out, body) = AnswerBody::paced();
     let span = tracing::info_span!("export", requestId = %call.request_id);
     let task = async move {
         let mut next = Some(lines);
         while let Some(lines) = next {
-            if !lines.is_empty() && out.send(lines.into()).await.is_err() {
-                return; // the client left
+            if !lines.is_empty() && out.send_timeout(lines.into(), PATIENCE).await.is_err() {
+                return; // the client left, or reads nothing
             }
             next = export.next(&db).await.unwrap_or_else(|error| {
                 tracing::warn!(error.cause = error.report(), "an export was cut off");

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use api::ApiError;
-use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, Stored, microseconds};
+use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, StoredReply, microseconds};
 use dsql::{Dsql, Error};
 use jiff::Timestamp;
 use lambda_http::Response;
@@ -13,10 +13,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
 use crate::body::{AnswerBody, Writer};
-use crate::chunk::{Chunk, DONE, Fault, KEEP_ALIVE};
+use crate::budget::Budget;
+use crate::chunk::{Chunk, DONE, Fault};
 use crate::draft::{Kind, part_id, send, send_end};
 use crate::settings::Settings;
-use crate::{Answer, Call, WATCHDOG, event_stream, input};
+use crate::ticker::Ticker;
+use crate::{Answer, Call, event_stream, input};
 
 /// Failed looks in a row before a follower gives up.
 const MAX_FAILURES: u32 = 5;
@@ -42,7 +44,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
         owner: call.owner.clone(),
         chat,
         message,
-        deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.now),
+        budget: call.budget,
         request_id: call.request_id.clone(),
     };
     let span = tracing::info_span!("follow", requestId = %call.request_id);
@@ -58,23 +60,21 @@ fn nothing() -> Response<AnswerBody> {
     api::empty().map(Into::into)
 }
 
-/// A stored, complete reply, once more.
-pub(crate) fn replay(call: &Call<'_>, stored: &Stored) -> Response<AnswerBody> {
+/// A stored reply that has ended, once more.
+pub(crate) fn replay(call: &Call<'_>, reply: &StoredReply) -> Response<AnswerBody> {
     let (out, body) = AnswerBody::streamed();
-    if let Some(reply) = &stored.next {
-        let mut sent = Sent::default();
-        let metadata = reply.metadata().cloned().unwrap_or_else(|| json!({}));
-        begin(&out, &reply.message.id, &metadata);
-        sent.catch_up(&reply.message.parts, &out);
-        sent.end(&out);
-        end(
-            &out,
-            &reply.status,
-            reply.finish_reason.as_deref(),
-            &metadata,
-            &call.request_id,
-        );
-    }
+    let mut sent = Sent::default();
+    let metadata = reply.metadata().cloned().unwrap_or_else(|| json!({}));
+    begin(&out, &reply.message.id, &metadata);
+    sent.catch_up(&reply.message.parts, &out);
+    sent.end(&out);
+    end(
+        &out,
+        &reply.status,
+        reply.finish_reason.as_deref(),
+        &metadata,
+        &call.request_id,
+    );
     let _ = out.send(DONE);
     event_stream(body)
 }
@@ -86,7 +86,7 @@ struct Follower {
     owner: OwnerId,
     chat: ChatId,
     message: MessageId,
-    deadline: SystemTime,
+    budget: Budget,
     request_id: String,
 }
 
@@ -96,32 +96,43 @@ impl Follower {
         begin(&out, self.message.as_str(), &metadata);
         let mut sent = Sent::default();
         sent.catch_up(&active.message.parts, &out);
+        let mut ticker = Ticker::new(&out, self.settings.keep_alive);
         if active.has_passed {
             sent.end(&out);
-            self.interrupt(&out).await;
+            ticker.during(self.interrupt(&out)).await;
         } else {
-            self.follow(active.checkpoint_at, &mut sent, &out).await;
+            self.follow(active.checkpoint_at, &mut sent, &mut ticker, &out)
+                .await;
         }
         let _ = out.send(DONE);
     }
 
-    async fn follow(&self, mut seen: Option<Timestamp>, sent: &mut Sent, out: &Writer) {
+    async fn follow(
+        &self,
+        mut seen: Option<Timestamp>,
+        sent: &mut Sent,
+        ticker: &mut Ticker,
+        out: &Writer,
+    ) {
         let mut failures = 0;
         let mut last_words: Option<Instant> = None;
-        let mut quiet_until = Instant::now() + self.settings.keep_alive;
-        let left = self.deadline.duration_since(self.now()).unwrap_or_default();
-        let last = Instant::now() + left;
+        let last = self.budget.last_event();
+        let last = Instant::now() + last.duration_since(self.now()).unwrap_or_default();
         loop {
-            tokio::select! {
+            let look = async {
+                sleep(self.settings.resume_poll).await;
+                self.look(seen).await
+            };
+            let looked = tokio::select! {
                 biased;
                 () = out.closed() => return, // a follower has nothing to store
                 () = sleep_until(last) => {
                     sent.end(out);
                     return fail(out, Fault::ResumeAgain, &self.request_id);
                 }
-                () = sleep(self.settings.resume_poll) => {}
-            }
-            let progress = match self.look(seen).await {
+                looked = ticker.during(look) => looked,
+            };
+            let progress = match looked {
                 Ok(Some(progress)) => progress,
                 Ok(None) => {
                     sent.end(out);
@@ -144,7 +155,7 @@ impl Follower {
             if let Some(parts) = &progress.parts {
                 seen = progress.checkpoint_at;
                 if sent.catch_up(parts, out) {
-                    quiet_until = Instant::now() + self.settings.keep_alive;
+                    ticker.heard();
                 }
             }
             let is_awaited = progress.awaits_last_words()
@@ -157,25 +168,21 @@ impl Follower {
             }
             if progress.has_passed {
                 sent.end(out);
-                return self.interrupt(out).await;
-            }
-            if Instant::now() >= quiet_until {
-                let _ = out.send(KEEP_ALIVE);
-                quiet_until = Instant::now() + self.settings.keep_alive;
+                return ticker.during(self.interrupt(out)).await;
             }
         }
     }
 
     async fn look(&self, seen: Option<Timestamp>) -> Result<Option<Progress>, Error> {
         let now = self.now();
-        let db = self.dsql.until(self.deadline);
+        let db = self.dsql.until(self.budget.last_event());
         let now = microseconds(now);
         chat_store::poll(&db, &self.owner, &self.chat, &self.message, seen, now).await
     }
 
     /// The writer is gone: what it left is the reply.
     async fn interrupt(&self, out: &Writer) {
-        let db = self.dsql.until(self.deadline + WATCHDOG);
+        let db = self.dsql.until(self.budget.close());
         let now = microseconds(self.now());
         if let Err(error) = chat_store::interrupt(&db, &self.owner, &self.chat, now).await {
             tracing::warn!(
@@ -225,7 +232,7 @@ fn end(
     send(out, &Chunk::MessageMetadata { message_metadata });
     match status {
         "stopped" => send(out, &Chunk::Abort),
-        "error" => fail(out, Fault::Model, request_id),
+        "error" => fail(out, Fault::without_answer(finish_reason), request_id),
         _ => fail(out, Fault::Interrupted, request_id),
     }
 }

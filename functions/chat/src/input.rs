@@ -1,13 +1,18 @@
 //! What requests bring, checked. Of the messages a client posts only the visitor's last one is read: the history is the
-//! database's.
+//! database's. The ids of the others tell what the client shows.
 
 use api::{ApiError, ClientCode, Fields};
-use chat_store::{ChatId, Invalid, MessageId, Metadata, NewMessage, Parts, Role, StreamId};
+use chat_store::{
+    ChatId, Invalid, MessageId, Metadata, NewMessage, OwnerId, Parts, Role, StreamId, TurnKey,
+};
 use lambda_http::Request;
 use serde_json::Value;
 
 /// Most bytes of a request's body: an unmodified client posts its history again with every turn.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many of the messages before the visitor's are looked at: some may never have been stored.
+const SHOWN: usize = 16;
 
 /// What a client wants of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,8 @@ pub(crate) enum Trigger {
 pub(crate) struct Post {
     pub(crate) chat: ChatId,
     pub(crate) message: NewMessage,
+    /// The last messages that the client shows before it.
+    pub(crate) shown: Vec<MessageId>,
     pub(crate) trigger: Trigger,
     /// The message to replace.
     pub(crate) message_id: Option<MessageId>,
@@ -45,8 +52,8 @@ pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
     ChatId::parse(text).map_err(refusal)
 }
 
-/// `{id, messages[] or message, trigger?, messageId?, model?}`; `path` is the chat in the path, if it names one, and
-/// `models` are those that may be named.
+/// `{id, messages[] or message, trigger?, messageId?, model? or selectedChatModel?}`; `path` is the chat in the path, if it
+/// names one, and `models` are those that may be named.
 pub(crate) fn post(
     request: &Request,
     path: Option<&str>,
@@ -73,7 +80,7 @@ pub(crate) fn post(
         .text("messageId")?
         .map(|text| MessageId::parse(text).map_err(refusal))
         .transpose()?;
-    let message = message(&fields)?;
+    let (message, shown) = message(&fields)?;
     if trigger == Trigger::Submit && message_id.as_ref().is_some_and(|id| *id != message.id) {
         return Err(unprocessable(
             "\"messageId\" must be that of the message: only a visitor's message can be edited",
@@ -82,31 +89,62 @@ pub(crate) fn post(
     Ok(Post {
         chat,
         message,
+        shown,
         trigger,
         message_id,
         model: model(&fields, models)?,
     })
 }
 
+/// The model that answers. `selectedChatModel` is what vercel/chatbot sends with every turn, also where nobody chose: a
+/// model that is not known here is then the default one.
 fn model(fields: &Fields, models: &[String]) -> Result<String, ApiError> {
-    let named = fields.text("model")?;
-    let found = match named {
-        None => models.first(),
-        Some(name) => models.iter().find(|model| *model == name),
+    let known = |name: &str| models.iter().find(|model| *model == name);
+    let found = match (fields.text("model")?, fields.text("selectedChatModel")?) {
+        (Some(name), _) => known(name),
+        (None, Some(name)) => known(name).or(models.first()),
+        (None, None) => models.first(),
     };
     found
         .cloned()
         .ok_or_else(|| unprocessable("\"model\" is not one of GET /api/models"))
 }
 
-/// The visitor's message: `message`, or the last of `messages` with the role `user`.
-fn message(fields: &Fields) -> Result<NewMessage, ApiError> {
-    let message = match (fields.value("message"), fields.value("messages")) {
-        (Some(message), _) => message,
+/// The `Idempotency-Key` of a turn, which is the same turn if it says the same about the same message.
+pub(crate) fn key(
+    request: &Request,
+    owner: &OwnerId,
+    post: &Post,
+) -> Result<Option<TurnKey>, ApiError> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let trigger: &[u8] = match post.trigger {
+        Trigger::Submit => b"submit",
+        Trigger::Regenerate => b"regenerate",
+    };
+    let target = post.message_id.as_ref().map_or("", MessageId::as_str);
+    let said = [
+        post.chat.as_str().as_bytes(),
+        post.message.id.as_str().as_bytes(),
+        post.message.parts.as_str().as_bytes(),
+        trigger,
+        target.as_bytes(),
+        post.model.as_bytes(),
+    ];
+    TurnKey::new(owner, value.to_str().unwrap_or_default(), &said)
+        .map(Some)
+        .map_err(refusal)
+}
+
+/// The visitor's message: `message`, or the last of `messages` with the role `user`, and the ids of those before it.
+fn message(fields: &Fields) -> Result<(NewMessage, Vec<MessageId>), ApiError> {
+    let (message, before) = match (fields.value("message"), fields.value("messages")) {
+        (Some(message), _) => (message, &[][..]),
         (None, Some(Value::Array(messages))) => messages
             .iter()
-            .rev()
-            .find(|message| message.get("role").and_then(Value::as_str) == Some("user"))
+            .rposition(|message| message.get("role").and_then(Value::as_str) == Some("user"))
+            .and_then(|at| Some((messages.get(at)?, messages.get(..at)?)))
             .ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))?,
         (None, Some(_)) => return Err(ApiError::invalid("\"messages\" must be an array")),
         (None, None) => return Err(ApiError::invalid("\"messages\" or \"message\" is missing")),
@@ -125,12 +163,16 @@ fn message(fields: &Fields) -> Result<NewMessage, ApiError> {
     let metadata = message
         .get("metadata")
         .filter(|metadata| !metadata.is_null());
-    Ok(NewMessage {
+    let before = before.get(before.len().saturating_sub(SHOWN)..);
+    let shown = before.unwrap_or_default().iter();
+    let shown = shown.filter_map(|message| MessageId::parse(message.get("id")?.as_str()?).ok());
+    let message = NewMessage {
         id: MessageId::parse(id).map_err(refusal)?,
         role: Role::User,
         parts: Parts::parse(parts).map_err(refusal)?,
         metadata: metadata.map(Metadata::parse).transpose().map_err(refusal)?,
-    })
+    };
+    Ok((message, shown.collect()))
 }
 
 /// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
@@ -165,6 +207,8 @@ mod tests {
         let body = json!({"id": "c", "messages": [says("u1", "user"), says("a1", "assistant"), says("u2", "user"), says("a2", "assistant")]});
         let post = read(&body).unwrap();
         assert_eq!(post.message.id.as_str(), "u2");
+        let shown: Vec<&str> = post.shown.iter().map(MessageId::as_str).collect();
+        assert_eq!(shown, ["u1", "a1"]);
         assert_eq!((post.trigger, post.model.as_str()), (Trigger::Submit, "m1"));
         let alone =
             json!({"id": "c", "model": "m2", "message": says("u3", "user"), "messageId": "u3"});
@@ -173,6 +217,19 @@ mod tests {
             (post.message.id.as_str(), post.model.as_str()),
             ("u3", "m2")
         );
+    }
+
+    #[test]
+    fn a_model_that_is_chosen_answers_and_a_template_s_own_name_is_no_choice() {
+        let answers = |key: &str, name: &str| {
+            let mut body = json!({"id": "c", "message": says("u", "user")});
+            body[key] = name.into();
+            read(&body).map(|post| post.model)
+        };
+        assert_eq!(answers("selectedChatModel", "m2").unwrap(), "m2");
+        assert_eq!(answers("selectedChatModel", "chat-model").unwrap(), "m1");
+        assert_eq!(answers("model", "m2").unwrap(), "m2");
+        assert!(answers("model", "chat-model").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! 3. A request that is refused has written nothing.
 
 mod body;
+mod budget;
 mod chunk;
 mod context;
 mod decide;
@@ -20,10 +21,11 @@ mod lock;
 mod nagle;
 mod produce;
 mod settings;
+mod ticker;
 mod turn;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use api::{
     AddressHasher, ApiError, Authenticator, Caller, ConfigError, Cors, Edge, Line, Lookup, Metrics,
@@ -36,6 +38,7 @@ use model::Provider;
 use serde_json::json;
 
 pub use body::AnswerBody;
+use budget::Budget;
 pub use nagle::RuntimeSockets;
 use settings::Settings;
 pub use settings::{
@@ -43,11 +46,6 @@ pub use settings::{
     SYSTEM_PROMPT, TITLES_BY_MODEL, TOKENS_PER_DAY, TOKENS_PER_DAY_GUEST, TURNS_PER_MINUTE,
     TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
 };
-
-/// Time to write where the platform does not say.
-const USUAL_LIMIT: Duration = Duration::from_secs(300);
-/// Kept back from it, to store what there is and say so.
-const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// What every request needs.
 #[derive(Debug)]
@@ -93,10 +91,10 @@ struct Call<'a> {
     request_id: String,
     caller: Caller,
     owner: OwnerId,
+    /// For what comes before the first byte.
     db: Db,
     now: SystemTime,
-    /// When everything has to be stored and said.
-    deadline: SystemTime,
+    budget: Budget,
 }
 
 type Answer = Result<Response<AnswerBody>, ApiError>;
@@ -177,9 +175,10 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
     let caller = app.authenticator.caller(request, now)?;
     let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
     let context = request.lambda_context_ref();
-    let deadline = context
+    let end = context
         .and_then(|context| api::known_deadline(context.deadline()))
-        .unwrap_or(now + USUAL_LIMIT);
+        .unwrap_or(now + budget::USUAL);
+    let budget = Budget::new(now, end);
     let call = Call {
         app,
         request,
@@ -188,9 +187,9 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
             .unwrap_or_default(),
         caller,
         owner,
-        db: app.dsql.until(deadline),
+        db: app.dsql.until(budget.first_byte()),
         now,
-        deadline,
+        budget,
     };
     match (request.method().as_str(), route) {
         ("POST", Route::Turn(id)) => turn::post(&call, id).await,

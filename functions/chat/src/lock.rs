@@ -142,10 +142,10 @@ impl Lock {
         }
     }
 
-    /// Waits for the checkpoint under way: the statement that ends the reply must not meet it as a conflict.
-    pub(crate) async fn settle(&mut self) {
+    /// Waits for the checkpoint under way, so long: the statement that ends the reply had better not meet it as a conflict.
+    pub(crate) async fn settle(&mut self, at_most: Duration) {
         if let Some(checkpoint) = self.under_way.take() {
-            let _ = timeout(LIMIT, checkpoint).await;
+            let _ = timeout(at_most, checkpoint).await;
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Writing a reply: the model's events become chunks for the client and checkpoints in the database, until the model ends,
 //! the visitor stops it, the lock is lost, or the time is up. It goes on when the client leaves.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,16 +9,17 @@ use chat_store::{Closing, Ended, Held, Reply, microseconds};
 use dsql::Dsql;
 use model::{Event, FinishReason, Usage};
 use serde_json::{Value, json};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::sleep;
 use tracing::Instrument as _;
 
-use crate::WATCHDOG;
 use crate::body::{AnswerBody, Writer};
-use crate::chunk::{Chunk, DONE, Fault, KEEP_ALIVE};
+use crate::budget::Budget;
+use crate::chunk::{Chunk, DONE, Fault};
 use crate::context::estimate_bytes;
 use crate::draft::{Draft, Kind, send};
 use crate::lock::{Beat, Lock};
 use crate::settings::Settings;
+use crate::ticker::Ticker;
 
 /// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far below 1 MiB.
 const MAX_REPLY_BYTES: usize = 384 * 1024;
@@ -38,7 +38,7 @@ pub(crate) struct Production {
     /// Tokens of the conversation, roughly.
     pub(crate) input_tokens: u64,
     pub(crate) begun: SystemTime,
-    pub(crate) deadline: SystemTime,
+    pub(crate) budget: Budget,
     pub(crate) request_id: String,
 }
 
@@ -46,6 +46,8 @@ pub(crate) struct Production {
 #[derive(Debug)]
 enum End {
     Finished(FinishReason, Option<Usage>),
+    /// As the model would have it, but it has said nothing.
+    Empty(FinishReason, Option<Usage>),
     Stopped,
     Failed(model::Error),
     Interrupted,
@@ -61,7 +63,7 @@ impl End {
         match self {
             Self::Finished(..) => "complete",
             Self::Stopped => "stopped",
-            Self::Failed(_) => "error",
+            Self::Failed(_) | Self::Empty(..) => "error",
             Self::Interrupted | Self::Superseded | Self::Gone => "interrupted",
         }
     }
@@ -88,6 +90,10 @@ impl Production {
             },
         );
         send(&out, &Chunk::StartStep);
+        if let Some(title) = &self.title {
+            let (data, transient) = (title.as_str(), true);
+            send(&out, &Chunk::ChatTitle { data, transient });
+        }
         let span = tracing::info_span!("reply", requestId = %self.request_id);
         #[expect(
             clippy::disallowed_methods,
@@ -99,11 +105,18 @@ impl Production {
 
     async fn run(self, mut lock: Lock, mut source: model::Reply, out: Writer) {
         let mut draft = Draft::default();
-        let end = self.write(&mut lock, &mut source, &mut draft, &out).await;
+        let mut ticker = Ticker::new(&out, self.settings.keep_alive);
+        let end = self
+            .write(&mut lock, &mut source, &mut draft, &mut ticker, &out)
+            .await;
         drop(source);
-        lock.settle().await;
         draft.end_all(&out);
-        self.close(end, &draft, &out).await;
+        let closed = async {
+            let settling = self.budget.settling(self.dsql.clock().now());
+            lock.settle(settling).await;
+            self.close(end, &draft, &out).await;
+        };
+        ticker.during(closed).await;
         let _ = out.send(DONE);
     }
 
@@ -113,12 +126,10 @@ impl Production {
         lock: &mut Lock,
         source: &mut model::Reply,
         draft: &mut Draft,
+        ticker: &mut Ticker,
         out: &Writer,
     ) -> End {
-        let last = self.deadline.checked_sub(WATCHDOG).unwrap_or(self.begun);
-        let keep_alive = self.settings.keep_alive;
-        let mut watchdog = std::pin::pin!(sleep(self.until(last)));
-        let mut quiet = std::pin::pin!(sleep(keep_alive));
+        let mut watchdog = std::pin::pin!(sleep(self.until(self.budget.last_event())));
         loop {
             tokio::select! {
                 biased;
@@ -128,12 +139,9 @@ impl Production {
                     Beat::Done => {}
                     Beat::Lost(held) => return End::of(held),
                 },
-                () = &mut quiet => {
-                    let _ = out.send(KEEP_ALIVE);
-                    reset(quiet.as_mut(), keep_alive);
-                }
+                never = ticker.run() => match never {},
                 event = source.next() => {
-                    reset(quiet.as_mut(), keep_alive);
+                    ticker.heard();
                     if let Some(end) = take(event, draft, out) {
                         return end;
                     }
@@ -162,7 +170,7 @@ impl Production {
             "latencyMs": u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         });
         let finish_reason = match end {
-            End::Finished(reason, _) => Some(reason.as_str()),
+            End::Finished(reason, _) | End::Empty(reason, _) => Some(reason.as_str()),
             _ => None,
         };
         if let Some(reason) = finish_reason {
@@ -181,7 +189,7 @@ impl Production {
             output_tokens: tokens(usage.output_tokens),
             now: microseconds(now),
         };
-        let db = self.dsql.until(self.deadline);
+        let db = self.dsql.until(self.budget.close());
         let ended = match end {
             End::Superseded => Some(Ended::Interrupted),
             End::Gone => Some(Ended::Gone),
@@ -219,10 +227,6 @@ impl Production {
     fn tell(&self, end: &End, noted: &Value, out: &Writer) {
         let fault = match end {
             End::Finished(reason, _) => {
-                if let Some(title) = &self.title {
-                    let (data, transient) = (title.as_str(), true);
-                    send(out, &Chunk::ChatTitle { data, transient });
-                }
                 send(out, &Chunk::FinishStep);
                 return send(
                     out,
@@ -233,6 +237,7 @@ impl Production {
                 );
             }
             End::Stopped => return tell_stopped(noted, out),
+            End::Empty(reason, _) => Fault::without_answer(Some(reason.as_str())),
             End::Failed(_) => Fault::Model,
             End::Interrupted | End::Superseded | End::Gone => Fault::Interrupted,
         };
@@ -252,7 +257,7 @@ impl Production {
 
     /// What the provider counted; else what can be told from the text.
     fn usage(&self, end: &End, draft: &Draft) -> Usage {
-        if let End::Finished(_, Some(usage)) = end
+        if let End::Finished(_, Some(usage)) | End::Empty(_, Some(usage)) = end
             && usage.total_tokens > 0
         {
             return *usage;
@@ -315,6 +320,9 @@ fn take(
             Event::ReasoningStart { id } => draft.start(Kind::Reasoning, id, out),
             Event::ReasoningDelta { id, delta } => draft.push(Kind::Reasoning, id, &delta, out),
             Event::ReasoningEnd { id } => draft.end(Kind::Reasoning, id, out),
+            Event::Finish { reason, usage } if draft.is_blank() => {
+                return Some(End::Empty(reason, Some(usage)));
+            }
             Event::Finish { reason, usage } => return Some(End::Finished(reason, Some(usage))),
         },
         Some(Err(error)) => return Some(End::Failed(error)),
@@ -327,10 +335,6 @@ fn take(
 fn tell_stopped(message_metadata: &Value, out: &Writer) {
     send(out, &Chunk::MessageMetadata { message_metadata });
     send(out, &Chunk::Abort);
-}
-
-fn reset(timer: Pin<&mut Sleep>, after: Duration) {
-    timer.reset(Instant::now() + after);
 }
 
 /// Adds the fields of one object to another.

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
-    Allowance, MessageId, NewTurn, Opening, Reply, Stored, StreamId, Visitor, first_title,
-    lease_until, microseconds, new_job_id,
+    Allowance, ChatId, MessageId, NewTurn, Opening, Reply, StoredReply, StreamId, Switched, ToKey,
+    TurnKey, Visitor, first_title, lease_until, microseconds, new_job_id,
 };
 use jiff::Timestamp;
 use lambda_http::Response;
+use lambda_http::http::StatusCode;
 use model::{ErrorKind, Turn};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::body::AnswerBody;
 use crate::chunk::{Chunk, DONE};
@@ -21,7 +22,7 @@ use crate::draft::{Draft, send};
 use crate::input::{self, Post};
 use crate::lock::{Beat, Lock};
 use crate::produce::Production;
-use crate::{Answer, Call, WATCHDOG, context, event_stream, follow};
+use crate::{Answer, Call, context, event_stream, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
 const PLACINGS: usize = 4;
@@ -33,11 +34,18 @@ const BUSY_LOOK: Duration = Duration::from_millis(400);
 pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let provider = &call.app.provider;
     let post = input::post(call.request, path, provider.models())?;
+    let key = input::key(call.request, &call.owner, &post)?;
+    if let Some(key) = &key
+        && let Some(answer) = answered_before(call, &post.chat, key).await?
+    {
+        return Ok(answer);
+    }
     let reply = Reply {
         chat: post.chat.clone(),
-        message: MessageId::new(),
+        message: key.map_or_else(MessageId::new, |key| key.reply().clone()),
         stream: StreamId::new(),
     };
+    let replaced = MessageId::new();
     let title = first_title(post.message.parts.as_str());
     let title_job = call.app.settings.titles_by_model.then(new_job_id);
     let now = microseconds(call.now);
@@ -48,6 +56,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         chat: &reply.chat,
         message: &post.message,
         place: first_place(&post),
+        shown: &post.shown,
+        replaced: &replaced,
         reply: &reply.message,
         stream: &reply.stream,
         model: &post.model,
@@ -61,7 +71,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     };
     let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
         Placed::Opened(history, is_titled_now) => (history, is_titled_now),
-        Placed::Replayed(stored) => return Ok(follow::replay(call, &stored)),
+        Placed::Replayed(reply) => return Ok(follow::replay(call, &reply)),
         Placed::Ended => return Ok(withdrawn(call, &reply).await),
     };
     let messages = context::conversation(
@@ -82,10 +92,13 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         system: call.app.settings.system.clone(),
         messages,
         max_tokens: provider.max_tokens(),
-        deadline: call.deadline.checked_sub(WATCHDOG).unwrap_or(call.deadline),
+        deadline: call.budget.last_event(),
     }));
+    let now = call.app.edge.clock().now();
+    let patience = call.budget.acceptance(now).duration_since(now);
+    let asked = timeout(patience.unwrap_or_default(), asked);
     match held_meanwhile(&mut lock, asked).await {
-        Some(Ok(source)) => {
+        Some(Ok(Ok(source))) => {
             let production = Production {
                 dsql: call.app.dsql.clone(),
                 settings: call.app.settings.clone(),
@@ -96,18 +109,49 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
                 title: is_titled_now.then(|| title.as_str().to_owned()),
                 input_tokens,
                 begun: call.now,
-                deadline: call.deadline,
+                budget: call.budget,
                 request_id: call.request_id.clone(),
             };
             Ok(event_stream(production.start(lock, source)))
         }
-        Some(Err(error)) => {
+        Some(refused) => {
             // The visitor's message stays; the same POST again is answered then.
-            lock.settle().await;
+            lock.settle(call.budget.settling(call.app.edge.clock().now()))
+                .await;
             abandon(call, &reply).await;
-            Err(refusal(error))
+            Err(match refused {
+                Ok(Err(error)) => refusal(error),
+                _ => ApiError::server(ServerCode::ModelUnavailable, NotAccepted),
+            })
         }
         None => Ok(withdrawn(call, &reply).await),
+    }
+}
+
+/// The answer to a request that was sent before with its key: the same reply, also while it is still written.
+async fn answered_before(
+    call: &Call<'_>,
+    chat: &ChatId,
+    key: &TurnKey,
+) -> Result<Option<Response<AnswerBody>>, ApiError> {
+    let found = || chat_store::reply_to_key(&call.db, &call.owner, chat, key);
+    let mut to_key = found().await?;
+    if let Some(ToKey::Reply(reply)) = &to_key
+        && reply.status == "streaming"
+    {
+        let answer = follow::resume(call, chat.as_str()).await?;
+        if answer.status() == StatusCode::OK {
+            return Ok(Some(answer));
+        }
+        to_key = found().await?; // it has ended in between
+    }
+    match to_key {
+        None => Ok(None),
+        Some(ToKey::Reply(reply)) => Ok(Some(follow::replay(call, &reply))),
+        Some(ToKey::OtherRequest) => Err(ApiError::client(
+            ClientCode::Unprocessable,
+            "this Idempotency-Key belongs to another request",
+        )),
     }
 }
 
@@ -138,7 +182,8 @@ async fn withdrawn(call: &Call<'_>, reply: &Reply) -> Response<AnswerBody> {
 }
 
 async fn abandon(call: &Call<'_>, reply: &Reply) {
-    if let Err(error) = chat_store::abandon(&call.db, reply).await {
+    let db = call.app.dsql.until(call.budget.close());
+    if let Err(error) = chat_store::abandon(&db, reply).await {
         tracing::warn!(
             error.cause = error.report(),
             "a reply that never began keeps its row, and its lock until the lease passes"
@@ -149,7 +194,7 @@ async fn abandon(call: &Call<'_>, reply: &Reply) {
 /// A turn that found its place.
 enum Placed {
     Opened(Vec<chat_store::Message>, bool),
-    Replayed(Box<Stored>),
+    Replayed(StoredReply),
     /// It was opened, and stopped before the answer to that came.
     Ended,
 }
@@ -169,7 +214,20 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
             } => return Ok(Placed::Opened(history, is_titled_now)),
             Opening::Stored(stored) => match decide(post, &stored) {
                 Decision::Open(place) => turn.place = place,
-                Decision::Replay => return Ok(Placed::Replayed(stored)),
+                Decision::Replay => match stored.next {
+                    Some(reply) => return Ok(Placed::Replayed(reply)),
+                    None => break,
+                },
+                Decision::Switch(message) => {
+                    let now = turn.now;
+                    match chat_store::switch(&call.db, &call.owner, turn.chat, &message, now)
+                        .await?
+                    {
+                        Switched::Done => turn.place = first_place(post),
+                        Switched::Busy => return Err(busy()),
+                        Switched::Missing => break,
+                    }
+                }
                 Decision::Stale => break,
                 Decision::IdTaken => {
                     return conflict(
@@ -191,14 +249,12 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 sleep(BUSY_LOOK).await;
                 placings = 0..PLACINGS;
             }
-            Opening::Busy => {
-                return conflict(
-                    ClientCode::GenerationInProgress,
-                    "a reply is being written in this chat",
-                );
-            }
+            Opening::Busy => return Err(busy()),
             Opening::Full => {
-                return conflict(ClientCode::Unprocessable, "a chat has at most 500 messages");
+                return conflict(
+                    ClientCode::Unprocessable,
+                    "a chat has at most 500 messages, and 1000 with all its branches",
+                );
             }
             Opening::Crowded => {
                 return Err(ApiError::client(
@@ -229,6 +285,13 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
     )
 }
 
+fn busy() -> ApiError {
+    ApiError::client(
+        ClientCode::GenerationInProgress,
+        "a reply is being written in this chat",
+    )
+}
+
 fn allowance(call: &Call<'_>, address: Option<&str>, now: Timestamp) -> Allowance {
     let settings = &call.app.settings;
     let is_guest = call.caller.anonymous;
@@ -252,6 +315,11 @@ fn until_midnight(now: Timestamp) -> Duration {
     const DAY_S: i64 = 86_400;
     Duration::from_secs((DAY_S - now.as_second().rem_euclid(DAY_S)).unsigned_abs())
 }
+
+/// The model has taken too long to accept.
+#[derive(Debug, thiserror::Error)]
+#[error("the model did not accept the turn in time")]
+struct NotAccepted;
 
 /// A model that did not accept the turn, as a status.
 fn refusal(error: model::Error) -> ApiError {

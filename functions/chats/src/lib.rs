@@ -1,6 +1,7 @@
 //! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] routes; each route checks its
 //! input, makes one call into `chat-store`, and answers. Every failure leaves through `api::Edge`.
 
+mod branches;
 mod config;
 mod input;
 mod me;
@@ -18,12 +19,13 @@ use api::{
     Metrics,
 };
 use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
+use config::Limits;
 pub use config::WRITES_PER_MINUTE;
-use config::{Limits, Models};
 use dsql::{Db, Dsql};
 use jiff::Timestamp;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, Response};
+use serde_json::Value;
 
 /// What every request needs.
 #[derive(Debug)]
@@ -32,7 +34,8 @@ pub struct App {
     authenticator: Authenticator,
     addresses: AddressHasher,
     limits: Limits,
-    models: Models,
+    /// What `GET /api/models` answers.
+    models: Value,
     edge: Edge,
 }
 
@@ -50,7 +53,7 @@ impl App {
             authenticator: Authenticator::from_lookup(lookup)?,
             addresses: AddressHasher::from_lookup(lookup)?,
             limits: Limits::from_lookup(lookup)?,
-            models: Models::from_lookup(lookup)?,
+            models: config::models(lookup)?,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
                 Arc::clone(dsql.clock()),
@@ -118,6 +121,8 @@ enum Route<'a> {
     Messages(&'a str),
     Votes(&'a str),
     Vote(&'a str, &'a str),
+    Branches(&'a str),
+    Branch(&'a str, &'a str),
     Fork(&'a str),
     Share(&'a str),
     Import,
@@ -141,6 +146,8 @@ impl<'a> Route<'a> {
             ["api", "chats", id, "messages"] => Self::Messages(id),
             ["api", "chats", id, "votes"] => Self::Votes(id),
             ["api", "chats", id, "messages", message, "vote"] => Self::Vote(id, message),
+            ["api", "chats", id, "branches"] => Self::Branches(id),
+            ["api", "chats", id, "branches", message] => Self::Branch(id, message),
             ["api", "chats", id, "fork"] => Self::Fork(id),
             ["api", "chats", id, "share"] => Self::Share(id),
             ["api", "import"] => Self::Import,
@@ -166,6 +173,8 @@ impl<'a> Route<'a> {
             Self::Messages(_) => "/api/chats/{id}/messages",
             Self::Votes(_) => "/api/chats/{id}/votes",
             Self::Vote(..) => "/api/chats/{id}/messages/{messageId}/vote",
+            Self::Branches(_) => "/api/chats/{id}/branches",
+            Self::Branch(..) => "/api/chats/{id}/branches/{messageId}",
             Self::Fork(_) => "/api/chats/{id}/fork",
             Self::Share(_) => "/api/chats/{id}/share",
             Self::Import => "/api/import",
@@ -187,11 +196,11 @@ impl<'a> Route<'a> {
             Self::Chats | Self::Messages(_) => "GET, POST, DELETE, OPTIONS",
             Self::Chat(_) => "GET, PATCH, DELETE, OPTIONS",
             Self::Title(_) | Self::Visibility(_) => "PATCH, OPTIONS",
-            Self::Votes(_) => "GET, POST, OPTIONS",
+            Self::Votes(_) | Self::Branches(_) => "GET, POST, OPTIONS",
             Self::Vote(..) => "PUT, OPTIONS",
             Self::Fork(_) | Self::Import | Self::Claim => "POST, OPTIONS",
             Self::Share(_) => "POST, DELETE, OPTIONS",
-            Self::Me => "DELETE, OPTIONS",
+            Self::Me | Self::Branch(..) => "DELETE, OPTIONS",
         }
     }
 }
@@ -279,6 +288,9 @@ async fn answer(
         ("GET", Route::Votes(id)) => votes::list(&call, id).await,
         ("POST", Route::Votes(id)) => votes::vote(&call, id, None).await,
         ("PUT", Route::Vote(id, message)) => votes::vote(&call, id, Some(message)).await,
+        ("GET", Route::Branches(id)) => branches::list(&call, id).await,
+        ("POST", Route::Branches(id)) => branches::switch(&call, id).await,
+        ("DELETE", Route::Branch(id, message)) => branches::delete(&call, id, message).await,
         ("POST", Route::Fork(id)) => shares::fork(&call, id).await,
         ("POST", Route::Share(id)) => shares::share(&call, id).await,
         ("DELETE", Route::Share(id)) => shares::unshare(&call, id).await,

@@ -14,7 +14,7 @@ use crate::{Call, input, once};
 const MAX_USAGE_DAYS: i32 = 366;
 
 pub(crate) fn models(call: &Call<'_>) -> Answer {
-    api::json(StatusCode::OK, &call.app.models.json())
+    api::json(StatusCode::OK, &call.app.models)
 }
 
 /// The query parameters `from` and `to`, days included; by default the last 30.

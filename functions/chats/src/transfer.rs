@@ -17,7 +17,7 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::client(ClientCode::InvalidJson, "the body must be UTF-8"))?;
-    let file = import::parse(text).map_err(|invalid| {
+    let file = import::parse(&api::whole_characters(text)).map_err(|invalid| {
         let code = match invalid.reason {
             Invalid::Malformed(_) => ClientCode::InvalidRequest,
             Invalid::NotAllowed(_) => ClientCode::Unprocessable,

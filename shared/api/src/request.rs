@@ -1,6 +1,7 @@
 //! What is read from a request, with a clear refusal for everything that does not fit. A body is read
 //! as one JSON object whose fields are asked for by name, so that a refusal can name the field.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_http::{Body, Request, RequestExt, request::RequestContext};
@@ -35,7 +36,7 @@ impl Fields {
         }
         let refused = |message: &'static str| ApiError::client(ClientCode::InvalidJson, message);
         let text = std::str::from_utf8(bytes).map_err(|_| refused("the body must be UTF-8"))?;
-        let value = serde_json::from_str(text).map_err(|error| {
+        let value = serde_json::from_str(&whole_characters(text)).map_err(|error| {
             // Position only: the text of the error may quote the body.
             ApiError::client(
                 ClientCode::InvalidJson,
@@ -142,6 +143,32 @@ fn any_nul(value: &Value) -> bool {
     }
 }
 
+/// `json` with `\ufffd` in place of each escape that is half a character: JavaScript writes one where a text was cut inside
+/// an emoji, and no parser of UTF-8 takes it. Positions and length stay as they are.
+pub fn whole_characters(json: &str) -> Cow<'_, str> {
+    const ESCAPE: usize = 6; // \uXXXX
+    let unit = |at: usize| {
+        let escape = json.get(at..at + ESCAPE)?.strip_prefix("\\u")?;
+        u16::from_str_radix(escape, 16).ok()
+    };
+    let is_high = |at| matches!(unit(at), Some(0xD800..=0xDBFF));
+    let is_low = |at| matches!(unit(at), Some(0xDC00..=0xDFFF));
+    let mut whole = Cow::Borrowed(json);
+    let mut rest = 0;
+    while let Some(found) = json.get(rest..).and_then(|rest| rest.find('\\')) {
+        let at = rest + found;
+        rest = if is_high(at) && is_low(at + ESCAPE) {
+            at + 2 * ESCAPE
+        } else if is_high(at) || is_low(at) {
+            whole.to_mut().replace_range(at..at + ESCAPE, "\\ufffd");
+            at + ESCAPE
+        } else {
+            at + 2 // an escape has two characters at least, and no second backslash begins another
+        };
+    }
+    whole
+}
+
 /// The body as it came.
 pub fn bytes(request: &Request) -> &[u8] {
     match request.body() {
@@ -237,6 +264,31 @@ mod tests {
             (code, message.as_str()),
             ("invalid_json", "the body must be UTF-8")
         );
+    }
+
+    #[test]
+    fn half_a_character_becomes_the_replacement_character() {
+        for (sent, read) in [
+            (r"\ud83d\ude00", "\u{1f600}"),
+            (r"a\ud83d", "a\u{fffd}"),
+            (r"\ude00b", "\u{fffd}b"),
+            (r"\ud83d\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (r"\ud83d\n", "\u{fffd}\n"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\\\ud83d", "\\\u{fffd}"),
+            (r"\uD83Dä", "\u{fffd}ä"),
+        ] {
+            let body = format!(r#"{{"a":"{sent}","b":{{"c{sent}":1}}}}"#);
+            let fields = Fields::parse(&request(body.into()), 128).unwrap();
+            assert_eq!(fields.text("a").unwrap(), Some(read), "{sent}");
+        }
+        let open = [
+            r#"{"a":"\ud83d"#,
+            r#"{"a":"\ud8"#,
+            r#"{"a":"\"#,
+            "{\"a\":\"\\ä",
+        ];
+        assert!(open.iter().all(|body| refused(*body).0 == "invalid_json"));
     }
 
     #[test]

@@ -216,7 +216,7 @@ LEFT JOIN (
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) - octet_length(parts) AS bytes_behind
     FROM (
         SELECT id AS message_id, seq, role, parts, metadata FROM messages
-        WHERE chat_id = $1 AND seq < $3 AND status <> 'streaming' ORDER BY seq DESC LIMIT $4
+        WHERE chat_id = $1 AND seq < $3 AND status <> 'streaming' AND aside_since IS NULL ORDER BY seq DESC LIMIT $4
     ) page
 ) m ON m.bytes_behind < $6
 WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
@@ -342,7 +342,7 @@ pub async fn change(
     Ok(row.as_ref().map(Chat::from_row))
 }
 
-// At most 500 messages, as many votes and 20 shares: far below 3,000 rows.
+// At most 1,000 messages, as many votes and 20 shares: below 3,000 rows.
 const DELETE: &str = concat!(
     "\
 WITH mine AS (SELECT id FROM chats WHERE id = $1 AND owner_id = $2),

@@ -1,4 +1,4 @@
-//! Export: all of an owner's chats as lines of JSON, read in pages of bounded size. The last line says how many there were;
+//! Export: all of an owner's chats as lines of JSON, branches included, read in pages of bounded size. The last line says how many there were;
 //! an export without it was cut off.
 
 use dsql::{Db, Error, Type};
@@ -47,11 +47,11 @@ SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_
 WHERE owner_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4";
 
 const MESSAGES: &str = "\
-SELECT id, seq, role, parts, metadata, created_at FROM (
-    SELECT id, seq, role, parts, metadata, created_at,
+SELECT id, seq, parent_id, is_aside, role, parts, metadata, created_at FROM (
+    SELECT id, seq, parent_id, is_aside, role, parts, metadata, created_at,
         sum(octet_length(parts)) OVER (ORDER BY seq) - octet_length(parts) AS bytes_before
     FROM (
-        SELECT id, seq, role, parts, metadata, created_at FROM messages
+        SELECT id, seq, parent_id, aside_since IS NOT NULL AS is_aside, role, parts, metadata, created_at FROM messages
         WHERE chat_id = $1 AND seq > $3 AND status <> 'streaming'
             AND EXISTS (SELECT FROM chats WHERE id = $1 AND owner_id = $2)
         ORDER BY seq LIMIT $5
@@ -116,6 +116,8 @@ impl Export {
                         "type": "message",
                         "chatId": id,
                         "id": row.get::<_, &str>("id"),
+                        "parentId": row.get::<_, Option<&str>>("parent_id"),
+                        "isCurrent": !row.get::<_, bool>("is_aside"),
                         "role": row.get::<_, &str>("role"),
                         "parts": parsed(row.get("parts")).unwrap_or_else(|| json!([])),
                         "createdAt": row.get::<_, Timestamp>("created_at"),

@@ -26,13 +26,7 @@ impl Keyed {
     /// # Errors
     /// Anything but 1 to 64 visible ASCII characters.
     pub fn new(key: &str, request: &[&[u8]]) -> Result<Self, Invalid> {
-        let fits =
-            (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-        if !fits {
-            return Err(Invalid::Malformed(
-                "an Idempotency-Key has 1 to 64 visible ASCII characters",
-            ));
-        }
+        check(key)?;
         Ok(Self {
             key_hash: sha256_hex(&[key.as_bytes()]),
             request_hash: sha256_hex(request),
@@ -48,6 +42,14 @@ impl Keyed {
             self.request_hash.as_bytes(),
         ])
     }
+}
+
+pub(crate) fn check(key: &str) -> Result<(), Invalid> {
+    let fits =
+        (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+    fits.then_some(()).ok_or(Invalid::Malformed(
+        "an Idempotency-Key has 1 to 64 visible ASCII characters",
+    ))
 }
 
 /// An answer that was given.

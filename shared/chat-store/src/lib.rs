@@ -13,6 +13,7 @@
 /// Nobody but the functions' roles may use it, and nobody but `admin` creates anything in it.
 pub const SCHEMA: &str = "chats";
 
+mod branches;
 mod chats;
 mod claim;
 mod cursor;
@@ -33,11 +34,13 @@ mod secret;
 mod shares;
 mod title;
 mod turn;
+mod turn_key;
 pub mod upkeep;
 mod usage;
 mod values;
 mod votes;
 
+pub use branches::{Branch, Pruned, Siblings, Switched, branches, prune, switch};
 pub use chats::{
     Changes, Chat, ChatPage, Conversation, Created, Ends, NewChat, change, create, delete, get,
     list,
@@ -51,10 +54,10 @@ pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, once};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{
-    MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata, NewMessage,
-    Parts, Role,
+    FILE_TYPES, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata,
+    NewMessage, Parts, Role,
 };
-pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, append, cut};
+pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
@@ -66,8 +69,9 @@ pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
 pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
 pub use turn::{
     Allowance, EMPTY_REPLY, NewTurn, Opening, Place, Stored, StoredMessage, StoredReply, Target,
-    open,
+    Tip, open,
 };
+pub use turn_key::{ToKey, TurnKey, reply_to_key};
 pub use usage::{DailyUsage, usage};
 pub use values::{
     DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,

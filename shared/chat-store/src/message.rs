@@ -1,5 +1,5 @@
-//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. What a client may send is an allow-list: text, and
-//! small inline images; everything else (tools, reasoning, data parts, system messages) is made by the server or by nobody.
+//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends a model is shown text and small
+//! inline files; parts of other types are kept for the client, as they are, and shown to nobody else.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,8 +17,20 @@ pub const MAX_PARTS_BYTES: usize = 256 * 1024;
 pub const MAX_METADATA_BYTES: usize = 2 * 1024;
 /// Longest name of a file, in characters.
 const MAX_FILENAME_CHARS: usize = 255;
-/// Inline images; SVG is not among them, because it can carry script.
-const IMAGE_TYPES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+/// Longest type of a part, in bytes.
+pub(crate) const MAX_TYPE_BYTES: usize = 64;
+/// What a file may be. SVG and HTML are not among them, because they can carry script.
+pub const FILE_TYPES: [&str; 9] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "application/pdf",
+    "application/json",
+    "text/plain",
+    "text/markdown",
+    "text/csv",
+];
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -55,10 +67,11 @@ impl Role {
 pub struct Parts(String);
 
 impl Parts {
-    /// Takes 1 to [`MAX_PARTS`] parts of the types `text` and `file`; keys that are not theirs are dropped.
+    /// Takes 1 to [`MAX_PARTS`] parts that say something: of the types `text` and `file` without keys that are not theirs,
+    /// of other types as they are.
     ///
     /// # Errors
-    /// Not a list of parts, too many, too long, too large, or of other types.
+    /// Not a list of parts, too many, too long, too large, blank, or a file of another type or by another URL than `data:`.
     pub fn parse(value: &Value) -> Result<Self, Invalid> {
         let Some(parts) = value.as_array() else {
             return Err(Invalid::Malformed("parts must be an array"));
@@ -67,6 +80,9 @@ impl Parts {
             return Err(Invalid::NotAllowed("a message has 1 to 20 parts"));
         }
         let parts: Vec<Value> = parts.iter().map(part).collect::<Result<_, _>>()?;
+        if !parts.iter().any(says_something) {
+            return Err(Invalid::NotAllowed("the message is blank"));
+        }
         let text = Value::Array(parts).to_string();
         if text.len() > MAX_PARTS_BYTES {
             return Err(Invalid::TooLarge("a message's parts may have 262144 bytes"));
@@ -86,8 +102,10 @@ fn part(part: &Value) -> Result<Value, Invalid> {
         None => Err(Invalid::Malformed("a part is an object with a type")),
         Some("text") => {
             let text = text("text").ok_or(Invalid::Malformed("a text part has a text"))?;
-            if text.is_empty() || text.chars().count() > MAX_TEXT_CHARS {
-                return Err(Invalid::NotAllowed("a text part has 1 to 16000 characters"));
+            if text.chars().count() > MAX_TEXT_CHARS {
+                return Err(Invalid::NotAllowed(
+                    "a text part has at most 16000 characters",
+                ));
             }
             Ok(json!({"type": "text", "text": text}))
         }
@@ -105,9 +123,10 @@ fn part(part: &Value) -> Result<Value, Invalid> {
                         .bytes()
                         .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
             };
-            if !IMAGE_TYPES.contains(&media_type) || !data.is_some_and(is_base64) {
+            if !FILE_TYPES.contains(&media_type) || !data.is_some_and(is_base64) {
                 return Err(Invalid::NotAllowed(
-                    "a file is a PNG, JPEG, GIF or WebP image in a base64 data: URL",
+                    "a file is an image (PNG, JPEG, GIF, WebP), a PDF or a text (plain, Markdown, CSV, JSON) in a base64 \
+                     data: URL",
                 ));
             }
             let mut file = json!({"type": "file", "mediaType": media_type, "url": url});
@@ -119,7 +138,20 @@ fn part(part: &Value) -> Result<Value, Invalid> {
             }
             Ok(file)
         }
-        Some(_) => Err(Invalid::NotAllowed("a part's type is text or file")),
+        Some(name) if name.is_empty() || name.len() > MAX_TYPE_BYTES => {
+            Err(Invalid::NotAllowed("a part's type has 1 to 64 bytes"))
+        }
+        Some(_) => Ok(part.clone()),
+    }
+}
+
+/// Whether a part is more than blanks.
+pub(crate) fn says_something(part: &Value) -> bool {
+    let text = |key: &str| part.get(key).and_then(Value::as_str);
+    match text("type") {
+        Some("step-start") => false,
+        Some("text" | "reasoning") => text("text").is_some_and(|text| !text.trim().is_empty()),
+        _ => true,
     }
 }
 
@@ -212,9 +244,10 @@ mod tests {
             json!([1]),
             json!([{"type": "text"}]),
             json!([{"type": "text", "text": ""}]),
+            json!([{"type": "text", "text": " \n\t\u{2003}"}, {"type": "step-start"}]),
             json!([{"type": "text", "text": "a".repeat(16_001)}]),
-            json!([{"type": "tool-call", "input": {}}]),
-            json!([{"type": "reasoning", "text": "x"}]),
+            json!([{"type": ""}]),
+            json!([{"type": "x".repeat(65)}]),
             json!([{"type": "file", "mediaType": "image/png", "url": "https://example.com/a.png"}]),
             json!([{"type": "file", "mediaType": "text/html", "url": "data:text/html,x"}]),
             json!([{"type": "file", "mediaType": "image/svg+xml", "url": "data:image/svg+xml;base64,PHN2Zz4="}]),
@@ -232,12 +265,28 @@ mod tests {
     }
 
     #[test]
-    fn a_small_inline_image_is_kept() {
+    fn parts_of_other_types_are_kept_as_they_are() {
+        let parts = json!([
+            {"type": "text", "text": ""},
+            {"type": "data-place", "id": "p", "data": {"lat": 1.5, "lon": null}},
+            {"type": "tool-x", "toolCallId": "1", "state": "output-available", "output": [1]},
+        ]);
+        let kept: Value = serde_json::from_str(Parts::parse(&parts).unwrap().as_str()).unwrap();
+        assert_eq!(kept, parts);
+    }
+
+    #[test]
+    fn a_small_inline_file_is_kept() {
         let part = json!([{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA==", "filename": "a.png"}]);
         assert_eq!(
             serde_json::from_str::<Value>(Parts::parse(&part).unwrap().as_str()).unwrap(),
             part
         );
+        for media_type in FILE_TYPES {
+            let url = format!("data:{media_type};base64,AA==");
+            let file = json!([{"type": "file", "mediaType": media_type, "url": url}]);
+            assert!(Parts::parse(&file).is_ok(), "{media_type}");
+        }
     }
 
     #[test]
@@ -252,7 +301,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_of_a_part_is_changed(text in ".{1,200}") {
+        fn no_text_of_a_part_is_changed(text in ".{0,200}[^\\s]") {
             let parts = Parts::parse(&json!([{"type": "text", "text": text.clone()}])).unwrap();
             let read: Value = serde_json::from_str(parts.as_str()).unwrap();
             prop_assert_eq!(read[0]["text"].as_str().unwrap(), text);

@@ -7,8 +7,10 @@ use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Metadata, NewMessage};
 
-/// Most messages in one chat.
+/// Most messages on the path of a chat, which is what is read.
 pub const MAX_MESSAGES: i64 = 500;
+/// Most messages of a chat in all, those that were set aside included: it is deleted in one transaction of 3,000 rows.
+pub const MAX_ROWS: i64 = 1_000;
 
 /// How appending a message ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub enum Appended {
     Stored,
     /// Its id belongs to a message with other content.
     IdTaken,
-    /// The chat has [`MAX_MESSAGES`] already.
+    /// The chat has [`MAX_MESSAGES`] on its path or [`MAX_ROWS`] in all.
     Full,
 }
 
@@ -26,11 +28,15 @@ WITH chat AS (
     UPDATE chats SET next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $6)
     WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
         AND NOT EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3)
-        AND (next_seq < $7 OR (SELECT count(*) FROM messages WHERE chat_id = $1) < $7)
+        AND (next_seq < $7 OR EXISTS (
+            SELECT FROM messages WHERE chat_id = $1 HAVING count(*) < $9 AND count(*) FILTER (WHERE aside_since IS NULL) < $7
+        ))
     RETURNING next_seq - 1 AS seq
 ), message AS (
-    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
-    SELECT $1, $3, seq, $4, $5, $8, 'complete', $6 FROM chat
+    INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, created_at)
+    SELECT $1, $3, seq, (
+        SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
+    ), $4, $5, $8, 'complete', $6 FROM chat
 )
 SELECT 1 AS rank, 'stored' AS outcome FROM chat
 UNION ALL
@@ -41,7 +47,9 @@ WHERE m.chat_id = $1 AND m.id = $3 AND c.owner_id = $2
 UNION ALL
 SELECT 3, 'full' FROM chats
 WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6) AND next_seq >= $7
-    AND (SELECT count(*) FROM messages WHERE chat_id = $1) >= $7
+    AND EXISTS (
+        SELECT FROM messages WHERE chat_id = $1 HAVING count(*) >= $9 OR count(*) FILTER (WHERE aside_since IS NULL) >= $7
+    )
 ORDER BY rank LIMIT 1";
 
 /// Appends a message to the owner's chat; `None` if there is no such chat.
@@ -67,6 +75,7 @@ pub async fn append(
                 (&now, Type::TIMESTAMPTZ),
                 (&MAX_MESSAGES, Type::INT8),
                 (&message.metadata.as_ref().map(Metadata::as_str), Type::TEXT),
+                (&MAX_ROWS, Type::INT8),
             ],
         )
         .await?;
@@ -97,7 +106,7 @@ pub enum CutOff {
     NotTheirs,
 }
 
-// At most 500 messages and as many votes. The chat's row is written so that a turn that opens meanwhile conflicts.
+// At most 500 messages. The chat's row is written so that a turn that opens meanwhile conflicts.
 const CUT: &str = concat!(
     "\
 WITH chat AS (
@@ -105,11 +114,13 @@ WITH chat AS (
     WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
 ), target AS (
     SELECT role, CASE WHEN role = 'assistant' THEN seq ELSE seq + 1 END AS first FROM messages
-    WHERE chat_id IN (SELECT id FROM chat WHERE NOT busy) AND id = $3 AND (role = 'user' OR NOT $4)
+    WHERE chat_id IN (SELECT id FROM chat WHERE NOT busy) AND id = $3 AND (role = 'user' OR NOT $4) AND aside_since IS NULL
 ), gone AS (
-    DELETE FROM messages WHERE chat_id = $1 AND seq >= (SELECT first FROM target) RETURNING id
-), v AS (
-    DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
+    UPDATE messages SET aside_since = $5,
+        metadata = CASE status WHEN 'streaming'
+            THEN (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text ELSE metadata END,
+        status = CASE status WHEN 'streaming' THEN 'interrupted' ELSE status END
+    WHERE chat_id = $1 AND aside_since IS NULL AND seq >= (SELECT first FROM target) RETURNING id
 ), g AS (
     DELETE FROM generations WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
     RETURNING chat_id, message_id, owner_id
@@ -124,7 +135,7 @@ SELECT busy, EXISTS (SELECT FROM target) AS found,
 FROM chat"
 );
 
-/// Deletes the owner's messages from a place on, with their votes; `None` if there is no such chat. A message that is not
+/// Sets the owner's messages aside from a place on ([`crate::branches`]); `None` if there is no such chat. A message that is not
 /// there (any more) cuts nothing.
 ///
 /// # Errors

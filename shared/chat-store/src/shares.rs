@@ -71,9 +71,10 @@ WITH chat AS (
     WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)
 ), size AS (
     SELECT COALESCE(sum(octet_length(m.parts)), 0) <= $4 AS fits FROM messages m JOIN chat ON m.chat_id = chat.id
+        AND m.aside_since IS NULL
 )
 SELECT fits, title, chat.created_at, m.role, m.parts FROM chat CROSS JOIN size
-LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND fits
+LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND m.aside_since IS NULL AND fits
 ORDER BY m.seq";
 
 // Writing the chat's row makes two shares at once conflict, so that the count holds.

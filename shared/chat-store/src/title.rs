@@ -54,7 +54,7 @@ pub struct Untitled {
 
 const UNTITLED: &str = "\
 SELECT c.title, m.parts FROM chats c JOIN messages m ON m.chat_id = c.id
-WHERE c.id = $1 AND c.owner_id = $2 AND m.role = 'user' ORDER BY m.seq LIMIT 1";
+WHERE c.id = $1 AND c.owner_id = $2 AND m.role = 'user' AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1";
 
 /// The chat, if it is there, somebody has said something in it, and it has no title of its own.
 ///

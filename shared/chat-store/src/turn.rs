@@ -1,6 +1,7 @@
 //! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply and takes the chat's
 //! lock, or says why it does not. A plain send is one flight. An edit or a regeneration is two: the first finds what is
-//! stored, the second replaces it, unless the chat has changed in between.
+//! stored, the second sets it aside, unless the chat has changed in between. Nothing is deleted: what is set aside is a
+//! branch ([`crate::branches`]).
 
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::limits::{Bucket, Window};
 use crate::message::{Message, Metadata, NewMessage};
-use crate::messages::MAX_MESSAGES;
+use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::title::title_payload;
 use crate::values::{DEFAULT_TITLE, Title};
 
@@ -33,8 +34,16 @@ pub enum Place {
         /// The message that the client names besides its own.
         target: Option<MessageId>,
     },
-    /// At the stored message: everything with a higher `seq` is deleted, the message's parts are replaced.
+    /// At the stored message: everything on the path with a higher `seq` is set aside, and so is the message with its parts of
+    /// before if they are others now.
     Behind {
+        /// The last `seq` that stays.
+        cut: i64,
+        /// [`Stored::next_seq`] when that was decided.
+        expected: i64,
+    },
+    /// As a new message behind an older one: everything on the path with a higher `seq` is set aside.
+    After {
         /// The last `seq` that stays.
         cut: i64,
         /// [`Stored::next_seq`] when that was decided.
@@ -64,6 +73,10 @@ pub struct NewTurn<'a> {
     pub message: &'a NewMessage,
     /// Where it goes.
     pub place: Place,
+    /// The messages that the client shows before it, in their order: the last few will do.
+    pub shown: &'a [MessageId],
+    /// The id that the message's parts of before get, if an edit replaces them.
+    pub replaced: &'a MessageId,
     /// The reply's id.
     pub reply: &'a MessageId,
     /// The lock's id.
@@ -96,7 +109,7 @@ pub enum Opening {
         /// Whether the chat got its title now.
         is_titled_now: bool,
     },
-    /// The message is stored already, or the place was [`Place::Look`].
+    /// The message is stored already, or the client shows another path than the chat's, or the place was [`Place::Look`].
     Stored(Box<Stored>),
     /// The chat is someone else's, or has expired.
     Foreign,
@@ -106,7 +119,7 @@ pub enum Opening {
     Busy,
     /// What was to be replaced has changed since.
     Changed,
-    /// The chat has [`MAX_MESSAGES`] messages.
+    /// The chat has [`MAX_MESSAGES`] messages on its path, or [`MAX_ROWS`] in all.
     Full,
     /// Too many replies of this owner are being written.
     Crowded,
@@ -129,6 +142,19 @@ pub struct Stored {
     pub is_followed: bool,
     /// The message that the client named besides.
     pub target: Option<Target>,
+    /// The last message that the client shows and the chat has.
+    pub tip: Option<Tip>,
+}
+
+/// Where a client's view ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    /// The message.
+    pub id: MessageId,
+    /// Its place.
+    pub seq: i64,
+    /// Whether it is off the chat's path.
+    pub is_aside: bool,
 }
 
 /// A stored message, as far as it decides about a turn.
@@ -140,6 +166,8 @@ pub struct StoredMessage {
     pub role: String,
     /// Whether its parts are those of the message sent.
     pub is_same: bool,
+    /// Whether it is off the chat's path.
+    pub is_aside: bool,
 }
 
 /// A stored reply.
@@ -162,6 +190,8 @@ pub struct Target {
     pub role: String,
     /// The last message of the visitor before it.
     pub asked_by: Option<String>,
+    /// Whether it is off the chat's path.
+    pub is_aside: bool,
 }
 
 const OPEN: &str = concat!(
@@ -171,17 +201,29 @@ WITH chat AS (
 ), generation AS (
     SELECT chat_id, message_id, owner_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
 ), stored AS (
-    SELECT seq, role, parts = $4 AS is_same FROM messages WHERE chat_id = $1 AND id = $3
+    SELECT seq, role, parts = $4 AS is_same, aside_since IS NOT NULL AS is_aside FROM messages WHERE chat_id = $1 AND id = $3
+), tip AS (
+    SELECT m.id, m.seq, m.aside_since IS NOT NULL AS is_aside
+    FROM unnest($34::text[]) WITH ORDINALITY AS shown (id, n) JOIN messages m ON m.chat_id = $1 AND m.id = shown.id
+    WHERE $17::bigint IS NULL ORDER BY shown.n DESC LIMIT 1
 ), verdict AS (
     SELECT CASE
         WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
         WHEN EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $6) THEN 'ended'
         WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
-        WHEN $15::bool OR $17::bigint IS NULL AND EXISTS (SELECT FROM stored) THEN 'stored'
-        WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat, stored WHERE next_seq = $18) THEN 'changed'
-        WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq >= $19 - 1)
-            AND (SELECT count(*) FROM messages WHERE chat_id = $1) >= $19 - 1 THEN 'full'
+        WHEN $15::bool OR $17::bigint IS NULL AND (EXISTS (SELECT FROM stored) OR EXISTS (
+            SELECT FROM tip WHERE is_aside OR EXISTS (
+                SELECT FROM messages m
+                WHERE m.chat_id = $1 AND m.seq > tip.seq AND m.role = 'user' AND m.aside_since IS NULL
+            )
+        )) THEN 'stored'
+        WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE next_seq = $18)
+            OR $17::bigint IS NOT NULL AND $36::bool = EXISTS (SELECT FROM stored) THEN 'changed'
+        WHEN EXISTS (SELECT FROM chat WHERE next_seq >= $19 - 1) AND EXISTS (
+            SELECT FROM messages WHERE chat_id = $1
+            HAVING count(*) > $37 - 3 OR $17::bigint IS NULL AND count(*) FILTER (WHERE aside_since IS NULL) > $19 - 2
+        ) THEN 'full'
         WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $27 THEN 'crowded'
         WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $22 AND window_start = $20 AND n >= $23)
             OR EXISTS (SELECT FROM rate_buckets WHERE key = $24 AND window_start = $20 AND n >= $25) THEN 'limited'
@@ -193,21 +235,33 @@ WITH chat AS (
         (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
     SELECT $1, $2, $12, 'private', false, false, 2, $14, $8, $8 FROM verdict WHERE verdict = 'open'
     ON CONFLICT (id) DO UPDATE SET
-        next_seq = c.next_seq + CASE WHEN $17::bigint IS NULL THEN 2 ELSE 1 END,
+        next_seq = c.next_seq + 2,
         title = CASE WHEN c.title = $13 THEN $12 ELSE c.title END,
         updated_at = GREATEST(c.updated_at, $8)
     WHERE c.owner_id = $2
     RETURNING c.next_seq
 ), question AS (
-    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
-    SELECT $1, $3, next_seq - 2, 'user', $4, $5, 'complete', $8 FROM touched WHERE $17::bigint IS NULL
+    INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, created_at)
+    SELECT $1, $3, next_seq - 2, (
+        SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL AND seq <= COALESCE($17, 9223372036854775807)
+        ORDER BY seq DESC LIMIT 1
+    ), 'user', $4, $5, 'complete', $8 FROM touched WHERE $17::bigint IS NULL OR $36
 ), edited AS (
-    UPDATE messages SET parts = $4, metadata = $5
+    UPDATE messages SET parts = $4, metadata = $5, seq = (SELECT next_seq - 2 FROM touched), created_at = $8
     WHERE chat_id = $1 AND id = $3 AND parts <> $4 AND $17::bigint IS NOT NULL AND EXISTS (SELECT FROM touched)
-), dropped AS (
-    DELETE FROM messages WHERE chat_id = $1 AND seq > $17 AND EXISTS (SELECT FROM touched) RETURNING id
-), unvoted AS (
-    DELETE FROM votes WHERE chat_id = $1 AND message_id IN (SELECT id FROM dropped)
+    RETURNING id
+), replaced AS (
+    INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
+    SELECT $1, $35, m.seq, m.parent_id, $8, m.role, m.parts, m.metadata, m.status, m.created_at
+    FROM messages m, edited, touched WHERE m.chat_id = $1 AND m.id = $3
+), moved AS (
+    UPDATE messages SET aside_since = COALESCE(aside_since, $8),
+        parent_id = CASE WHEN parent_id = $3 AND EXISTS (SELECT FROM edited) THEN $35 ELSE parent_id END,
+        metadata = CASE status WHEN 'streaming'
+            THEN (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text ELSE metadata END,
+        status = CASE status WHEN 'streaming' THEN 'interrupted' ELSE status END
+    WHERE chat_id = $1 AND id <> $3 AND EXISTS (SELECT FROM touched)
+        AND (seq > $17 AND aside_since IS NULL OR parent_id = $3 AND EXISTS (SELECT FROM edited))
 ), taken_over AS (
     SELECT chat_id, message_id, owner_id FROM generation, touched
 ), ",
@@ -218,8 +272,8 @@ WITH chat AS (
     WHERE chat_id = $1 AND id = (SELECT message_id FROM taken_over) AND status = 'streaming'
         AND ($17::bigint IS NULL OR seq <= $17)
 ), reply AS (
-    INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, model, checkpoint_at, created_at)
-    SELECT $1, $6, next_seq - 1, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
+    INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, model, checkpoint_at, created_at)
+    SELECT $1, $6, next_seq - 1, $3, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
 ), locked AS (
     INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until)
     SELECT $1, $6, $7, $2, $9 FROM touched
@@ -236,23 +290,25 @@ WITH chat AS (
     WHERE $32::text IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE title <> $13)
     ON CONFLICT (id) DO NOTHING
 )
-SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same,
+SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same, s.is_aside AS stored_is_aside,
+    p.id AS tip_id, p.seq AS tip_seq, p.is_aside AS tip_is_aside,
     n.id AS next_id, n.role AS next_role, n.parts AS next_parts, n.metadata AS next_metadata,
     n.status AS next_status, n.finish_reason AS next_finish_reason, n.is_followed,
-    t.seq AS target_seq, t.role AS target_role, t.asked_by,
+    t.seq AS target_seq, t.role AS target_role, t.is_aside AS target_is_aside, t.asked_by,
     h.id AS message_id, h.role, h.parts, h.metadata
 FROM verdict v
 LEFT JOIN chat c ON v.verdict <> 'foreign'
 LEFT JOIN stored s ON v.verdict = 'stored'
+LEFT JOIN tip p ON v.verdict = 'stored'
 LEFT JOIN LATERAL (
     SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason, EXISTS (
-        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user'
+        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user' AND f.aside_since IS NULL
     ) AS is_followed
-    FROM messages m WHERE m.chat_id = $1 AND m.seq > s.seq ORDER BY m.seq LIMIT 1
+    FROM messages m WHERE m.chat_id = $1 AND m.seq > s.seq AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1
 ) n ON true
 LEFT JOIN LATERAL (
-    SELECT m.seq, m.role, (
-        SELECT q.id FROM messages q WHERE q.chat_id = $1 AND q.seq < m.seq AND q.role = 'user'
+    SELECT m.seq, m.role, m.aside_since IS NOT NULL AS is_aside, (
+        SELECT q.id FROM messages q WHERE q.chat_id = $1 AND q.seq < m.seq AND q.role = 'user' AND q.aside_since IS NULL
         ORDER BY q.seq DESC LIMIT 1
     ) AS asked_by
     FROM messages m WHERE m.chat_id = $1 AND m.id = $16 AND v.verdict = 'stored'
@@ -262,7 +318,8 @@ LEFT JOIN LATERAL (
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) AS bytes
     FROM (
         SELECT id, seq, role, parts, metadata FROM messages
-        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND v.verdict IN ('open', 'again')
+        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
+            AND v.verdict IN ('open', 'again')
             AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
         ORDER BY seq DESC LIMIT $29
     ) page
@@ -275,11 +332,15 @@ ORDER BY h.seq"
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
 pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
+    let is_new = !matches!(turn.place, Place::Behind { .. });
     let (is_look, target, cut, expected) = match &turn.place {
         Place::End => (false, None, None, None),
         Place::Look { target } => (true, target.as_ref(), None, None),
-        Place::Behind { cut, expected } => (false, None, Some(*cut), Some(*expected)),
+        Place::Behind { cut, expected } | Place::After { cut, expected } => {
+            (false, None, Some(*cut), Some(*expected))
+        }
     };
+    let shown: Vec<&str> = turn.shown.iter().map(MessageId::as_str).collect();
     let allowance = turn.allowance;
     let mut buckets = allowance.buckets.iter();
     let (first, second) = (buckets.next(), buckets.next());
@@ -324,6 +385,10 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&EMPTY_REPLY, Type::TEXT),
                 (&turn.title_job, Type::TEXT),
                 (&title_payload(owner, turn.chat).to_string(), Type::TEXT),
+                (&shown, Type::TEXT_ARRAY),
+                (&turn.replaced.as_str(), Type::TEXT),
+                (&is_new, Type::BOOL),
+                (&MAX_ROWS, Type::INT8),
             ],
         )
         .await?;
@@ -374,6 +439,7 @@ impl Stored {
                     seq,
                     role: row.get("stored_role"),
                     is_same: row.get("is_same"),
+                    is_aside: row.get("stored_is_aside"),
                 }),
             next: row
                 .get::<_, Option<String>>("next_id")
@@ -392,7 +458,16 @@ impl Stored {
                 seq,
                 role: row.get("target_role"),
                 asked_by: row.get("asked_by"),
+                is_aside: row.get("target_is_aside"),
             }),
+            tip: row
+                .get::<_, Option<&str>>("tip_id")
+                .and_then(|id| MessageId::parse(id).ok())
+                .map(|id| Tip {
+                    id,
+                    seq: row.get("tip_seq"),
+                    is_aside: row.get("tip_is_aside"),
+                }),
         }
     }
 }

@@ -8,6 +8,8 @@ pub const MODEL_PROVIDER: &str = "MODEL_PROVIDER";
 pub const MODEL_ID: &str = "MODEL_ID";
 /// The models a caller may name, separated by commas. [`MODEL_ID`] is always one of them.
 pub const MODEL_ALLOWED: &str = "MODEL_ALLOWED";
+/// What people call the models, where their ids do not tell: `id=name`, separated by commas.
+pub const MODEL_NAMES: &str = "MODEL_NAMES";
 /// The longest reply in tokens, 1 to 1,000,000. Default [`DEFAULT_MAX_TOKENS`].
 pub const MODEL_MAX_TOKENS: &str = "MODEL_MAX_TOKENS";
 
@@ -73,6 +75,34 @@ pub fn models(lookup: Lookup<'_>) -> Result<Vec<String>, ConfigError> {
             format!("has a model's id of more than {MAX_ID_BYTES} bytes"),
         )),
     }
+}
+
+/// What people call a model: as [`MODEL_NAMES`] says, else its id without vendor, inference profile, version and date.
+pub fn display_name(lookup: Lookup<'_>, id: &str) -> String {
+    let names = text(lookup, MODEL_NAMES).unwrap_or_default();
+    let mut given = names.split(',').filter_map(|entry| entry.split_once('='));
+    if let Some((_, name)) = given.find(|(known, _)| known.trim() == id) {
+        return name.trim().to_owned();
+    }
+    let name = id.rsplit('/').next().unwrap_or(id);
+    let mut name = name.split(':').next().unwrap_or(name);
+    while let Some((vendor, rest)) = name.split_once('.')
+        && vendor.bytes().all(|b| b.is_ascii_lowercase())
+    {
+        name = rest;
+    }
+    let is_number = |word: &str| word.bytes().all(|b| b.is_ascii_digit());
+    let is_noise = |word: &&str| {
+        word.len() == 8 && is_number(word) || word.strip_prefix('v').is_some_and(is_number)
+    };
+    let words = name.split(['-', '_']).filter(|word| !is_noise(word));
+    let words = words.map(|word| match word.chars().next() {
+        _ if word == "gpt" => "GPT".to_owned(),
+        Some(first) => first.to_uppercase().chain(word.chars().skip(1)).collect(),
+        None => String::new(),
+    });
+    let words: Vec<String> = words.collect();
+    words.join(" ")
 }
 
 /// A variable's value without surrounding space; empty is unset.
@@ -160,6 +190,33 @@ mod tests {
             &[(MODEL_PROVIDER, "bedrock")],
         ] {
             assert!(read(variables).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_model_has_the_name_it_was_given_or_one_made_of_its_id() {
+        let name = |id: &str| {
+            let given =
+                |name: &str| (name == MODEL_NAMES).then(|| "a=Alpha, b = Beta 2".to_owned());
+            display_name(&given, id)
+        };
+        for (id, shown) in [
+            ("a", "Alpha"),
+            ("b", "Beta 2"),
+            ("echo", "Echo"),
+            ("amazon.nova-lite-v1:0", "Nova Lite"),
+            (
+                "us.anthropic.claude-sonnet-4-20250514-v1:0",
+                "Claude Sonnet 4",
+            ),
+            (
+                "arn:aws:bedrock:eu-west-1:1:inference-profile/eu.amazon.nova-pro-v1:0",
+                "Nova Pro",
+            ),
+            ("gpt-4.1-mini", "GPT 4.1 Mini"),
+            ("meta-llama/Llama-3.1-8B", "Llama 3.1 8B"),
+        ] {
+            assert_eq!(name(id), shown);
         }
     }
 

@@ -284,7 +284,7 @@ fn count(text: &str) -> u64 {
     u64::try_from(text.split_whitespace().count()).unwrap_or(u64::MAX)
 }
 
-/// A message's text; an image is named by its type and size.
+/// A message's text; a file is named by its type or name, and its size.
 fn spoken(message: &Message) -> String {
     let parts: Vec<_> = message
         .parts
@@ -294,6 +294,7 @@ fn spoken(message: &Message) -> String {
             Part::Image { media_type, bytes } => {
                 format!("({media_type}, {} bytes)", bytes.len())
             }
+            Part::Pdf { name, bytes } => format!("({name}, {} bytes)", bytes.len()),
         })
         .collect();
     parts.join(" ")

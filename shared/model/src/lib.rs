@@ -29,7 +29,7 @@ mod turn;
 pub use bedrock::{AWS_ENDPOINT_URL_BEDROCK_RUNTIME, BEDROCK_REGION};
 pub use config::{
     ConfigError, DEFAULT_MAX_TOKENS, Lookup, MODEL_ALLOWED, MODEL_ID, MODEL_MAX_TOKENS,
-    MODEL_PROVIDER, models,
+    MODEL_NAMES, MODEL_PROVIDER, display_name, models,
 };
 #[cfg(feature = "echo")]
 pub use echo::{ECHO_DELAY_MS, ECHO_DIRECTIVES, ECHO_REASONING};

@@ -27,7 +27,7 @@ impl Turn {
         for message in &self.messages {
             let parts = message.parts.iter().filter(|part| match part {
                 Part::Text(text) => !text.trim().is_empty(),
-                Part::Image { bytes, .. } => !bytes.is_empty(),
+                Part::Image { bytes, .. } | Part::Pdf { bytes, .. } => !bytes.is_empty(),
             });
             let mut parts = parts.cloned().peekable();
             match conversation.last_mut() {
@@ -84,6 +84,13 @@ pub enum Part {
         /// The file's bytes.
         bytes: Vec<u8>,
     },
+    /// A document.
+    Pdf {
+        /// The file's name, as the visitor has it.
+        name: String,
+        /// The file's bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 impl fmt::Debug for Part {
@@ -93,6 +100,7 @@ impl fmt::Debug for Part {
             Self::Image { media_type, bytes } => {
                 write!(f, "Image({media_type}, {} bytes)", bytes.len())
             }
+            Self::Pdf { bytes, .. } => write!(f, "Pdf({} bytes)", bytes.len()),
         }
     }
 }

@@ -73,7 +73,7 @@ async fn no_stream_ends_silently_when_the_time_is_up() {
         token: stack.token("visitor"),
     };
     let body = submit("c", "u1", "[[hang 4]]one two three");
-    let said = said(visitor.begin(&body, Duration::from_secs(6)).outcome().await);
+    let said = said(visitor.begin(&body, Duration::from_secs(8)).outcome().await);
     assert!(said.is_complete);
     assert!(said.body().contains(": keep-alive\n\n"));
     assert_eq!(fault(&said)["code"], "interrupted");

@@ -12,6 +12,7 @@
     reason = "real processes are measured by the machine's own clocks"
 )]
 
+mod branches;
 mod crashes;
 mod ends;
 mod exports;
@@ -23,3 +24,4 @@ mod settled;
 mod stack;
 mod stops;
 mod turns;
+mod waits;

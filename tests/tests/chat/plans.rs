@@ -215,10 +215,13 @@ impl Opener<'_> {
             stream: StreamId::new(),
         };
         let job = format!("title of {chat}");
+        let replaced = MessageId::new();
         let turn = NewTurn {
             chat: &reply.chat,
             message,
             place,
+            shown: std::slice::from_ref(&message.id),
+            replaced: &replaced,
             reply: &reply.message,
             stream: &reply.stream,
             model: "m",

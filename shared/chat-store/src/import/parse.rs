@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::ids::MessageId;
-use crate::message::{Metadata, Parts, Role};
-use crate::messages::MAX_MESSAGES;
+use crate::message::{MAX_TYPE_BYTES, Metadata, Parts, Role, says_something};
+use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::values::{Invalid, MAX_TITLE_CHARS, Title};
 use crate::votes::Comment;
 
@@ -51,6 +51,9 @@ pub(crate) struct ImportedChat {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ImportedMessage {
     pub(crate) id: String,
+    pub(crate) parent_id: Option<String>,
+    /// Whether the chat's path leads through it.
+    pub(crate) is_current: bool,
     pub(crate) role: Role,
     pub(crate) parts: String,
     pub(crate) metadata: Option<Metadata>,
@@ -284,10 +287,7 @@ impl ImportedChat {
         };
         let given = given.ok_or(Invalid::Malformed("parts must be an array"))?;
         let kept: Vec<Value> = given.iter().filter_map(|part| kept(part, role)).collect();
-        let says_something = kept
-            .iter()
-            .any(|part| part.get("type").and_then(Value::as_str) != Some("step-start"));
-        if !says_something {
+        if !kept.iter().any(says_something) {
             return Ok(false);
         }
         let parts = match role {
@@ -315,17 +315,42 @@ impl ImportedChat {
         if !self.ids.insert(id.clone()) {
             return Err(Invalid::NotAllowed("a message with this id is above it"));
         }
-        if i64::try_from(self.messages.len()).unwrap_or(i64::MAX) >= MAX_MESSAGES {
+        let is_current = fields.get("isCurrent").and_then(Value::as_bool) != Some(false);
+        let parent_id = match fields.get("parentId") {
+            Some(Value::String(parent)) if self.ids.contains(parent) && *parent != id => {
+                Some(parent.clone())
+            }
+            Some(Value::Null) => None,
+            Some(_) => {
+                return Err(Invalid::Malformed("its parentId names no message above it"));
+            }
+            None => self.last_current().map(|before| before.id.clone()),
+        };
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let current = self.messages.iter().filter(|m| m.is_current).count();
+        if is_current && count(current) >= MAX_MESSAGES {
             return Err(Invalid::NotAllowed("a chat has at most 500 messages"));
+        }
+        if count(self.messages.len()) >= MAX_ROWS {
+            return Err(Invalid::NotAllowed(
+                "a chat has at most 1000 messages with all its branches",
+            ));
         }
         self.messages.push(ImportedMessage {
             id,
+            parent_id,
+            is_current,
             role,
             parts,
             metadata,
             created_at: time(fields, "createdAt"),
         });
         Ok(true)
+    }
+
+    /// The last message of the path so far.
+    fn last_current(&self) -> Option<&ImportedMessage> {
+        self.messages.iter().rfind(|message| message.is_current)
     }
 
     /// The beginning of the first text.
@@ -349,7 +374,7 @@ fn kept(part: &Value, role: Role) -> Option<Value> {
     let kind = part.get("type")?.as_str()?;
     let is_reply = role == Role::Assistant;
     match kind {
-        "text" | "file" if !is_reply => Some(part.clone()),
+        _ if !is_reply => Some(part.clone()),
         "file" => {
             // Checked like a visitor's: no foreign URL comes in this way.
             let checked = Parts::parse(&Value::Array(vec![part.clone()])).ok()?;
@@ -369,9 +394,12 @@ fn kept(part: &Value, role: Role) -> Option<Value> {
             if part.get("state").is_some() {
                 fields.insert("state".to_owned(), "done".into());
             }
+            if let Some(noted) = part.get("providerMetadata").filter(|n| n.is_object()) {
+                fields.insert("providerMetadata".to_owned(), noted.clone());
+            }
             Some(Value::Object(fields))
         }
-        _ => None,
+        _ => (kind.len() <= MAX_TYPE_BYTES).then(|| part.clone()),
     }
 }
 
@@ -406,6 +434,7 @@ mod tests {
             json!([
                 {"type": "step-start"},
                 {"type": "reasoning", "text": "hm", "id": "r0", "state": "done"},
+                {"type": "tool-x", "input": {}},
                 {"type": "text", "text": "Hi", "state": "done"}
             ])
         );

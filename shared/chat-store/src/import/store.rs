@@ -41,10 +41,11 @@ FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], 
 ON CONFLICT (id) DO NOTHING";
 
 const MESSAGES: &str = "\
-INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
-SELECT c.id, m.id, m.seq, m.role, m.parts, m.metadata, 'complete', m.created_at
-FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
-    AS m (chat_id, id, seq, role, parts, metadata, created_at)
+INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
+SELECT c.id, m.id, m.seq, m.parent_id, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
+    m.created_at
+FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
+    $10::boolean[]) AS m (chat_id, id, seq, role, parts, metadata, created_at, parent_id, is_current)
 JOIN chats c ON c.id = m.chat_id AND c.owner_id = $1
 ON CONFLICT (chat_id, id) DO NOTHING";
 
@@ -176,6 +177,11 @@ async fn store_messages(
         .iter()
         .map(|(_, _, m)| m.created_at.unwrap_or(now).min(now))
         .collect();
+    let parents: Vec<Option<&str>> = batch
+        .iter()
+        .map(|(_, _, m)| m.parent_id.as_deref())
+        .collect();
+    let current: Vec<bool> = batch.iter().map(|(_, _, m)| m.is_current).collect();
     db.execute_idempotent(
         MESSAGES,
         &[
@@ -187,6 +193,9 @@ async fn store_messages(
             (&parts, Type::TEXT_ARRAY),
             (&metadata, Type::TEXT_ARRAY),
             (&created, Type::TIMESTAMPTZ_ARRAY),
+            (&parents, Type::TEXT_ARRAY),
+            (&current, Type::BOOL_ARRAY),
+            (&now, Type::TIMESTAMPTZ),
         ],
     )
     .await

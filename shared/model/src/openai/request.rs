@@ -44,5 +44,9 @@ fn part(part: &Part) -> Value {
             let url = format!("data:{media_type};base64,{}", STANDARD.encode(bytes));
             json!({"type": "image_url", "image_url": {"url": url}})
         }
+        Part::Pdf { name, bytes } => {
+            let data = format!("data:application/pdf;base64,{}", STANDARD.encode(bytes));
+            json!({"type": "file", "file": {"filename": name, "file_data": data}})
+        }
     }
 }

@@ -1,0 +1,47 @@
+//! Branches: where a chat goes on in more than one way, and which of them is read.
+
+use api::{ApiError, ClientCode};
+use chat_store::{MessageId, Pruned, Switched};
+use lambda_http::http::StatusCode;
+use serde_json::json;
+
+use crate::routes::Answer;
+use crate::{Call, input};
+
+pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let branches = chat_store::branches(&call.db, &call.owner, &chat, call.time())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    api::json(StatusCode::OK, &json!({"branches": branches}))
+}
+
+/// `{messageId}`: the chat leads through that message from now on.
+pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let message = input::message_id(&input::body(call.request)?)?;
+    call.admit_write().await?;
+    match chat_store::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
+        Switched::Done => api::json(StatusCode::OK, &json!({"success": true})),
+        Switched::Busy => Err(ApiError::client(
+            ClientCode::GenerationInProgress,
+            "a reply is being written in this chat",
+        )),
+        Switched::Missing => Err(ApiError::not_found()),
+    }
+}
+
+/// Deletes a message that was set aside, with all that follows it there.
+pub(crate) async fn delete(call: &Call<'_>, id: &str, message: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let message = MessageId::parse(message).map_err(input::refusal)?;
+    call.admit_write().await?;
+    match chat_store::prune(&call.db, &call.owner, &chat, &message, call.time()).await? {
+        Pruned::Done => Ok(api::empty()),
+        Pruned::Current => Err(ApiError::client(
+            ClientCode::Unprocessable,
+            "the chat leads through this message: lead it elsewhere first",
+        )),
+        Pruned::Missing => Err(ApiError::not_found()),
+    }
+}
