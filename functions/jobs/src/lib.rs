@@ -246,13 +246,19 @@ impl Run<'_> {
             jobs::make_due(&db, &[message.job_id], clock.now()).await?;
             return Ok("postponed");
         }
-        let job =
-            match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN).await? {
-                Claim::Job(job) => job,
-                Claim::Over => return Ok("over"),
-                Claim::Busy => return Ok("busy"),
-                Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
-            };
+        let job = match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN)
+            .await?
+        {
+            Claim::Job(job) => job,
+            Claim::GivenUp { kind } => {
+                let id = &message.job_id;
+                tracing::error!(job.id = %id, job.kind = %kind, "the job {id} is given up: it killed every worker that took it");
+                return Ok("given up");
+            }
+            Claim::Over => return Ok("over"),
+            Claim::Busy => return Ok("busy"),
+            Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
+        };
         let outcome = AssertUnwindSafe(app.work(&job, self.request_id, until))
             .catch_unwind()
             .await

@@ -7,13 +7,10 @@ use chat_store::erasure::{self, Receipt, StepError};
 use chat_store::jobs::Job;
 use chat_store::{JobKind, OwnerId, anonymous_payload, microseconds};
 use dsql::Dsql;
-use jiff::SignedDuration;
 use serde::Deserialize;
 
 /// Longest reason that is kept, in characters.
 const REASON_CHARS: usize = 500;
-/// An owner who goes on writing while he is erased has this long; what he makes later is a new life.
-const STILL_ERASED: SignedDuration = SignedDuration::from_hours(1);
 /// A step is not begun with less time than this.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -84,15 +81,11 @@ async fn erase(
     until: SystemTime,
 ) -> Result<bool, StepError> {
     let db = dsql.until(until);
-    let made_by = match kind {
-        JobKind::EraseUser => job.created_at + STILL_ERASED,
-        _ => job.created_at,
-    };
     loop {
         if dsql.clock().now() + STEP > until {
             return Ok(false);
         }
-        let mut more = erasure::erase_chats(&db, job, receipt, owner, made_by).await?;
+        let mut more = erasure::erase_chats(&db, job, receipt, owner).await?;
         if more.is_none() && kind == JobKind::EraseUser {
             more = erasure::erase_traces(&db, job, receipt, owner).await?;
         }

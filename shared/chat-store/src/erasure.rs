@@ -71,7 +71,7 @@ pub enum StepError {
 /// Whose chats a batch deletes.
 #[derive(Debug, Clone, Copy)]
 enum Whose<'a> {
-    /// One owner's, made at this time or before.
+    /// One owner's that had ended by this time: what a request hid has ended at the time of the request.
     Owner(&'a str, Timestamp),
     /// Anyone's that have expired.
     Expired(Timestamp),
@@ -91,8 +91,7 @@ FROM chats c WHERE ",
     };
 }
 
-const OWNED: &str =
-    chat_and_rows!("c.owner_id = $2 AND c.created_at <= $3 ORDER BY c.updated_at, c.id");
+const OWNED: &str = chat_and_rows!("c.owner_id = $2 AND c.expires_at <= $3 ORDER BY c.id");
 const EXPIRED: &str = chat_and_rows!("c.expires_at <= $2 ORDER BY c.expires_at");
 
 const DELETE: &str = concat!(
@@ -121,14 +120,14 @@ type Counts = Vec<(&'static str, i64)>;
 /// nothing can be added to a chat that is half gone. What a reply under way has used is counted.
 async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Counts, Error> {
     let rows = match whose {
-        Whose::Owner(owner, until) => {
+        Whose::Owner(owner, hidden_at) => {
             transaction
                 .query(
                     OWNED,
                     &[
                         (&MAX_CHATS, Type::INT8),
                         (&owner, Type::TEXT),
-                        (&until, Type::TIMESTAMPTZ),
+                        (&hidden_at, Type::TIMESTAMPTZ),
                     ],
                 )
                 .await?
@@ -191,7 +190,8 @@ pub async fn delete_expired_chats(db: &Db, now: Timestamp) -> Result<Option<i64>
     Ok((!counts.is_empty()).then(|| chats.map(|(_, count)| count).sum()))
 }
 
-/// Deletes a batch of `owner`'s chats that were made by `until`. `None` when none is left.
+/// Deletes a batch of the chats that the request for `job` hid from `owner`. What was made, imported or claimed since has
+/// not ended, whatever time it bears. `None` when none is left.
 ///
 /// # Errors
 /// [`StepError`]; then nothing of the batch was deleted, unless the outcome is unknown.
@@ -200,33 +200,36 @@ pub async fn erase_chats(
     job: &Job,
     receipt: &Receipt,
     owner: &OwnerId,
-    until: Timestamp,
 ) -> Result<Option<Receipt>, StepError> {
     step(db, job, receipt, "chats", |transaction| async move {
-        delete_batch(&transaction, Whose::Owner(owner.as_str(), until)).await
+        delete_batch(&transaction, Whose::Owner(owner.as_str(), job.created_at)).await
     })
     .await
 }
 
-/// What names an owner beside the chats: table, key for the receipt, and the statement for one batch.
+/// What names an owner beside the chats and was there at the time of the request: its key in the receipt, and the
+/// statement for one batch.
 const TRACES: &[(&str, &str)] = &[
     (
         "usageRows",
         "WITH d AS (
     DELETE FROM usage_daily WHERE (owner_id, day, model) IN (
-        SELECT owner_id, day, model FROM usage_daily WHERE owner_id = $1 LIMIT $2) RETURNING 1
+        SELECT owner_id, day, model FROM usage_daily
+        WHERE owner_id = $1 AND day <= ($3 AT TIME ZONE 'UTC')::date LIMIT $2) RETURNING 1
 ) SELECT count(*) FROM d",
     ),
     (
         "idempotencyKeys",
         "WITH d AS (
     DELETE FROM idempotency WHERE (owner_id, key) IN (
-        SELECT owner_id, key FROM idempotency WHERE owner_id = $1 LIMIT $2) RETURNING 1
+        SELECT owner_id, key FROM idempotency
+        WHERE owner_id = $1 AND expires_at <= $3 + INTERVAL '24 hours' LIMIT $2) RETURNING 1
 ) SELECT count(*) FROM d",
     ),
 ];
 
-/// Deletes a batch of what else names `owner`: usage and idempotency keys. `None` when nothing is left.
+/// Deletes a batch of what else named `owner` at the time of the request: usage, by whole days, and idempotency keys. `None`
+/// when nothing is left.
 ///
 /// # Errors
 /// As [`erase_chats`].
@@ -241,7 +244,11 @@ pub async fn erase_traces(
             let row = transaction
                 .query_opt(
                     sql,
-                    &[(&owner.as_str(), Type::TEXT), (&MAX_ROWS, Type::INT8)],
+                    &[
+                        (&owner.as_str(), Type::TEXT),
+                        (&MAX_ROWS, Type::INT8),
+                        (&job.created_at, Type::TIMESTAMPTZ),
+                    ],
                 )
                 .await?;
             let count: i64 = row.map_or(0, |row| row.get(0));

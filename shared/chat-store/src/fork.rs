@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::chats::Chat;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::root::root;
 
 /// Most bytes of parts that one transaction copies: it may write 10 MiB, index entries included.
 const MAX_COPIED_BYTES: i64 = 6 * 1024 * 1024;
@@ -20,31 +21,37 @@ pub enum Forked {
     TooLarge,
 }
 
-const FORK: &str = "\
-WITH source AS (
-    SELECT c.title, c.expires_at, m.seq FROM chats c
-    JOIN messages m ON m.chat_id = c.id AND m.id = $3 AND m.status <> 'streaming'
-        AND m.aside_since IS NULL
-    WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
+// The source is written too: what is copied from a chat must not outlive it unseen.
+const FORK: &str = concat!(
+    root!(
+        "next_seq = next_seq",
+        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
+        AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming'
+            AND aside_since IS NULL)",
+        "id, title, expires_at"
+    ),
+    ", source AS (
+    SELECT chat.title, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = chat.id AND m.id = $3
 ), size AS (
     SELECT COALESCE(sum(octet_length(parts)), 0) <= $6 AS fits FROM messages
     WHERE chat_id = $1 AND seq <= (SELECT seq FROM source) AND aside_since IS NULL
-), chat AS (
+), forked AS (
     INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
     SELECT $4, $2, title, 'private', false, false, seq + 1, expires_at, $5, $5 FROM source, size WHERE fits
     RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
 ), copied AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, finish_reason, model, input_tokens,
         output_tokens, created_at)
-    SELECT chat.id, m.id, m.seq, m.parent_id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
+    SELECT forked.id, m.id, m.seq, m.parent_id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
         m.output_tokens, m.created_at
-    FROM messages m, chat
+    FROM messages m, forked
     WHERE m.chat_id = $1 AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
         AND m.aside_since IS NULL
 )
-SELECT fits, chat.id IS NOT NULL AS made, chat.id, chat.title, visibility, pinned, archived, created_at, updated_at,
-    chat.expires_at
-FROM source CROSS JOIN size LEFT JOIN chat ON true";
+SELECT fits, forked.id IS NOT NULL AS made, forked.id, forked.title, visibility, pinned, archived, created_at, updated_at,
+    forked.expires_at
+FROM source CROSS JOIN size LEFT JOIN forked ON true"
+);
 
 /// Copies the owner's chat up to `message` into the chat `new`.
 ///

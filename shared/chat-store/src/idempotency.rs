@@ -8,7 +8,7 @@ use crate::ids::OwnerId;
 use crate::secret::sha256_hex;
 use crate::values::Invalid;
 
-/// How long an answer is kept.
+/// How long an answer is kept. By it `erasure` and `outbox` tell when a key came.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// Longest key, in bytes.
 pub const MAX_KEY_BYTES: usize = 64;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::values::microseconds;
 
-/// Attempts at a job that fails, before it is given up.
+/// Attempts at a job that fails or kills its worker, before it is given up.
 pub const MAX_JOB_ATTEMPTS: i32 = 5;
 
 /// A job under the lease of this worker.
@@ -38,6 +38,11 @@ pub struct Job {
 pub enum Claim {
     /// It is this worker's until the lease ends.
     Job(Job),
+    /// All its attempts were begun and none came to an end, so it was given up now: it kills its worker.
+    GivenUp {
+        /// What it should have done.
+        kind: String,
+    },
     /// There is nothing to do: it is done, or was given up.
     Over,
     /// Another worker has it.
@@ -46,12 +51,19 @@ pub enum Claim {
     Unknown,
 }
 
-const CLAIM: &str = "\
-UPDATE jobs SET state = 'running', attempts = attempts + 1, run_after = $3
-WHERE id = $1 AND (state IN ('pending', 'queued') OR (state = 'running' AND run_after <= $2))
-RETURNING kind, payload, cursor, result, attempts, created_at";
+/// Why a job is given up whose workers said nothing more.
+const SILENT: &str = "its last worker died, or was stopped, without saying how the job ended";
 
-/// Takes a job, which no other worker can take before `lease_until`.
+// A worker that lives writes how an attempt ended, and the last one's end is no further attempt.
+const CLAIM: &str = "\
+UPDATE jobs SET state = CASE WHEN attempts < $4 THEN 'running' ELSE 'failed' END,
+    attempts = CASE WHEN attempts < $4 THEN attempts + 1 ELSE attempts END,
+    cursor = CASE WHEN attempts < $4 THEN cursor ELSE $5 END, run_after = $3
+WHERE id = $1 AND (state IN ('pending', 'queued') OR (state = 'running' AND run_after <= $2))
+RETURNING state, kind, payload, cursor, result, attempts, created_at";
+
+/// Takes a job, which no other worker can take before `lease_until`; or gives it up, for the relay to report, if
+/// [`MAX_JOB_ATTEMPTS`] workers have taken it and none of them said how it ended.
 ///
 /// # Errors
 /// Any [`Error`]. After an unknown outcome the row may be claimed: it is free again when the lease ends.
@@ -69,10 +81,16 @@ pub async fn claim(
                 (&id, Type::TEXT),
                 (&now, Type::TIMESTAMPTZ),
                 (&lease, Type::TIMESTAMPTZ),
+                (&MAX_JOB_ATTEMPTS, Type::INT4),
+                (&SILENT, Type::TEXT),
             ],
         )
         .await?;
     if let Some(row) = row {
+        if row.get::<_, &str>("state") == "failed" {
+            let kind = row.get("kind");
+            return Ok(Claim::GivenUp { kind });
+        }
         return Ok(Claim::Job(Job {
             id: id.to_owned(),
             kind: row.get("kind"),

@@ -8,6 +8,7 @@
 //! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids and times are
 //!    fixed before the first attempt.
 //! 4. A chat whose `expires_at` has passed is as missing, even before it is deleted.
+//! 5. Rows are added to a chat only together with a write to the chat's own row, its root: no row outlives its chat.
 
 /// The schema that holds the tables: the `search_path` of whoever runs the statements of this crate, which name no schema.
 /// Nobody but the functions' roles may use it, and nobody but `admin` creates anything in it.
@@ -30,6 +31,7 @@ mod message;
 mod messages;
 mod outbox;
 mod reply;
+mod root;
 mod secret;
 mod shares;
 mod title;

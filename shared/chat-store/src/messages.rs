@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Metadata, NewMessage};
+use crate::root::root;
 
 /// Most messages on the path of a chat, which is what is read.
 pub const MAX_MESSAGES: i64 = 500;
@@ -23,16 +24,17 @@ pub enum Appended {
     Full,
 }
 
-const APPEND: &str = "\
-WITH chat AS (
-    UPDATE chats SET next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $6)
-    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
+const APPEND: &str = concat!(
+    root!(
+        "next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $6)",
+        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
         AND NOT EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3)
         AND (next_seq < $7 OR EXISTS (
             SELECT FROM messages WHERE chat_id = $1 HAVING count(*) < $9 AND count(*) FILTER (WHERE aside_since IS NULL) < $7
-        ))
-    RETURNING next_seq - 1 AS seq
-), message AS (
+        ))",
+        "next_seq - 1 AS seq"
+    ),
+    ", message AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, created_at)
     SELECT $1, $3, seq, (
         SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
@@ -50,7 +52,8 @@ WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6) AND 
     AND EXISTS (
         SELECT FROM messages WHERE chat_id = $1 HAVING count(*) >= $9 OR count(*) FILTER (WHERE aside_since IS NULL) >= $7
     )
-ORDER BY rank LIMIT 1";
+ORDER BY rank LIMIT 1"
+);
 
 /// Appends a message to the owner's chat; `None` if there is no such chat.
 ///

@@ -12,7 +12,7 @@ use crate::secret::sha256_hex;
 pub enum JobKind {
     /// Everything of an owner is erased; payload `{owner}`.
     EraseUser,
-    /// All chats that an owner had when the job was made are deleted; payload `{owner}`.
+    /// The chats that the request hid are deleted; payload `{owner}`.
     DeleteAllChats,
     /// A chat gets a title from a model; payload `{owner, chat}`.
     Title,
@@ -67,28 +67,44 @@ pub fn owner_payload(owner: &OwnerId) -> Value {
     json!({"owner": owner.as_str()})
 }
 
-// Hidden at once, up to a number that stays below 3,000 rows; the job deletes all. An open job is found again.
+/// Most chats hidden in one statement: the service refuses the 3,001st row.
+const MAX_HIDDEN: i64 = 2_000;
+
+// The time of the request is the mark of what it hid: the job deletes what had ended by then. So the job comes with the
+// last chats hidden, and a repeated attempt, which finds it, hides nothing that came later. An open job covers the request
+// too if nothing has come since it was made.
 const DISCARD: &str = "\
-WITH open AS (
-    SELECT id FROM jobs WHERE state IN ('pending', 'queued', 'running') AND kind = $3 AND payload = $4 ORDER BY id LIMIT 1
+WITH made AS (
+    SELECT FROM jobs WHERE id = $1
+), open AS (
+    SELECT id FROM jobs j
+    WHERE state IN ('pending', 'queued') AND kind = $3 AND payload = $4 AND kind = 'erase_user' AND NOT $7
+        AND (created_at AT TIME ZONE 'UTC')::date = ($5 AT TIME ZONE 'UTC')::date
+        AND NOT EXISTS (SELECT FROM idempotency WHERE owner_id = $2 AND expires_at > j.created_at + INTERVAL '24 hours')
+    ORDER BY id LIMIT 1
 ), hidden AS (
     UPDATE chats SET expires_at = $5
-    WHERE owner_id = $2 AND id IN (
+    WHERE owner_id = $2 AND NOT EXISTS (SELECT FROM made) AND id IN (
         SELECT id FROM chats WHERE owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
-        ORDER BY updated_at DESC, id DESC LIMIT 2000
+        ORDER BY updated_at DESC, id DESC LIMIT $6
     )
+    RETURNING id
 ), job AS (
     INSERT INTO jobs (id, kind, payload, state, attempts, run_after, created_at)
-    SELECT $1, $3, $4, 'pending', 0, $5, $5 WHERE $3 = 'delete_all_chats' OR NOT EXISTS (SELECT FROM open)
-    ON CONFLICT (id) DO NOTHING RETURNING id
+    SELECT $1, $3, $4, 'pending', 0, $5, $5
+    WHERE (SELECT count(*) FROM hidden) < $6
+        AND (NOT EXISTS (SELECT FROM open) OR EXISTS (SELECT FROM hidden))
+    ON CONFLICT (id) DO NOTHING
 )
-SELECT id, 1 AS rank FROM job UNION ALL SELECT id, 2 FROM open ORDER BY rank LIMIT 1";
+SELECT (SELECT count(*) FROM hidden) >= $6 AS is_more,
+    CASE WHEN EXISTS (SELECT FROM made) OR EXISTS (SELECT FROM hidden) THEN NULL ELSE (SELECT id FROM open) END AS open";
 
-/// Hides the owner's chats and promises, in the same statement, the job that deletes them or everything. Returns the job's
-/// id: of an erasure that is pending already, that one's.
+/// Hides the owner's chats, all that there are at the time of the request, and promises with the last of them the job that
+/// deletes them or everything. Returns the job's id: that of a pending erasure if nothing has come since. One flight for
+/// each 2,000 chats.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`] but an unknown outcome. Chats that are hidden by then are deleted by the next such job, or the purge.
 pub async fn discard(
     db: &Db,
     owner: &OwnerId,
@@ -96,20 +112,30 @@ pub async fn discard(
     id: &str,
     now: Timestamp,
 ) -> Result<String, Error> {
-    let row = db
-        .query_opt_idempotent(
-            DISCARD,
-            &[
-                (&id, Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&kind.as_str(), Type::TEXT),
-                (&owner_payload(owner).to_string(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    // No row: an attempt whose answer was lost has made it.
-    Ok(row.map_or_else(|| id.to_owned(), |row| row.get("id")))
+    let payload = owner_payload(owner).to_string();
+    let mut has_hidden = false;
+    loop {
+        let row = db
+            .query_opt_idempotent(
+                DISCARD,
+                &[
+                    (&id, Type::TEXT),
+                    (&owner.as_str(), Type::TEXT),
+                    (&kind.as_str(), Type::TEXT),
+                    (&payload, Type::TEXT),
+                    (&now, Type::TIMESTAMPTZ),
+                    (&MAX_HIDDEN, Type::INT8),
+                    (&has_hidden, Type::BOOL),
+                ],
+            )
+            .await?;
+        if row.as_ref().is_some_and(|row| row.get("is_more")) {
+            has_hidden = true;
+            continue;
+        }
+        let open = row.and_then(|row| row.get::<_, Option<String>>("open"));
+        return Ok(open.unwrap_or_else(|| id.to_owned()));
+    }
 }
 
 /// What is known about an erasure. Kept when the rest is gone, and without personal data.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::root::root;
 use crate::values::Invalid;
 
 /// Longest comment, in characters.
@@ -94,20 +95,24 @@ pub async fn votes(
     Ok(Some(votes.collect()))
 }
 
-const VOTE: &str = "\
-WITH message AS (
-    SELECT m.role FROM chats c JOIN messages m ON m.chat_id = c.id AND m.id = $3 AND m.status <> 'streaming'
-    WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $6)
+const VOTE: &str = concat!(
+    root!(
+        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
+        AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming')"
+    ),
+    ", message AS (
+    SELECT m.role FROM chat JOIN messages m ON m.chat_id = chat.id AND m.id = $3
 ), cast_vote AS (
     INSERT INTO votes (chat_id, message_id, owner_id, is_upvoted, comment, created_at)
-    SELECT $1, $3, $2, $4, $5, $6 FROM message WHERE role = 'assistant' AND $4::boolean IS NOT NULL
+    SELECT $1, $3, $2, $4, $5, $6 FROM chat, message WHERE role = 'assistant' AND $4::boolean IS NOT NULL
     ON CONFLICT (chat_id, message_id) DO UPDATE SET owner_id = excluded.owner_id, is_upvoted = excluded.is_upvoted,
         comment = excluded.comment
 ), taken_back AS (
     DELETE FROM votes
     WHERE chat_id = $1 AND message_id = $3 AND $4::boolean IS NULL AND EXISTS (SELECT FROM message)
 )
-SELECT role FROM message";
+SELECT role FROM message"
+);
 
 /// Casts a vote on a reply, or takes it back when `is_upvoted` is absent; `None` if there is no such message.
 ///

@@ -1,166 +1,22 @@
-//! Jobs from the queue: erasing an owner, deleting all chats, and what happens to messages that cannot be taken.
+//! Jobs from the queue: what is done once, tried again, given up, and what happens to messages that cannot be taken.
 
 use std::time::Duration;
 
+use chat_store::JobKind;
 use dsql::Type;
 use dsql_local::Faults;
 use serde_json::{Value, json};
 use tests::clock::WallClock;
-use tests::http::Request;
+use tokio::time::timeout;
 
-use crate::stack::{LIMIT, Stack, send};
-use crate::support::{batch, database, fill, insert_job, invoke, job, number, sample};
+use crate::stack::{LIMIT, Stack};
+use crate::support::{batch, database, discard, fill, insert_job, invoke, job, number, sample};
 
 const OWNED: &str = "\
 SELECT (SELECT count(*) FROM chats WHERE owner_id = 'owner') + (SELECT count(*) FROM votes WHERE owner_id = 'owner')
     + (SELECT count(*) FROM messages WHERE chat_id LIKE 'owner-%')
     + (SELECT count(*) FROM usage_daily WHERE owner_id = 'owner')
     + (SELECT count(*) FROM idempotency WHERE owner_id = 'owner')";
-const OTHERS: &str = "\
-SELECT (SELECT count(*) FROM chats WHERE owner_id = 'other') + (SELECT count(*) FROM votes WHERE owner_id = 'other')
-    + (SELECT count(*) FROM messages WHERE chat_id LIKE 'other-%')
-    + (SELECT count(*) FROM usage_daily WHERE owner_id = 'other')";
-
-#[tokio::test]
-async fn an_owner_with_20_000_messages_is_erased_while_he_writes_and_the_receipt_is_true() {
-    let stack = Stack::with_operations().await;
-    let db = database(&stack.server);
-    fill(&db, "owner", 400, 50).await;
-    fill(&db, "other", 20, 50).await;
-    db.execute(
-        "INSERT INTO usage_daily SELECT owner, '2026-11-22', 'echo', 1, 1, 1 FROM (VALUES ('owner'), ('other')) o (owner)",
-        &[],
-    )
-    .await
-    .unwrap();
-    let (before, others) = (number(&db, OWNED).await, number(&db, OTHERS).await);
-    assert_eq!(before, 20_000 + 400 + 400 + 1);
-    insert_job(&db, "job-1", "erase_user", &json!({"owner": "owner"})).await;
-
-    // He goes on writing: into chats that are deleted under him, and into new ones.
-    let chats = stack.launch_chats().start().await;
-    let token = stack.token("owner");
-    let write = async |n: usize| {
-        let into_old = Request::new(
-            "POST",
-            &format!("/api/chats/owner-{}/messages", n % 400 + 1),
-        )
-        .bearer(&token)
-        .json(&json!({"role": "user", "parts": [{"type": "text", "text": "still here"}]}));
-        let status = send(&chats, &into_old).await.status;
-        assert!(matches!(status, 201 | 404), "{status}");
-        let new = Request::new("POST", "/api/chats")
-            .bearer(&token)
-            .json(&json!({"id": format!("owner-new-{n}")}));
-        assert_eq!(send(&chats, &new).await.status, 201);
-    };
-
-    let clock = WallClock::new();
-    let first = stack.launch("jobs").clock(&clock).start().await;
-    let event = batch(&[json!({"jobId": "job-1"})]);
-    let running = first.begin(event.to_string(), Duration::from_secs(60));
-    // Killed in the middle of its work.
-    let mut written = 0;
-    loop {
-        write(written).await;
-        written += 1;
-        let row = job(&db, "job-1").await;
-        if row.result["deleted"]["messages"].as_i64() >= Some(4_000) || row.state == "done" {
-            break;
-        }
-    }
-    first.kill().await;
-    drop(running);
-    let row = job(&db, "job-1").await;
-    assert_eq!(row.state, "running", "it was killed in the middle: {row:?}");
-
-    // Its lease keeps others away until it is over; then the job goes on where it was.
-    let second = stack.launch("jobs").clock(&clock).start().await;
-    assert_eq!(
-        invoke(&second, &json!({"jobId": "job-1"})).await,
-        json!({"outcome": "busy"})
-    );
-    clock.advance(Duration::from_secs(120));
-    let mut outcomes = Vec::new();
-    loop {
-        write(written).await;
-        written += 1;
-        let report = invoke(&second, &json!({"jobId": "job-1"})).await;
-        outcomes.push(report["outcome"].as_str().unwrap().to_owned());
-        if outcomes.last().is_some_and(|outcome| outcome == "over") {
-            break;
-        }
-        assert!(outcomes.len() < 50, "{outcomes:?}");
-    }
-    assert_eq!(outcomes[outcomes.len() - 2], "done", "{outcomes:?}");
-
-    let row = job(&db, "job-1").await;
-    let deleted = &row.result["deleted"];
-    let left = number(&db, OWNED).await;
-    let total: i64 = deleted
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|n| n.as_i64().unwrap())
-        .sum();
-    // What he wrote: chats that are new, and messages into old ones that were stored before these went.
-    let stored = total + left - before;
-    let new_chats = i64::try_from(written).unwrap();
-    assert!(
-        (new_chats..=2 * new_chats).contains(&stored),
-        "{deleted}, {left} left, {written} written"
-    );
-    assert_eq!(
-        number(
-            &db,
-            "SELECT count(*) FROM chats WHERE owner_id = 'owner' AND id NOT LIKE 'owner-new-%'"
-        )
-        .await,
-        0
-    );
-    assert_eq!(
-        number(&db, "SELECT count(*) FROM messages m WHERE NOT EXISTS (SELECT FROM chats c WHERE c.id = m.chat_id)").await,
-        0,
-        "no message outlives its chat"
-    );
-    assert_eq!(deleted["usageRows"], 1);
-    assert_eq!(
-        number(&db, OTHERS).await,
-        others,
-        "nothing of others was touched"
-    );
-    assert!(row.result["finishedAt"].is_string() && row.result["requestedAt"].is_string());
-    assert!(
-        !row.payload.contains("\"owner\":\"owner\""),
-        "{}",
-        row.payload
-    );
-}
-
-#[tokio::test]
-async fn deleting_all_chats_keeps_what_is_made_afterwards() {
-    let stack = Stack::with_operations().await;
-    let db = database(&stack.server);
-    fill(&db, "owner", 5, 3).await;
-    insert_job(&db, "job-1", "delete_all_chats", &json!({"owner": "owner"})).await;
-    db.execute("UPDATE jobs SET created_at = now()", &[])
-        .await
-        .unwrap();
-    db.execute(
-        "INSERT INTO chats VALUES ('owner-new', 'owner', 't', 'private', false, false, 0, NULL, now() + interval '1 s', now())",
-        &[],
-    )
-    .await
-    .unwrap();
-    let jobs = stack.launch("jobs").start().await;
-    assert_eq!(
-        invoke(&jobs, &json!({"jobId": "job-1"})).await["outcome"],
-        "done"
-    );
-    assert_eq!(number(&db, OWNED).await, 1);
-    assert_eq!(job(&db, "job-1").await.result["deleted"]["chats"], 5);
-}
-
 #[tokio::test]
 async fn of_ten_messages_one_poisoned_goes_back_alone() {
     let stack = Stack::with_operations().await;
@@ -173,13 +29,8 @@ async fn of_ten_messages_one_poisoned_goes_back_alone() {
             |body| body["jobId"].as_str().unwrap().to_owned(),
         );
         fill(&db, &format!("owner{n}"), 1, 2).await;
-        insert_job(
-            &db,
-            &id,
-            "erase_user",
-            &json!({"owner": format!("owner{n}")}),
-        )
-        .await;
+        let owner = format!("owner{n}");
+        discard(&db, &id, JobKind::EraseUser, &owner).await;
     }
     let jobs = stack.launch("jobs").start().await;
     let answer = invoke(&jobs, &event).await;
@@ -204,13 +55,8 @@ async fn a_message_delivered_twice_and_out_of_order_has_its_effect_once() {
     let db = database(&stack.server);
     for n in 0..3 {
         fill(&db, &format!("owner{n}"), 3, 2).await;
-        insert_job(
-            &db,
-            &format!("job-{n}"),
-            "erase_user",
-            &json!({"owner": format!("owner{n}")}),
-        )
-        .await;
+        let owner = format!("owner{n}");
+        discard(&db, &format!("job-{n}"), JobKind::EraseUser, &owner).await;
     }
     let deliveries: Vec<Value> = [2, 0, 2, 1, 0, 1]
         .iter()
@@ -238,7 +84,7 @@ async fn conflicts_and_lost_connections_leave_the_receipt_exact() {
     let stack = Stack::with_operations().await;
     let db = database(&stack.server);
     fill(&db, "owner", 200, 40).await;
-    insert_job(&db, "job-1", "erase_user", &json!({"owner": "owner"})).await;
+    discard(&db, "job-1", JobKind::EraseUser, "owner").await;
     stack
         .server
         .set_faults(Faults {
@@ -295,7 +141,7 @@ async fn a_job_that_fails_is_tried_five_times_and_then_given_up() {
     let stack = Stack::with_operations().await;
     let db = database(&stack.server);
     fill(&db, "owner", 1, 1).await;
-    insert_job(&db, "job-1", "erase_user", &json!({"owner": "owner"})).await;
+    discard(&db, "job-1", JobKind::EraseUser, "owner").await;
     db.execute_sql("REVOKE DELETE ON votes FROM jobs")
         .await
         .unwrap();
@@ -321,7 +167,7 @@ async fn a_job_that_fails_is_tried_five_times_and_then_given_up() {
 async fn a_batch_whose_database_is_away_goes_back_whole() {
     let stack = Stack::with_operations().await;
     let db = database(&stack.server);
-    insert_job(&db, "job-1", "erase_user", &json!({"owner": "owner"})).await;
+    discard(&db, "job-1", JobKind::EraseUser, "owner").await;
     let jobs = stack.launch("jobs").start().await;
     stack
         .server
@@ -352,4 +198,48 @@ async fn a_batch_whose_database_is_away_goes_back_whole() {
         .unwrap()
         .unwrap();
     assert_eq!(count.get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_kills_every_worker_is_given_up_after_its_attempts() {
+    let stack = Stack::with_operations().await;
+    let db = database(&stack.server);
+    fill(&db, "owner", 1, 1).await;
+    discard(&db, "job-1", JobKind::EraseUser, "owner").await;
+    let clock = WallClock::new();
+    let slowly = |delay_ms| {
+        let faults = Faults {
+            delay_ms,
+            ..Faults::default()
+        };
+        stack.server.set_faults(faults).unwrap();
+    };
+    for attempt in 1..=5 {
+        let worker = stack.launch("jobs").clock(&clock).start().await;
+        slowly(300);
+        let running = worker.begin(batch(&[json!({"jobId": "job-1"})]).to_string(), LIMIT);
+        let begun = async { while job(&db, "job-1").await.attempts < attempt {} };
+        timeout(LIMIT, begun).await.expect("the job is begun");
+        worker.kill().await;
+        drop(running);
+        slowly(0);
+        let lease = Duration::from_secs(120);
+        clock.advance(lease);
+        stack.server.advance(lease);
+    }
+    assert_eq!(job(&db, "job-1").await.state, "running");
+    let jobs = stack.launch("jobs").clock(&clock).start().await;
+    assert_eq!(
+        invoke(&jobs, &json!({"jobId": "job-1"})).await,
+        json!({"outcome": "given up"})
+    );
+    let row = job(&db, "job-1").await;
+    assert_eq!((row.state.as_str(), row.attempts), ("failed", 5));
+    let reason = row.cursor.as_deref().unwrap();
+    assert!(reason.contains("worker died"), "{reason}");
+    jobs.line_with("killed every worker").await;
+    assert_eq!(
+        invoke(&jobs, &json!({"jobId": "job-1"})).await,
+        json!({"outcome": "over"})
+    );
 }

@@ -13,7 +13,9 @@
 )]
 
 mod custom_resource;
+mod discard;
 mod doctor;
+mod erasure;
 mod jobs;
 mod relay;
 mod schedules;
@@ -22,3 +24,6 @@ mod schedules;
 mod stack;
 mod support;
 mod titles;
+#[allow(dead_code, reason = "shared with the other test binaries")]
+#[path = "../e2e/visitor.rs"]
+mod visitor;

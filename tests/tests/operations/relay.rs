@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::types::QueueAttributeName;
+use chat_store::JobKind;
 use dsql_local::Faults;
 use serde_json::{Value, json};
 use tests::clock::WallClock;
@@ -18,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::stack::{LIMIT, Stack};
-use crate::support::{batch, database, fill, insert_job, invoke, job, number, sample};
+use crate::support::{batch, database, discard, fill, insert_job, invoke, job, number, sample};
 
 /// A queue, its dead-letter queue and the server they live in, which ends with this.
 struct Sqs {
@@ -155,13 +156,7 @@ async fn jobs_go_through_the_queue_and_are_done_once() {
     for n in 0..23 {
         let owner = format!("owner{n}");
         fill(&db, &owner, 1, 2).await;
-        insert_job(
-            &db,
-            &format!("job-{n}"),
-            "erase_user",
-            &json!({"owner": owner}),
-        )
-        .await;
+        discard(&db, &format!("job-{n}"), JobKind::EraseUser, &owner).await;
     }
     let relay = sqs.launch(&stack).start().await;
     let report = invoke(&relay, &sample("maintenance", "relay")).await;
@@ -191,7 +186,7 @@ async fn a_dropped_send_and_a_dead_worker_are_repeated_later() {
     let db = database(&stack.server);
     let sqs = Sqs::start().await;
     fill(&db, "owner", 1, 2).await;
-    insert_job(&db, "job-1", "erase_user", &json!({"owner": "owner"})).await;
+    discard(&db, "job-1", JobKind::EraseUser, "owner").await;
     let clock = WallClock::new();
     let advance = |by| {
         clock.advance(by);
@@ -304,13 +299,7 @@ async fn two_relays_at_once_and_conflicts_send_each_job_at_least_once_and_do_it_
     for n in 0..40 {
         let owner = format!("owner{n}");
         fill(&db, &owner, 1, 1).await;
-        insert_job(
-            &db,
-            &format!("job-{n}"),
-            "erase_user",
-            &json!({"owner": owner}),
-        )
-        .await;
+        discard(&db, &format!("job-{n}"), JobKind::EraseUser, &owner).await;
     }
     stack
         .server

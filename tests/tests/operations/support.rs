@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chat_store::{JobKind, OwnerId};
 use dsql::{Db, Dsql, Type};
 use dsql_local::DsqlLocal;
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ pub(crate) async fn number(db: &Db, sql: &'static str) -> i64 {
         .get(0)
 }
 
-/// Writes a job row, as the transaction of its cause does.
+/// Writes a job row for which nothing was hidden.
 pub(crate) async fn insert_job(db: &Db, id: &str, kind: &str, payload: &Value) {
     db.execute(
         "INSERT INTO jobs (id, kind, payload, state, attempts, run_after, created_at)
@@ -58,6 +59,14 @@ pub(crate) async fn insert_job(db: &Db, id: &str, kind: &str, payload: &Value) {
     )
     .await
     .unwrap();
+}
+
+/// Hides an owner's chats and promises the job `id`, as the request does.
+pub(crate) async fn discard(db: &Db, id: &str, kind: JobKind, owner: &str) {
+    let now = chat_store::microseconds(std::time::SystemTime::now());
+    let owner = OwnerId::parse(owner).unwrap();
+    let made = chat_store::discard(db, &owner, kind, id, now).await;
+    assert_eq!(made.unwrap(), id);
 }
 
 /// State, cursor, result, payload and attempts of a job.
@@ -109,7 +118,7 @@ pub(crate) async fn fill(db: &Db, owner: &str, chats: i32, messages: i32) {
         let to = chats.min(from + per_batch - 1);
         db.execute(
             "INSERT INTO messages (chat_id, id, seq, role, parts, status, created_at)
-             SELECT $1 || '-' || n, 'm' || k, k, 'user', '[{\"type\":\"text\",\"text\":\"hello\"}]', 'complete', now()
+             SELECT $1 || '-' || n, 'm' || k, k, CASE k WHEN 2 THEN 'assistant' ELSE 'user' END, '[{\"type\":\"text\",\"text\":\"hello\"}]', 'complete', now()
              FROM generate_series($2, $3) n, generate_series(1, $4) k",
             &[
                 (&owner, Type::TEXT),

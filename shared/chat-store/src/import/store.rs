@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::parse::{Import, ImportedChat, ImportedMessage, ImportedVote};
 use crate::ids::OwnerId;
 use crate::message::Metadata;
+use crate::root::root;
 use crate::secret::sha256_hex;
 use crate::votes::Comment;
 
@@ -15,7 +16,7 @@ const LIMITS: BatchLimits = BatchLimits {
     rows: 1_000,
     bytes: 4 * 1024 * 1024,
 };
-/// A row's share of a transaction besides its texts.
+/// A row's share of a transaction besides its texts, that of its chat's row included.
 const ROW_BYTES: usize = 256;
 /// Half of a SHA-256: unique, and within an id's 64 characters.
 const ID_CHARS: usize = 32;
@@ -40,22 +41,28 @@ FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], 
     AS chat (id, title, pinned, archived, next_seq, created_at, updated_at)
 ON CONFLICT (id) DO NOTHING";
 
-const MESSAGES: &str = "\
+const MESSAGES: &str = concat!(
+    root!("owner_id = $1 AND id = ANY($2)"),
+    "
 INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
-SELECT c.id, m.id, m.seq, m.parent_id, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
+SELECT chat.id, m.id, m.seq, m.parent_id, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
     m.created_at
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
     $10::boolean[]) AS m (chat_id, id, seq, role, parts, metadata, created_at, parent_id, is_current)
-JOIN chats c ON c.id = m.chat_id AND c.owner_id = $1
-ON CONFLICT (chat_id, id) DO NOTHING";
+JOIN chat ON chat.id = m.chat_id
+ON CONFLICT (chat_id, id) DO NOTHING"
+);
 
-const VOTES: &str = "\
+const VOTES: &str = concat!(
+    root!("owner_id = $1 AND id = ANY($3)"),
+    "
 INSERT INTO votes (chat_id, message_id, owner_id, is_upvoted, comment, created_at)
-SELECT c.id, v.message_id, $1, v.is_upvoted, v.comment, $2
+SELECT chat.id, v.message_id, $1, v.is_upvoted, v.comment, $2
 FROM unnest($3::text[], $4::text[], $5::boolean[], $6::text[]) AS v (chat_id, message_id, is_upvoted, comment)
-JOIN chats c ON c.id = v.chat_id AND c.owner_id = $1
-JOIN messages m ON m.chat_id = c.id AND m.id = v.message_id AND m.role = 'assistant'
-ON CONFLICT (chat_id, message_id) DO NOTHING";
+JOIN chat ON chat.id = v.chat_id
+JOIN messages m ON m.chat_id = chat.id AND m.id = v.message_id AND m.role = 'assistant'
+ON CONFLICT (chat_id, message_id) DO NOTHING"
+);
 
 /// Stores the import as new chats of `owner`, which end at `expires_at` if that is given.
 ///
