@@ -1,5 +1,5 @@
 //! Owns the place where a custom resource's answer arrives: a server on loopback that keeps every PUT, as the pre-signed
-//! URL of CloudFormation would, and can refuse the first few.
+//! URL of CloudFormation would, and can refuse the first few, or leave them without an answer.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,6 +34,13 @@ pub struct Answer {
     pub body: Value,
 }
 
+/// What becomes of a request that is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    Refused,
+    Silence,
+}
+
 /// The server.
 #[derive(Debug)]
 pub struct ResponseUrl {
@@ -45,20 +52,29 @@ pub struct ResponseUrl {
 impl ResponseUrl {
     /// Starts it; the first `refusals` requests are answered 500 and not kept.
     pub async fn refusing(refusals: usize) -> Self {
+        Self::failing(refusals, Failure::Refused).await
+    }
+
+    /// Starts it; the first `silences` requests are never answered, and not kept.
+    pub async fn silent(silences: usize) -> Self {
+        Self::failing(silences, Failure::Silence).await
+    }
+
+    async fn failing(failures: usize, failure: Failure) -> Self {
         let listener = background::run(TcpListener::bind(("127.0.0.1", 0)))
             .await
             .expect("a loopback port is free");
         let address = listener.local_addr().expect("it is bound");
         let answers = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&answers);
-        let left = Arc::new(Mutex::new(refusals));
+        let left = Arc::new(Mutex::new(failures));
         let server = background::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (kept, left) = (Arc::clone(&kept), Arc::clone(&left));
                 let service = service_fn(move |request| {
                     let (kept, left) = (Arc::clone(&kept), Arc::clone(&left));
-                    async move { Ok::<_, Infallible>(keep(request, &kept, &left).await) }
+                    async move { Ok::<_, Infallible>(keep(request, &kept, &left, failure).await) }
                 });
                 connections.spawn(async move {
                     let _ = http1::Builder::new()
@@ -111,6 +127,7 @@ async fn keep(
     request: Request<Incoming>,
     kept: &Mutex<Vec<Answer>>,
     left: &Mutex<usize>,
+    failure: Failure,
 ) -> Response<Full<Bytes>> {
     let target = request.uri().to_string();
     let is_put = request.method() == hyper::Method::PUT;
@@ -125,6 +142,9 @@ async fn keep(
         *left = left.saturating_sub(1);
         refused
     };
+    if refused && failure == Failure::Silence {
+        std::future::pending::<()>().await;
+    }
     let (Ok(body), true, false) = (body, is_put, refused) else {
         let mut response = Response::new(Full::default());
         *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;

@@ -21,8 +21,10 @@ use crate::{AdminError, Command, CommandError, Settings, run};
 
 /// Kept back to deliver the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
-/// Attempts to deliver it.
+/// Attempts to deliver it. Each has its part of the time that is left, so that one which hangs leaves time for the next.
 const ATTEMPTS: u32 = 3;
+/// No attempt takes longer.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 /// CloudFormation takes no longer reason together with the rest of the answer (4 KB).
 const REASON_CHARS: usize = 1_000;
 
@@ -70,7 +72,12 @@ pub(crate) async fn answer(
             event.request_type
         );
     }
-    deliver(&event.response_url, &body).await?;
+    deliver(&event.response_url, &body, || {
+        deadline
+            .duration_since(dsql.clock().now())
+            .unwrap_or_default()
+    })
+    .await?;
     Ok(json!({"status": body.get("Status"), "report": outcome.ok()}))
 }
 
@@ -112,8 +119,8 @@ async fn work(
     }
 }
 
-/// PUTs the answer, without a content type: the URL's signature was made without one.
-async fn deliver(url: &str, body: &Value) -> Result<(), AdminError> {
+/// PUTs the answer, without a content type: the URL's signature was made without one. `left` is the time there is.
+async fn deliver(url: &str, body: &Value, left: impl Fn() -> Duration) -> Result<(), AdminError> {
     let undeliverable = |error: String| AdminError::Undeliverable(error);
     let uri: Uri = url
         .parse()
@@ -140,16 +147,19 @@ async fn deliver(url: &str, body: &Value) -> Result<(), AdminError> {
         .wrap_connector(http);
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut last = String::new();
-    for _ in 0..ATTEMPTS {
+    for attempts in (1..=ATTEMPTS).rev() {
         let request = Request::builder()
             .method(Method::PUT)
             .uri(uri.clone())
             .body(Full::new(Bytes::from(body.to_string())))
             .map_err(|error| undeliverable(error.to_string()))?;
-        match client.request(request).await {
-            Ok(response) if response.status().is_success() => return Ok(()),
-            Ok(response) => last = format!("status {}", response.status()),
-            Err(error) => last = api::chain(&error),
+        // The last attempt ends before the deadline, so that the log has the reason.
+        let limit = (left() / (attempts + 1)).min(ATTEMPT_LIMIT);
+        match tokio::time::timeout(limit, client.request(request)).await {
+            Ok(Ok(response)) if response.status().is_success() => return Ok(()),
+            Ok(Ok(response)) => last = format!("status {}", response.status()),
+            Ok(Err(error)) => last = api::chain(&error),
+            Err(_) => last = format!("no answer within {limit:?}"),
         }
     }
     Err(undeliverable(last))

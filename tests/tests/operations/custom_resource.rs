@@ -6,6 +6,7 @@ use dsql_local::{DsqlLocal, Faults, Options};
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::response_url::ResponseUrl;
+use tests::runtime_api::Outcome;
 use tests::wait;
 
 use crate::stack::LIMIT;
@@ -144,6 +145,29 @@ async fn an_answer_that_is_refused_is_sent_again() {
     let create = event("Create", &url, &properties(&server));
     function.invoke(create.to_string(), LIMIT).await.response();
     assert_eq!(url.answer().await.body["Status"], "SUCCESS");
+}
+
+#[tokio::test]
+async fn an_answer_that_hangs_is_sent_again_before_the_deadline() {
+    let server = server().await;
+    let function = admin(&server).await;
+    for silences in 0..3 {
+        let url = ResponseUrl::silent(silences).await;
+        let event = event("Delete", &url, &properties(&server));
+        // As little time as is kept back to answer.
+        let limit = Duration::from_secs(5);
+        function.invoke(event.to_string(), limit).await.response();
+        assert_eq!(url.answer().await.body["Status"], "SUCCESS", "{silences}");
+    }
+    // It is told, and not cut off.
+    let url = ResponseUrl::silent(9).await;
+    let event = event("Delete", &url, &properties(&server));
+    let limit = Duration::from_secs(5);
+    let outcome = function.invoke(event.to_string(), limit).await;
+    let Outcome::FunctionError { message, .. } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(message.contains("no answer within"), "{message}");
 }
 
 #[tokio::test]
