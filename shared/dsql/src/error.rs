@@ -152,7 +152,8 @@ pub enum Error {
     /// BEGIN, COMMIT and their like do not go through the statement functions: use [`Db::transaction`](crate::Db::transaction).
     #[error("transaction control is not a statement: use Db::transaction")]
     TransactionControl,
-    /// The transaction was used after it ended, or after one of its statements failed.
+    /// The transaction was used after it ended, or after one of its statements failed or was dropped before its answer
+    /// came. Nothing was committed.
     #[error("the transaction has ended or failed")]
     TransactionOver,
     /// Any other answer of the server.

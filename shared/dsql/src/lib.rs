@@ -46,6 +46,7 @@ mod quote;
 mod retry;
 mod session;
 mod stats;
+mod tag;
 pub mod text;
 mod tls;
 mod token;

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::Config;
 use crate::error::{self, Error};
+use crate::tag::{LastCommand, Tagged};
 use crate::token::Token;
 
 /// Time for one attempt to connect, from name resolution to the first ReadyForQuery.
@@ -27,6 +28,7 @@ const USER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    last_command: LastCommand,
     /// Moves bytes between socket and client; ends with the session.
     driver: JoinHandle<()>,
     pub(crate) opened_at: SystemTime,
@@ -39,14 +41,24 @@ impl Session {
         &self.client
     }
 
+    /// What the server called the last command that it answered.
+    pub(crate) fn last_command(&self) -> &LastCommand {
+        &self.last_command
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Ends the connection, whoever still holds the session.
+    pub(crate) fn close(&self) {
+        self.driver.abort();
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.close();
     }
 }
 
@@ -110,7 +122,8 @@ impl Connector {
     }
 
     async fn handshake(&self, config: &Config, token: &Token) -> Result<Session, Error> {
-        let tls = self.open(config).await?;
+        let stream = Tagged::new(self.open(config).await?);
+        let last_command = stream.last_command();
 
         let mut startup = tokio_postgres::Config::new();
         startup
@@ -123,7 +136,7 @@ impl Connector {
             startup.options(startup_option("search_path", schemas));
         }
         let (client, connection) = startup
-            .connect_raw(tls, NoTls)
+            .connect_raw(stream, NoTls)
             .await
             .map_err(|e| error::startup(e, place(config)))?;
 
@@ -139,6 +152,7 @@ impl Connector {
         let opened_at = config.clock.now();
         Ok(Session {
             client,
+            last_command,
             driver,
             opened_at,
             retire_at: self.retire_at(config, token, opened_at),

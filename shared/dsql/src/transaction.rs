@@ -3,6 +3,13 @@
 //!
 //! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing; else a transaction is
 //! one flight per statement, one for BEGIN and one for COMMIT.
+//!
+//! # Promises
+//! 1. COMMIT is sent only if every statement that was begun has been answered, without an error. A statement whose future was
+//!    dropped half way, or still waits when the closure returns, fails the transaction as an error does.
+//! 2. Statements go one at a time, in the order in which they were begun: none is sent behind one that may fail.
+//! 3. The first cause of a failure decides whether the closure is run again; nothing that comes later replaces it.
+//! 4. A transaction counts as committed only if the server answered the COMMIT by `COMMIT`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -28,7 +35,16 @@ struct Inner {
     session: Arc<Session>,
     deadline: SystemTime,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
+    /// Held by the statement that is under way.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    state: State,
+    /// Statements that were begun and have not ended.
+    running: usize,
 }
 
 #[derive(Debug)]
@@ -47,14 +63,19 @@ enum Cause {
     Conflict(ConflictKind, String),
     Unavailable(String),
     Lost,
+    /// A statement's answer was not waited for: what the session is doing is not known.
+    Abandoned,
     Other,
 }
 
 impl Transaction {
-    /// Runs one statement and returns its rows.
+    /// Runs one statement and returns its rows. Of several at once, each waits until the one before it was answered.
     ///
     /// # Errors
     /// Any [`Error`]. After one, the transaction takes no further statement; return the error from the closure.
+    ///
+    /// # Cancel safety
+    /// Dropping the future after its first poll fails the transaction: nothing of it is committed.
     pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         Ok(self.run(sql, params).await?.rows)
     }
@@ -71,7 +92,7 @@ impl Transaction {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// Runs one statement and returns the number of rows it changed.
+    /// Runs one statement, as [`query`](Self::query) does, and returns the number of rows it changed.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -88,75 +109,137 @@ impl Transaction {
     }
 
     async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Error> {
-        if is_transaction_control(sql) {
-            return Err(Error::TransactionControl);
-        }
         let inner = &*self.inner;
-        let first = {
-            let mut state = inner.state();
-            match *state {
+        let mut statement = Running::begin(inner);
+        let limit = remaining(inner.clock.now(), inner.deadline);
+        let answer = tokio::time::timeout(limit, statement.send(sql, params));
+        let Ok(answer) = answer.await else {
+            return Err(Error::Deadline {
+                during: "waiting for an answer",
+            });
+        };
+        let (cause, result) = match answer {
+            Ok(answer) => (None, Ok(answer)),
+            Err(failure) => {
+                let (cause, error) = told(failure);
+                (Some(cause), Err(error))
+            }
+        };
+        statement.cause = cause;
+        result
+    }
+}
+
+/// What a failure means for the transaction, and for who sent the statement.
+fn told(failure: Failure) -> (Cause, Error) {
+    match failure {
+        Failure::Conflict(conflict, message) => (
+            Cause::Conflict(conflict, message.clone()),
+            Error::Conflict {
+                conflict,
+                message,
+                attempts: 1,
+            },
+        ),
+        Failure::Unavailable(message) => (
+            Cause::Unavailable(message.clone()),
+            Error::Unavailable {
+                message,
+                attempts: 1,
+            },
+        ),
+        Failure::Lost(error) => (
+            Cause::Lost,
+            Error::Lost {
+                source: Some(Box::new(error)),
+            },
+        ),
+        Failure::Final(error) => (Cause::Other, error),
+    }
+}
+
+/// A statement from its first poll to its end, whichever way it ends.
+struct Running<'a> {
+    inner: &'a Inner,
+    /// Why the transaction fails when this is dropped; `None`: it does not.
+    cause: Option<Cause>,
+    /// Given back after the cause is recorded.
+    turn: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+impl<'a> Running<'a> {
+    fn begin(inner: &'a Inner) -> Self {
+        inner.progress().running += 1;
+        Self {
+            inner,
+            cause: Some(Cause::Abandoned),
+            turn: None,
+        }
+    }
+
+    async fn send(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Failure> {
+        if is_transaction_control(sql) {
+            return Err(Failure::Final(Error::TransactionControl));
+        }
+        let inner = self.inner;
+        self.turn = Some(inner.turn.lock().await);
+        let is_first = {
+            let mut progress = inner.progress();
+            match progress.state {
                 State::Fresh => {
-                    *state = State::Open;
+                    progress.state = State::Open;
                     true
                 }
                 State::Open => false,
-                State::Failed(_) | State::Ended => return Err(Error::TransactionOver),
+                State::Failed(_) | State::Ended => {
+                    return Err(Failure::Final(Error::TransactionOver));
+                }
             }
         };
         let client = inner.session.client();
-        let limit = remaining(inner.clock.now(), inner.deadline);
         let answer = async {
-            if first {
+            if is_first {
                 // Not pipelined with the statement: after a refused BEGIN it would run on its own and commit.
                 client.batch_execute("BEGIN").await?;
             }
             db::send(client, sql, params).await
         };
-        let Ok(answer) = tokio::time::timeout(limit, answer).await else {
-            *inner.state() = State::Failed(Cause::Other);
-            return Err(Error::Deadline {
-                during: "waiting for an answer",
-            });
-        };
-        answer.map_err(|error| {
-            let (cause, error) = match Failure::of(error, inner.session.is_closed()) {
-                Failure::Conflict(conflict, message) => (
-                    Cause::Conflict(conflict, message.clone()),
-                    Error::Conflict {
-                        conflict,
-                        message,
-                        attempts: 1,
-                    },
-                ),
-                Failure::Unavailable(message) => (
-                    Cause::Unavailable(message.clone()),
-                    Error::Unavailable {
-                        message,
-                        attempts: 1,
-                    },
-                ),
-                Failure::Lost(error) => (
-                    Cause::Lost,
-                    Error::Lost {
-                        source: Some(Box::new(error)),
-                    },
-                ),
-                Failure::Final(error) => (Cause::Other, error),
-            };
-            *inner.state() = State::Failed(cause);
-            error
-        })
+        let answer = answer.await;
+        answer.map_err(|error| Failure::of(error, inner.session.is_closed()))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut progress = self.inner.progress();
+        progress.running -= 1;
+        if let Some(cause) = self.cause.take() {
+            progress.fail(cause);
+        }
+    }
+}
+
+impl Progress {
+    /// Keeps the first cause.
+    fn fail(&mut self, cause: Cause) {
+        if matches!(self.state, State::Fresh | State::Open) {
+            self.state = State::Failed(cause);
+        }
     }
 }
 
 impl Inner {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends it for every clone and tells what it was.
     fn end(&self) -> State {
-        std::mem::replace(&mut *self.state(), State::Ended)
+        let mut progress = self.progress();
+        if progress.running > 0 {
+            progress.fail(Cause::Abandoned);
+        }
+        std::mem::replace(&mut progress.state, State::Ended)
     }
 }
 
@@ -172,7 +255,9 @@ impl Db {
     ///
     /// # Errors
     /// What `work` returns; [`Error::Conflict`], [`Error::Unavailable`] and [`Error::Lost`] when attempts or time are used
-    /// up; [`Error::OutcomeUnknown`] when the COMMIT's answer never came; [`Error::LimitExceeded`] at COMMIT.
+    /// up; [`Error::OutcomeUnknown`] when the COMMIT's answer never came; [`Error::LimitExceeded`] at COMMIT;
+    /// [`Error::TransactionOver`] when `work` succeeds although a statement of it failed or was not waited for. But for
+    /// [`Error::OutcomeUnknown`], nothing was committed.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection, which rolls back, unless COMMIT had been sent.
@@ -226,7 +311,7 @@ impl Db {
                     }
                     .into(),
                     Cause::Unavailable(message) => Error::Unavailable { message, attempts }.into(),
-                    Cause::Lost | Cause::Other => {
+                    Cause::Lost | Cause::Abandoned | Cause::Other => {
                         error.unwrap_or_else(|| Error::Lost { source: None }.into())
                     }
                 });
@@ -246,7 +331,11 @@ impl Db {
             session: Arc::clone(lease.session()),
             deadline: self.deadline,
             clock: Arc::clone(clock),
-            state: Mutex::new(State::Fresh),
+            progress: Mutex::new(Progress {
+                state: State::Fresh,
+                running: 0,
+            }),
+            turn: tokio::sync::Mutex::new(()),
         });
         let transaction = Transaction {
             inner: Arc::clone(&inner),
@@ -270,14 +359,16 @@ impl Db {
                 Run::Done(Err(error))
             }
             (State::Failed(cause), result) => {
-                if matches!(cause, Cause::Lost) {
+                if matches!(cause, Cause::Lost | Cause::Abandoned) {
                     lease.discard();
                 } else {
                     self.roll_back(lease).await;
                 }
                 match (cause, result) {
-                    (Cause::Other, Ok(_)) => Run::Done(Err(Error::TransactionOver.into())),
-                    (Cause::Other, Err(error)) => Run::Done(Err(error)),
+                    (Cause::Abandoned | Cause::Other, Ok(_)) => {
+                        Run::Done(Err(Error::TransactionOver.into()))
+                    }
+                    (Cause::Abandoned | Cause::Other, Err(error)) => Run::Done(Err(error)),
                     (cause, result) => Run::Again(cause, result.err()),
                 }
             }
@@ -299,6 +390,9 @@ impl Db {
             Err(_) => unknown(None),
             Ok(Ok(())) => {
                 lease.mark_clean();
+                if session.last_command().rolled_back() {
+                    return Run::Done(Err(Error::TransactionOver.into()));
+                }
                 Run::Done(Ok(value))
             }
             Ok(Err(error)) => match Failure::of(error, session.is_closed()) {

@@ -91,6 +91,7 @@ pub(crate) struct Lease {
     warm: Arc<Warm>,
     session: Arc<Session>,
     id: u64,
+    wanted: Use,
     /// False: the session is in an unknown state, and is closed instead of returned.
     clean: bool,
 }
@@ -129,6 +130,9 @@ impl Drop for Lease {
             }
         }
         drop(slots);
+        if !keep && self.wanted == Use::Transaction {
+            self.session.close(); // clones of the transaction hold it too, and its block must not stay open
+        }
         self.warm.changed.notify_waiters();
     }
 }
@@ -243,6 +247,7 @@ impl Warm {
             warm: Arc::clone(self),
             session: Arc::clone(&slot.session),
             id: slot.id,
+            wanted,
             clean: wanted == Use::Statement,
         }
     }

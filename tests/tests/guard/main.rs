@@ -15,4 +15,5 @@ mod lost;
 mod retry;
 mod roles;
 mod text;
+mod transactions;
 mod warm;
