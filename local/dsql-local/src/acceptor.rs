@@ -10,19 +10,28 @@ use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::login::login;
+use crate::negotiate::negotiate;
 use crate::session::{End, Session};
+use crate::websocket;
 
 /// Pause after a failed accept, which means that descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What carries PostgreSQL's messages to a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Carrier {
+    Tcp,
+    WebSocket,
+}
+
 /// Accepts connections until it is dropped, and closes them then.
-pub(crate) async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
+pub(crate) async fn accept(cluster: Arc<Cluster>, listener: TcpListener, carrier: Carrier) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
-                    connections.spawn(serve(cluster.clone(), tcp));
+                    connections.spawn(serve(cluster.clone(), tcp, carrier));
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot accept a connection");
@@ -34,11 +43,11 @@ pub(crate) async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
     }
 }
 
-async fn serve(cluster: Arc<Cluster>, tcp: TcpStream) {
+async fn serve(cluster: Arc<Cluster>, tcp: TcpStream, carrier: Carrier) {
     let mut cut = cluster.limits.watch_cuts();
     let retires_at = cluster.clock.now() + cluster.limits.life;
     tokio::select! {
-        served = talk(&cluster, tcp) => if let Err(error) = served {
+        served = talk(&cluster, tcp, carrier) => if let Err(error) = served {
             tracing::debug!(error = %error, "a connection ended early");
         },
         () = cluster.clock.sleep_until(retires_at) => tracing::info!("closed a connection at the end of its life"),
@@ -46,12 +55,18 @@ async fn serve(cluster: Arc<Cluster>, tcp: TcpStream) {
     }
 }
 
-async fn talk(cluster: &Cluster, tcp: TcpStream) -> io::Result<()> {
+async fn talk(cluster: &Cluster, tcp: TcpStream, carrier: Carrier) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    let Some(client) = login(cluster, tcp).await? else {
+    let secured = async {
+        match carrier {
+            Carrier::Tcp => negotiate(cluster, tcp).await,
+            Carrier::WebSocket => websocket::accept(cluster, tcp).await,
+        }
+    };
+    let Some(client) = login(cluster, secured).await? else {
         return Ok(());
     };
-    tracing::info!(dsql.role = %client.startup.user, "opened a connection");
+    tracing::info!(dsql.role = %client.startup.user, carrier = ?carrier, "opened a connection");
     match Session::serve(cluster, client).await {
         End::Client => Ok(()),
         End::Dropped => {

@@ -12,12 +12,13 @@ use crate::lock_waits::LockWaits;
 use crate::postgres::Access;
 use crate::schema::Schema;
 use crate::stats::Counters;
+use crate::tls::ServerConfigs;
 
 /// The cluster's state.
 pub(crate) struct Cluster {
     /// Knows the cluster's names, too.
     pub(crate) auth: TokenVerifier,
-    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) tls: ServerConfigs,
     pub(crate) clock: Clock,
     pub(crate) limits: ConnectionLimits,
     pub(crate) faults: Injector,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::acceptor;
+use crate::acceptor::{Carrier, accept};
 use crate::account::unprivileged;
 use crate::auth::TokenVerifier;
 use crate::clock::Clock;
@@ -38,6 +38,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Address for clients, on loopback; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Port of PostgreSQL over WebSocket, beside `listen`; 0 picks a free one. A cluster has it at 443.
+    pub websocket_port: u16,
     /// Address of the control interface, on loopback; port 0 picks a free one.
     pub control: SocketAddr,
     /// AWS Region that the cluster pretends to be in.
@@ -75,6 +77,7 @@ impl Default for Options {
         Self {
             data_dir: None,
             listen: LOOPBACK,
+            websocket_port: 0,
             control: LOOPBACK,
             region: "us-east-1".to_owned(),
             account_id: "111122223333".to_owned(),
@@ -135,6 +138,7 @@ pub struct DsqlLocal {
     /// Accepting tasks and, through them, all connections.
     tasks: JoinSet<()>,
     address: SocketAddr,
+    websocket_address: SocketAddr,
     control_address: SocketAddr,
     ca_file: PathBuf,
     postgres_log: PathBuf,
@@ -148,6 +152,7 @@ impl std::fmt::Debug for DsqlLocal {
         f.debug_struct("DsqlLocal")
             .field("endpoint", &self.cluster.auth.host)
             .field("address", &self.address)
+            .field("websocket_address", &self.websocket_address)
             .field("control_address", &self.control_address)
             .finish_non_exhaustive()
     }
@@ -162,9 +167,12 @@ impl DsqlLocal {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         check_names(&options)?;
         let listener = listen(options.listen).await?;
+        let websocket_address = SocketAddr::new(options.listen.ip(), options.websocket_port);
+        let websocket_listener = listen(websocket_address).await?;
         let control_listener = listen(options.control).await?;
-        let (address, control_address) =
-            (local_address(&listener)?, local_address(&control_listener)?);
+        let address = local_address(&listener)?;
+        let websocket_address = local_address(&websocket_listener)?;
+        let control_address = local_address(&control_listener)?;
         let account = unprivileged().map_err(PostgresError::from)?;
         let data_dir = DataDir::open(options.data_dir.as_deref(), account)?;
         let clock = Clock::new();
@@ -174,7 +182,7 @@ impl DsqlLocal {
             data_dir
                 .identity
                 .authority()
-                .server_config(&host, &options.region, clock.now())?;
+                .server_configs(&host, &options.region, clock.now())?;
         let admin = Principal {
             access_key_id: data_dir.identity.access_key_id.clone(),
             secret_access_key: Secret::new(data_dir.identity.secret_access_key.clone()),
@@ -221,7 +229,12 @@ impl DsqlLocal {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(cluster.lock_waits.clone().run());
-        tasks.spawn(acceptor::accept(cluster.clone(), listener));
+        for (listener, carrier) in [
+            (listener, Carrier::Tcp),
+            (websocket_listener, Carrier::WebSocket),
+        ] {
+            tasks.spawn(accept(cluster.clone(), listener, carrier));
+        }
         tasks.spawn(job_runner::run(cluster.clone()));
         tasks.spawn(control::serve(cluster.clone(), control_listener));
         Ok(Self {
@@ -229,6 +242,7 @@ impl DsqlLocal {
             postgres,
             tasks,
             address,
+            websocket_address,
             control_address,
             ca_file,
             postgres_log,
@@ -243,6 +257,7 @@ impl DsqlLocal {
             ("DSQL_ENDPOINT", self.endpoint().to_owned()),
             ("DSQL_HOSTADDR", self.hostaddr()),
             ("DSQL_PORT", self.port().to_string()),
+            ("DSQL_WEBSOCKET_PORT", self.websocket_port().to_string()),
             ("DSQL_CA_FILE", self.ca_file.display().to_string()),
             ("DSQL_CONTROL_URL", self.control_url()),
             ("AWS_REGION", self.cluster.auth.region.clone()),
@@ -293,6 +308,16 @@ impl DsqlLocal {
     /// The port where clients connect.
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Where clients connect that speak PostgreSQL over WebSocket.
+    pub fn websocket_address(&self) -> SocketAddr {
+        self.websocket_address
+    }
+
+    /// The port of [`websocket_address`](Self::websocket_address).
+    pub fn websocket_port(&self) -> u16 {
+        self.websocket_address.port()
     }
 
     /// The certificate that clients have to trust.

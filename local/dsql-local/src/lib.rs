@@ -15,8 +15,8 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `acceptor` accepts it, `login` does TLS, startup and token (which `auth` verifies), and
-//! `session` serves its flights over a `backend`. `cluster` is what all connections share. `dialect` reads SQL into
+//! The way of a connection: `acceptor` accepts it, `negotiate` or `websocket` encrypts it into a `transport`, `login` does
+//! startup and token (which `auth` verifies), and `session` serves its flights over a `backend`. `cluster` is what all connections share. `dialect` reads SQL into
 //! `statement`s, `wire` reads and writes messages, `job_runner` moves index builds and validations on. `lock_waits` sees
 //! which session waits for a lock of which, and `conflict` knows what a conflict is called.
 
@@ -40,6 +40,7 @@ mod jobs;
 mod limits;
 mod lock_waits;
 mod login;
+mod negotiate;
 mod postgres;
 mod prestart;
 mod principal;
@@ -50,6 +51,8 @@ mod statement;
 mod stats;
 mod tls;
 mod token;
+mod transport;
+mod websocket;
 mod wire;
 
 pub use data_dir::DataDirError;

@@ -1,28 +1,21 @@
-//! From a TCP connection to a session that may run statements: TLS, startup message, limits, token, role.
+//! From an encrypted connection to a session that may run statements: startup message, limits, token, role.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::auth::{Refusal, RefusalKind};
 use crate::cluster::Cluster;
 use crate::dialect::SERVER_VERSION;
 use crate::faults::Refuse;
-use crate::startup::{Startup, StartupError};
+use crate::startup::{
+    CANCEL_REQUEST, GSS_REQUEST, MAX_STARTUP_BYTES, SSL_REQUEST, Startup, StartupError,
+};
+use crate::transport::{self, Secured, Transport};
 use crate::wire::{Backend, ErrorAnswer, Message, ParameterStatus, TransactionStatus, strings};
 
-const SSL_REQUEST: u32 = 80_877_103;
-const GSS_REQUEST: u32 = 80_877_104;
-const CANCEL_REQUEST: u32 = 80_877_102;
-/// First byte of a TLS handshake record.
-const TLS_HANDSHAKE: u8 = 0x16;
-/// PostgreSQL's own limit for a startup message.
-const MAX_STARTUP_BYTES: u32 = 10_000;
 /// A token with a session token is about 1.3 KB.
 const MAX_PASSWORD_BYTES: u32 = 64 * 1024;
 /// A client that is not logged in by then is dropped; real time.
@@ -31,87 +24,51 @@ const DENIED: &str = "unable to accept connection, access denied";
 
 /// A client that has logged in.
 pub(crate) struct Client {
-    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) stream: Box<dyn Transport>,
     pub(crate) startup: Startup,
     /// Counts against the limit of open connections.
     pub(crate) slot: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Logs a client in; `None` when it was refused or went away.
-pub(crate) async fn login(cluster: &Cluster, tcp: TcpStream) -> io::Result<Option<Client>> {
+/// Logs a client in, whose connection `secured` encrypts; `None` when it was refused or went away.
+pub(crate) async fn login(
+    cluster: &Cluster,
+    secured: impl Future<Output = io::Result<Option<Secured>>>,
+) -> io::Result<Option<Client>> {
     tokio::time::timeout(PATIENCE, async {
-        let Some(mut stream) = negotiate(cluster, tcp).await? else { return Ok(None) };
-        match admit(cluster, &mut stream).await? {
-            Ok(Some((startup, slot))) => Ok(Some(Client { stream, startup, slot })),
-            Ok(None) => Ok(None),
-            Err(error) => {
+        let Some(Secured { mut stream, sni }) = secured.await? else {
+            return Ok(None);
+        };
+        match admit(cluster, &mut stream, sni.as_deref()).await {
+            Ok(Ok(Some((startup, slot)))) => {
+                return Ok(Some(Client { stream, startup, slot }));
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
                 tracing::info!(error = %error.message, hint = error.hint.as_deref().unwrap_or_default(), "refused a connection");
-                refuse(&mut stream, &error).await?;
-                Ok(None)
+                let mut out = BytesMut::new();
+                Backend::from(&error).write_to(&mut out);
+                stream.write_all(&out).await?;
+            }
+            Err(error) => {
+                transport::end(&mut stream).await;
+                return Err(error);
             }
         }
+        transport::end(&mut stream).await;
+        Ok(None)
     })
     .await
     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn refuse(stream: &mut (impl AsyncWriteExt + Unpin), error: &ErrorAnswer) -> io::Result<()> {
-    let mut out = BytesMut::new();
-    Backend::from(error).write_to(&mut out);
-    stream.write_all(&out).await?;
-    stream.flush().await?;
-    stream.shutdown().await
-}
-
-/// TLS, at once or after an `SSLRequest`.
-async fn negotiate(
-    cluster: &Cluster,
-    mut tcp: TcpStream,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
-    let mut first = [0];
-    if tcp.peek(&mut first).await? == 0 {
-        return Ok(None);
-    }
-    let acceptor = TlsAcceptor::from(cluster.tls.clone());
-    if first == [TLS_HANDSHAKE] {
-        let stream = acceptor.accept(tcp).await?;
-        // PostgreSQL 17's rule, so that a server for another protocol cannot be meant.
-        let has_alpn = stream.get_ref().1.alpn_protocol().is_some();
-        return Ok(has_alpn.then_some(stream));
-    }
-    loop {
-        let length = tcp.read_u32().await?;
-        if !(8..=MAX_STARTUP_BYTES).contains(&length) {
-            return Ok(None);
-        }
-        match tcp.read_u32().await? {
-            SSL_REQUEST if length == 8 => {
-                // What follows is read by TLS alone, so nothing slips in before the handshake.
-                tcp.write_all(b"S").await?;
-                return acceptor.accept(tcp).await.map(Some);
-            }
-            GSS_REQUEST if length == 8 => tcp.write_all(b"N").await?,
-            CANCEL_REQUEST => return Ok(None),
-            _ => {
-                // Drained, since a close with unread input may destroy the answer on its way.
-                let mut startup = vec![0; usize::try_from(length - 8).map_err(io::Error::other)?];
-                tcp.read_exact(&mut startup).await?;
-                cluster.counters.connections_refused.add_one("no_tls");
-                let error =
-                    ErrorAnswer::fatal("08006", "unable to accept connection, SSL is required");
-                refuse(&mut tcp, &error).await?;
-                return Ok(None);
-            }
-        }
-    }
-}
-
 type Admitted = Option<(Startup, tokio::sync::OwnedSemaphorePermit)>;
 
-/// Everything that is decided inside TLS. The outer error is the connection's, the inner one is told to the client.
+/// Everything that is decided inside the encryption. The outer error is the connection's, the inner one is told to the client.
 async fn admit(
     cluster: &Cluster,
-    stream: &mut TlsStream<TcpStream>,
+    stream: &mut Box<dyn Transport>,
+    sni: Option<&str>,
 ) -> io::Result<Result<Admitted, ErrorAnswer>> {
     let Some((version, parameters)) = read_startup(stream).await? else {
         return Ok(Ok(None));
@@ -122,12 +79,7 @@ async fn admit(
             "unsupported frontend protocol",
         )));
     }
-    let sni = stream
-        .get_ref()
-        .1
-        .server_name()
-        .map(str::to_ascii_lowercase);
-    let startup = match before_token(cluster, sni.as_deref(), parameters) {
+    let startup = match before_token(cluster, sni, parameters) {
         Ok(startup) => startup,
         Err(error) => return Ok(Err(error)),
     };
@@ -247,7 +199,7 @@ async fn check_token(cluster: &Cluster, password: &[u8], user: &str) -> Result<(
 }
 
 /// The version and the parameters; `None` for what asks for no session.
-async fn read_startup(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<(u32, Bytes)>> {
+async fn read_startup(stream: &mut Box<dyn Transport>) -> io::Result<Option<(u32, Bytes)>> {
     let length = stream.read_u32().await?;
     if !(8..=MAX_STARTUP_BYTES).contains(&length) {
         return Ok(None);
@@ -261,7 +213,7 @@ async fn read_startup(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<(u
     Ok(Some((version, body.into())))
 }
 
-async fn read_password(stream: &mut TlsStream<TcpStream>) -> io::Result<Option<Bytes>> {
+async fn read_password(stream: &mut Box<dyn Transport>) -> io::Result<Option<Bytes>> {
     let tag = match stream.read_u8().await {
         Ok(tag) => tag,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),

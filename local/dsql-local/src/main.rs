@@ -39,6 +39,7 @@ Environment file, written once connections are accepted and removed on a clean s
   DSQL_ENDPOINT          host name of the cluster: for SNI, certificate check and token
   DSQL_HOSTADDR          address to connect to instead of resolving that name
   DSQL_PORT              port to connect to
+  DSQL_WEBSOCKET_PORT    port of PostgreSQL over WebSocket, which is 443 on a cluster
   DSQL_CA_FILE           certificate to trust
   DSQL_CONTROL_URL       control interface
   AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
@@ -61,6 +62,9 @@ struct Serve {
     /// Address for clients; loopback only, port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Port of PostgreSQL over WebSocket, on the address for clients; 0 picks a free port
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    websocket_port: u16,
     /// Address of the control interface; loopback only, port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     control: SocketAddr,
@@ -148,6 +152,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         data_dir: arguments.data_dir,
         listen: arguments.listen,
+        websocket_port: arguments.websocket_port,
         control: arguments.control,
         region: arguments.region,
         account_id: arguments.account,
@@ -166,7 +171,8 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let (endpoint, address) = (dsql.endpoint(), dsql.address());
     writeln!(
         std::io::stdout(),
-        "dsql-local: {endpoint} on {address}, environment in {}",
+        "dsql-local: {endpoint} on {address}, over WebSocket on {}, environment in {}",
+        dsql.websocket_address(),
         arguments.env_file.display()
     )?;
     tokio::select! {

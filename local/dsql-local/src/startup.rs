@@ -5,6 +5,13 @@ use dsql_dialect::{SETTABLE, SYNC_INDEX};
 
 use crate::wire::take_text;
 
+/// Codes in the place of a version, of what begins no session.
+pub(crate) const SSL_REQUEST: u32 = 80_877_103;
+pub(crate) const GSS_REQUEST: u32 = 80_877_104;
+pub(crate) const CANCEL_REQUEST: u32 = 80_877_102;
+/// PostgreSQL's own limit for a startup message.
+pub(crate) const MAX_STARTUP_BYTES: u32 = 10_000;
+
 /// Names the cluster where the host name cannot (`PrivateLink` without private DNS).
 const CLUSTER_ID: &str = "amzn-cluster-id";
 /// DSQL's own, unknown to PostgreSQL.

@@ -10,7 +10,9 @@ use rcgen::{
 use rustls::pki_types::PrivateKeyDer;
 
 /// The ALPN identifier of the PostgreSQL protocol.
-pub(crate) const ALPN: &[u8] = b"postgresql";
+const POSTGRESQL: &[u8] = b"postgresql";
+/// That of what a WebSocket begins with.
+const HTTP: &[u8] = b"http/1.1";
 const DAY: Duration = Duration::from_secs(86_400);
 /// What strict verifiers accept at most for a server certificate.
 const LEAF_LIFE: Duration = Duration::from_secs(397 * 86_400);
@@ -25,6 +27,12 @@ pub enum TlsError {
     /// rustls refuses them.
     #[error("cannot use the certificates")]
     Config(#[from] rustls::Error),
+}
+
+/// How the two listeners serve: with the same certificate, each with its own protocol.
+pub(crate) struct ServerConfigs {
+    pub(crate) postgres: Arc<rustls::ServerConfig>,
+    pub(crate) websocket: Arc<rustls::ServerConfig>,
 }
 
 /// A certificate authority, as it is stored.
@@ -43,13 +51,13 @@ impl Authority {
         })
     }
 
-    /// A server configuration with a new certificate for every cluster name of `region`.
-    pub(crate) fn server_config(
+    /// Server configurations with a new certificate for every cluster name of `region`.
+    pub(crate) fn server_configs(
         &self,
         host: &str,
         region: &str,
         now: SystemTime,
-    ) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+    ) -> Result<ServerConfigs, TlsError> {
         let issuer = Issuer::new(authority_params(), KeyPair::from_pem(&self.key_pem)?);
         let key = KeyPair::generate()?;
         let mut leaf =
@@ -70,10 +78,17 @@ impl Authority {
                 vec![leaf.der().clone()],
                 PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             )?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
         // Tickets cost two writes per connection and no DSQL client resumes.
         config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
+        let with_alpn = |protocol: &[u8]| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            Arc::new(config)
+        };
+        Ok(ServerConfigs {
+            postgres: with_alpn(POSTGRESQL),
+            websocket: with_alpn(HTTP),
+        })
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use crate::lock_waits::Registration;
+use crate::transport::{self, Transport};
 use crate::wire::{Backend, Frontend, MAX_CLIENT_MESSAGE_BYTES, MessageReader};
 
 /// Answers are passed on when this much has gathered, and at the end of a flight.
@@ -33,8 +32,8 @@ pub(super) struct Mark {
 
 /// Both directions of a client's connection.
 pub(super) struct ClientStream {
-    reader: MessageReader<ReadHalf<TlsStream<TcpStream>>>,
-    writer: WriteHalf<TlsStream<TcpStream>>,
+    reader: MessageReader<ReadHalf<Box<dyn Transport>>>,
+    writer: WriteHalf<Box<dyn Transport>>,
     /// Answers that are not written yet.
     gathered: BytesMut,
     flushed_bytes: u64,
@@ -44,7 +43,7 @@ pub(super) struct ClientStream {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn new(stream: Box<dyn Transport>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
             reader: MessageReader::new(reader, MAX_CLIENT_MESSAGE_BYTES),
@@ -119,20 +118,33 @@ impl ClientStream {
         }
         while !self.gathered.is_empty() {
             let written = self.writer.write_buf(&mut self.gathered);
-            match tokio::time::timeout(CLIENT_PATIENCE, written).await {
-                Ok(written) => {
-                    self.flushed_bytes += u64::try_from(written?).unwrap_or_default();
-                }
-                // A client that does not read keeps nobody waiting.
-                Err(_) if registration.is_some_and(Registration::is_requested) => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(_) => {}
+            if let Some(written) = patiently(written, registration).await? {
+                self.flushed_bytes += u64::try_from(written).unwrap_or_default();
             }
         }
-        self.writer.flush().await?;
+        while patiently(self.writer.flush(), registration)
+            .await?
+            .is_none()
+        {}
         // A large answer's buffer is not kept for an idle session.
         self.gathered = BytesMut::new();
         Ok(())
+    }
+    /// Ends the connection.
+    pub(super) async fn end(&mut self) {
+        transport::end(&mut self.writer).await;
+    }
+}
+
+/// What is written to a client, or `None` if that takes long. A client that does not read keeps
+/// nobody waiting.
+async fn patiently<T>(
+    written: impl Future<Output = io::Result<T>>,
+    registration: Option<&Registration>,
+) -> io::Result<Option<T>> {
+    match tokio::time::timeout(CLIENT_PATIENCE, written).await {
+        Ok(written) => written.map(Some),
+        Err(late) if registration.is_some_and(Registration::is_requested) => Err(late.into()),
+        Err(_) => Ok(None),
     }
 }

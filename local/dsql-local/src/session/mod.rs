@@ -66,10 +66,11 @@ impl<'a> Session<'a> {
         let _slot = client.slot;
         let _open = cluster.counters.open_connection();
         let mut session = Self::new(cluster, client.stream, client.startup);
-        match session.run().await {
-            Ok(()) => End::Client,
-            Err(end) => end,
+        let end = session.run().await.err().unwrap_or(End::Client);
+        if !matches!(end, End::Dropped) {
+            session.client.end().await;
         }
+        end
     }
 
     async fn run(&mut self) -> Flow {

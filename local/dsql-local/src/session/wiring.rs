@@ -2,9 +2,6 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
-
 use super::attachment::{Attached, Attachment};
 use super::client::ClientStream;
 use super::pipeline::{Expected, Pipeline};
@@ -13,6 +10,7 @@ use crate::backend::AttachError;
 use crate::cluster::Cluster;
 use crate::dialect::is_off;
 use crate::startup::Startup;
+use crate::transport::Transport;
 use crate::wire::{Backend, Frontend};
 
 /// Why a session ends; none of it is an error to anybody but the client.
@@ -45,11 +43,7 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        cluster: &'a Cluster,
-        stream: TlsStream<TcpStream>,
-        startup: Startup,
-    ) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, stream: Box<dyn Transport>, startup: Startup) -> Self {
         let reading = dsql_dialect::Session {
             sync_create_index: startup
                 .setting(dsql_dialect::SYNC_INDEX)

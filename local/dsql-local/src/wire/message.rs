@@ -47,6 +47,20 @@ fn length_field(body_bytes: usize) -> u32 {
     u32::try_from(body_bytes + 4).expect("both readers bound a message below 2 GiB")
 }
 
+/// The type of the message that begins here, and its length without that.
+fn header(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (&[tag, a, b, c, d], _) = bytes.split_first_chunk::<5>()?;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    Some((tag, length))
+}
+
+/// How many bytes the first message takes; `None` unless all of it is there.
+pub(crate) fn framed_bytes(bytes: &[u8]) -> Option<usize> {
+    let (_, length) = header(bytes)?;
+    let framed = length.checked_add(1)?;
+    (framed <= bytes.len()).then_some(framed)
+}
+
 /// Reads messages. Cancel-safe: what was read of an unfinished message stays in the buffer.
 pub(crate) struct MessageReader<R> {
     inner: R,
@@ -82,10 +96,9 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
 
     /// The next message, if all of it has been read already.
     pub(crate) fn buffered(&mut self) -> io::Result<Option<Message>> {
-        let Some((&[tag, a, b, c, d], _)) = self.buffer.split_first_chunk::<5>() else {
+        let Some((tag, length)) = header(&self.buffer) else {
             return Ok(None);
         };
-        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).map_err(io::Error::other)?;
         if length < 4 || length > self.max_bytes {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

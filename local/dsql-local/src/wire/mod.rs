@@ -17,5 +17,5 @@ pub(crate) use body::{Text, strings, take_text};
 pub(crate) use error::ErrorAnswer;
 pub(crate) use frontend::{Bind, Close, Execute, Frontend, Parse, Protocol, Target};
 pub(crate) use message::{
-    MAX_CLIENT_MESSAGE_BYTES, MAX_SERVER_MESSAGE_BYTES, Message, MessageReader,
+    MAX_CLIENT_MESSAGE_BYTES, MAX_SERVER_MESSAGE_BYTES, Message, MessageReader, framed_bytes,
 };

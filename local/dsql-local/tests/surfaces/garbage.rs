@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::connect::{logged_in_to, message, secured, startup};
 use crate::lifecycle::Served;
 use crate::support::{Login, PATIENCE};
+use crate::websocket::{self, Socket};
 
 type Env = HashMap<String, String>;
 
@@ -32,8 +35,37 @@ async fn throw(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, bytes: &[u
         .expect("a connection hangs");
 }
 
+/// The same below the frames of a WebSocket.
+async fn throw_frames(socket: Socket, bytes: &[u8]) {
+    throw(socket.into_inner(), bytes).await;
+}
+
+/// The same in binary messages, the last of which is the end of it.
+async fn throw_messages(mut socket: Socket, bytes: &[u8]) {
+    let thrown = async {
+        for piece in bytes.chunks(64 * 1024) {
+            if socket.send(Message::binary(piece.to_vec())).await.is_err() {
+                break;
+            }
+        }
+        let _closed = socket.close(None).await;
+        while socket.next().await.is_some_and(|next| next.is_ok()) {}
+    };
+    tokio::time::timeout(PATIENCE, thrown)
+        .await
+        .expect("a WebSocket hangs");
+}
+
 async fn tcp(env: &Env) -> TcpStream {
-    TcpStream::connect(format!("{}:{}", env["DSQL_HOSTADDR"], env["DSQL_PORT"]))
+    connect(env, "DSQL_PORT").await
+}
+
+async fn websocket_tcp(env: &Env) -> TcpStream {
+    connect(env, "DSQL_WEBSOCKET_PORT").await
+}
+
+async fn connect(env: &Env, port: &str) -> TcpStream {
+    TcpStream::connect(format!("{}:{}", env["DSQL_HOSTADDR"], env[port]))
         .await
         .unwrap()
 }
@@ -80,6 +112,13 @@ async fn throw_everything(env: &Env) {
         throw(secured(env).await, &random_bytes()).await;
         throw(logged_in_to(env).await, &random_bytes()).await;
         throw(logged_in_to(env).await, &wrong_messages()).await;
+        throw(websocket_tcp(env).await, &random_bytes()).await;
+        throw(websocket::secured(env).await, &random_bytes()).await;
+        for bytes in [random_bytes(), wrong_messages()] {
+            throw_messages(websocket::logged_in(env).await, &bytes).await;
+            throw_frames(websocket::open(env).await, &bytes).await;
+            throw_frames(websocket::logged_in(env).await, &bytes).await;
+        }
     }
     for length in [0, 3, HUGE, u32::MAX] {
         throw(tcp(env).await, &length.to_be_bytes()).await;
@@ -89,7 +128,13 @@ async fn throw_everything(env: &Env) {
         throw(secured(env).await, &login).await;
         for tag in [b'Q', b'P', b'd', 0] {
             throw(logged_in_to(env).await, &announcing(tag, length)).await;
+            let announced = announcing(tag, length);
+            throw_messages(websocket::logged_in(env).await, &announced).await;
         }
+        // A masked binary frame that announces as much, in 64 bits.
+        let mut frame = vec![0x82, 0xff, 0, 0, 0, 0];
+        frame.extend(length.to_be_bytes());
+        throw_frames(websocket::logged_in(env).await, &frame).await;
     }
     // Cut off in the middle.
     let query = message(b'Q', b"SELECT 1\0");
@@ -103,6 +148,8 @@ async fn throw_everything(env: &Env) {
         &message(b'B', &vec![0; 1 << 20]).repeat(40),
     )
     .await;
+    let flood = message(b'D', b"").repeat(500_000);
+    throw_messages(websocket::logged_in(env).await, &flood).await;
 }
 
 #[cfg(target_os = "linux")]
@@ -125,6 +172,11 @@ async fn garbage_on_the_wire_neither_stops_it_nor_makes_it_grow() {
         slow.push(Box::new(stream));
     }
     for _ in 0..10 {
+        let mut stream = websocket_tcp(&env).await;
+        stream.write_all(&[0x16]).await.unwrap();
+        slow.push(Box::new(stream));
+        slow.push(Box::new(websocket::secured(&env).await));
+        slow.push(Box::new(websocket::open(&env).await));
         let mut stream = logged_in_to(&env).await;
         stream
             .write_all(&announcing(b'Q', 9 * 1024 * 1024))

@@ -24,3 +24,4 @@ mod soak;
 mod support;
 mod token;
 mod transaction;
+mod websocket;

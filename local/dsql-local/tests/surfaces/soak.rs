@@ -1,9 +1,10 @@
-//! Fifty sessions move money between a few accounts while the stand-in fails in every way it can: nothing is lost, nobody
+//! Fifty sessions, half of them over WebSocket, move money between a few accounts while the stand-in fails in every way it can: nothing is lost, nobody
 //! waits for ever, and nothing is left behind.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rustix::process::{Signal, test_kill_process};
@@ -14,6 +15,8 @@ use crate::lifecycle::{Served, server_pid};
 use crate::support::{Login, PATIENCE, http, wait_until};
 
 const SESSIONS: usize = 50;
+/// How long they work at least.
+const SOAK: Duration = Duration::from_secs(6);
 const ACCOUNTS: i32 = 20;
 const BALANCE: i64 = 1000;
 const FAULTS: &str = r#"{"delay_ms": 1, "conflict_rate": 0.05, "schema_conflict_rate": 0.02, "drop_rate": 0.01, "seed": 1}"#;
@@ -65,14 +68,24 @@ async fn sum(client: &Client) -> Result<i64, Error> {
     Ok(rows[0].get(0))
 }
 
-/// One session's work until `end`: how often it committed.
-async fn work(env: &Env, end: Instant) -> u64 {
+/// Logs in, every other session over WebSocket.
+async fn log_in(env: &Env, session: usize) -> Result<Client, Error> {
+    let login = Login::from_env(env);
+    if session.is_multiple_of(2) {
+        in_time("a login", login.connect_to(env)).await
+    } else {
+        in_time("a login", login.connect_over_websocket(env)).await
+    }
+}
+
+/// One session's work until all are `done`: how often it committed.
+async fn work(env: &Env, session: usize, done: &AtomicBool) -> u64 {
     let mut committed = 0;
-    while Instant::now() < end {
-        let Ok(client) = in_time("a login", Login::from_env(env).connect_to(env)).await else {
+    while !done.load(Ordering::Relaxed) {
+        let Ok(client) = log_in(env, session).await else {
             continue;
         };
-        while Instant::now() < end {
+        while !done.load(Ordering::Relaxed) {
             match in_time("a transfer", transfer(&client)).await {
                 Ok(is_committed) => committed += u64::from(is_committed),
                 Err(error) if error.code().is_none() => break,
@@ -114,6 +127,19 @@ async fn set_faults(env: &Env, faults: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
+/// Whether all of it has happened that makes the sum worth looking at.
+async fn has_seen_everything(env: &Env) -> bool {
+    let (_, stats) = http(&env["DSQL_CONTROL_URL"], "GET", "/stats", "").await;
+    [
+        "steps_aside",
+        "repeats",
+        "conflicts_injected",
+        "drops_injected",
+    ]
+    .into_iter()
+    .all(|counter| stats[counter].as_u64().unwrap() > 0)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sum_never_changes_and_nothing_is_left_whatever_happens() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,26 +149,22 @@ async fn the_sum_never_changes_and_nothing_is_left_whatever_happens() {
     let server = server_pid(&scratch.join("postgres"));
     let checker = open_accounts(&env).await;
     set_faults(&env, FAULTS).await;
-    let end = Instant::now() + Duration::from_secs(6);
-    let committed: u64 = join_all((0..SESSIONS).map(|_| work(&env, end)))
-        .await
-        .into_iter()
-        .sum();
+    let done = AtomicBool::new(false);
+    let all = join_all((0..SESSIONS).map(|session| work(&env, session, &done)));
+    let watch = async {
+        tokio::time::sleep(SOAK).await;
+        let everything = async { while !has_seen_everything(&env).await {} };
+        in_time("a failure of every kind", everything).await;
+        done.store(true, Ordering::Relaxed);
+    };
+    let (committed, ()) = tokio::join!(all, watch);
+    let committed: u64 = committed.into_iter().sum();
     set_faults(&env, "{}").await;
     assert_eq!(sum(&checker).await.unwrap(), i64::from(ACCOUNTS) * BALANCE);
-    let (_, stats) = http(&env["DSQL_CONTROL_URL"], "GET", "/stats", "").await;
-    for counter in [
-        "steps_aside",
-        "repeats",
-        "conflicts_injected",
-        "drops_injected",
-    ] {
-        assert!(stats[counter].as_u64().unwrap() > 0, "{counter}: {stats}");
-    }
     assert!(committed > 0);
     // Killed in the middle of it, it leaves as little as after a stop.
-    let end = Instant::now() + Duration::from_secs(60);
-    let rest = join_all((0..SESSIONS).map(|_| work(&env, end)));
+    done.store(false, Ordering::Relaxed);
+    let rest = join_all((0..SESSIONS).map(|session| work(&env, session, &done)));
     tokio::select! {
         _ = rest => panic!("the stand-in was not killed"),
         () = tokio::time::sleep(Duration::from_millis(500)) => served.signal(Signal::KILL),
