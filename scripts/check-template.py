@@ -6,8 +6,8 @@
 
 Checked: streamed routes are streamed and no others are; every function has a role of its own with exactly the actions
 below, each of which its code calls; alarms watch every function; every schedule has its event file; the cluster survives
-the stack; no value looks like a secret; the schema's version is the newest migration's. Then the same translation with
-every optional part, for several Regions too, is left in `.aws-sam/` for cfn-lint.
+the stack; no value looks like a secret; what needs the schema waits for it; nothing has a name that a second stack would
+want too. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
 """
 import copy
 import json
@@ -63,19 +63,36 @@ CALLS = {
 SDKS = {"aws-sdk-sqs": "sqs:", "aws-sdk-bedrockruntime": "bedrock:"}
 # An event source mapping reads a queue with its function's role.
 QUEUE_READER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-# The functions that write metrics of their own, and the alarms that sum over functions.
+# The functions that write metrics of their own, and the alarms that watch several functions.
 REPORTING = {"chats", "chat", "sql", "jobs", "maintenance"}
 ALARMS = {
     "FunctionErrorsAlarm": set(ACTIONS),
     "FunctionThrottlesAlarm": set(ACTIONS),
     "ConnectFailuresAlarm": REPORTING,
     "ConflictsGivenUpAlarm": REPORTING,
+    "SlowRequestsAlarm": {"Chats", "Sql"},
+    "LongRunsAlarm": {"Chat", "Jobs", "Maintenance"},
+}
+# Properties that name something in account and Region, and those whose value has to differ between two stacks.
+NAMES = {
+    "AWS::Scheduler::Schedule": "Name",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SQS::Queue": "QueueName",
+    "AWS::SNS::Topic": "TopicName",
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::SecretsManager::Secret": "Name",
+    "AWS::WAFv2::WebACL": "Name",
+    "AWS::Backup::BackupVault": "BackupVaultName",
 }
 # Every optional part at once.
 EVERYTHING = {
     "KmsKeyArn": "arn:aws:kms:us-east-1:111122223333:key/0a1b",
-    "WitnessRegion": "us-west-2",
-    "PeerClusterArns": "arn:aws:dsql:us-east-2:111122223333:cluster/peer",
+    "BedrockRegion": "us-west-2",
+    "OpenAiBaseUrl": "https://api.openai.com/v1",
+    "OpenAiKeySecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:openai-0a1b2c",
     "TitleModelId": "amazon.nova-micro-v1:0",
     "TitleModelArns": "arn:aws:bedrock:*::foundation-model/amazon.nova-micro-v1:0",
     "ApiDomainName": "api.example.com",
@@ -84,7 +101,11 @@ EVERYTHING = {
     "CertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/0a1b",
     "HostedZoneId": "Z0123456789",
     "ReservedConcurrency": 50,
+    "ExecuteApiEndpoint": "closed",
+    "Firewall": "on",
     "AlarmEmail": "alarms@example.com",
+    "BudgetUsd": 20,
+    "BackupDays": 35,
 }
 
 
@@ -99,8 +120,14 @@ def translate(values=None):
     return translator.translate(copy.deepcopy(template), defaults | (values or {}))
 
 
-NO_VALUE = {"Ref": "AWS::NoValue"}
-PEERS = {"Fn::If": ["HasPeers", {"Ref": "PeerClusterArns"}, NO_VALUE]}
+# The stack's own cluster, or the one that a parameter names.
+CLUSTER_ARN = {
+    "Fn::If": [
+        "MakesCluster",
+        {"Fn::GetAtt": ["Cluster", "ResourceArn"]},
+        {"Fn::Sub": "arn:${AWS::Partition}:dsql:${AWS::Region}:${AWS::AccountId}:cluster/${ClusterId}"},
+    ]
+}
 
 
 def listed(value):
@@ -154,10 +181,22 @@ def check_alarms(resources, faults):
         watched = set()
         for metric in resources[name]["Properties"].get("Metrics", []):
             if "MetricStat" in metric:
-                value = metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+                value = metric["MetricStat"]["Metric"]["Dimensions"][-1]["Value"]
                 watched.add(value["Ref"].removesuffix("Function") if isinstance(value, dict) else value)
         if watched != wanted:
             faults.append(f"{name} watches {sorted(watched)}, should watch {sorted(wanted)}")
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            properties = resource["Properties"]
+            if properties.get("OKActions") != properties.get("AlarmActions"):
+                faults.append(f"{name}: its end is not told")
+            for metric in json_objects(properties):
+                dimensions = {dimension["Name"] for dimension in metric.get("Dimensions", [])}
+                if metric.get("Namespace") == "DsqlChat" and "stack" not in dimensions:
+                    faults.append(f"{name}: a metric of any stack")
+            for quoted in re.findall(r'See docs/operations.md, "(.*)"', properties["AlarmDescription"]):
+                if quoted.lower() not in (ROOT / "docs" / "operations.md").read_text().lower():
+                    faults.append(f"{name}: docs/operations.md has nothing on {quoted!r}")
 
 
 def check_events(resources, faults):
@@ -188,9 +227,7 @@ def check_roles(resources, faults):
                 faults.append(f"{name}Role: wildcard in {sorted(given)}")
             if "*" in listed(statement["Resource"]) and not given <= STAR_ALLOWED:
                 faults.append(f"{name}Role: any resource for {sorted(given)}")
-            if any(action.startswith("dsql:") for action in given) and statement["Resource"] != {
-                "Fn::GetAtt": ["Cluster", "ResourceArn"]
-            }:
+            if any(action.startswith("dsql:") for action in given) and statement["Resource"] != CLUSTER_ARN:
                 faults.append(f"{name}Role: dsql actions on something else than the cluster")
         if actions - COMMON != wanted:
             faults.append(f"{name}Role: {sorted(actions - COMMON)} instead of {sorted(wanted)}")
@@ -218,9 +255,6 @@ def check_rest(resources, text, faults):
     cluster = resources["Cluster"]
     if cluster.get("DeletionPolicy") != "Retain" or not cluster["Properties"]["DeletionProtectionEnabled"]:
         faults.append("the cluster does not survive the stack")
-    newest = max(int(file.name[:4]) for file in (ROOT / "migrations").glob("*.sql"))
-    if resources["Schema"]["Properties"]["SchemaVersion"] != str(newest):
-        faults.append(f"SchemaVersion is not {newest}, the newest migration: an update would not migrate")
     for pattern in (r"AKIA[0-9A-Z]{16}", r"-----BEGIN", r"(?i)\"(password|secret|apikey)\"\s*:\s*\"[^\"{]"):
         if re.search(pattern, text):
             faults.append(f"something looks like a secret: {pattern}")
@@ -229,6 +263,63 @@ def check_rest(resources, text, faults):
             faults.append(f"{name}: no log group of its own")
         if resource["Type"] == "AWS::SQS::Queue" and not resource["Properties"].get("SqsManagedSseEnabled"):
             faults.append(f"{name}: not encrypted")
+
+
+def json_objects(value):
+    """Every object in a value, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        yield from json_objects(inner)
+
+
+def check_order(resources, faults):
+    """Whether everything that uses the schema waits for it, and API Gateway's log for its role."""
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::Lambda::Function" and name != "AdminFunction":
+            if "Schema" not in listed(resource.get("DependsOn", [])):
+                faults.append(f"{name}: on a first deployment it runs without the schema, later on the old one")
+    if not re.fullmatch(r"[0-9a-f]{16}", str(resources["Schema"]["Properties"].get("Fingerprint"))):
+        faults.append("Schema: without the fingerprint a change of grants is never applied (make fingerprint)")
+    stage = json.dumps(resources["Apiv1Stage"]["Properties"]["AccessLogSetting"])
+    if "ApiLogs" not in stage or "ApiLogsAccount" not in json.dumps(resources["ApiLogs"]):
+        faults.append("Api: API Gateway cannot log before the account has a role for it")
+
+
+def check_names(resources, faults):
+    """Whether a second stack in the same account and Region would find every name free."""
+    for name, resource in resources.items():
+        given = resource.get("Properties", {}).get(NAMES.get(resource["Type"]))
+        if given is not None and "AWS::StackName" not in json.dumps(given):
+            faults.append(f"{name}: a second stack cannot have the name {given}")
+    for metric in re.findall(r'\["DsqlChat", "\w+", (.*?)\]', resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]):
+        if not metric.startswith('"stack", "${AWS::StackName}"'):
+            faults.append(f"Dashboard: a metric of any stack, {metric}")
+
+
+def check_gateway(resources, faults):
+    """Whether a page may read what API Gateway answers by itself."""
+    responses = resources["Api"]["Properties"]["Body"].get("x-amazon-apigateway-gateway-responses", {})
+    for kind in ("DEFAULT_4XX", "DEFAULT_5XX"):
+        headers = responses.get(kind, {}).get("responseParameters", {})
+        if "gatewayresponse.header.Access-Control-Allow-Origin" not in headers:
+            faults.append(f"Api: a page cannot read {kind}, it has no CORS headers")
+
+
+def check_notices(resources, faults):
+    """Whether what CloudWatch and Budgets publish arrives: neither may use the key that SNS has."""
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::SNS::Topic" and resource["Properties"].get("KmsMasterKeyId") == "alias/aws/sns":
+            faults.append(f"{name}: CloudWatch cannot publish to a topic under alias/aws/sns")
+
+
+def check_samconfig(faults):
+    """Whether a change outside a function's folder is built: SAM's own cache looks at that folder alone."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    for name, commands in config.items():
+        build = commands.get("build", {}).get("parameters", {}) if isinstance(commands, dict) else {}
+        if build.get("cached", False) is not False:
+            faults.append(f"samconfig.toml: [{name}] builds from SAM's cache, which misses changes in shared/ and Cargo.lock")
 
 
 def main():
@@ -248,10 +339,12 @@ def main():
     check_alarms(resources, faults)
     check_events(resources, faults)
     check_rest(resources, text, faults)
+    check_order(resources, faults)
+    check_names(resources, faults)
+    check_gateway(resources, faults)
+    check_notices(resources, faults)
+    check_samconfig(faults)
     everything = translate(EVERYTHING)
-    regions = everything["Resources"]["Cluster"]["Properties"]["MultiRegionProperties"]
-    if regions != {"Fn::If": ["IsMultiRegion", {"WitnessRegion": {"Ref": "WitnessRegion"}, "Clusters": PEERS}, NO_VALUE]}:
-        faults.append(f"the cluster's Regions are {regions}")
     for name, value in EVERYTHING.items():
         everything["Parameters"][name]["Default"] = value
     (ROOT / ".aws-sam").mkdir(exist_ok=True)

@@ -5,7 +5,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use dsql::Dsql;
+use dsql::{Db, Dsql};
 use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -17,7 +17,8 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{AdminError, Command, CommandError, Settings, run};
+use crate::propagation::Propagation;
+use crate::{AdminError, Command, CommandError, Settings, fingerprint, run};
 
 /// Kept back to deliver the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
@@ -57,15 +58,25 @@ pub(crate) async fn answer(
     })?;
     let until = deadline.checked_sub(TIME_TO_ANSWER).unwrap_or(deadline);
     let outcome = work(dsql, settings, &event, until).await;
-    let body = json!({
+    let mut body = json!({
         "Status": if outcome.is_ok() { "SUCCESS" } else { "FAILED" },
         "Reason": outcome.as_ref().err().map_or("done", String::as_str),
         "PhysicalResourceId": event.physical_resource_id.as_deref().unwrap_or("database-schema"),
         "StackId": event.stack_id,
         "RequestId": event.request_id,
         "LogicalResourceId": event.logical_resource_id,
-        "Data": outcome.as_ref().ok().and_then(|report| report.get("schemaVersion")).map(|v| json!({"SchemaVersion": v})),
     });
+    // Attributes are text, and no attribute is better than an empty one.
+    let version = outcome
+        .as_ref()
+        .ok()
+        .and_then(|report| report.get("schemaVersion"));
+    if let (Some(version), Some(answer)) = (version, body.as_object_mut()) {
+        answer.insert(
+            "Data".to_owned(),
+            json!({"SchemaVersion": version.to_string()}),
+        );
+    }
     if let Err(reason) = &outcome {
         tracing::error!(
             "the custom resource {} failed: {reason}",
@@ -91,21 +102,25 @@ async fn work(
     let short = |text: String| text.chars().take(REASON_CHARS).collect::<String>();
     match event.request_type.as_str() {
         "Create" | "Update" => {}
-        "Delete" => return Ok(json!({"schemaVersion": Value::Null})), // the data stays: the cluster is retained
+        "Delete" => return Ok(json!({})), // the data stays: the cluster is retained
         other => return Err(short(format!("unknown RequestType {other:?}"))),
     }
-    let roles = event
-        .resource_properties
-        .get("Roles")
-        .cloned()
-        .unwrap_or(Value::Null);
+    let property = |name: &str| event.resource_properties.get(name);
+    let own = fingerprint();
+    if let Some(wanted) = property("Fingerprint")
+        && wanted.as_str() != Some(own.as_str())
+    {
+        // No fault: a roll-back may ask in either order.
+        tracing::warn!("the template asks for the schema {wanted}, this build provides {own}");
+    }
+    let roles = property("Roles").cloned().unwrap_or(Value::Null);
     let command = Command::parse(&json!({"command": "migrate", "roles": roles}))
         .map_err(|e| short(e.to_string()))?;
     let db = dsql.until(until);
     let left = until.duration_since(dsql.clock().now()).unwrap_or_default();
     match tokio::time::timeout(
         left,
-        AssertUnwindSafe(run(dsql, &db, settings, command)).catch_unwind(),
+        AssertUnwindSafe(run_with_patience(dsql, &db, settings, command)).catch_unwind(),
     )
     .await
     {
@@ -116,6 +131,28 @@ async fn work(
         Ok(Err(_)) => Err("a panic, see the log".to_owned()),
         Ok(Ok(Err(error))) => Err(short(error.to_string())),
         Ok(Ok(Ok(report))) => Ok(report),
+    }
+}
+
+/// Runs the command, again while IAM does not yet know the function's role everywhere.
+async fn run_with_patience(
+    dsql: &Dsql,
+    db: &Db,
+    settings: &Settings,
+    command: Command,
+) -> Result<Value, AdminError> {
+    let clock = dsql.clock();
+    let mut propagation = Propagation::new(clock.now());
+    loop {
+        let error = match run(dsql, db, settings, command.clone()).await {
+            Err(error) => error,
+            done => return done,
+        };
+        let Some(pause) = propagation.pause_after(&error, clock.now()) else {
+            return Err(error);
+        };
+        tracing::warn!("the function's role is refused, for now: {error}");
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -29,6 +29,18 @@ pub(crate) async fn ensure(
     }
 }
 
+/// Runs a statement that may run twice (`IF NOT EXISTS`), and runs it again where it met its like: such a clause does not
+/// see what another transaction is creating just now.
+pub(crate) async fn repeatable(db: &Db, sql: &'static str) -> Result<(), Error> {
+    let mut attempt = 1;
+    loop {
+        match db.execute_idempotent(sql, &[]).await {
+            Err(error) if attempt < ATTEMPTS && may_be_done(&error) => attempt += 1,
+            outcome => return outcome.map(drop),
+        }
+    }
+}
+
 /// Whether the next look decides: the answer was lost, or another run was faster.
 fn may_be_done(error: &Error) -> bool {
     let faster = ["42710", "23505", "42P06", "42P07", "42704", "3F000"];

@@ -236,12 +236,23 @@ async fn database(db: &Db) -> Vec<Finding> {
             Finding::bad(
                 "indexes",
                 format!("not valid: {}", names.join(", ")),
-                "still being built (see sys.jobs), or failed: then drop the index and run migrate",
+                "still being built (see sys.jobs), or failed: run migrate, which builds it anew",
             )
         }
         Err(error) => Finding::bad("indexes", error.report(), "run doctor as admin"),
     });
-    findings.push(match roles::missing(db).await {
+    let roles = roles_of(db).await;
+    let all_exist = roles.ok;
+    findings.push(roles);
+    if all_exist {
+        findings.push(privileges(db).await);
+    }
+    findings.push(logins_of(db).await);
+    findings
+}
+
+async fn roles_of(db: &Db) -> Finding {
+    match roles::missing(db).await {
         Ok(missing) if missing.is_empty() => {
             Finding::good("roles", "all exist, and each is mapped to an IAM role")
         }
@@ -251,9 +262,22 @@ async fn database(db: &Db) -> Vec<Finding> {
             "run migrate with the ARN of each function's IAM role in \"roles\"",
         ),
         Err(error) => Finding::bad("roles", error.report(), "run doctor as admin"),
-    });
-    findings.push(logins_of(db).await);
-    findings
+    }
+}
+
+/// What each role may do, where all roles exist.
+async fn privileges(db: &Db) -> Finding {
+    match roles::lacking_privileges(db).await {
+        Ok(lacking) if lacking.is_empty() => {
+            Finding::good("privileges", "each role may do what its function does")
+        }
+        Ok(lacking) => Finding::bad(
+            "privileges",
+            lacking.join("; "),
+            "run migrate, and make fingerprint before the next deployment",
+        ),
+        Err(error) => Finding::bad("privileges", error.report(), "run migrate as admin"),
+    }
 }
 
 /// In the schemas of logins nothing should belong to the admin.

@@ -13,10 +13,13 @@ mod custom_resource;
 mod ddl;
 mod digest;
 mod doctor;
+mod fingerprint;
+mod indexes;
 mod login;
 mod logins;
 mod migrate;
 mod migrations;
+mod propagation;
 mod roles;
 
 use std::time::Duration;
@@ -26,6 +29,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
 pub use command::{Command, CommandError};
+pub use fingerprint::fingerprint;
 pub use login::{Access, LoginName, Password, Schemas, SqlHost};
 pub use logins::{Data, Keep};
 pub use migrations::{MIGRATIONS, Migration};
@@ -62,15 +66,17 @@ pub enum AdminError {
         /// The migration's name.
         name: String,
     },
-    /// An index build failed.
-    #[error("the index build of migration {version} ({name}) failed: see sys.jobs, job {job_id}")]
-    JobFailed {
+    /// An index could not be built.
+    #[error(
+        "the index of migration {version} ({name}) could not be built: {cause}. Remove what it names, then run again"
+    )]
+    BuildFailed {
         /// The migration's number.
         version: i64,
         /// The migration's name.
         name: &'static str,
-        /// The job in `sys.jobs`.
-        job_id: String,
+        /// What `sys.jobs` says.
+        cause: String,
     },
     /// A command about logins cannot be done as things are.
     #[error("{0}")]
@@ -91,7 +97,7 @@ impl From<AdminError> for Diagnostic {
         let error_type = match &error {
             AdminError::Command(_) => "InvalidCommand",
             AdminError::ChecksumChanged { .. } => "ChecksumChanged",
-            AdminError::JobFailed { .. } => "JobFailed",
+            AdminError::BuildFailed { .. } => "BuildFailed",
             AdminError::Login(_) => "LoginRefused",
             AdminError::NoRandomness => "NoRandomness",
             AdminError::Undeliverable(_) => "Undeliverable",
@@ -184,6 +190,7 @@ async fn run(
             Ok(json!({
                 "schemaVersion": current,
                 "latestVersion": migrations::latest(),
+                "fingerprint": fingerprint(),
                 "pending": pending,
                 "roles": roles::mappings(db).await?,
             }))

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use dsql::{Db, Error, Type};
 
 use crate::AdminError;
-use crate::migrations::{MIGRATIONS, Migration};
+use crate::ddl;
+use crate::indexes;
+use crate::migrations::{self, MIGRATIONS, Migration};
 
 /// The schema of the functions' tables: one that logins can neither see into nor be given.
 pub(crate) const SCHEMA: &str = "chats";
@@ -20,9 +22,6 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS chats.schema_migrations (
     applied_at timestamptz NOT NULL
 )";
 
-/// Attempts at a statement that met its like running at the same time.
-const ATTEMPTS: usize = 5;
-
 /// Runs what is pending and returns the names of what this run applied.
 pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
     let known = match applied(db).await {
@@ -30,8 +29,8 @@ pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
         Err(error) => return Err(error.into()),
     };
     if known.is_empty() {
-        ddl(db, CREATE_SCHEMA).await?;
-        ddl(db, CREATE_TABLE).await?;
+        ddl::repeatable(db, CREATE_SCHEMA).await?;
+        ddl::repeatable(db, CREATE_TABLE).await?;
     }
     let mut done = Vec::new();
     for migration in MIGRATIONS {
@@ -47,6 +46,14 @@ pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
                 apply(db, migration).await?;
                 done.push(migration.name);
             }
+        }
+    }
+    // The schema of a newer version is that version's: it may have replaced indexes that are wanted here.
+    let newest = known.keys().next_back().copied().unwrap_or_default();
+    if newest <= migrations::latest() {
+        for (migration, index) in indexes::lacking(db, &migrations::indexes()).await? {
+            tracing::warn!("index {index} of {} is provided again", migration.name);
+            indexes::provide(db, migration, index).await?;
         }
     }
     Ok(done)
@@ -68,14 +75,9 @@ pub(crate) async fn applied(db: &Db) -> Result<BTreeMap<i64, String>, Error> {
 }
 
 async fn apply(db: &Db, migration: &Migration) -> Result<(), AdminError> {
-    let mut job = ddl(db, migration.sql).await?;
-    if job.is_none()
-        && let Some(index) = migration.index()
-    {
-        job = unfinished_build(db, index).await?;
-    }
-    if let Some(job_id) = job {
-        wait_for(db, migration, job_id).await?;
+    match migration.index() {
+        Some(index) => indexes::provide(db, migration, index).await?,
+        None => ddl::repeatable(db, migration.sql).await?,
     }
     db.execute_idempotent(
         "INSERT INTO chats.schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, now())
@@ -94,68 +96,4 @@ async fn apply(db: &Db, migration: &Migration) -> Result<(), AdminError> {
         migration.name
     );
     Ok(())
-}
-
-/// Runs one statement; an asynchronous one answers the id of its job.
-async fn ddl(db: &Db, sql: &'static str) -> Result<Option<String>, Error> {
-    let mut attempt = 1;
-    loop {
-        match db.query_idempotent(sql, &[]).await {
-            Ok(rows) => return Ok(rows.first().map(|row| row.get(0))),
-            // IF NOT EXISTS does not see what another transaction is creating just now.
-            Err(error)
-                if attempt < ATTEMPTS
-                    && matches!(
-                        error.sqlstate(),
-                        Some("23505" | "42P06" | "42P07" | "42710")
-                    ) =>
-            {
-                attempt += 1;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The job of an index that an earlier run began and that is not valid yet.
-async fn unfinished_build(db: &Db, index: &str) -> Result<Option<String>, Error> {
-    let invalid = db
-        .query_opt_idempotent(
-            "SELECT 1 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
-             WHERE relname = $1 AND NOT indisvalid AND relnamespace = 'chats'::regnamespace",
-            &[(&index, Type::TEXT)],
-        )
-        .await?;
-    if invalid.is_none() {
-        return Ok(None);
-    }
-    let job = db
-        .query_opt_idempotent(
-            "SELECT job_id::text FROM sys.jobs WHERE job_type = 'INDEX_BUILD' AND object_name LIKE '%' || $1
-             ORDER BY start_time DESC LIMIT 1",
-            &[(&index, Type::TEXT)],
-        )
-        .await?;
-    Ok(job.map(|row| row.get(0)))
-}
-
-/// Waits until an index build ends. A run that hits its deadline here is repeated by the next one, which finds the
-/// statement done.
-async fn wait_for(db: &Db, migration: &Migration, job_id: String) -> Result<(), AdminError> {
-    let call = format!("CALL sys.wait_for_job({})", dsql::quote_literal(&job_id));
-    db.execute_sql(&call).await?;
-    let failed = db
-        .query_opt_idempotent(
-            "SELECT 1 FROM sys.jobs WHERE job_id = $1 AND status = 'failed'",
-            &[(&job_id, Type::TEXT)],
-        )
-        .await?;
-    match failed {
-        None => Ok(()),
-        Some(_) => Err(AdminError::JobFailed {
-            version: migration.version,
-            name: migration.name,
-            job_id,
-        }),
-    }
 }

@@ -29,6 +29,12 @@ impl Migration {
             .ends_with("INDEX ASYNC")
             .then(|| rest.split_whitespace().next())?
     }
+
+    /// The index it drops, if that is what it does.
+    fn dropped_index(&self) -> Option<&'static str> {
+        let name = self.sql.trim().strip_prefix("DROP INDEX IF EXISTS ")?;
+        Some(name.rsplit('.').next().unwrap_or(name))
+    }
 }
 
 macro_rules! migrations {
@@ -66,6 +72,19 @@ migrations! {
     21 "0021_index_generations_by_owner",
     22 "0022_index_chats_by_owner_and_archive",
     23 "0023_drop_index_chats_by_owner",
+}
+
+/// The indexes that the newest schema has, each with the migration that makes it.
+pub(crate) fn indexes() -> Vec<(&'static Migration, &'static str)> {
+    let mut indexes = Vec::new();
+    for migration in MIGRATIONS {
+        if let Some(index) = migration.index() {
+            indexes.push((migration, index));
+        } else if let Some(dropped) = migration.dropped_index() {
+            indexes.retain(|(_, index)| *index != dropped);
+        }
+    }
+    indexes
 }
 
 /// The number of the newest migration.
@@ -108,6 +127,13 @@ mod tests {
                 "chats_owner_archived"
             ]
         );
+    }
+
+    #[test]
+    fn an_index_that_a_later_migration_drops_is_not_wanted() {
+        let wanted: Vec<&str> = indexes().into_iter().map(|(_, index)| index).collect();
+        assert!(wanted.contains(&"chats_owner_archived"), "{wanted:?}");
+        assert!(!wanted.contains(&"chats_owner"), "{wanted:?}");
     }
 
     #[test]

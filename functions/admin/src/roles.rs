@@ -82,6 +82,12 @@ pub const ROLES: &[Role] = &[
 /// The role of the `sql` function, whose principals connect as every login's role too.
 pub(crate) const SQL_FUNCTION: &str = "sql_function";
 
+/// `$2`: pairs such as `SELECT chats`, separated by commas.
+const LACKING: &str = "SELECT pair FROM unnest(string_to_array($2, ',')) pair
+    WHERE NOT (has_schema_privilege($1, 'chats', 'USAGE')
+        AND has_table_privilege($1, 'chats.' || split_part(pair, ' ', 2), split_part(pair, ' ', 1)))
+    ORDER BY pair";
+
 /// Brings all roles up to date and maps the given ARNs; reports what it changed.
 pub(crate) async fn provide(
     db: &Db,
@@ -144,6 +150,29 @@ pub(crate) async fn missing(db: &Db) -> Result<Vec<String>, Error> {
             Some(true) => None,
         })
         .collect())
+}
+
+/// What the functions' roles may not do and have to, in words. All of them exist.
+pub(crate) async fn lacking_privileges(db: &Db) -> Result<Vec<String>, Error> {
+    let mut lacking = Vec::new();
+    for role in ROLES {
+        let of = |(table, list): &(&str, &str)| {
+            let pairs = list
+                .split(", ")
+                .map(|privilege| format!("{privilege} {table}"));
+            pairs.collect::<Vec<_>>()
+        };
+        let pairs: Vec<String> = role.privileges.iter().flat_map(of).collect();
+        let pairs = pairs.join(",");
+        let rows = db
+            .query_idempotent(LACKING, &[(&role.name, Type::TEXT), (&pairs, Type::TEXT)])
+            .await?;
+        lacking.extend(rows.iter().map(|row| {
+            let pair: String = row.get(0);
+            format!("{} may not {pair}", role.name)
+        }));
+    }
+    Ok(lacking)
 }
 
 /// Creates a role that may log in.

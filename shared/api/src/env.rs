@@ -9,6 +9,7 @@
 //! | `AUTH_AUDIENCE` | the `aud` a token must carry (mode `jwks`) | required |
 //! | `CORS_ALLOWED_ORIGINS` | exact origins, separated by commas | none: no CORS headers |
 //! | `ADDRESS_HASH_KEY` | secret of 16 bytes or more that client addresses are hashed with, for rate limits | none: limits count callers only |
+//! | `STACK_NAME` | the stack's name, a dimension of every metric | `none` |
 //! | `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG` | `ERROR` to `DEBUG` (`FATAL` is `ERROR`, `TRACE` is `DEBUG`) | `INFO` |
 //! | `AWS_LAMBDA_MAX_CONCURRENCY` | set by Lambda Managed Instances; above 1 the runtime is multi-threaded | 1 |
 
@@ -24,6 +25,8 @@ pub const AUTH_AUDIENCE: &str = "AUTH_AUDIENCE";
 pub const CORS_ALLOWED_ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
 /// Secret that client addresses are hashed with before they are counted.
 pub const ADDRESS_HASH_KEY: &str = "ADDRESS_HASH_KEY";
+/// The stack that the function belongs to, which its metrics name.
+pub const STACK_NAME: &str = "STACK_NAME";
 /// Log level that Lambda's log controls set.
 pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 /// Log level outside Lambda; weaker than [`AWS_LAMBDA_LOG_LEVEL`].

@@ -21,7 +21,8 @@ pub use cors::Cors;
 pub use edge::Edge;
 pub use env::{
     ADDRESS_HASH_KEY, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MODE, AWS_LAMBDA_LOG_LEVEL,
-    AWS_LAMBDA_MAX_CONCURRENCY, CORS_ALLOWED_ORIGINS, ConfigError, Lookup, RUST_LOG, from_process,
+    AWS_LAMBDA_MAX_CONCURRENCY, CORS_ALLOWED_ORIGINS, ConfigError, Lookup, RUST_LOG, STACK_NAME,
+    from_process,
 };
 pub use error::{ApiError, ClientCode, ServerCode, chain};
 pub use jwk::{Algorithm, JwkSet, VerifyingKey};
@@ -29,7 +30,7 @@ pub use jwt::{Claims, Policy, Rejection, verify};
 pub use metrics::{
     ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, LOST, Line,
     METRIC_NAMES, MODEL, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, Metrics, NAMESPACE, OCC_GIVEN_UP,
-    OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, SilentLine, StandardOutput,
+    OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, STACK, SilentLine, StandardOutput,
 };
 pub use request::{Fields, bytes, deadline, known_deadline, query, segments, whole_characters};
 pub use response::{empty, json, json_text};

@@ -10,12 +10,19 @@ use std::{
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::{json, value::RawValue};
 
-use crate::telemetry::REQUEST_ID;
+use crate::{
+    env::{STACK_NAME, from_process},
+    telemetry::REQUEST_ID,
+};
 
 /// The CloudWatch namespace of every metric.
 pub const NAMESPACE: &str = "DsqlChat";
 /// The dimension that names the function.
 pub const FUNCTION: &str = "function";
+/// The dimension that names the stack: of two in one account each has its own dashboard and alarms.
+pub const STACK: &str = "stack";
+/// The stack where [`STACK_NAME`](crate::env::STACK_NAME) names none.
+const NO_STACK: &str = "none";
 /// 1 for a container's first invocation, else 0.
 pub const COLD_START: &str = "ColdStart";
 /// Database connections opened since the last line.
@@ -86,6 +93,7 @@ impl Line for SilentLine {
 /// Turns running totals into what happened since the last line.
 #[derive(Debug)]
 pub struct Metrics {
+    stack: String,
     function: &'static str,
     line: Arc<dyn Line>,
     last: Mutex<Option<dsql::Stats>>,
@@ -113,17 +121,23 @@ const COUNTERS: [Counter; 9] = [
 ];
 
 impl Metrics {
-    /// Metrics of `function`, written to `line`.
+    /// Metrics of `function`, in the stack that the environment names, written to `line`.
     pub fn new(function: &'static str, line: Arc<dyn Line>) -> Self {
+        let stack = from_process(STACK_NAME).unwrap_or_else(|| NO_STACK.to_owned());
+        Self::of_stack(stack, function, line)
+    }
+
+    fn of_stack(stack: String, function: &'static str, line: Arc<dyn Line>) -> Self {
         let counters = COUNTERS.map(|(name, unit, _)| (name, unit));
         let of_invocation = [&[(COLD_START, "Count")], counters.as_slice()].concat();
         Self {
+            stack,
             function,
             line,
             last: Mutex::new(None),
-            of_invocation: directive(&[FUNCTION], &of_invocation),
+            of_invocation: directive(&[STACK, FUNCTION], &of_invocation),
             of_tokens: directive(
-                &[FUNCTION, MODEL],
+                &[STACK, FUNCTION, MODEL],
                 &[
                     (MODEL_INPUT_TOKENS, "Count"),
                     (MODEL_OUTPUT_TOKENS, "Count"),
@@ -159,7 +173,11 @@ impl Metrics {
             let since = total(&stats).saturating_sub(total(&before));
             (*name, since)
         });
-        let texts = [(FUNCTION, self.function), (REQUEST_ID, request_id)];
+        let texts = [
+            (STACK, self.stack.as_str()),
+            (FUNCTION, self.function),
+            (REQUEST_ID, request_id),
+        ];
         let counts: Vec<_> = std::iter::once(cold_start).chain(counts).collect();
         self.write(now, &self.of_invocation, &texts, &counts);
     }
@@ -174,6 +192,7 @@ impl Metrics {
         output: u64,
     ) {
         let texts = [
+            (STACK, self.stack.as_str()),
             (FUNCTION, self.function),
             (MODEL, model),
             (REQUEST_ID, request_id),
@@ -298,9 +317,9 @@ mod tests {
         }
     }
     #[test]
-    fn the_tokens_of_a_reply_are_counted_by_function_and_model() {
+    fn the_tokens_of_a_reply_are_counted_by_stack_function_and_model() {
         let kept = Arc::new(KeptLines::default());
-        let metrics = Metrics::new("chat", kept.clone());
+        let metrics = Metrics::of_stack("blog".to_owned(), "chat", kept.clone());
         metrics.report_tokens(UNIX_EPOCH, "r-1", "nova", 7, 11);
         let lines = kept.take();
         assert_eq!(lines.len(), 1);
@@ -312,9 +331,9 @@ mod tests {
             (&json!(7), &json!(11))
         );
         let emf = &lines[0]["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(emf["Dimensions"], json!([[FUNCTION, MODEL]]));
-        for dimension in [FUNCTION, MODEL] {
-            assert!(lines[0][dimension].is_string());
+        assert_eq!(emf["Dimensions"], json!([[STACK, FUNCTION, MODEL]]));
+        for (dimension, value) in [(STACK, "blog"), (FUNCTION, "chat"), (MODEL, "nova")] {
+            assert_eq!(lines[0][dimension], value);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The template decides: what is changed in a copy of it changes here, with no other change. With the real functions and
 //! a database of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -96,7 +97,9 @@ async fn the_template_as_it_is_serves_sql_under_its_path_and_waits_for_a_slow_da
     let answer = running.query("/sql").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["rows"], json!([{ "one": 1 }]));
-    assert_eq!(running.query("/v2/sql").await.status, StatusCode::FORBIDDEN);
+    let unknown = running.query("/v2/sql").await;
+    assert_eq!(unknown.status, StatusCode::FORBIDDEN);
+    assert_readable_by_a_page(&unknown);
     running.log_with("Relay: ").await;
     slow_down(&running);
     assert_eq!(running.query("/sql").await.status, StatusCode::OK);
@@ -110,14 +113,17 @@ async fn a_changed_route_variable_schedule_and_time_out_are_followed() {
     let running = start(&[
         ("Path: /sql, Method: post", "Path: /v2/sql, Method: post"),
         (
-            "SQL_HOST: !If [HasSqlHost, !Ref SqlHostName, !Sub '${Api}.execute-api.${AWS::Region}.amazonaws.com']",
+            "SQL_HOST: !If [HasSqlHost, !Ref SqlHostName, !Ref AWS::NoValue]",
             "SQL_HOST: db.copy.example.com",
         ),
         (
             "      CodeUri: functions/sql\n",
             "      CodeUri: functions/sql\n      Timeout: 2\n",
         ),
-        (r#"Input: '{"task":"relay"}'"#, r#"Input: '{"task":"purge"}'"#),
+        (
+            r#"Input: '{"task":"relay"}'"#,
+            r#"Input: '{"task":"purge"}'"#,
+        ),
     ])
     .await;
     assert_eq!(running.query("/sql").await.status, StatusCode::FORBIDDEN);
@@ -127,8 +133,48 @@ async fn a_changed_route_variable_schedule_and_time_out_are_followed() {
     running.log_with("Purge: ").await;
     slow_down(&running);
     let answer = running.query("/v2/sql").await;
-    assert_ne!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    assert!(answer.status.is_server_error(), "{:?}", answer.body);
+    assert_readable_by_a_page(&answer);
     running.stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_may_read_what_the_gateway_refuses_by_itself() {
+    let rate = "Default: 100\n    MinValue: 1\n    Description: Requests per second";
+    let burst = "Default: 200\n";
+    let running = start(&[
+        (rate, &rate.replace("100", "1")),
+        (burst, &burst.replace("200", "2")),
+    ])
+    .await;
+    let too_large = 10 * 1024 * 1024 + 1;
+    let mut seen = BTreeSet::new();
+    for (path, bytes) in [
+        ("/sql", too_large),
+        ("/nowhere", 0),
+        ("/sql", 0),
+        ("/sql", 0),
+    ] {
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("host", "localhost")
+            .body(Full::new(Bytes::from(vec![b' '; bytes])))
+            .unwrap();
+        let answer = send(&running.stack.api_url().unwrap(), request).await;
+        if answer.json().get("code").is_none() {
+            assert_readable_by_a_page(&answer);
+            seen.insert(answer.status.as_u16());
+        }
+    }
+    assert!(seen.contains(&413) && seen.contains(&429), "{seen:?}");
+    running.stack.stop().await;
+}
+
+/// A browser hands an answer to a page of another origin only with these headers.
+fn assert_readable_by_a_page(answer: &Answer) {
+    let origin = answer.headers.get("access-control-allow-origin");
+    assert_eq!(origin.unwrap(), "*", "{:?}", answer.status);
 }
 
 /// From now on the database takes longer than the shorter time-out for each round trip.

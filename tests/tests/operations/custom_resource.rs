@@ -16,7 +16,7 @@ async fn server() -> DsqlLocal {
     DsqlLocal::start(Options::default()).await.unwrap()
 }
 
-async fn admin(server: &DsqlLocal) -> Function {
+pub(crate) async fn admin(server: &DsqlLocal) -> Function {
     Launch::binary("admin")
         .envs(server.env())
         .env("DSQL_ROLE", "admin")
@@ -24,7 +24,7 @@ async fn admin(server: &DsqlLocal) -> Function {
         .await
 }
 
-fn event(request: &str, url: &ResponseUrl, properties: &Value) -> Value {
+pub(crate) fn event(request: &str, url: &ResponseUrl, properties: &Value) -> Value {
     let mut event = json!({
         "RequestType": request,
         "ServiceToken": "arn:aws:lambda:us-east-1:111122223333:function:admin",
@@ -41,10 +41,10 @@ fn event(request: &str, url: &ResponseUrl, properties: &Value) -> Value {
     event
 }
 
-fn properties(server: &DsqlLocal) -> Value {
+pub(crate) fn properties(server: &DsqlLocal) -> Value {
     json!({
         "ServiceToken": "arn:aws:lambda:us-east-1:111122223333:function:admin",
-        "SchemaVersion": "1",
+        "Fingerprint": "0a1b",
         "Roles": {"chats": server.admin().arn},
     })
 }
@@ -66,7 +66,8 @@ async fn create_migrates_update_changes_nothing_and_delete_touches_no_data() {
         assert_eq!(answer.body["LogicalResourceId"], "Schema");
         assert_eq!(answer.target, "/stack/answer?X-Amz-Signature=0a%2Fb");
         assert_eq!(answer.content_type, None);
-        versions.push(answer.body["Data"]["SchemaVersion"].as_u64().unwrap());
+        let version = answer.body["Data"]["SchemaVersion"].as_str().unwrap();
+        versions.push(version.parse::<i64>().unwrap());
     }
     assert!(
         versions[0] > 0 && versions[0] == versions[1],
@@ -83,7 +84,9 @@ async fn create_migrates_update_changes_nothing_and_delete_touches_no_data() {
     let url = ResponseUrl::start().await;
     let delete = event("Delete", &url, &properties(&server));
     function.invoke(delete.to_string(), LIMIT).await.response();
-    assert_eq!(url.answer().await.body["Status"], "SUCCESS");
+    let answer = url.answer().await;
+    assert_eq!(answer.body["Status"], "SUCCESS");
+    assert_eq!(answer.body.get("Data"), None, "{answer:?}");
     assert_eq!(number(&db, "SELECT count(*) FROM usage_daily").await, 1);
 }
 
@@ -101,6 +104,7 @@ async fn a_failure_is_answered_with_its_reason() {
         function.invoke(event.to_string(), LIMIT).await.response();
         let answer = url.answer().await;
         assert_eq!(answer.body["Status"], "FAILED");
+        assert_eq!(answer.body.get("Data"), None, "{answer:?}");
         let reason = answer.body["Reason"].as_str().unwrap();
         assert!(reason.contains(words), "{reason}");
     }
@@ -279,7 +283,7 @@ async fn an_index_build_longer_than_the_deadline_fails_the_run_and_the_next_one_
     assert_eq!(number(&db, builds).await, 1);
     let unfinished = number(&db, "SELECT max(version) FROM schema_migrations").await;
 
-    // A run while it still goes on fails the same way, and begins no second build.
+    // A run while it goes on fails the same way, and begins no second build.
     let url = ResponseUrl::start().await;
     let update = event("Update", &url, &properties(&server));
     function

@@ -13,6 +13,7 @@
 )]
 
 mod custom_resource;
+mod desired_state;
 mod discard;
 mod doctor;
 mod erasure;

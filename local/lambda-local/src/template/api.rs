@@ -15,10 +15,11 @@ const ACCOUNT_THROTTLE: Throttle = Throttle {
 };
 
 /// Properties that have no effect here.
-const WITHOUT_EFFECT: [&str; 11] = [
+const WITHOUT_EFFECT: [&str; 12] = [
     "AccessLogSetting",
     "AlwaysDeploy",
     "Description",
+    "DisableExecuteApiEndpoint",
     "Domain",
     "EndpointConfiguration",
     "FailOnWarnings",

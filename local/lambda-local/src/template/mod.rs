@@ -204,7 +204,10 @@ impl Reading {
                 application.custom_resources.push(custom_resource);
             }
             ResourceKind::Cluster => application.clusters.push(resource.logical_id.clone()),
-            ResourceKind::LogGroup | ResourceKind::Topic | ResourceKind::WithoutCounterpart => {}
+            ResourceKind::LogGroup
+            | ResourceKind::Topic
+            | ResourceKind::Secret
+            | ResourceKind::WithoutCounterpart => {}
         }
         Ok(())
     }

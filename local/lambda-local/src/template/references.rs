@@ -62,6 +62,7 @@ impl Scope<'_> {
             ResourceKind::LogGroup => self.log_group_name(resource),
             ResourceKind::Topic => self.topic_arn(resource),
             ResourceKind::Cluster => self.cluster_identifier(resource),
+            ResourceKind::Secret => self.secret_arn(resource),
             ResourceKind::Custom | ResourceKind::WithoutCounterpart => {
                 Err(Problem::Unresolved(name.to_owned()))
             }
@@ -153,6 +154,28 @@ impl Scope<'_> {
     fn topic_arn(&self, topic: &Resource) -> Result<String, Problem> {
         let name = self.topic_name(topic)?;
         Ok(self.arn("sns", &name))
+    }
+
+    fn secret_arn(&self, secret: &Resource) -> Result<String, Problem> {
+        let name = self.name_property(secret, "Name")?;
+        Ok(self.arn("secretsmanager", &format!("secret:{name}")))
+    }
+
+    /// What a secret of the template holds that is to be generated, by a reference such as
+    /// `secretsmanager:arn:…:SecretString`. It is the same at each start, because data may depend on it.
+    pub(super) fn generated_secret(&self, reference: &str) -> Option<String> {
+        let of = reference.strip_prefix("secretsmanager:")?;
+        let of = of.strip_suffix(":SecretString").unwrap_or(of);
+        let secret = self.resources.iter().find(|resource| {
+            resource.kind == ResourceKind::Secret
+                && resource.is_present
+                && resource.properties.get("GenerateSecretString").is_some()
+                && self.secret_arn(resource).is_ok_and(|arn| arn == of)
+        })?;
+        Some(format!(
+            "{}-generated-on-this-machine",
+            self.physical_name(&secret.logical_id)
+        ))
     }
 
     /// The first label of the endpoint.

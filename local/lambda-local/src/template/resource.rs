@@ -8,7 +8,7 @@ use super::globals;
 use super::node::{Entry, Kind, Node};
 
 /// Types that have no counterpart here, and whose absence changes nothing that runs here.
-const WITHOUT_COUNTERPART: [&str; 27] = [
+const WITHOUT_COUNTERPART: [&str; 26] = [
     "AWS::ApiGateway::Account",
     "AWS::ApiGateway::BasePathMapping",
     "AWS::ApiGateway::DomainName",
@@ -29,7 +29,6 @@ const WITHOUT_COUNTERPART: [&str; 27] = [
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
-    "AWS::SecretsManager::Secret",
     "AWS::Serverless::CapacityProvider",
     "AWS::WAFv2::LoggingConfiguration",
     "AWS::WAFv2::WebACL",
@@ -61,6 +60,7 @@ pub(super) enum ResourceKind {
     Cluster,
     LogGroup,
     Topic,
+    Secret,
     /// Accepted, and not run here.
     WithoutCounterpart,
 }
@@ -75,6 +75,7 @@ impl ResourceKind {
             "AWS::DSQL::Cluster" => Self::Cluster,
             "AWS::Logs::LogGroup" => Self::LogGroup,
             "AWS::SNS::Topic" => Self::Topic,
+            "AWS::SecretsManager::Secret" => Self::Secret,
             "AWS::CloudFormation::CustomResource" => Self::Custom,
             name if name.starts_with("Custom::") => Self::Custom,
             name if WITHOUT_COUNTERPART.contains(&name) => Self::WithoutCounterpart,

@@ -223,7 +223,8 @@ impl Scope<'_> {
         text.map_err(at)
     }
 
-    /// Puts in what `{{resolve:…}}` stands for: only what was given, because no secret is fetched here.
+    /// Puts in what `{{resolve:…}}` stands for: what was given, or a secret that the template has generated. None is
+    /// fetched here.
     fn dynamic_references(&self, text: &str) -> Result<String, Problem> {
         let mut resolved = String::with_capacity(text.len());
         let mut rest = text;
@@ -231,11 +232,11 @@ impl Scope<'_> {
             let Some((reference, after)) = from.split_once("}}") else {
                 break;
             };
-            let reference = format!("{{{{resolve:{reference}}}}}");
-            let value = self.inputs.attributes.get(&reference);
-            let value = value.ok_or(Problem::Unresolved(reference))?;
+            let whole = format!("{{{{resolve:{reference}}}}}");
+            let given = self.inputs.attributes.get(&whole).cloned();
+            let value = given.or_else(|| self.generated_secret(reference));
             resolved.push_str(before);
-            resolved.push_str(value);
+            resolved.push_str(&value.ok_or(Problem::Unresolved(whole))?);
             rest = after;
         }
         resolved.push_str(rest);
