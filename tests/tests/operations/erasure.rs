@@ -103,10 +103,13 @@ impl Writer {
             concurrent: 1_000_000,
         };
         let (job, reply, stream) = (chat_store::new_job_id(), MessageId::new(), StreamId::new());
+        let replaced = MessageId::new();
         let turn = NewTurn {
             chat,
             message: &said("and now?"),
             place: Place::End,
+            shown: &[],
+            replaced: &replaced,
             reply: &reply,
             stream: &stream,
             model: "m",
