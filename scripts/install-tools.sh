@@ -3,6 +3,7 @@
 # a browser) comes by the system's package manager, when that may be used.
 #   install-tools.sh tools       cargo-lambda, shellcheck
 #   install-tools.sh clients     the Python clients that the tests use
+#   install-tools.sh schemathesis the client that knows the API by its description alone
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
@@ -117,6 +118,7 @@ for part in "$@"; do
   case $part in
     tools) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
+    schemathesis) pip_into .tools/schemathesis scripts/requirements-schemathesis.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
     postgres) install_postgres ;;
     psql) install_psql ;;
@@ -135,6 +137,6 @@ for part in "$@"; do
       install_chromium
       ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, schemathesis, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
   esac
 done

@@ -22,6 +22,7 @@ mod chats_replies;
 mod chats_shared;
 mod chats_transfer;
 mod clients;
+mod described;
 mod faults;
 mod harness;
 mod logins;

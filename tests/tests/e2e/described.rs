@@ -1,0 +1,69 @@
+//! The API against a client that we did not write and that knows it by `docs/openapi.yaml` alone: it sends what the
+//! description allows and what it does not, and holds every answer to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tests::binary::{target_dir, workspace};
+use tests::clock::WallClock;
+use tests::gateway::{Functions, Gateway};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::stack::Stack;
+
+/// Requests to each operation: some two thousand in all.
+const EXAMPLES: &str = "40";
+/// The same run again; another one with `SCHEMATHESIS_SEED`.
+const SEED: &str = "20261129";
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// The client; installed first if it is not there.
+async fn schemathesis() -> PathBuf {
+    let status = Command::new("scripts/install-tools.sh")
+        .arg("schemathesis")
+        .current_dir(workspace())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success(), "it is not installed");
+    workspace().join(".tools/schemathesis")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_knows_the_description_alone_finds_no_difference() {
+    let packages = schemathesis().await;
+    let stack = Stack::start().await;
+    let key = Arc::clone(&stack.key);
+    let functions = Functions {
+        chat: stack
+            .launch_chat()
+            .env("ECHO_DELAY_MS", "0")
+            .env("TURNS_PER_MINUTE", "1000000")
+            .env("TOKENS_PER_DAY", "1000000000"),
+        ..Functions::same(stack.launch_chats())
+    };
+    let gateway = Gateway::start(functions, key, WallClock::new()).await;
+    let seed = std::env::var("SCHEMATHESIS_SEED").unwrap_or_else(|_| SEED.to_owned());
+    let run = Command::new("python3")
+        .args(["-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"])
+        .arg("docs/openapi.yaml")
+        .args(["--url", &gateway.url(), "--seed", &seed, "--max-examples", EXAMPLES])
+        .arg("--header")
+        .arg(format!("Authorization: Bearer {}", stack.token("visitor")))
+        .arg("--report-junit-path")
+        .arg(target_dir().join("schemathesis.xml"))
+        .env("PYTHONPATH", &packages)
+        .env("HYPOTHESIS_STORAGE_DIRECTORY", target_dir().join("hypothesis"))
+        .current_dir(workspace())
+        .kill_on_drop(true)
+        .output();
+    let run = timeout(LIMIT, run).await.expect("it ends").unwrap();
+    assert!(
+        run.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
