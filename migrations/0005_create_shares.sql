@@ -1,8 +1,6 @@
 CREATE TABLE IF NOT EXISTS chats.shares (
     token_hash text PRIMARY KEY,
     chat_id text NOT NULL,
-    owner_id text NOT NULL,
     snapshot text NOT NULL,
-    created_at timestamptz NOT NULL,
-    expires_at timestamptz
+    created_at timestamptz NOT NULL
 )

@@ -1,1 +1,1 @@
-CREATE INDEX ASYNC IF NOT EXISTS chats_owner ON chats.chats (owner_id, updated_at, id)
+CREATE INDEX ASYNC IF NOT EXISTS chats_owner ON chats.chats (owner_id, archived, updated_at, id)

@@ -63,15 +63,12 @@ migrations! {
     12 "0012_index_shares_by_chat",
     13 "0013_index_jobs_by_state",
     14 "0014_index_chats_by_expiry",
-    15 "0015_index_shares_by_expiry",
+    15 "0015_index_generations_by_owner",
     16 "0016_index_idempotency_by_expiry",
     17 "0017_index_rate_buckets_by_expiry",
     18 "0018_index_generations_by_lease",
     19 "0019_index_usage_by_day",
     20 "0020_create_sql_logins",
-    21 "0021_index_generations_by_owner",
-    22 "0022_index_chats_by_owner_and_archive",
-    23 "0023_drop_index_chats_by_owner",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -118,13 +115,11 @@ mod tests {
                 "shares_chat",
                 "jobs_state",
                 "chats_expiry",
-                "shares_expiry",
+                "generations_owner",
                 "idempotency_expiry",
                 "rate_buckets_expiry",
                 "generations_lease",
-                "usage_daily_day",
-                "generations_owner",
-                "chats_owner_archived"
+                "usage_daily_day"
             ]
         );
     }

@@ -27,7 +27,7 @@ pub const ROLES: &[Role] = &[
             ("messages", "SELECT, INSERT, UPDATE, DELETE"),
             ("generations", "SELECT, UPDATE, DELETE"),
             ("votes", "SELECT, INSERT, UPDATE, DELETE"),
-            ("shares", "SELECT, INSERT, UPDATE, DELETE"),
+            ("shares", "SELECT, INSERT, DELETE"),
             ("usage_daily", "SELECT, INSERT, UPDATE"),
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
             ("idempotency", "SELECT, INSERT, UPDATE"),

@@ -41,7 +41,7 @@ impl App {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
-    /// Delete what has expired: chats (guests' among them), shares, idempotency keys, rate buckets, finished jobs.
+    /// Delete what has expired: chats (guests' among them), idempotency keys, rate buckets, finished jobs.
     Purge,
     /// End replies whose function died: their lease has passed.
     Reap,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::ids::OwnerId;
 
-// 40 chats with at most 20 shares and a reply each are below 1,000 rows. A vote belongs to its chat and needs no change.
+// 40 chats with a reply each are far below the row limit. Votes and shares belong to their chat and need no change.
 const CLAIM: &str = "\
 WITH moved AS (
     UPDATE chats SET owner_id = $2, expires_at = NULL
@@ -14,8 +14,6 @@ WITH moved AS (
         ORDER BY updated_at, id LIMIT 40
     )
     RETURNING id
-), s AS (
-    UPDATE shares SET owner_id = $2, expires_at = NULL WHERE owner_id = $1 AND chat_id IN (SELECT id FROM moved)
 ), g AS (
     UPDATE generations SET owner_id = $2 WHERE owner_id = $1 AND chat_id IN (SELECT id FROM moved)
 )

@@ -1,11 +1,15 @@
 //! Shares: read-only snapshots of a chat behind a token, of which only a hash is stored. A snapshot shows no ids, no owner,
-//! no reasoning and no tools; it ends when its chat does or is private again.
+//! no reasoning and no tools.
+//!
+//! Whether a share opens is decided by its chat alone, when it is opened: the chat is public and has not ended. Sharing a chat
+//! that is private first deletes the shares of its past, so that only the new one opens.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ids::{ChatId, OwnerId};
+use crate::root::root;
 use crate::secret::{derived_text, sha256_hex};
 
 /// Most shares of one chat.
@@ -77,17 +81,23 @@ SELECT fits, title, chat.created_at, m.role, m.parts FROM chat CROSS JOIN size
 LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND m.aside_since IS NULL AND fits
 ORDER BY m.seq";
 
-// Writing the chat's row makes two shares at once conflict, so that the count holds.
-const SHARE: &str = "\
-WITH chat AS (
-    UPDATE chats SET visibility = 'public'
-    WHERE id = $2 AND owner_id = $3 AND (SELECT count(*) FROM shares WHERE chat_id = $2) < $6
-    RETURNING id, expires_at
+// Writing the chat's row makes two shares at once conflict, so that the count holds. The other clauses see the chat as it
+// was before.
+const SHARE: &str = concat!(
+    root!(
+        "visibility = 'public'",
+        "id = $2 AND owner_id = $3
+        AND (visibility = 'private' OR (SELECT count(*) FROM shares WHERE chat_id = $2) < $6)",
+        "id"
+    ),
+    ", past AS (
+    DELETE FROM shares
+    WHERE chat_id IN (SELECT id FROM chat) AND EXISTS (SELECT FROM chats WHERE id = $2 AND visibility = 'private')
 )
-INSERT INTO shares (token_hash, chat_id, owner_id, snapshot, created_at, expires_at)
-SELECT $1, id, $3, $4, $5, expires_at FROM chat";
+INSERT INTO shares (token_hash, chat_id, snapshot, created_at) SELECT $1, id, $4, $5 FROM chat"
+);
 
-/// Makes the chat public and stores a snapshot of it behind `token`.
+/// Makes the chat public and stores a snapshot of it behind `token`. If the chat was private, its earlier shares are gone.
 ///
 /// # Errors
 /// Any [`Error`] of a statement in a transaction.
@@ -195,9 +205,8 @@ pub async fn unshare(
 }
 
 const OPEN: &str = "\
-SELECT s.snapshot FROM shares s JOIN chats c ON c.id = s.chat_id AND c.owner_id = s.owner_id
-WHERE s.token_hash = $1 AND c.visibility = 'public'
-    AND (s.expires_at IS NULL OR s.expires_at > $2) AND (c.expires_at IS NULL OR c.expires_at > $2)";
+SELECT s.snapshot FROM shares s JOIN chats c ON c.id = s.chat_id
+WHERE s.token_hash = $1 AND c.visibility = 'public' AND (c.expires_at IS NULL OR c.expires_at > $2)";
 
 /// The snapshot behind a token, as JSON.
 ///

@@ -10,8 +10,6 @@ const BATCH: i64 = 1_000;
 /// Tables whose rows expire on their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiring {
-    /// Public snapshots of chats.
-    Shares,
     /// Answers kept for repeated requests.
     IdempotencyKeys,
     /// Counts of rate limits.
@@ -22,17 +20,11 @@ pub enum Expiring {
 
 impl Expiring {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Shares,
-        Self::IdempotencyKeys,
-        Self::RateBuckets,
-        Self::Jobs,
-    ];
+    pub const ALL: [Self; 3] = [Self::IdempotencyKeys, Self::RateBuckets, Self::Jobs];
 
     /// In reports.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Shares => "shares",
             Self::IdempotencyKeys => "idempotencyKeys",
             Self::RateBuckets => "rateBuckets",
             Self::Jobs => "jobs",
@@ -41,10 +33,6 @@ impl Expiring {
 
     fn delete(self) -> &'static str {
         match self {
-            Self::Shares => {
-                "DELETE FROM shares WHERE token_hash IN (
-    SELECT token_hash FROM shares WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"
-            }
             Self::IdempotencyKeys => {
                 "DELETE FROM idempotency WHERE (owner_id, key) IN (
     SELECT owner_id, key FROM idempotency WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"

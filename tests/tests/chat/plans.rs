@@ -158,7 +158,7 @@ async fn fill(db: &Db) {
             CASE WHEN n % 2 = 0 THEN 'user' ELSE 'assistant' END, '[]', 'complete', now() FROM generate_series(10, 399) n",
         // A vote for every second reply, and a share for every chat.
         "INSERT INTO votes SELECT 'c' || n / 5 + 1, 'm' || n % 5 * 2 + 1, 'o', true, NULL, now() FROM generate_series(0, 1999) n",
-        "INSERT INTO shares SELECT 's' || n, 'c' || n, 'o' || n % 60, '{}', now(), NULL FROM generate_series(1, 2400) n",
+        "INSERT INTO shares SELECT 's' || n, 'c' || n, '{}', now() FROM generate_series(1, 2400) n",
         "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n",
         "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() + interval '1 h' FROM generate_series(1, 2400) n",

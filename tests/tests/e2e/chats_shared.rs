@@ -1,6 +1,9 @@
 //! Shares: a snapshot for anyone with the token, and for nobody once the chat is private, ended or gone.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tests::clock::WallClock;
 use tests::http::{Request, Response};
 
 use crate::stack::{Stack, send};
@@ -104,4 +107,82 @@ async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
         .await
         .unwrap();
     assert!(left.is_empty());
+}
+
+#[tokio::test]
+async fn a_chat_that_was_private_is_shared_by_a_new_link_alone() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    let chat = visitor.conversation("a question").await;
+    let share = async || {
+        let made = visitor
+            .ask("POST", &format!("/api/chats/{chat}/share"), None)
+            .await;
+        assert_eq!(made.status, 201);
+        made.json()["url"].as_str().unwrap().to_owned()
+    };
+    let open = async |url: &str| send(&function, &Request::new("GET", url)).await.status;
+    let mut urls = vec![share().await, share().await];
+    for round in 0..3 {
+        assert_eq!(open(urls.last().unwrap()).await, 200, "{round}");
+        let body = json!({"visibility": "private"});
+        let path = format!("/api/chats/{chat}");
+        assert_eq!(visitor.ask("PATCH", &path, Some(body)).await.status, 200);
+        let new = share().await;
+        for past in &urls {
+            assert_eq!(open(past).await, 404, "{round}: it was ended");
+        }
+        urls.push(new);
+    }
+    let rows = stack
+        .database("admin")
+        .query_idempotent("SELECT FROM shares", &[])
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 1);
+}
+
+#[tokio::test]
+async fn a_share_ends_with_its_chat_whenever_that_is_by_then() {
+    let stack = Stack::start().await;
+    let clock = WallClock::new();
+    let function = stack.launch_chats().clock(&clock).start().await;
+    let visitor = || Visitor {
+        function: &function,
+        token: stack.key.token("visitor", clock.now()),
+    };
+    let hours = |hours: Value| json!({"retention": hours});
+    let mut urls = Vec::new();
+    for (first, then) in [
+        (json!(1), json!(null)),
+        (json!(1), json!(9)),
+        (json!(9), json!(1)),
+    ] {
+        let visitor = visitor();
+        let chat = visitor.conversation("a question").await;
+        let path = format!("/api/chats/{chat}");
+        assert_eq!(
+            visitor.ask("PATCH", &path, Some(hours(first))).await.status,
+            200
+        );
+        let made = visitor.ask("POST", &format!("{path}/share"), None).await;
+        assert_eq!(
+            visitor.ask("PATCH", &path, Some(hours(then))).await.status,
+            200
+        );
+        urls.push(made.json()["url"].as_str().unwrap().to_owned());
+    }
+    let two_hours = Duration::from_secs(2 * 3_600);
+    clock.advance(two_hours);
+    stack.server.advance(two_hours);
+    for (url, status) in urls.iter().zip([200, 200, 404]) {
+        assert_eq!(
+            send(&function, &Request::new("GET", url)).await.status,
+            status
+        );
+    }
 }

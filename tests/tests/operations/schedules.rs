@@ -16,9 +16,10 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
     for sql in [
         "UPDATE chats SET expires_at = now() - interval '25 h' WHERE owner_id = 'anon_1'",
         "UPDATE chats SET expires_at = now() - interval '1 h' WHERE id = 'owner-1'",
-        "INSERT INTO shares SELECT 's' || n, 'owner-1', 'owner', '{}', now(), now() + (n - 2) * interval '1 hour' FROM generate_series(1, 3) n",
+        "INSERT INTO shares SELECT 's' || n, 'anon_1-1', '{}', now() FROM generate_series(1, 3) n",
+        "INSERT INTO shares VALUES ('kept', 'owner-1', '{}', now())",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() - interval '1 s' FROM generate_series(1, 2300) n",
-        "INSERT INTO rate_buckets VALUES ('live', now(), 1, now() + interval '1 min')",
+        "INSERT INTO rate_buckets VALUES ('live', now(), 1, now() + interval '1 h')",
         "INSERT INTO idempotency SELECT 'owner', 'k' || n, 'h', 200, '{}', now() + (n - 2) * interval '1 hour' FROM generate_series(1, 3) n",
     ] {
         db.execute(sql, &[]).await.unwrap();
@@ -37,13 +38,18 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
     let report = invoke(&function, &json!({"task": "purge"})).await;
     assert_eq!(
         report["deleted"],
-        json!({"chats": 60, "shares": 2, "idempotencyKeys": 2, "rateBuckets": 2300, "jobs": 1})
+        json!({"chats": 60, "idempotencyKeys": 2, "rateBuckets": 2300, "jobs": 1})
     );
     assert_eq!(report["complete"], true);
     assert_eq!(number(&db, "SELECT count(*) FROM messages").await, 30);
     assert_eq!(number(&db, "SELECT count(*) FROM chats").await, 3);
     assert_eq!(number(&db, "SELECT count(*) FROM rate_buckets").await, 1);
     assert_eq!(number(&db, "SELECT count(*) FROM jobs").await, 2);
+    assert_eq!(
+        number(&db, "SELECT count(*) FROM shares").await,
+        1,
+        "with their chat"
+    );
 
     let again = invoke(&function, &json!({"task": "purge"})).await;
     assert_eq!(again["deleted"]["chats"], 0);
