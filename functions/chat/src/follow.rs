@@ -39,7 +39,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
     };
     let (out, body) = AnswerBody::streamed();
     let follower = Follower {
-        dsql: call.app.dsql.clone(),
+        dsql: call.dsql.clone(),
         settings: call.app.settings.clone(),
         owner: call.owner.clone(),
         chat,

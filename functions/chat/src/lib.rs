@@ -91,6 +91,7 @@ struct Call<'a> {
     request_id: String,
     caller: Caller,
     owner: OwnerId,
+    dsql: Dsql,
     /// For what comes before the first byte.
     db: Db,
     now: SystemTime,
@@ -179,6 +180,11 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
         .and_then(|context| api::known_deadline(context.deadline()))
         .unwrap_or(now + budget::USUAL);
     let budget = Budget::new(now, end);
+    // A reply and its followers do not wait for the answers of other requests in this container, nor these for theirs.
+    let dsql = match route {
+        Route::Turn(_) | Route::Stream(_) => app.dsql.pinned(),
+        Route::Stop(_) | Route::Export => app.dsql.clone(),
+    };
     let call = Call {
         app,
         request,
@@ -187,7 +193,8 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
             .unwrap_or_default(),
         caller,
         owner,
-        db: app.dsql.until(budget.first_byte()),
+        db: dsql.until(budget.first_byte()),
+        dsql,
         now,
         budget,
     };

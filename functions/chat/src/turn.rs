@@ -81,7 +81,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     );
     let input_tokens = context::estimate(&messages);
     let mut lock = Lock::new(
-        call.app.dsql.clone(),
+        call.dsql.clone(),
         reply.clone(),
         call.app.settings.checkpoint,
         input_tokens,
@@ -100,7 +100,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     match held_meanwhile(&mut lock, asked).await {
         Some(Ok(Ok(source))) => {
             let production = Production {
-                dsql: call.app.dsql.clone(),
+                dsql: call.dsql.clone(),
                 settings: call.app.settings.clone(),
                 metrics: Arc::clone(call.app.edge.metrics()),
                 reply,
@@ -182,7 +182,7 @@ async fn withdrawn(call: &Call<'_>, reply: &Reply) -> Response<AnswerBody> {
 }
 
 async fn abandon(call: &Call<'_>, reply: &Reply) {
-    let db = call.app.dsql.until(call.budget.close());
+    let db = call.dsql.until(call.budget.close());
     if let Err(error) = chat_store::abandon(&db, reply).await {
         tracing::warn!(
             error.cause = error.report(),

@@ -13,7 +13,7 @@ use crate::clock::remaining;
 use crate::error::{Error, Failure, Stage};
 use crate::lead::is_transaction_control;
 use crate::stats::count;
-use crate::warm::{Use, Warm};
+use crate::warm::{Lease, Pin, Use, Warm};
 
 /// A bound value and its type: with the types known, a statement needs no prepare flight.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -25,6 +25,7 @@ const REPLAYS: u32 = 3;
 #[derive(Debug, Clone)]
 pub struct Db {
     pub(crate) warm: Arc<Warm>,
+    pub(crate) pin: Option<Arc<Pin>>,
     pub(crate) deadline: SystemTime,
 }
 
@@ -33,6 +34,7 @@ impl Dsql {
     pub fn until(&self, deadline: SystemTime) -> Db {
         Db {
             warm: Arc::clone(&self.warm),
+            pin: self.pin.clone(),
             deadline,
         }
     }
@@ -136,6 +138,11 @@ impl Db {
         Ok(self.run(sql, &[], Replay::Never).await?.affected)
     }
 
+    pub(crate) async fn lease(&self, wanted: Use) -> Result<Lease, Error> {
+        let pin = self.pin.as_deref();
+        self.warm.lease(wanted, pin, self.deadline).await
+    }
+
     async fn run(&self, sql: &str, params: &[Param<'_>], replay: Replay) -> Result<Answer, Error> {
         if is_transaction_control(sql) {
             return Err(Error::TransactionControl);
@@ -144,7 +151,7 @@ impl Db {
         let policy = warm.config.retry;
         let (mut attempts, mut replays) = (0, 0);
         loop {
-            let lease = warm.lease(Use::Statement, self.deadline).await?;
+            let lease = self.lease(Use::Statement).await?;
             count(&warm.counters.attempts);
             attempts += 1;
             let left = remaining(clock.now(), self.deadline);

@@ -33,7 +33,7 @@
 //! | `DSQL_CA_FILE` | the web's roots | PEM file that replaces them |
 //! | `DSQL_MAX_CONNECTION_AGE_S` | 3300 | 60 to 3540 |
 //! | `DSQL_RETIRE_WITH_TOKEN` | `false` | strict: retire the connection with its token |
-//! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container |
+//! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container; [`Dsql::pinned`] has one beyond them |
 
 mod batch;
 mod clock;
@@ -81,6 +81,7 @@ const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Dsql {
     warm: Arc<warm::Warm>,
+    pin: Option<Arc<warm::Pin>>,
 }
 
 impl Dsql {
@@ -99,13 +100,30 @@ impl Dsql {
     pub fn new(config: Config) -> Self {
         Self {
             warm: Arc::new(warm::Warm::new(config)),
+            pin: None,
+        }
+    }
+
+    /// The same database by a session of its own, for something that lasts, such as a stream: its statements and those of
+    /// others never wait for each other's answers. The session is taken from the shared ones, or opened beyond
+    /// [`DSQL_MAX_SESSIONS`], with the first statement, replaced like any other, and shared again when the last clone is
+    /// dropped. Without I/O.
+    #[must_use]
+    pub fn pinned(&self) -> Self {
+        Self {
+            warm: Arc::clone(&self.warm),
+            pin: Some(Arc::new(self.warm.pin())),
         }
     }
 
     /// Connects now, unless a session is open. Returns whether one is; a failure is logged.
     pub async fn connect(&self) -> bool {
         let deadline = self.clock().now() + EAGER_CONNECT_LIMIT;
-        match self.warm.lease(warm::Use::Statement, deadline).await {
+        match self
+            .warm
+            .lease(warm::Use::Statement, self.pin.as_deref(), deadline)
+            .await
+        {
             Ok(_) => true,
             Err(error) => {
                 tracing::error!(

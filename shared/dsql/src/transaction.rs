@@ -272,7 +272,7 @@ impl Db {
         let policy = warm.config.retry;
         let mut attempts = 0;
         loop {
-            let lease = warm.lease(Use::Transaction, self.deadline).await?;
+            let lease = self.lease(Use::Transaction).await?;
             count(&warm.counters.attempts);
             attempts += 1;
             let (cause, error) = match self.run_once(lease, &work).await {

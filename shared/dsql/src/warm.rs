@@ -2,6 +2,9 @@
 //! another caller's transaction, and alive if they have been idle. One session serves requests that come one at a
 //! time; more are opened, up to a small bound, only while others are busy.
 //!
+//! A [`Pin`] has a session of its own, beyond that bound, which nobody else uses: statements on a shared session wait for each
+//! other's answers. It is an idle one of the shared, or a new one, and is shared again when the pin is dropped.
+//!
 //! Lifecycle of a slot: connected → leased and returned, any number of times → dropped when it is retired (age), found
 //! closed, or was left in an unknown state by its last user. A transaction's lease that is not returned clean (its
 //! future was dropped half way) closes its session, so the next request never inherits an open transaction.
@@ -44,15 +47,72 @@ pub(crate) struct Warm {
 #[derive(Debug, Default)]
 struct Slots {
     open: Vec<Slot>,
-    /// Connects under way; they count against the bound.
+    /// Connects under way that count against the bound: those without a pin.
     connecting: usize,
     next_id: u64,
+    next_pin: u64,
+}
+
+/// Who has a session alone until it is dropped, from its first use on.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    warm: Arc<Warm>,
+    id: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut slots = self.warm.lock();
+        for slot in slots
+            .open
+            .iter_mut()
+            .filter(|slot| slot.pin == Some(self.id))
+        {
+            slot.pin = None;
+        }
+        let beyond = slots.take_beyond(self.warm.config.max_sessions);
+        drop(slots);
+        drop(beyond);
+        self.warm.changed.notify_waiters();
+    }
+}
+
+impl Slot {
+    /// Open and young enough.
+    fn is_usable(&self, now: SystemTime) -> bool {
+        !self.session.is_closed() && !is_retired(&self.session, now)
+    }
+
+    /// Usable, in nobody's hands, and no pin's.
+    fn is_free(&self, now: SystemTime) -> bool {
+        self.users == 0 && self.pin.is_none() && self.is_usable(now)
+    }
+}
+
+impl Slots {
+    fn shared(&self) -> usize {
+        self.open.iter().filter(|slot| slot.pin.is_none()).count()
+    }
+
+    /// Takes out idle sessions that pins left behind, down to the bound.
+    fn take_beyond(&mut self, max: usize) -> Vec<Slot> {
+        let mut beyond = Vec::new();
+        let is_idle = |slot: &Slot| slot.pin.is_none() && slot.users == 0;
+        while self.shared() > max
+            && let Some(at) = self.open.iter().position(is_idle)
+        {
+            beyond.push(self.open.swap_remove(at));
+        }
+        beyond
+    }
 }
 
 #[derive(Debug)]
 struct Slot {
     id: u64,
     session: Arc<Session>,
+    /// The pin it belongs to.
+    pin: Option<u64>,
     users: usize,
     /// Leased to a transaction: nobody else may use it.
     exclusive: bool,
@@ -76,12 +136,15 @@ enum Choice {
 }
 
 /// A place among the connects under way, given back when the connect ends, also by cancellation.
-struct Connecting(Arc<Warm>);
+struct Connecting {
+    warm: Arc<Warm>,
+    pin: Option<u64>,
+}
 
 impl Drop for Connecting {
     fn drop(&mut self) {
-        self.0.lock().connecting -= 1;
-        self.0.changed.notify_waiters();
+        self.warm.lock().connecting -= usize::from(self.pin.is_none());
+        self.warm.changed.notify_waiters();
     }
 }
 
@@ -129,7 +192,9 @@ impl Drop for Lease {
                 count(&self.warm.counters.lost);
             }
         }
+        let beyond = slots.take_beyond(self.warm.config.max_sessions);
         drop(slots);
+        drop(beyond);
         if !keep && self.wanted == Use::Transaction {
             self.session.close(); // clones of the transaction hold it too, and its block must not stay open
         }
@@ -155,17 +220,29 @@ impl Warm {
         }
     }
 
-    /// A checked session.
+    /// A new pin. It takes a session with its first lease.
+    pub(crate) fn pin(self: &Arc<Self>) -> Pin {
+        let mut slots = self.lock();
+        slots.next_pin += 1;
+        Pin {
+            warm: Arc::clone(self),
+            id: slots.next_pin,
+        }
+    }
+
+    /// A checked session: the pin's own, if there is a pin.
     pub(crate) async fn lease(
         self: &Arc<Self>,
         wanted: Use,
+        pin: Option<&Pin>,
         deadline: SystemTime,
     ) -> Result<Lease, Error> {
+        let pin = pin.map(|pin| pin.id);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable(); // before looking, so that no change is missed
-            match self.choose(wanted) {
+            match self.choose(wanted, pin) {
                 Choice::Ready(lease) => return Ok(lease),
                 Choice::Probe(lease) => {
                     if let Some(lease) = self.probe(lease, wanted, deadline).await {
@@ -192,7 +269,7 @@ impl Warm {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn choose(self: &Arc<Self>, wanted: Use) -> Choice {
+    fn choose(self: &Arc<Self>, wanted: Use, pin: Option<u64>) -> Choice {
         let now = self.config.clock.now();
         let mut slots = self.lock();
         slots.open.retain(|slot| {
@@ -208,38 +285,70 @@ impl Warm {
             }
             !retired || slot.users > 0
         });
-        let usable = |slot: &Slot| {
-            !slot.exclusive && !slot.session.is_closed() && !is_retired(&slot.session, now)
-        };
-        if let Some(slot) = slots
-            .open
-            .iter_mut()
-            .find(|slot| slot.users == 0 && usable(slot))
-        {
-            slot.users = 1;
-            slot.exclusive = wanted == Use::Transaction;
-            let idle = elapsed(now, slot.last_used);
-            let lease = self.lease_of(slot, wanted);
-            return match idle {
-                Some(idle) if idle <= IDLE_BEFORE_PROBE => Choice::Ready(lease),
-                _ => Choice::Probe(lease),
+        let own = pin.and_then(|pin| self.choose_own(&mut slots, wanted, pin, now));
+        own.unwrap_or_else(|| self.choose_shared(&mut slots, wanted, now))
+    }
+
+    /// Of a pin: its session, or one that becomes it. `None`: it has one, which is in use for something else.
+    fn choose_own(
+        self: &Arc<Self>,
+        slots: &mut Slots,
+        wanted: Use,
+        pin: u64,
+        now: SystemTime,
+    ) -> Option<Choice> {
+        let is_own = |slot: &Slot| slot.pin == Some(pin) && slot.is_usable(now);
+        let Some(own) = slots.open.iter_mut().find(|slot| is_own(slot)) else {
+            let Some(slot) = slots.open.iter_mut().find(|slot| slot.is_free(now)) else {
+                return Some(Choice::Connect(Connecting {
+                    warm: Arc::clone(self),
+                    pin: Some(pin),
+                }));
             };
+            slot.pin = Some(pin);
+            return Some(self.take(slot, wanted, now));
+        };
+        if own.users == 0 {
+            return Some(self.take(own, wanted, now));
         }
-        if slots.open.len() + slots.connecting < self.config.max_sessions {
+        (wanted == Use::Statement && !own.exclusive).then(|| {
+            own.users += 1;
+            Choice::Ready(self.lease_of(own, wanted))
+        })
+    }
+
+    fn choose_shared(self: &Arc<Self>, slots: &mut Slots, wanted: Use, now: SystemTime) -> Choice {
+        if let Some(slot) = slots.open.iter_mut().find(|slot| slot.is_free(now)) {
+            return self.take(slot, wanted, now);
+        }
+        if slots.shared() + slots.connecting < self.config.max_sessions {
             slots.connecting += 1;
-            return Choice::Connect(Connecting(Arc::clone(self)));
+            return Choice::Connect(Connecting {
+                warm: Arc::clone(self),
+                pin: None,
+            });
         }
-        if wanted == Use::Statement
-            && let Some(slot) = slots
-                .open
-                .iter_mut()
-                .filter(|slot| usable(slot))
-                .min_by_key(|slot| slot.users)
-        {
-            slot.users += 1;
-            return Choice::Ready(self.lease_of(slot, wanted));
+        let may_share =
+            |slot: &&mut Slot| slot.pin.is_none() && !slot.exclusive && slot.is_usable(now);
+        let shared = slots.open.iter_mut().filter(may_share);
+        match shared.min_by_key(|slot| slot.users) {
+            Some(slot) if wanted == Use::Statement => {
+                slot.users += 1;
+                Choice::Ready(self.lease_of(slot, wanted))
+            }
+            _ => Choice::Wait,
         }
-        Choice::Wait
+    }
+
+    /// Takes a free one.
+    fn take(self: &Arc<Self>, slot: &mut Slot, wanted: Use, now: SystemTime) -> Choice {
+        slot.users = 1;
+        slot.exclusive = wanted == Use::Transaction;
+        let lease = self.lease_of(slot, wanted);
+        match elapsed(now, slot.last_used) {
+            Some(idle) if idle <= IDLE_BEFORE_PROBE => Choice::Ready(lease),
+            _ => Choice::Probe(lease),
+        }
     }
 
     fn lease_of(self: &Arc<Self>, slot: &Slot, wanted: Use) -> Lease {
@@ -257,6 +366,7 @@ impl Warm {
         let slot = Slot {
             id: slots.next_id,
             session: Arc::new(session),
+            pin: place.pin,
             users: 1,
             exclusive: wanted == Use::Transaction,
             last_used: self.config.clock.now(),

@@ -12,6 +12,7 @@ mod connect;
 mod fixture;
 mod flights;
 mod lost;
+mod pins;
 mod retry;
 mod roles;
 mod text;
