@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test test-system smoke bench conformance lint build build-check deploy audit clean
+.PHONY: help dev watch test test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,26 +49,51 @@ bench: ## measure everything, ratios first, into target/bench (ONLY="cold warm":
 	scripts/build-bench.sh
 	TEST_PROFILE=release cargo bench --locked --quiet -p benches
 
-ARCH ?= arm64
+fingerprint: ## write into template.yaml what migrations and grants of this source come to
+	@cargo run --locked --quiet -p admin --example fingerprint -- template.yaml
 
-build: ## the functions as SAM deploys them, into .aws-sam (ARCH=x86_64 needs no further Rust target)
+test-deploy: ## a deployment's whole life on an emulator: create, change, second stack, roll back, delete, adopt (some minutes)
+	@scripts/install-tools.sh tools cloud emulator node postgres
+	scripts/build-release.sh
+	cargo build --locked --bin dsql-local
+	PYTHONPATH=$(CLOUD) PATH="$(CLOUD)/bin:$$PATH" scripts/rehearsal/rehearse.py
+
+test-guide: ## every command of docs/guide.md, as typed, in a fresh clone, on that emulator
+	@scripts/install-tools.sh tools cloud emulator node postgres
+	scripts/build-release.sh
+	cargo build --locked --bin dsql-local
+	scripts/rehearsal/guide.py
+
+# This machine's processor, unless another is asked for.
+ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
+CLOUD := $(CURDIR)/.tools/cloud
+
+build: ## the functions as SAM deploys them, into .aws-sam, checked for size and glibc (ARCH=arm64 or x86_64: for another processor)
 	@scripts/install-tools.sh tools cloud
 	scripts/sam-build.sh $(ARCH)
 
-build-check: ## build for x86_64, then check zip sizes and glibc symbol versions (some minutes)
-	@scripts/install-tools.sh tools cloud
-	scripts/sam-build.sh x86_64
-	scripts/check-build.py
+deploy: $(if $(BUILT),,build) ## needs an AWS account: asks three questions at first, deploys, and tries what came of it (STACK=: another one; BUILT=1: as it was built before)
+	@scripts/install-tools.sh node
+	@PYTHONPATH=$(CLOUD) PATH="$(CLOUD)/bin:$$PATH" scripts/deploy.py $(STACK)
 
-deploy: build ## needs an AWS account and the network (ARCH=x86_64: with Architecture=x86_64 among the parameters)
-	PYTHONPATH=$(CURDIR)/.tools/cloud .tools/cloud/bin/sam deploy
+admin: ## a command to a deployed stack: STACK=dsql-chat COMMAND='create-login name=blog access=owner' (REGION=)
+	@scripts/install-tools.sh cloud
+	@PYTHONPATH=$(CLOUD) scripts/admin.py "$(STACK)" "$(REGION)" $(COMMAND)
+
+env: ## a deployed stack's API_URL and a visitor's TOKEN, for a shell: STACK=dsql-chat (REGION=, VISITOR=)
+	@scripts/install-tools.sh cloud node
+	@PYTHONPATH=$(CLOUD) scripts/env.py "$(STACK)" "$(REGION)" "$(VISITOR)"
+
+smoke-deployed: ## what visitors and logins do, done once with a deployed stack: STACK=dsql-chat (REGION=)
+	@scripts/install-tools.sh cloud node
+	@PYTHONPATH=$(CLOUD) scripts/smoke-deployed.py "$(STACK)" $(REGION)
 
 conformance: ## what was asked of a real cluster, asked of dsql-local: a table by group
 	@scripts/install-tools.sh postgres
 	cargo test --locked -p dsql-local --test surfaces conformance -- --nocapture
 
-audit: ## the advisory database; needs the open network and cargo-deny
-	cargo deny check advisories
+audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
+	cargo deny check
 
 clean: ## remove what was built, installed and stored here
 	cargo clean

@@ -7,8 +7,9 @@ scripts/install-tools.sh cloud
 export PYTHONPATH=$PWD/.tools/cloud PATH=$PWD/.tools/cloud/bin:$PATH
 export AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 PYTHONWARNINGS=ignore
 python3 scripts/check-template.py
-cfn-lint template.yaml
+python3 scripts/deploy-policy.py
+cfn-lint template.yaml regions.yaml
 # Every optional part, a cluster in several Regions included.
 cfn-lint .aws-sam/everything.json
 sam validate --lint
-checkov --config-file .checkov.yaml -f template.yaml
+checkov --config-file .checkov.yaml -f template.yaml -f regions.yaml

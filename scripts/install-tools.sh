@@ -5,6 +5,8 @@
 #   install-tools.sh clients     the Python clients that the tests use
 #   install-tools.sh schemathesis the client that knows the API by its description alone
 #   install-tools.sh cloud       SAM, cfn-lint, checkov
+#   install-tools.sh zig         the linker for another processor, or for a system whose glibc is newer than Lambda's
+#   install-tools.sh emulator    AWS on this machine, for the rehearsal of a deployment
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
@@ -113,6 +115,14 @@ install_chromium() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >&2
 }
 
+# The package has a module alone; cargo-lambda asks for a program of this name.
+install_zig() {
+  pip_into .tools/zig scripts/requirements-zig.txt
+  mkdir -p .tools/zig/bin
+  printf '#!/bin/sh\nPYTHONPATH=%q exec python3 -m ziglang "$@"\n' "$PWD/.tools/zig" >.tools/zig/bin/zig
+  chmod +x .tools/zig/bin/zig
+}
+
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
 for part in "$@"; do
   case $part in
@@ -120,6 +130,8 @@ for part in "$@"; do
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
     schemathesis) pip_into .tools/schemathesis scripts/requirements-schemathesis.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;
+    zig) install_zig ;;
+    emulator) pip_into .tools/emulator scripts/requirements-emulator.txt ;;
     postgres) install_postgres ;;
     psql) install_psql ;;
     ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
@@ -137,6 +149,6 @@ for part in "$@"; do
       install_chromium
       ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, schemathesis, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
   esac
 done

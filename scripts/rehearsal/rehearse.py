@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""A deployment's whole life, on an emulator that others wrote: with `sam deploy`, the functions as real processes, and a
+dsql-local for each cluster. `make test-deploy` runs it.
+
+  rehearse.py [--profile release|dev]     of which build target/ has the programs
+
+ 1  three questions, a stack, its smoke test
+ 2  a second stack in the same account
+ 3  changes in shared/, migrations/ and roles.rs reach the first one, and nothing else does
+ 4  the same update of the second fails, and is rolled back: the old functions work on the new schema
+ 5  both are deleted; a third adopts the first one's cluster, and finds its chats
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from workplace import FUNCTIONS, ROOT, Build, Emulator, Sources, run
+
+sys.path.insert(0, str(ROOT / "scripts"))
+BROKEN = """
+  Broken:
+    Type: Custom::Broken
+    DependsOn: [SqlFunction, ChatsFunction, ChatFunction, JobsFunction, MaintenanceFunction]
+    Properties: { ServiceToken: !Sub 'arn:aws:lambda:${AWS::Region}:${AWS::AccountId}:function:nobody' }
+
+Outputs:
+"""
+VISITOR = "visitor-1"
+SCHEDULES = 4
+begin = time.monotonic()
+
+
+def say(text):
+    print(f"{time.monotonic() - begin:6.1f} s  {text}", flush=True)
+
+
+def check(holds, text):
+    if not holds:
+        sys.exit(f"not so: {text}")
+    say(text)
+
+
+class Rehearsal:
+    def __init__(self, folder, profile):
+        self.folder, self.profile = folder, profile
+        self.programs = ROOT / "target" / ("release" if profile == "release" else "debug")
+        self.settings = folder / "deploy.toml"
+        self.build = Build(folder / "build", ROOT, self.programs, profile)
+
+    def deploy(self, name="", answers="", build=None, *options):
+        command = [sys.executable, str(ROOT / "scripts" / "deploy.py"), *([name] if name else [])]
+        command += ["--settings", str(self.settings), "--build", str((build or self.build).folder), *options]
+        return subprocess.run(command, cwd=ROOT, input=answers, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def must_deploy(self, *arguments):
+        done = self.deploy(*arguments)
+        if done.returncode:
+            sys.exit(f"the deployment failed:\n{done.stdout[-6000:]}")
+        return done.stdout
+
+    def hashes(self, stack):
+        client = stack.client("lambda")
+        names = {name: stack.resource(f"{name.capitalize()}Function") for name in FUNCTIONS}
+        return {name: client.get_function_configuration(FunctionName=physical)["CodeSha256"] for name, physical in names.items()}
+
+    def changed(self):
+        """A build from sources that were changed in the four places that a deployment has to notice."""
+        sources = Sources(self.folder / "sources", self.profile)
+        sources.edit("shared/dsql/src/lib.rs", "\nmod ", '\n#[used]\nstatic REHEARSAL: [u8; 9] = *b"rehearsal";\nmod ')
+        sources.edit("functions/admin/src/roles.rs", '("sql_logins", "SELECT")', '("sql_logins", "SELECT"), ("shares", "SELECT")')
+        migrations = sorted((sources.folder / "migrations").glob("*.sql"))
+        number = int(migrations[-1].name[:4]) + 1
+        name = f"{number:04}_create_rehearsal"
+        (sources.folder / "migrations" / f"{name}.sql").write_text("CREATE TABLE IF NOT EXISTS chats.rehearsal (id text PRIMARY KEY)\n")
+        last = f'    {number - 1} "{migrations[-1].stem}",\n'
+        sources.edit("functions/admin/src/migrations.rs", last, f'{last}    {number} "{name}",\n')
+        sources.cargo("run", "-p", "admin", "--example", "fingerprint", "--", "template.yaml")
+        sources.cargo("build", "-p", "admin", "-p", "sql")
+        build = self.build.copy(self.folder / "changed")
+        for function in ("admin", "sql"):
+            build.put(function, self.programs / function, self.profile)
+        build.write((sources.folder / "template.yaml").read_text())
+        return build, number
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=["release", "dev"], default="release")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        folder = Path(folder)
+        folder.chmod(0o755)  # PostgreSQL runs as another account than root
+        rehearsal = Rehearsal(folder, options.profile)
+        say(f"programs of the profile {options.profile}")
+        emulator = Emulator(folder)
+        try:
+            say("emulator")
+            play(rehearsal)
+        except SystemExit:
+            print(f"the emulator's last words:\n{emulator.log.read_text()[-3000:]}", file=sys.stderr)
+            raise
+        finally:
+            emulator.stop()
+
+
+def play(rehearsal):
+    from stack import Stack  # boto3 reads the emulator's variables
+
+    said = rehearsal.must_deploy("", "one\nus-east-1\nhttp://localhost:3000\n", None)
+    print("".join(f"          {line}\n" for line in said.splitlines() if line.startswith(("  ok", "FAIL"))), end="")
+    one = Stack("one", "us-east-1")
+    check(said.count("  make ") + said.count("  node ") == 3, "a stack by three questions, its smoke test, three commands to go on")
+    chat = one.call("POST", "/api/chats", {"title": "kept"}, token=one.token(VISITOR))["id"]
+
+    again = rehearsal.must_deploy("one", "", None, "--no-smoke")
+    check("No changes to deploy" in again or "is up to date" in again, "deployed again, nothing changes")
+
+    with rehearsal.settings.open("a") as file:
+        file.write('[two]\nregion = "us-east-1"\n\n[two.parameters]\nAuthIssuer = "http://localhost:3000"\nModelProvider = "echo"\n')
+    rehearsal.must_deploy("two")
+    two = Stack("two", "us-east-1")
+    schedules = one.client("scheduler").list_schedules()["Schedules"]
+    names = {schedule["Name"] for schedule in schedules}
+    check(len(schedules) == len(names) == 2 * SCHEDULES, f"a second stack beside it, {len(names)} schedules")
+
+    changed, version = rehearsal.changed()
+    say("built again from changed sources")
+    before, template = rehearsal.hashes(one), (changed.folder / "template.yaml").read_text()
+    rehearsal.must_deploy("one", "", changed)
+    after = rehearsal.hashes(one)
+    differing = {name for name in FUNCTIONS if before[name] != after[name]}
+    check(differing == {"admin", "sql"}, "a change in shared/ is deployed, and what was not built again is not")
+    one = Stack("one", "us-east-1")
+    check(one.outputs["SchemaVersion"] == str(version), f"a new migration is applied: schema {version}")
+    report = one.admin("doctor")
+    check(report["healthy"], "a new privilege is granted: the doctor of the new build misses none")
+
+    before = rehearsal.hashes(two)
+    (changed.folder / "template.yaml").write_text(template.replace("\nOutputs:\n", BROKEN, 1))
+    done = rehearsal.deploy("two", "", changed, "--no-smoke")
+    check(done.returncode and two.description()["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE", "an update that fails is rolled back")
+    check(rehearsal.hashes(two) == before, "to the code that was there")
+    status = two.admin("status")
+    check(status["schemaVersion"] == version > status["latestVersion"], f"it stands on the newer schema {version}")
+    smoke = [sys.executable, ROOT / "scripts" / "smoke-deployed.py", "two", "us-east-1", "--without", "metrics", "--without", "stack", "--without", "erasure"]
+    run(*smoke)
+    say("and does all that it did")
+
+    cluster = one.outputs["ClusterArn"].rsplit("/", 1)[-1]
+    cloudformation = one.client("cloudformation")
+    for name in ("one", "two"):
+        cloudformation.delete_stack(StackName=name)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    left = one.client("dsql").list_clusters()["clusters"]
+    check(len(left) == 2 and not one.client("scheduler").list_schedules()["Schedules"], "both are deleted, their clusters are not")
+
+    with rehearsal.settings.open("a") as file:
+        parameters = {"AuthIssuer": "http://localhost:3000", "ClusterId": cluster}
+        file.write('[three]\nregion = "us-east-1"\n\n[three.parameters]\n')
+        file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in parameters.items())
+    rehearsal.must_deploy("three", "", changed_without_break(changed, template))
+    three = Stack("three", "us-east-1")
+    found = three.call("GET", f"/api/chats/{chat}", token=three.token(VISITOR))
+    check(found["title"] == "kept", "a third adopts a cluster by its id, with the chats in it")
+    say("done")
+
+
+def changed_without_break(build, template):
+    (build.folder / "template.yaml").write_text(template)
+    return build
+
+
+if __name__ == "__main__":
+    sys.exit(main())
