@@ -7,6 +7,7 @@ scripts/install-tools.sh cloud
 export PYTHONPATH=$PWD/.tools/cloud PATH=$PWD/.tools/cloud/bin:$PATH
 export AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 PYTHONWARNINGS=ignore
 python3 scripts/check-template.py
+python3 scripts/prove-template-checks.py
 python3 scripts/deploy-policy.py
 cfn-lint template.yaml regions.yaml
 # Every optional part, a cluster in several Regions included.

@@ -7,7 +7,7 @@
 Checked: streamed routes are streamed and no others are; every function has a role of its own with exactly the actions
 below, each of which its code calls; alarms watch every function; every schedule has its event file; the cluster survives
 the stack; no value looks like a secret; what needs the schema waits for it; nothing has a name that a second stack would
-want too. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
+want too; the services' quotas are kept. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
 """
 import copy
 import json
@@ -109,8 +109,8 @@ EVERYTHING = {
 }
 
 
-def translate(values=None):
-    template = yaml_parse((ROOT / "template.yaml").read_text())
+def translate(values=None, source=None):
+    template = yaml_parse(source or (ROOT / "template.yaml").read_text())
     # A local CodeUri is what `sam package` replaces by its upload.
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -313,6 +313,46 @@ def check_notices(resources, faults):
             faults.append(f"{name}: CloudWatch cannot publish to a topic under alias/aws/sns")
 
 
+def check_quotas(translated, faults):
+    """Whether the template keeps what the services allow by default."""
+    resources = translated["Resources"]
+    body = resources["Api"]["Properties"]["Body"]
+    # API Gateway counts each segment of a path as a resource, the root too.
+    segments = {tuple(path.split("/")[:depth]) for path in body["paths"] for depth in range(1, path.count("/") + 2)}
+    reserved = sum("ReservedConcurrentExecutions" in resource.get("Properties", {}) for resource in resources.values())
+    variables = max(
+        len(json.dumps(resource["Properties"]["Environment"]["Variables"]))
+        for resource in resources.values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    )
+    for what, found, limit in (
+        ("resources of a stack", len(resources), 500),
+        ("parameters of a stack", len(translated["Parameters"]), 200),
+        ("outputs of a stack", len(translated["Outputs"]), 200),
+        ("bytes of a template", len(json.dumps(translated)), 1_000_000),
+        ("resources of an API", len(segments), 300),
+        ("characters of a function's variables, without keys", variables, 4096 - 2048),
+        ("milliseconds of an integration", longest_integration(body), 300_000),
+        ("connections of a cluster", reserved * translated["Parameters"]["ReservedConcurrency"].get("MaxValue", 10**6), 10_000),
+        ("metrics of an alarm", max(len(r["Properties"].get("Metrics", [])) for r in resources.values() if "Alarm" in r["Type"]), 10),
+        ("characters of a role's policies", max(policy_size(r) for r in resources.values() if r["Type"] == "AWS::IAM::Role"), 10_240),
+    ):
+        if found > limit:
+            faults.append(f"{what}: {found}, {limit} are allowed")
+
+
+def longest_integration(body):
+    return max(
+        operation.get("x-amazon-apigateway-integration", {}).get("timeoutInMillis", 29_000)
+        for methods in body["paths"].values()
+        for operation in methods.values()
+    )
+
+
+def policy_size(role):
+    return sum(len(json.dumps(policy)) for policy in role["Properties"].get("Policies", []))
+
+
 def check_samconfig(faults):
     """Whether a change outside a function's folder is built: SAM's own cache looks at that folder alone."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
@@ -322,15 +362,8 @@ def check_samconfig(faults):
             faults.append(f"samconfig.toml: [{name}] builds from SAM's cache, which misses changes in shared/ and Cargo.lock")
 
 
-def main():
-    translated = translate()
-    text = json.dumps(translated, indent=1, sort_keys=True) + "\n"
-    # The deployment's logical id and the API's body hash change with every route: not worth a line of the snapshot.
-    text = re.sub(r"ApiDeployment[0-9a-f]{10}", "ApiDeployment", text)
-    text = re.sub(r"sha: [0-9a-f]{64}|RestApi deployment id: [0-9a-f]{40}", "deployment", text)
-    if "--update" in sys.argv[1:]:
-        SNAPSHOT.parent.mkdir(exist_ok=True)
-        SNAPSHOT.write_text(text)
+def faults_of(translated, text):
+    """What is wrong with the translated template, which is `text` as JSON."""
     faults = []
     resources = translated["Resources"]
     check_roles(resources, faults)
@@ -343,6 +376,20 @@ def main():
     check_names(resources, faults)
     check_gateway(resources, faults)
     check_notices(resources, faults)
+    check_quotas(translated, faults)
+    return faults
+
+
+def main():
+    translated = translate()
+    text = json.dumps(translated, indent=1, sort_keys=True) + "\n"
+    # The deployment's logical id and the API's body hash change with every route: not worth a line of the snapshot.
+    text = re.sub(r"ApiDeployment[0-9a-f]{10}", "ApiDeployment", text)
+    text = re.sub(r"sha: [0-9a-f]{64}|RestApi deployment id: [0-9a-f]{40}", "deployment", text)
+    if "--update" in sys.argv[1:]:
+        SNAPSHOT.parent.mkdir(exist_ok=True)
+        SNAPSHOT.write_text(text)
+    faults = faults_of(translated, text)
     check_samconfig(faults)
     everything = translate(EVERYTHING)
     for name, value in EVERYTHING.items():
@@ -351,7 +398,7 @@ def main():
     (ROOT / ".aws-sam" / "everything.json").write_text(json.dumps(everything, indent=1))
     if not SNAPSHOT.exists() or SNAPSHOT.read_text() != text:
         faults.append(f"the translated template is not {SNAPSHOT.relative_to(ROOT)}: look at the difference, then --update")
-    print("\n".join(faults) if faults else f"template.yaml: {len(resources)} resources are as they should be")
+    print("\n".join(faults) if faults else f"template.yaml: {len(translated['Resources'])} resources are as they should be")
     return 1 if faults else 0
 
 
