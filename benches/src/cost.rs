@@ -41,7 +41,7 @@ async fn rows(client: &Client) -> BTreeMap<String, Rows> {
     let sql = "SELECT format('%I.%I', schemaname, relname), (n_tup_ins + n_tup_upd + n_tup_del)::float8, \
                (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::float8, \
                (SELECT count(*) FROM pg_index WHERE indrelid = relid)::float8 \
-               FROM pg_stat_user_tables WHERE schemaname <> 'dsql_internal'";
+               FROM pg_stat_user_tables";
     let counted = client.query(sql, &[]).await.unwrap();
     counted
         .into_iter()

@@ -248,7 +248,7 @@ pub(crate) async fn behind(stack: &Stack) -> Client {
     let mut config = tokio_postgres::Config::new();
     config
         .host_path(stack.server.ca_file().parent().unwrap().join("socket"))
-        .user("dsql_system")
+        .user("postgres")
         .dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);

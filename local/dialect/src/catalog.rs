@@ -141,7 +141,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         message: "more than 10 schemas not allowed",
         literal: true,
         query: "SELECT count(*)::text FROM pg_namespace \
-                WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'sys', 'dsql_internal') \
+                WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'sys') \
                 HAVING count(*) >= 10",
         asks: |parsed| once(parsed, &[K::CREATE_SCHEMA]),
     },
@@ -153,7 +153,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         literal: true,
         query: "SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' \
-                AND n.nspname NOT IN ('information_schema', 'sys', 'dsql_internal') HAVING count(*) >= 1000",
+                AND n.nspname NOT IN ('information_schema', 'sys') HAVING count(*) >= 1000",
         asks: |parsed| once(parsed, &[K::CREATE_TABLE]),
     },
     CatalogRule {
@@ -164,7 +164,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         literal: true,
         query: "SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                 WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' \
-                AND n.nspname NOT IN ('information_schema', 'sys', 'dsql_internal') HAVING count(*) >= 5000",
+                AND n.nspname NOT IN ('information_schema', 'sys') HAVING count(*) >= 5000",
         asks: |parsed| once(parsed, &[K::CREATE_VIEW]),
     },
     CatalogRule {
@@ -229,17 +229,29 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         query: "SELECT a.attname::text FROM pg_index i \
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
                 WHERE i.indrelid = to_regclass($1) AND i.indisprimary AND a.attname = $2",
-        asks: |parsed| altered_columns(parsed, K::DROP_COLUMN, |_| true),
+        asks: |parsed| altered_parts(parsed, K::DROP_COLUMN, K::COLUMN_NAME_REF, |_| true),
+    },
+    CatalogRule {
+        name: "drop-primary-key",
+        source: "4.2",
+        sqlstate: "0A000",
+        message: "unsupported ALTER TABLE DROP CONSTRAINT statement",
+        literal: false,
+        query: "SELECT conname::text FROM pg_constraint \
+                WHERE conrelid = to_regclass($1) AND contype = 'p' AND conname = $2",
+        asks: |parsed| altered_parts(parsed, K::DROP_CONSTRAINT, K::CONSTRAINT_NAME_REF, |_| true),
     },
     CatalogRule {
         name: "column-limit",
         source: "2.3",
         sqlstate: "54011",
-        message: "tables can have at most 255 columns",
+        message: "{}",
         literal: true,
-        query: "SELECT count(*)::text FROM pg_attribute \
+        query: "SELECT CASE WHEN EXISTS (SELECT FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'p') \
+                    THEN 'cannot use more than 256 columns in an index' ELSE 'tables can have at most 255 columns' END \
+                FROM pg_attribute \
                 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
-                HAVING count(*) + $2::int > 255",
+                HAVING count(*) + $2::int > 256",
         asks: |parsed| {
             parsed
                 .statements_of(&[K::ALTER_TABLE])
@@ -262,7 +274,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         query: "SELECT format_type(atttypid, NULL) FROM pg_attribute \
                 WHERE attrelid = to_regclass($1) AND attname = $2 AND atttypid <> 'bigint'::regtype",
         asks: |parsed| {
-            altered_columns(parsed, K::ALTER_COLUMN, |column| {
+            altered_parts(parsed, K::ALTER_COLUMN, K::COLUMN_NAME_REF, |column| {
                 tree::has(column, &[K::ADD_GENERATED])
             })
         },
@@ -317,9 +329,11 @@ fn index_columns(parsed: &Parsed<'_>) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn altered_columns(
+/// The table and the part of it that each action of this kind names.
+fn altered_parts(
     parsed: &Parsed<'_>,
     action: K,
+    name: K,
     wanted: impl Fn(&SyntaxNode) -> bool,
 ) -> Vec<Vec<String>> {
     parsed
@@ -329,8 +343,8 @@ fn altered_columns(
             node.children()
                 .filter(|child| child.kind() == action && wanted(child))
                 .filter_map(|child| {
-                    let column = tree::child(&child, &[K::COLUMN_NAME_REF])?;
-                    Some(vec![table.clone(), tree::identifier(&column)?])
+                    let part = tree::child(&child, &[name])?;
+                    Some(vec![table.clone(), tree::identifier(&part)?])
                 })
                 .collect::<Vec<_>>()
         })

@@ -3,9 +3,9 @@
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{
-    catalog,
+    body, catalog,
     iam::{self, Iam},
-    lexer::string_value,
+    lexer::{Token, string_value},
     name::Name,
     parse::{self, Parsed},
     rewrite, rules,
@@ -52,7 +52,8 @@ pub fn classify_in(sql: &str, session: &Session) -> Statement {
 fn read(parsed: &Parsed<'_>) -> Statement {
     let kind = kind(parsed);
     let rewritten = rewrite::rewrite(parsed);
-    let verdict = match (rules::refusal(parsed), rewritten) {
+    let refusal = rules::refusal(parsed).or_else(|| body::refusal(parsed));
+    let verdict = match (refusal, rewritten) {
         (Some(mut refusal), rewritten) => {
             refusal.ask_first = parsed.unsure.then(|| {
                 rewritten.map_or_else(|| parsed.sql.to_owned(), |rewritten| rewritten.sql)
@@ -68,11 +69,56 @@ fn read(parsed: &Parsed<'_>) -> Statement {
     };
     Statement {
         effect: effect(&kind, parsed),
+        hides_writes: hides_writes(&kind, parsed),
+        computes: computes(parsed),
+        identifiers: identifiers(parsed),
         unsure: parsed.unsure,
         kind,
         verdict,
         needs,
     }
+}
+
+fn hides_writes(kind: &Kind, parsed: &Parsed<'_>) -> bool {
+    let writes = || parsed.has(&[K::INSERT, K::UPDATE, K::DELETE]);
+    match kind {
+        Kind::Select(select) => !select.writes.is_empty(),
+        Kind::Dml(dml) => dml.targets.len() > 1,
+        Kind::Explain { analyze, .. } => *analyze && writes(),
+        Kind::Copy(copy) => copy.table.is_none() && writes(),
+        _ => false,
+    }
+}
+
+fn computes(parsed: &Parsed<'_>) -> bool {
+    /// Functions whose values are short.
+    const SHORT: &[&str] = &[
+        "clock_timestamp",
+        "gen_random_uuid",
+        "nextval",
+        "now",
+        "statement_timestamp",
+    ];
+    let copies = parsed.has(&[K::INSERT, K::UPDATE]) && parsed.has(&[K::SELECT, K::TABLE]);
+    let joins = || {
+        let pairs = parsed.tokens.windows(2);
+        pairs
+            .into_iter()
+            .any(|pair| pair.iter().all(|token| token.is_symbol("|")))
+    };
+    let calls = || {
+        parsed.all(&[K::CALL_EXPR]).any(|call| {
+            Name::read_call(&call).is_none_or(|name| !SHORT.contains(&name.name.as_str()))
+        })
+    };
+    copies || calls() || joins()
+}
+
+fn identifiers(parsed: &Parsed<'_>) -> Vec<String> {
+    let mut found: Vec<String> = parsed.tokens.iter().filter_map(Token::identifier).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 fn effect(kind: &Kind, parsed: &Parsed<'_>) -> Effect {

@@ -5,6 +5,7 @@
 //! 2. Every refusal is a row of [`RULES`], [`CATALOG_RULES`] or [`StateRule`].
 //! 3. The rules stand for the service as of [`DIALECT_VERSION`].
 
+mod body;
 mod catalog;
 mod classify;
 mod iam;
@@ -27,15 +28,16 @@ pub use classify::{classify, classify_in};
 pub use iam::IamMapping;
 pub use name::Name;
 pub use refusal::Refusal;
-pub use rules::{RULES, Rule};
+pub use rules::{REFUSED_FUNCTIONS, RULES, Rule};
 pub use session::Session;
-pub use settings::{SETTABLE, SYNC_INDEX};
+pub use settings::{ABSENT, SETTABLE, SYNC_INDEX, is_settable};
 pub use split::{Piece, split};
 pub use state::{DdlGuard, StateRule};
 pub use statement::{
     Argument, Copy, Ddl, Dml, Edit, Effect, IndexBuild, Isolation, Kind, Lock, LockStrength,
     Rewritten, Select, Statement, Validation, Verb, Verdict,
 };
+pub use types::column_types;
 
 /// The year and month of the service that the rules describe. It changes monthly; so must they.
 pub const DIALECT_VERSION: &str = "2026-11";

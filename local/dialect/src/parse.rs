@@ -12,7 +12,6 @@ use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 use crate::{
     lexer::{Lexeme, Token, lex},
     session::Session,
-    tree,
 };
 
 /// Nesting up to which the caller's stack is enough. The parser needs at most about 4 KiB a level.
@@ -32,6 +31,11 @@ pub(crate) struct Parsed<'a> {
     pub(crate) tokens: Vec<Token<'a>>,
     /// The statement's node; an `EMPTY_STMT` or `ERROR` root where there is none.
     pub(crate) node: SyntaxNode,
+    /// Every node of the statement, itself included, in text order: most rules ask for a few kinds, and walking the
+    /// tree for each of them would take longer than parsing.
+    nodes: Vec<SyntaxNode>,
+    /// The kinds that `nodes` has.
+    kinds: KindSet,
     /// The parser met a syntax error, or did not read all of it.
     pub(crate) unsure: bool,
     /// Where `ASYNC` stands, after `CREATE INDEX` or `ALTER TABLE`.
@@ -119,6 +123,7 @@ impl<'a> Parsed<'a> {
             .children()
             .find(|node| node.kind() != SyntaxKind::ERROR)
             .unwrap_or(root);
+        let nodes: Vec<SyntaxNode> = node.descendants().collect();
         Self {
             // AWS IAM and settings are read in full without the parser.
             unsure: partial
@@ -128,6 +133,8 @@ impl<'a> Parsed<'a> {
             sql,
             session,
             tokens,
+            kinds: nodes.iter().map(SyntaxNode::kind).collect(),
+            nodes,
             node,
             asynchronous: own.asynchronous,
             storage: own.storage,
@@ -140,6 +147,8 @@ impl<'a> Parsed<'a> {
             sql,
             session,
             tokens: lex(sql),
+            kinds: KindSet::default(),
+            nodes: Vec::new(),
             node,
             unsure: true,
             asynchronous: None,
@@ -172,7 +181,76 @@ impl<'a> Parsed<'a> {
 
     /// Every node of these kinds anywhere in the statement.
     pub(crate) fn all(&self, kinds: &'static [SyntaxKind]) -> impl Iterator<Item = SyntaxNode> {
-        tree::all(&self.node, kinds)
+        let nodes = if self.kinds.has_any(kinds) {
+            self.nodes.as_slice()
+        } else {
+            &[]
+        };
+        nodes
+            .iter()
+            .filter(move |node| kinds.contains(&node.kind()))
+            .cloned()
+    }
+
+    /// The first node of this kind anywhere in the statement.
+    pub(crate) fn first(&self, kind: SyntaxKind) -> Option<SyntaxNode> {
+        if !self.kinds.has_any(&[kind]) {
+            return None;
+        }
+        self.nodes.iter().find(|node| node.kind() == kind).cloned()
+    }
+
+    /// Whether there is a node of these kinds anywhere in the statement.
+    pub(crate) fn has(&self, kinds: &'static [SyntaxKind]) -> bool {
+        self.kinds.has_any(kinds)
+    }
+
+    /// The significant tokens inside `node`.
+    pub(crate) fn tokens_in(&self, node: &SyntaxNode) -> &[Token<'a>] {
+        let range: Range<usize> = node.text_range().into();
+        let start = self
+            .tokens
+            .partition_point(|token| token.range.start < range.start);
+        let end = self
+            .tokens
+            .partition_point(|token| token.range.end <= range.end);
+        self.tokens.get(start..end).unwrap_or_default()
+    }
+}
+
+/// A set of kinds of node, one bit each.
+#[derive(Debug, Default)]
+struct KindSet(Vec<u64>);
+
+impl KindSet {
+    fn place(kind: SyntaxKind) -> (usize, u64) {
+        let number = usize::from(kind as u16);
+        (number / 64, 1 << (number % 64))
+    }
+
+    fn has_any(&self, kinds: &[SyntaxKind]) -> bool {
+        kinds.iter().any(|kind| {
+            let (word, bit) = Self::place(*kind);
+            self.0.get(word).is_some_and(|bits| bits & bit != 0)
+        })
+    }
+}
+
+impl FromIterator<SyntaxKind> for KindSet {
+    fn from_iter<T: IntoIterator<Item = SyntaxKind>>(kinds: T) -> Self {
+        let mut set = Self::default();
+        for kind in kinds {
+            let (word, bit) = Self::place(kind);
+            if set.0.len() <= word {
+                set.0.resize(word + 1, 0);
+            }
+            set.0
+                .iter_mut()
+                .skip(word)
+                .take(1)
+                .for_each(|bits| *bits |= bit);
+        }
+        set
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn rewrite(parsed: &Parsed<'_>) -> Option<Rewritten> {
     edits.extend(without_async(parsed));
     edits.extend(numeric_defaults(parsed));
     edits.extend(own_setting(parsed));
+    edits.extend(triggers(parsed));
     if parsed.session.postgres_major < STORAGE_AND_ALIAS {
         edits.extend(storage(parsed));
         edits.extend(aliases(parsed));
@@ -88,6 +89,20 @@ fn own_setting(parsed: &Parsed<'_>) -> Option<Edit> {
         .take(3)
         .find(|token| about_settings && token.identifier().as_deref() == Some(SYNC_INDEX))?;
     Some(insert(name.range.start, "dsql."))
+}
+
+/// `ENABLE TRIGGER ALL` is for superusers wherever there is a foreign key, and what it adds to `USER` is nothing that a
+/// user could have made.
+fn triggers(parsed: &Parsed<'_>) -> Vec<Edit> {
+    parsed
+        .all(&[K::ENABLE_TRIGGER, K::DISABLE_TRIGGER])
+        .filter_map(|action| tree::child(&action, &[K::ALL]))
+        .map(|all| Edit {
+            at: all.text_range().start().into(),
+            removed: all.text_range().len().into(),
+            inserted: "USER".to_owned(),
+        })
+        .collect()
 }
 
 /// How values are stored does not show: in a new table it is left out, for a new column it becomes an action.

@@ -5,7 +5,7 @@ use crate::{
     statement::Isolation,
 };
 
-/// What may be set (reference 4.1), `role` aside.
+/// What may be set (reference 4.1, 11), by whatever way: `SET`, `set_config`, the startup message, a function's clause.
 pub const SETTABLE: &[&str] = &[
     "application_name",
     "client_encoding",
@@ -25,6 +25,14 @@ pub const SETTABLE: &[&str] = &[
     "dsql.enable_batched_nestloop",
     SYNC_INDEX,
 ];
+
+/// Settings that a cluster does not have and PostgreSQL does.
+pub const ABSENT: &[&str] = &["lc_collate", "lc_ctype", "jit"];
+
+/// Whether a parameter, in lower case, may be set.
+pub fn is_settable(parameter: &str) -> bool {
+    SETTABLE.contains(&parameter)
+}
 
 /// DSQL's own setting; PostgreSQL takes it only with a prefix.
 pub const SYNC_INDEX: &str = "disable_sync_create_index";

@@ -16,6 +16,13 @@ pub struct Statement {
     pub verdict: Verdict,
     /// Conditions on the catalog. Each is a query to run before the statement; a row means refusal.
     pub needs: Vec<CatalogCheck>,
+    /// It changes rows that its command tag does not count: in a `WITH` part, under `EXPLAIN ANALYZE`, in a query
+    /// that is copied.
+    pub hides_writes: bool,
+    /// What it writes may be longer than what it says: it calls functions, joins texts, or copies other rows.
+    pub computes: bool,
+    /// Every identifier in it, folded, each once.
+    pub identifiers: Vec<String>,
     /// The parser met a syntax error. `kind` and `needs` may be incomplete.
     pub unsure: bool,
 }

@@ -14,13 +14,15 @@ pub(crate) enum Support {
     Column,
     /// Known while a query runs, but not storable.
     Runtime,
+    /// Known in expressions only: no function takes or returns it.
+    Expression,
     /// Not even known while a query runs.
     Refused,
     /// `serial` and its kin: no such type.
     Missing,
 }
 
-use Support::{Column, Key, Missing, Refused, Runtime};
+use Support::{Column, Expression, Key, Missing, Refused, Runtime};
 
 /// Every built-in type by each of its names, with the name that PostgreSQL displays.
 const TYPES: &[(&str, &str, Support)] = &[
@@ -80,11 +82,11 @@ const TYPES: &[(&str, &str, Support)] = &[
     ("oidvector", "oidvector", Runtime),
     ("pg_snapshot", "pg_snapshot", Runtime),
     ("txid_snapshot", "txid_snapshot", Runtime),
-    ("money", "money", Refused),
+    ("money", "money", Expression),
     ("xml", "xml", Refused),
-    ("cidr", "cidr", Refused),
-    ("macaddr", "macaddr", Refused),
-    ("macaddr8", "macaddr8", Refused),
+    ("cidr", "cidr", Expression),
+    ("macaddr", "macaddr", Expression),
+    ("macaddr8", "macaddr8", Expression),
     ("point", "point", Refused),
     ("line", "line", Refused),
     ("lseg", "lseg", Refused),
@@ -92,24 +94,24 @@ const TYPES: &[(&str, &str, Support)] = &[
     ("path", "path", Refused),
     ("polygon", "polygon", Refused),
     ("circle", "circle", Refused),
-    ("tsvector", "tsvector", Refused),
-    ("tsquery", "tsquery", Refused),
-    ("gtsvector", "gtsvector", Refused),
-    ("int4range", "int4range", Refused),
-    ("int8range", "int8range", Refused),
-    ("numrange", "numrange", Refused),
-    ("tsrange", "tsrange", Refused),
-    ("tstzrange", "tstzrange", Refused),
-    ("daterange", "daterange", Refused),
-    ("int4multirange", "int4multirange", Refused),
-    ("int8multirange", "int8multirange", Refused),
-    ("nummultirange", "nummultirange", Refused),
-    ("tsmultirange", "tsmultirange", Refused),
-    ("tstzmultirange", "tstzmultirange", Refused),
-    ("datemultirange", "datemultirange", Refused),
-    ("bit", "bit", Refused),
-    ("varbit", "bit varying", Refused),
-    ("pg_lsn", "pg_lsn", Refused),
+    ("tsvector", "tsvector", Expression),
+    ("tsquery", "tsquery", Expression),
+    ("gtsvector", "gtsvector", Expression),
+    ("int4range", "int4range", Expression),
+    ("int8range", "int8range", Expression),
+    ("numrange", "numrange", Expression),
+    ("tsrange", "tsrange", Expression),
+    ("tstzrange", "tstzrange", Expression),
+    ("daterange", "daterange", Expression),
+    ("int4multirange", "int4multirange", Expression),
+    ("int8multirange", "int8multirange", Expression),
+    ("nummultirange", "nummultirange", Expression),
+    ("tsmultirange", "tsmultirange", Expression),
+    ("tstzmultirange", "tstzmultirange", Expression),
+    ("datemultirange", "datemultirange", Expression),
+    ("bit", "bit", Expression),
+    ("varbit", "bit varying", Expression),
+    ("pg_lsn", "pg_lsn", Expression),
     ("serial", "serial", Missing),
     ("serial2", "serial2", Missing),
     ("serial4", "serial4", Missing),
@@ -117,6 +119,17 @@ const TYPES: &[(&str, &str, Support)] = &[
     ("smallserial", "smallserial", Missing),
     ("bigserial", "bigserial", Missing),
 ];
+
+/// The types that a column can have, by the names that PostgreSQL displays.
+pub fn column_types() -> Vec<&'static str> {
+    let mut displayed: Vec<&str> = TYPES
+        .iter()
+        .filter(|(_, _, support)| matches!(support, Key | Column))
+        .map(|(_, display, _)| *display)
+        .collect();
+    displayed.dedup();
+    displayed
+}
 
 /// Node kinds that are a type.
 pub(crate) const TYPE_NODES: &[SyntaxKind] = &[
@@ -171,7 +184,7 @@ impl TypeUse {
             self.display.push_str("[]");
             self.array = true;
             self.support = match self.support {
-                Some(Refused) => Some(Refused),
+                Some(known @ (Refused | Expression)) => Some(known),
                 _ => Some(Runtime),
             };
         }
@@ -222,6 +235,11 @@ impl TypeUse {
     /// Whether a column can have this type.
     pub(crate) fn is_storable(&self) -> bool {
         matches!(self.support, None | Some(Key | Column | Missing))
+    }
+
+    /// Whether a function can take or return this type.
+    pub(crate) fn is_parameter(&self) -> bool {
+        !matches!(self.support, Some(Refused | Expression))
     }
 
     /// Whether a key can contain this type.

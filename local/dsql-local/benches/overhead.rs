@@ -141,7 +141,7 @@ async fn direct(dsql: &DsqlLocal) -> Client {
     let mut config = Config::new();
     config
         .host_path(dsql.ca_file().parent().unwrap().join("socket"))
-        .user("dsql_system")
+        .user("postgres")
         .dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);

@@ -13,6 +13,7 @@ use crate::postgres::Access;
 use crate::schema::Schema;
 use crate::stats::Counters;
 use crate::tls::ServerConfigs;
+use crate::writers::Writers;
 
 /// The cluster's state.
 pub(crate) struct Cluster {
@@ -26,6 +27,7 @@ pub(crate) struct Cluster {
     pub(crate) postgres: Arc<Access>,
     pub(crate) lock_waits: Arc<LockWaits>,
     pub(crate) schema: Schema,
+    pub(crate) writers: Writers,
     pub(crate) jobs: Jobs,
     pub(crate) rules: Rules,
 }

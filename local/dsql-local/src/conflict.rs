@@ -9,7 +9,7 @@ use crate::wire::{ErrorAnswer, ErrorResponse};
 pub(crate) const GIVES_WAY: &str = "dsql-local gives way to another transaction";
 
 /// Where our own routines are.
-const OURS: &str = "dsql_internal.";
+const OURS: &str = " dsql_";
 
 /// Another transaction changed the same data: 40001 OC000.
 pub(crate) fn data() -> ErrorAnswer {
@@ -108,10 +108,7 @@ mod tests {
         let inside = error(&[
             (b'C', "42P01"),
             (b'M', "relation \"t\" does not exist"),
-            (
-                b'W',
-                "PL/pgSQL function dsql_internal.create_index(text) line 1",
-            ),
+            (b'W', "PL/pgSQL function dsql_create_index(text) line 1"),
         ]);
         let outside = error(&[(b'C', "42P01"), (b'M', "relation \"t\" does not exist")]);
         assert_eq!(translate(inside), outside);

@@ -96,6 +96,9 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
         ask_first,
         is_unsure: classified.unsure,
         targets: targets(&classified.kind),
+        hides_writes: classified.hides_writes,
+        computes: classified.computes,
+        identifiers: classified.identifiers,
         awaits: match &classified.kind {
             Classified::WaitForJob(argument) => Some(argument.clone()),
             _ => None,
@@ -131,7 +134,9 @@ fn targets(classified: &Classified) -> Vec<String> {
     match classified {
         Classified::Dml(dml) => dml.targets.iter().map(ToString::to_string).collect(),
         Classified::Select(select) => select.writes.iter().map(ToString::to_string).collect(),
-        Classified::Copy(copy) => copy.table.iter().map(ToString::to_string).collect(),
+        Classified::Copy(copy) if copy.from_stdin => {
+            copy.table.iter().map(ToString::to_string).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -178,7 +183,7 @@ fn iam_call(mapping: &IamMapping) -> Verdict {
     };
     Verdict::Rewrite {
         sql: format!(
-            "CALL dsql_internal.{procedure}({}, {})",
+            "CALL pg_catalog.dsql_{procedure}({}, {})",
             literal(&mapping.role),
             literal(&mapping.arn)
         ),
@@ -208,7 +213,7 @@ fn create_index(index: &IndexBuild, sql: &str) -> Verdict {
     };
     Verdict::Rewrite {
         sql: format!(
-            "CALL dsql_internal.create_index({}, {}, {})",
+            "CALL pg_catalog.dsql_create_index({}, {}, {})",
             literal(sql),
             literal(&without_rows),
             literal(&index.table.to_string())
@@ -232,7 +237,7 @@ fn without_unique(sql: &str) -> String {
 fn validate(validation: &Validation) -> Verdict {
     Verdict::Rewrite {
         sql: format!(
-            "CALL dsql_internal.validate_constraint({}, {})",
+            "CALL pg_catalog.dsql_validate_constraint({}, {})",
             literal(&validation.table.to_string()),
             literal(&validation.constraint)
         ),
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!(tag, Some("CREATE INDEX"));
         assert!(
             sql.starts_with(
-                "CALL dsql_internal.create_index(E'CREATE UNIQUE INDEX       i ON t (a)', \
+                "CALL pg_catalog.dsql_create_index(E'CREATE UNIQUE INDEX       i ON t (a)', \
                  E'CREATE UNIQUE INDEX       i ON t (a) WHERE false', "
             ),
             "{sql}"
@@ -342,7 +347,7 @@ mod tests {
     #[test]
     fn an_iam_grant_becomes_a_call_with_its_texts_quoted() {
         let statement = read_without_rules("aws iam GRANT App TO 'arn:aws:iam::1:role/it''s';");
-        let sql = "CALL dsql_internal.iam_grant(E'app', E'arn:aws:iam::1:role/it''s')".to_owned();
+        let sql = "CALL pg_catalog.dsql_iam_grant(E'app', E'arn:aws:iam::1:role/it''s')".to_owned();
         assert_eq!(
             statement.verdict,
             Verdict::Rewrite {
@@ -351,7 +356,7 @@ mod tests {
             }
         );
         let statement = read_without_rules(r#"AWS IAM REVOKE "My ""x""\'" FROM 'a\'"#);
-        let sql = r#"CALL dsql_internal.iam_revoke(E'My "x"\\''', E'a\\')"#.to_owned();
+        let sql = r#"CALL pg_catalog.dsql_iam_revoke(E'My "x"\\''', E'a\\')"#.to_owned();
         assert_eq!(
             statement.verdict,
             Verdict::Rewrite {

@@ -27,6 +27,7 @@ use crate::principal::{Action, Principal, PrincipalError, Principals, Secret};
 use crate::schema::Schema;
 use crate::stats::{Counters, Stats};
 use crate::tls::TlsError;
+use crate::writers::Writers;
 
 const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -220,6 +221,7 @@ impl DsqlLocal {
             postgres: postgres.access.clone(),
             lock_waits: Arc::new(LockWaits::new(&postgres.access.socket)),
             schema: Schema::new(options.schema_conflicts),
+            writers: Writers::default(),
             jobs: Jobs::new(options.job_duration),
             rules: if options.dialect {
                 Rules::On

@@ -17,19 +17,19 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Lock waits of ours end soon: whoever holds the lock goes first.
 const SETTINGS: &str = "SET lock_timeout = '250ms'";
-const START: &str = "UPDATE dsql_internal.job SET start_time = to_timestamp($1), update_time = to_timestamp($1), \
+const START: &str = "UPDATE pg_catalog.dsql_job SET start_time = to_timestamp($1), update_time = to_timestamp($1), \
      due_time = to_timestamp($1 + $2) WHERE start_time IS NULL";
-const PROCESS: &str = "UPDATE dsql_internal.job SET status = 'processing', update_time = to_timestamp($1) \
+const PROCESS: &str = "UPDATE pg_catalog.dsql_job SET status = 'processing', update_time = to_timestamp($1) \
      WHERE status = 'submitted' AND start_time + (due_time - start_time) / 2 <= to_timestamp($1)";
-const DUE: &str = "SELECT job_id FROM dsql_internal.job WHERE status = 'processing' \
+const DUE: &str = "SELECT job_id FROM pg_catalog.dsql_job WHERE status = 'processing' \
      AND due_time <= to_timestamp($1) ORDER BY due_time";
-const END: &str = "SELECT dsql_internal.end_job($1, to_timestamp($2))";
-const FORGET: &str = "DELETE FROM dsql_internal.job WHERE status IN ('completed', 'failed') \
+const END: &str = "SELECT pg_catalog.dsql_end_job($1, to_timestamp($2))";
+const FORGET: &str = "DELETE FROM pg_catalog.dsql_job WHERE status IN ('completed', 'failed') \
      AND update_time + make_interval(secs => $2) <= to_timestamp($1)";
 const NEXT: &str = "SELECT extract(epoch FROM min(CASE status \
      WHEN 'submitted' THEN start_time + (due_time - start_time) / 2 \
      WHEN 'processing' THEN due_time \
-     ELSE update_time + make_interval(secs => $1) END))::float8 FROM dsql_internal.job";
+     ELSE update_time + make_interval(secs => $1) END))::float8 FROM pg_catalog.dsql_job";
 /// Moves jobs on until it is dropped.
 pub(crate) async fn run(cluster: Arc<Cluster>) {
     let mut connected = None;

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::postgres::Catalog;
 
-const STATUS: &str = "SELECT status FROM dsql_internal.job WHERE job_id = $1";
+const STATUS: &str = "SELECT status FROM pg_catalog.dsql_job WHERE job_id = $1";
 
 /// The handle of the jobs.
 #[derive(Debug)]

@@ -54,6 +54,7 @@ mod token;
 mod transport;
 mod websocket;
 mod wire;
+mod writers;
 
 pub use data_dir::DataDirError;
 pub use faults::{Faults, FaultsError, Refuse};

@@ -48,6 +48,12 @@ pub(crate) struct DialectFacts {
     pub(crate) is_unsure: bool,
     /// The tables whose rows it changes, quoted.
     pub(crate) targets: Vec<String>,
+    /// It changes rows that its command tag does not count.
+    pub(crate) hides_writes: bool,
+    /// What it writes may be longer than what it says.
+    pub(crate) computes: bool,
+    /// Every identifier in it.
+    pub(crate) identifiers: Vec<String>,
     /// The job that it waits for.
     pub(crate) awaits: Option<Argument>,
     pub(crate) starts_job: bool,

@@ -20,7 +20,7 @@ async fn description(stack: &Stack, name: &str) -> Vec<String> {
                 UNION ALL SELECT 'on ' || n.nspname || '.' || c.relname || ' ' || a.privilege_type FROM pg_class c
                     JOIN pg_namespace n ON n.oid = c.relnamespace
                     CROSS JOIN LATERAL aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
-                    WHERE r.rolname = $1 AND n.nspname <> 'dsql_internal'
+                    WHERE r.rolname = $1 AND n.nspname <> 'pg_catalog'
                 UNION ALL SELECT 'default ' || g.rolname || ' ' || n.nspname || ' ' || d.defaclobjtype::text || ' ' || a.privilege_type
                     FROM pg_default_acl d JOIN pg_roles g ON g.oid = d.defaclrole JOIN pg_namespace n ON n.oid = d.defaclnamespace
                     CROSS JOIN LATERAL aclexplode(d.defaclacl) a JOIN pg_roles r ON r.oid = a.grantee

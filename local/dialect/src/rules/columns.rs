@@ -36,6 +36,19 @@ pub(super) fn unsupported_type(parsed: &Parsed<'_>) -> Option<String> {
         .map(|known| known.display)
 }
 
+/// A parameter, a result or a column of the result of a function.
+pub(super) fn function_type(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::CREATE_FUNCTION])
+        .flat_map(|function| {
+            let parts = &[K::PARAM, K::RET_TYPE, K::RETURN_TABLE_COLUMN];
+            tree::all(&function, parts).collect::<Vec<_>>()
+        })
+        .filter_map(|part| TypeUse::of(&part))
+        .find(|known| !known.is_parameter())
+        .map(|known| known.display)
+}
+
 /// Whether a cache size is one that DSQL takes.
 pub(super) fn is_good_cache(size: i64) -> bool {
     size == 1 || size >= 65_536

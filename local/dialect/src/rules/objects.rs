@@ -19,7 +19,6 @@ pub(super) const NOT_DROPPED: &[K] = &[
     K::DROP_CAST,
     K::DROP_COLLATION,
     K::DROP_CONVERSION,
-    K::DROP_EVENT_TRIGGER,
     K::DROP_EXTENSION,
     K::DROP_FOREIGN_DATA_WRAPPER,
     K::DROP_FOREIGN_TABLE,
@@ -38,7 +37,6 @@ pub(super) const NOT_DROPPED: &[K] = &[
     K::DROP_TEXT_SEARCH_PARSER,
     K::DROP_TEXT_SEARCH_TEMPLATE,
     K::DROP_TRANSFORM,
-    K::DROP_TRIGGER,
     K::DROP_TYPE,
 ];
 
@@ -82,73 +80,6 @@ const NOT_RENAMED: &[K] = &[
     K::TYPE_RENAME_TO,
 ];
 
-/// Statements that are part of the dialect, so far as no other rule refuses them.
-const KNOWN: &[K] = &[
-    K::ALTER_DEFAULT_PRIVILEGES,
-    K::ALTER_DOMAIN,
-    K::ALTER_FUNCTION,
-    K::ALTER_GROUP,
-    K::ALTER_INDEX,
-    K::ALTER_ROLE,
-    K::ALTER_ROUTINE,
-    K::ALTER_SCHEMA,
-    K::ALTER_SEQUENCE,
-    K::ALTER_STATISTICS,
-    K::ALTER_TABLE,
-    K::ALTER_USER,
-    K::ALTER_VIEW,
-    K::ANALYZE,
-    K::BEGIN,
-    K::CALL,
-    K::COMMENT_ON,
-    K::COMMIT_TRANSACTION,
-    K::COMPOUND_SELECT,
-    K::COPY,
-    K::CREATE_DOMAIN,
-    K::CREATE_FUNCTION,
-    K::CREATE_GROUP,
-    K::CREATE_INDEX,
-    K::CREATE_ROLE,
-    K::CREATE_SCHEMA,
-    K::CREATE_SEQUENCE,
-    K::CREATE_STATISTICS,
-    K::CREATE_TABLE,
-    K::CREATE_USER,
-    K::CREATE_VIEW,
-    K::DEALLOCATE,
-    K::DELETE,
-    K::DROP_DOMAIN,
-    K::DROP_FUNCTION,
-    K::DROP_GROUP,
-    K::DROP_INDEX,
-    K::DROP_ROLE,
-    K::DROP_ROUTINE,
-    K::DROP_SCHEMA,
-    K::DROP_SEQUENCE,
-    K::DROP_STATISTICS,
-    K::DROP_TABLE,
-    K::DROP_USER,
-    K::DROP_VIEW,
-    K::EMPTY_STMT,
-    K::EXPLAIN,
-    K::GRANT,
-    K::INSERT,
-    K::PAREN_SELECT,
-    K::RESET,
-    K::RESET_ROLE,
-    K::REVOKE,
-    K::ROLLBACK_TRANSACTION,
-    K::SELECT,
-    K::SET,
-    K::SET_CONSTRAINTS,
-    K::SET_ROLE,
-    K::SET_TRANSACTION,
-    K::SHOW,
-    K::TABLE,
-    K::UPDATE,
-    K::VALUES,
-];
-
 pub(super) fn iam_syntax(parsed: &Parsed<'_>) -> Option<String> {
     match iam::read(&parsed.tokens)? {
         Iam::Mapping(_) => None,
@@ -163,18 +94,11 @@ pub(super) fn iam_arn(parsed: &Parsed<'_>) -> Option<String> {
     }
 }
 
-pub(super) fn composite_type(parsed: &Parsed<'_>) -> Option<String> {
-    type_of_kind(parsed, K::COMPOSITE_TYPE)
-}
-
-pub(super) fn range_type(parsed: &Parsed<'_>) -> Option<String> {
-    type_of_kind(parsed, K::RANGE_TYPE)
-}
-
-fn type_of_kind(parsed: &Parsed<'_>, kind: K) -> Option<String> {
+/// An enumeration; PostgreSQL names the other kinds of type by nodes of their own.
+pub(super) fn enumeration(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .statements_of(&[K::CREATE_TYPE])
-        .any(|node| tree::child(&node, &[kind]).is_some())
+        .any(|node| tree::child(&node, &[K::ENUM_TYPE]).is_some())
         .then(String::new)
 }
 
@@ -244,36 +168,24 @@ pub(super) fn system_entity(parsed: &Parsed<'_>) -> Option<String> {
     hit.then(String::new)
 }
 
-/// Roles may be renamed, and groups may gain and lose members, nothing more.
-pub(super) fn alter_role(parsed: &Parsed<'_>) -> Option<String> {
-    parsed
-        .statements_of(&[K::ALTER_ROLE, K::ALTER_USER])
-        .any(|node| !tree::has(&node, &[K::ROLE_RENAME_TO]))
-        .then(String::new)
-}
-
-pub(super) fn alter_function(parsed: &Parsed<'_>) -> Option<String> {
-    parsed
-        .statements_of(&[K::ALTER_FUNCTION, K::ALTER_ROUTINE])
-        .any(|node| {
-            tree::child(
-                &node,
-                &[
-                    K::FUNC_OPTION_LIST,
-                    K::DEPENDS_ON_EXTENSION,
-                    K::NO_DEPENDS_ON_EXTENSION,
-                ],
-            )
-            .is_some()
-        })
-        .then(String::new)
-}
-
 pub(super) fn drop_domain_cascade(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .statements_of(&[K::DROP_DOMAIN])
         .any(|node| tree::has(&node, &[K::CASCADE]))
         .then(String::new)
+}
+
+/// A domain's values may not be narrowed once it is there.
+pub(super) fn alter_domain(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .statements_of(&[K::ALTER_DOMAIN])
+        .find_map(|node| {
+            tree::child(
+                &node,
+                &[K::ADD_CONSTRAINT, K::SET_NOT_NULL, K::VALIDATE_CONSTRAINT],
+            )
+        })
+        .map(|action| tree::spaced(action.kind()))
 }
 
 pub(super) fn statistics_target(parsed: &Parsed<'_>) -> Option<String> {
@@ -332,12 +244,4 @@ pub(super) fn view_size(parsed: &Parsed<'_>) -> Option<String> {
     let creates_view =
         parsed.node.kind() == K::CREATE_VIEW || parsed.starts_with(&["create", "view"]);
     (creates_view && parsed.sql.len() > LIMIT_BYTES).then(String::new)
-}
-
-/// What PostgreSQL has and the dialect does not.
-pub(super) fn other_statement(parsed: &Parsed<'_>) -> Option<String> {
-    let kind = parsed.node.kind();
-    let is_statement = !matches!(kind, K::SOURCE_FILE | K::ERROR);
-    (is_statement && !KNOWN.contains(&kind) && iam::read(&parsed.tokens).is_none())
-        .then(|| tree::camel(kind))
 }

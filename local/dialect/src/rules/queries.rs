@@ -3,16 +3,17 @@
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{
-    lexer::{fold, string_value},
+    lexer::fold,
     name::Name,
     parse::Parsed,
     tree,
     types::{Support, TypeUse},
 };
 
-/// Functions refused beside the advisory locks: by name, or by a prefix ending in `*`.
-const REFUSED_FUNCTIONS: &[&str] = &[
-    "set_config",
+/// Functions refused, by whatever calls them: by name, or by a prefix ending in `*`.
+pub static REFUSED_FUNCTIONS: &[&str] = &[
+    "pg_advisory_*",
+    "pg_try_advisory_*",
     "lastval",
     "inet_server_addr",
     "inet_server_port",
@@ -21,18 +22,6 @@ const REFUSED_FUNCTIONS: &[&str] = &[
     "lo_*",
     "loread",
     "lowrite",
-];
-
-/// Functions that look up a text search configuration.
-const TEXT_SEARCH: &[&str] = &[
-    "json_to_tsvector",
-    "jsonb_to_tsvector",
-    "phraseto_tsquery",
-    "plainto_tsquery",
-    "to_tsquery",
-    "to_tsvector",
-    "ts_headline",
-    "websearch_to_tsquery",
 ];
 
 /// Syntax that the parser knows and PostgreSQL 16 does not, with how many tokens of it 16 still reads.
@@ -81,16 +70,16 @@ pub(super) fn group_by_all(parsed: &Parsed<'_>) -> Option<String> {
 }
 
 pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
-    parsed.node.descendants().find_map(|node| {
-        let (_, skip) = LATER.iter().find(|(kind, _)| *kind == node.kind())?;
+    LATER.iter().find_map(|(kind, skip)| {
+        let node = parsed.first(*kind)?;
         tree::tokens(&node)
             .nth(*skip)
             .map(|token| token.text().to_owned())
     })
 }
 
-/// Which column of a `LEFT JOIN LATERAL` is one of a table outside of it, named by that table: the
-/// service's planner fails. Columns without a table's name are not looked up.
+/// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it, named by that table: the
+/// service's planner fails, and names the row that it scans. Columns without a table's name are not looked up.
 pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .all(&[K::JOIN])
@@ -106,14 +95,29 @@ pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
             let select = tree::child(&query, &[K::SELECT])?;
             let targets = tree::child(&select, &[K::SELECT_CLAUSE])
                 .and_then(|clause| tree::child(&clause, &[K::TARGET_LIST]))?;
-            let outer = targets.children().position(|target| {
-                tree::child(&target, &[K::FIELD_EXPR])
-                    .and_then(|field| tree::child(&field, &[K::NAME_REF]))
-                    .and_then(|table| tree::identifier(&table))
-                    .is_some_and(|table| !inside.contains(&table))
-            })?;
-            Some((outer + 1).to_string())
+            let shows_outer = |target: &SyntaxNode| {
+                tree::all(target, &[K::FIELD_EXPR])
+                    .filter_map(|field| tree::child(&field, &[K::NAME_REF]))
+                    .filter_map(|table| tree::identifier(&table))
+                    .any(|table| !inside.contains(&table))
+            };
+            let outer = targets.children().position(|target| shows_outer(&target))?;
+            Some(format!("{} of type {}", outer + 1, scanned_row(&select)))
         })
+}
+
+/// The name of the row that a query scans: of its only table, or of none.
+fn scanned_row(select: &SyntaxNode) -> String {
+    let from = tree::child(select, &[K::FROM_CLAUSE]);
+    let mut tables: Vec<Name> = from
+        .iter()
+        .flat_map(|from| tree::all(from, &[K::RELATION_NAME_REF]).collect::<Vec<_>>())
+        .filter_map(|table| Name::read(&table))
+        .collect();
+    match (tables.pop(), tables.is_empty()) {
+        (Some(table), true) => table.name,
+        _ => "record".to_owned(),
+    }
 }
 
 pub(super) fn call_subquery(parsed: &Parsed<'_>) -> Option<String> {
@@ -129,12 +133,6 @@ pub(super) fn procedure_in_query(parsed: &Parsed<'_>) -> Option<String> {
         .then(String::new)
 }
 
-pub(super) fn advisory_lock(parsed: &Parsed<'_>) -> Option<String> {
-    builtin_calls(parsed)
-        .map(|(name, _)| name)
-        .find(|name| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_"))
-}
-
 pub(super) fn refused_function(parsed: &Parsed<'_>) -> Option<String> {
     builtin_calls(parsed).map(|(name, _)| name).find(|name| {
         REFUSED_FUNCTIONS
@@ -144,33 +142,6 @@ pub(super) fn refused_function(parsed: &Parsed<'_>) -> Option<String> {
                 None => name == refused,
             })
     })
-}
-
-/// No configuration exists. Where the statement names none, the reference's example stands in.
-pub(super) fn text_search(parsed: &Parsed<'_>) -> Option<String> {
-    let cast = parsed.all(&[K::CAST_EXPR]).find_map(|cast| {
-        let target = TypeUse::of(&cast)?;
-        let literal = tree::child(&cast, &[K::LITERAL])?;
-        (target.display == "regconfig").then(|| constant(&literal))?
-    });
-    cast.or_else(|| {
-        let (_, call) =
-            builtin_calls(parsed).find(|(name, _)| TEXT_SEARCH.contains(&name.as_str()))?;
-        let arguments: Vec<_> = tree::child(&call, &[K::ARG_LIST])
-            .map(|list| list.children().collect())
-            .unwrap_or_default();
-        let named = match arguments.as_slice() {
-            [configuration, _, ..] => tree::all(configuration, &[K::LITERAL])
-                .next()
-                .and_then(|literal| constant(&literal)),
-            _ => None,
-        };
-        Some(named.unwrap_or_else(|| "english".to_owned()))
-    })
-}
-
-fn constant(literal: &SyntaxNode) -> Option<String> {
-    string_value(tree::tokens(literal).next()?.text())
 }
 
 /// Types that do not exist even while a query runs, in a cast, a typed constant or a constructor.

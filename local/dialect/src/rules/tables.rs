@@ -25,7 +25,6 @@ const CLAUSES: &[(K, &str)] = &[
     (K::INHERITS, "INHERITS"),
     (K::USING_METHOD, "USING"),
     (K::WITH_PARAMS, "WITH"),
-    (K::WITHOUT_OIDS, "WITHOUT OIDS"),
     (K::ON_COMMIT, "ON COMMIT"),
     (K::TABLESPACE_CLAUSE, "TABLESPACE"),
 ];
@@ -44,8 +43,10 @@ const ACTIONS: &[K] = &[
     K::ADD_CONSTRAINT,
     K::ALTER_COLUMN,
     K::ALTER_CONSTRAINT,
+    K::DISABLE_TRIGGER,
     K::DROP_COLUMN,
     K::DROP_CONSTRAINT,
+    K::ENABLE_TRIGGER,
     K::OWNER_TO,
     K::RENAME_COLUMN,
     K::RENAME_CONSTRAINT,
@@ -119,15 +120,24 @@ pub(super) fn clause(parsed: &Parsed<'_>) -> Option<String> {
     })
 }
 
+/// Where there is a primary key, its index has all columns and is the first to complain.
 pub(super) fn too_many_columns(parsed: &Parsed<'_>) -> Option<String> {
-    const MOST: usize = 255;
+    const MOST: usize = 256;
     created(parsed)
         .filter_map(|table| tree::child(&table, &[K::TABLE_ARG_LIST]))
-        .any(|list| {
+        .find(|list| {
             let columns = list.children().filter(|arg| arg.kind() == K::COLUMN);
             columns.count() > MOST
         })
-        .then(String::new)
+        .map(|list| {
+            let has_key = tree::has(&list, &[K::PRIMARY_KEY_CONSTRAINT]);
+            let text = if has_key {
+                "cannot use more than 256 columns in an index"
+            } else {
+                "tables can have at most 255 columns"
+            };
+            text.to_owned()
+        })
 }
 
 /// Each key makes an index.

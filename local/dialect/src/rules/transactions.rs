@@ -4,7 +4,7 @@ use squawk_syntax::SyntaxKind as K;
 
 use crate::{
     parse::Parsed,
-    settings::{self, SETTABLE, Setting},
+    settings::{self, Setting},
     statement::Isolation,
     tree,
 };
@@ -64,36 +64,46 @@ fn is_characteristics(parsed: &Parsed<'_>) -> bool {
 
 /// Settings outside the list, with the name the service gives them.
 pub(super) fn setting(parsed: &Parsed<'_>) -> Option<String> {
-    let (parameter, local) = match Setting::read(&parsed.tokens)? {
-        Setting::Set {
-            parameter, local, ..
-        } => (parameter, local),
-        Setting::Reset(Some(parameter)) => (parameter, false),
+    let (parameter, to_default) = match Setting::read(&parsed.tokens)? {
+        Setting::Set { parameter, .. } => {
+            let to_default = parsed
+                .tokens
+                .last()
+                .is_some_and(|token| token.is("default"));
+            (parameter, to_default)
+        }
+        Setting::Reset(Some(parameter)) => (parameter, true),
         _ => return None,
     };
     let accepted = match parameter.as_str() {
-        "role" => local,
-        "SESSION CHARACTERISTICS" => {
-            settings::isolation(&parsed.tokens) == Some(Isolation::RepeatableRead)
-        }
-        known => SETTABLE.contains(&known),
+        // The level is another rule's; READ ONLY and READ WRITE are taken.
+        "SESSION CHARACTERISTICS" => true,
+        "session_authorization" => to_default,
+        known => settings::is_settable(known),
     };
     // Nothing was named: a syntax error for PostgreSQL to answer.
     (!accepted && !parameter.is_empty()).then_some(parameter)
 }
 
-/// Parameters that PostgreSQL 16 no longer has and older ones do.
-pub(super) fn removed_setting(parsed: &Parsed<'_>) -> Option<String> {
-    match Setting::read(&parsed.tokens)? {
-        Setting::Show(parameter) => {
-            matches!(parameter.as_str(), "lc_collate" | "lc_ctype").then_some(parameter)
-        }
-        _ => None,
-    }
+/// The settings that a function takes while it runs are of the same list.
+pub(super) fn function_setting(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .all(&[K::SET_FUNC_OPTION, K::RESET_FUNC_OPTION])
+        .filter_map(|option| Setting::read(parsed.tokens_in(&option)))
+        .find_map(|setting| match setting {
+            Setting::Set { parameter, .. } | Setting::Reset(Some(parameter)) => {
+                (!settings::is_settable(&parameter)).then_some(parameter)
+            }
+            _ => None,
+        })
 }
 
-pub(super) fn deallocate_name(parsed: &Parsed<'_>) -> Option<String> {
-    let all = parsed.tokens.last().is_some_and(|token| token.is("all"))
-        || settings::mentions(&parsed.tokens, &["deallocate", "all"]);
-    (parsed.node.kind() == K::DEALLOCATE && !all).then(String::new)
+/// Parameters that only PostgreSQL has.
+pub(super) fn removed_setting(parsed: &Parsed<'_>) -> Option<String> {
+    match Setting::read(&parsed.tokens)? {
+        Setting::Show(parameter) => settings::ABSENT
+            .contains(&parameter.as_str())
+            .then_some(parameter),
+        _ => None,
+    }
 }

@@ -187,6 +187,10 @@ fn conditions_on_the_catalog_name_table_and_column() {
             .contains(&("drop-key-column", strings(&["\"s\".\"t\"", "id"])))
     );
     assert!(
+        checks("ALTER TABLE t DROP CONSTRAINT IF EXISTS t_pkey")
+            .contains(&("drop-primary-key", strings(&["\"t\"", "t_pkey"])))
+    );
+    assert!(
         checks("ALTER TABLE t ALTER \"C\" ADD GENERATED ALWAYS AS IDENTITY (CACHE 1)")
             .contains(&("identity-column-type", strings(&["\"t\"", "C"])))
     );

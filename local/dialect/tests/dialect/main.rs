@@ -13,4 +13,5 @@ mod probes;
 mod refusals;
 mod rewrites;
 mod splitting;
+mod statements;
 mod table_refusals;

@@ -12,8 +12,10 @@ fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 
 /// Errors that data, the catalog or another transaction decides.
 fn needs_a_database(sqlstate: &str, message: &str) -> bool {
-    matches!(sqlstate, "23503" | "23514" | "25P02" | "40001" | "55000")
-        || message == "transaction row limit exceeded"
+    matches!(
+        sqlstate,
+        "23503" | "23514" | "25P02" | "40001" | "42704" | "55000"
+    ) || message == "transaction row limit exceeded"
         || message.starts_with("cannot drop primary key column")
         || message == "ddl and dml are not supported in the same transaction"
 }

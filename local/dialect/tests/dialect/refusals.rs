@@ -126,6 +126,12 @@ fn settings_outside_the_list_are_refused_by_name() {
         ("set session Row_Security = off", "row_security"),
         ("RESET work_mem", "work_mem"),
         ("SET ROLE other", "role"),
+        ("SET LOCAL ROLE other", "role"),
+        ("SET SESSION AUTHORIZATION 'other'", "session_authorization"),
+        (
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql SET statement_timeout = '1s' AS 'SELECT 1'",
+            "statement_timeout",
+        ),
         ("SET role = 'other'", "role"),
         ("RESET ROLE", "role"),
         ("SET SESSION AUTHORIZATION other", "session_authorization"),
@@ -138,30 +144,12 @@ fn settings_outside_the_list_are_refused_by_name() {
     ] {
         assert_eq!(answer(sql), text(name), "{sql}");
     }
-    assert_eq!(
-        answer("SHOW lc_collate"),
-        "42704 unrecognized configuration parameter \"lc_collate\""
-    );
-}
-
-#[test]
-fn what_belongs_to_a_session_is_refused() {
-    refused_by(&[
-        ("PREPARE p AS SELECT 1", "other-statement"),
-        ("EXECUTE p", "other-statement"),
-        ("DEALLOCATE p", "deallocate-name"),
-        ("DEALLOCATE PREPARE \"all\"", "deallocate-name"),
-        ("DISCARD ALL", "other-statement"),
-        ("DECLARE c CURSOR FOR SELECT 1", "declare-cursor"),
-        ("FETCH 1 FROM c", "other-statement"),
-        ("CLOSE c", "other-statement"),
-        ("LOCK TABLE t IN SHARE MODE", "lock"),
-        ("LISTEN a", "listen"),
-        ("NOTIFY a, 'b'", "notify"),
-        ("UNLISTEN *", "unlisten"),
-        ("DO $$ BEGIN END $$", "other-statement"),
-        ("LOAD 'x'", "other-statement"),
-    ]);
+    for absent in ["lc_collate", "jit"] {
+        assert_eq!(
+            answer(&format!("SHOW {absent}")),
+            format!("42704 unrecognized configuration parameter \"{absent}\"")
+        );
+    }
 }
 
 #[test]
@@ -180,7 +168,6 @@ fn unknown_kinds_of_object_are_refused() {
             "CREATE TYPE s.e AS ENUM ()",
             "0A000 CREATE TYPE not supported",
         ),
-        ("CREATE TYPE shell", "0A000 CREATE TYPE not supported"),
         (
             "ALTER TYPE e ADD VALUE 'x'",
             "0A000 ALTER TYPE not supported",
@@ -203,10 +190,6 @@ fn unknown_kinds_of_object_are_refused() {
             "0A000 unsupported object in DROP statement",
         ),
         (
-            "DROP TRIGGER a ON b",
-            "0A000 unsupported object in DROP statement",
-        ),
-        (
             "CREATE PROCEDURE p() LANGUAGE sql AS 'select 1'",
             "0A000 PROCEDURE is not supported",
         ),
@@ -221,6 +204,10 @@ fn unknown_kinds_of_object_are_refused() {
         (
             "ALTER SYSTEM SET work_mem = '1MB'",
             "0A000 unsupported statement: AlterSystem",
+        ),
+        (
+            "ALTER STATISTICS s SET STATISTICS 101",
+            "22023 statistics target 101 exceeds maximum allowed value of 100",
         ),
         ("VACUUM", "0A000 unsupported VACUUM statement"),
         ("VACUUM (ANALYZE) t", "0A000 unsupported VACUUM statement"),
@@ -250,28 +237,12 @@ fn unknown_kinds_of_object_are_refused() {
         ),
     ]);
     refused_by(&[
-        ("CREATE POLICY p ON t", "other-statement"),
-        ("CREATE SERVER s FOREIGN DATA WRAPPER w", "create-server"),
-        ("CREATE PUBLICATION p FOR ALL TABLES", "other-statement"),
-        (
-            "CREATE RULE r AS ON INSERT TO t DO INSTEAD NOTHING",
-            "other-statement",
-        ),
-        (
-            "CREATE AGGREGATE a (int) (SFUNC = f, STYPE = int)",
-            "other-statement",
-        ),
-        ("REINDEX TABLE t", "other-statement"),
-        ("REFRESH MATERIALIZED VIEW m", "other-statement"),
-        ("CHECKPOINT", "other-statement"),
-        ("DROP OWNED BY r", "other-statement"),
-        ("REASSIGN OWNED BY a TO b", "other-statement"),
-        ("DROP DATABASE d", "drop-database"),
         ("DROP DOMAIN d CASCADE", "drop-domain-cascade"),
-        ("ALTER FUNCTION f() IMMUTABLE", "alter-function"),
-        ("ALTER ROLE r WITH NOLOGIN", "alter-role"),
-        ("ALTER USER r SET search_path = x", "alter-role"),
-        ("ALTER STATISTICS s SET STATISTICS 101", "statistics-target"),
+        (
+            "ALTER DOMAIN d ADD CONSTRAINT c CHECK (VALUE > '')",
+            "alter-domain",
+        ),
+        ("ALTER DOMAIN d SET NOT NULL", "alter-domain"),
         ("CREATE TEMP VIEW v AS SELECT 1", "temporary-view"),
         ("COPY t FROM '/etc/passwd'", "copy-file"),
         ("COPY (SELECT 1) TO PROGRAM 'cat'", "copy-file"),
@@ -369,18 +340,6 @@ fn queries_are_refused_wherever_the_construct_stands() {
             "SELECT 1 WHERE PG_ADVISORY_UNLOCK(7)",
             "0A000 function pg_advisory_unlock not supported",
         ),
-        (
-            "SELECT to_tsvector('german', 'x')",
-            "42704 text search configuration \"german\" does not exist",
-        ),
-        (
-            "SELECT 1 FROM t WHERE to_tsvector(a) @@ plainto_tsquery('english', 'x')",
-            "42704 text search configuration \"english\" does not exist",
-        ),
-        (
-            "SELECT 'english'::regconfig",
-            "42704 text search configuration \"english\" does not exist",
-        ),
         ("SELECT point(1, 2)", "0A000 datatype point not supported"),
         (
             "SELECT '(1,2)'::point",
@@ -389,14 +348,6 @@ fn queries_are_refused_wherever_the_construct_stands() {
         (
             "SELECT box '(1,2),(3,4)'",
             "0A000 datatype box not supported",
-        ),
-        (
-            "SELECT CAST('1' AS money)",
-            "0A000 datatype money not supported",
-        ),
-        (
-            "SELECT int4range(1, 5)",
-            "0A000 datatype int4range not supported",
         ),
         (
             "SELECT * FROM sys.wait_for_job('x')",
@@ -408,7 +359,6 @@ fn queries_are_refused_wherever_the_construct_stands() {
         ),
     ]);
     refused_by(&[
-        ("SELECT set_config('search_path', 'x', false)", "function"),
         ("SELECT lastval()", "function"),
         ("SELECT xmlelement(name a)", "runtime-type"),
         (
@@ -416,31 +366,6 @@ fn queries_are_refused_wherever_the_construct_stands() {
             "later-syntax",
         ),
     ]);
-}
-
-#[test]
-fn a_left_lateral_join_that_shows_a_column_from_outside_fails_as_in_the_services_planner() {
-    let join = |kind: &str, targets: &str| {
-        format!(
-            "SELECT * FROM p AS x {kind} LATERAL (SELECT {targets} FROM c y WHERE y.k = x.k) z ON true"
-        )
-    };
-    let first = "42804 attribute 1 of type record has wrong type";
-    assert_eq!(answer(&join("LEFT JOIN", "x.k, y.v")), first);
-    assert_eq!(answer(&join("left outer join", "X.k AS n")), first);
-    assert_eq!(
-        answer(&join("LEFT JOIN", "y.v, x.k")),
-        first.replace('1', "2")
-    );
-    for (kind, targets) in [
-        ("LEFT JOIN", "y.k, count(*)"),
-        ("LEFT JOIN", "*"),
-        ("JOIN", "x.k"),
-        ("LEFT JOIN", "(SELECT max(w.v) FROM w)"),
-    ] {
-        let sql = join(kind, targets);
-        assert_eq!(answer(&sql), "accepted", "{sql}");
-    }
 }
 
 #[test]

@@ -1,4 +1,6 @@
 -- What a DSQL cluster has from the start. Run by the superuser at every start; every statement may run again.
+-- Bookkeeping of our own lies among the system's objects, which tools leave out. The lists in braces are the dialect's.
+SET allow_system_table_mods = on;
 
 DO $$
 BEGIN
@@ -12,31 +14,45 @@ REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT CREATE, USAGE ON SCHEMA public TO admin WITH GRANT OPTION;
 
--- Ours: hidden bookkeeping.
-CREATE SCHEMA IF NOT EXISTS dsql_internal;
-GRANT USAGE ON SCHEMA dsql_internal TO PUBLIC;
-CREATE SEQUENCE IF NOT EXISTS dsql_internal.iam_oid START 20000;
-CREATE TABLE IF NOT EXISTS dsql_internal.iam_mapping (
-    iam_oid oid PRIMARY KEY DEFAULT nextval('dsql_internal.iam_oid')::oid,
+-- A directory made when the bookkeeping had a schema of its own.
+DO $$
+BEGIN
+    IF to_regnamespace('dsql_internal') IS NOT NULL THEN
+        ALTER SEQUENCE dsql_internal.iam_oid SET SCHEMA pg_catalog;
+        ALTER SEQUENCE pg_catalog.iam_oid RENAME TO dsql_iam_oid;
+        ALTER TABLE dsql_internal.iam_mapping SET SCHEMA pg_catalog;
+        ALTER TABLE pg_catalog.iam_mapping RENAME TO dsql_iam_mapping;
+        ALTER TABLE dsql_internal.iam_trust SET SCHEMA pg_catalog;
+        ALTER TABLE pg_catalog.iam_trust RENAME TO dsql_iam_trust;
+        ALTER TABLE dsql_internal.job SET SCHEMA pg_catalog;
+        ALTER TABLE pg_catalog.job RENAME TO dsql_job;
+        DROP SCHEMA dsql_internal CASCADE;
+    END IF;
+END
+$$;
+
+CREATE SEQUENCE IF NOT EXISTS pg_catalog.dsql_iam_oid START 20000;
+CREATE TABLE IF NOT EXISTS pg_catalog.dsql_iam_mapping (
+    iam_oid oid PRIMARY KEY DEFAULT nextval('pg_catalog.dsql_iam_oid')::oid,
     arn text NOT NULL,
     role_oid oid NOT NULL,
     grantor_oid oid NOT NULL,
     UNIQUE (arn, role_oid)
 );
 -- A mapped role holds a privilege on this table, so that PostgreSQL itself refuses to drop it.
-CREATE TABLE IF NOT EXISTS dsql_internal.iam_trust ();
+CREATE TABLE IF NOT EXISTS pg_catalog.dsql_iam_trust ();
 
 CREATE SCHEMA IF NOT EXISTS sys;
 GRANT USAGE ON SCHEMA sys TO PUBLIC;
 CREATE OR REPLACE VIEW sys.iam_pg_role_mappings AS
     SELECT m.iam_oid, m.arn, m.role_oid AS pg_role_oid, r.rolname AS pg_role_name,
            m.grantor_oid AS grantor_pg_role_oid, g.rolname AS grantor_pg_role_name
-    FROM dsql_internal.iam_mapping m
+    FROM pg_catalog.dsql_iam_mapping m
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = m.role_oid
     LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.grantor_oid;
 GRANT SELECT ON sys.iam_pg_role_mappings TO PUBLIC;
 
-CREATE OR REPLACE PROCEDURE dsql_internal.iam_grant(role_name text, iam_arn text)
+CREATE OR REPLACE PROCEDURE pg_catalog.dsql_iam_grant(role_name text, iam_arn text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     target pg_roles;
@@ -57,14 +73,14 @@ BEGIN
     IF NOT target.rolcanlogin THEN
         RAISE EXCEPTION 'role % must have the LOGIN attribute', role_name USING ERRCODE = '22023';
     END IF;
-    INSERT INTO dsql_internal.iam_mapping (arn, role_oid, grantor_oid)
+    INSERT INTO pg_catalog.dsql_iam_mapping (arn, role_oid, grantor_oid)
     VALUES (iam_arn, target.oid, (SELECT oid FROM pg_roles WHERE rolname = session_user))
     ON CONFLICT DO NOTHING;
-    EXECUTE format('GRANT REFERENCES ON dsql_internal.iam_trust TO %I', role_name);
+    EXECUTE format('GRANT REFERENCES ON pg_catalog.dsql_iam_trust TO %I', role_name);
 END
 $$;
 
-CREATE OR REPLACE PROCEDURE dsql_internal.iam_revoke(role_name text, iam_arn text)
+CREATE OR REPLACE PROCEDURE pg_catalog.dsql_iam_revoke(role_name text, iam_arn text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     target oid;
@@ -76,18 +92,18 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'Role % does not exist', role_name USING ERRCODE = '42704';
     END IF;
-    DELETE FROM dsql_internal.iam_mapping WHERE arn = iam_arn AND role_oid = target;
+    DELETE FROM pg_catalog.dsql_iam_mapping WHERE arn = iam_arn AND role_oid = target;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'IAM role % does not exist', iam_arn USING ERRCODE = '42704';
     END IF;
-    IF NOT EXISTS (SELECT FROM dsql_internal.iam_mapping WHERE role_oid = target) THEN
-        EXECUTE format('REVOKE REFERENCES ON dsql_internal.iam_trust FROM %I', role_name);
+    IF NOT EXISTS (SELECT FROM pg_catalog.dsql_iam_mapping WHERE role_oid = target) THEN
+        EXECUTE format('REVOKE REFERENCES ON pg_catalog.dsql_iam_trust FROM %I', role_name);
     END IF;
 END
 $$;
 
 -- Jobs: index builds and validations. `jobs.rs` moves them on by the movable clock.
-CREATE TABLE IF NOT EXISTS dsql_internal.job (
+CREATE TABLE IF NOT EXISTS pg_catalog.dsql_job (
     job_id text PRIMARY KEY,
     status text NOT NULL DEFAULT 'submitted',
     details text,
@@ -104,10 +120,10 @@ CREATE TABLE IF NOT EXISTS dsql_internal.job (
 CREATE OR REPLACE VIEW sys.jobs AS
     SELECT job_id, status, details, job_type, class_id, object_id, object_name,
            coalesce(start_time, now()) AS start_time, coalesce(update_time, now()) AS update_time
-    FROM dsql_internal.job;
+    FROM pg_catalog.dsql_job;
 GRANT SELECT ON sys.jobs TO PUBLIC;
 
-CREATE OR REPLACE FUNCTION dsql_internal.begin_job(kind text, object oid, constraint_name text, failure text)
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_begin_job(kind text, object oid, constraint_name text, failure text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     -- 16 bytes in base32: the last character holds three bits.
@@ -117,14 +133,14 @@ BEGIN
     UPDATE pg_index SET indisvalid = false,
         indpred = CASE WHEN failure IS NULL OR pg_get_expr(indpred, indrelid) <> 'false' THEN indpred END
     WHERE kind = 'INDEX_BUILD' AND indexrelid = object;
-    INSERT INTO dsql_internal.job (job_id, job_type, object_id, object_name, constraint_name, failure)
-    SELECT id, kind, object, nspname || '.' || relname, begin_job.constraint_name, begin_job.failure
+    INSERT INTO pg_catalog.dsql_job (job_id, job_type, object_id, object_name, constraint_name, failure)
+    SELECT id, kind, object, nspname || '.' || relname, dsql_begin_job.constraint_name, dsql_begin_job.failure
     FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid = object;
     RETURN id;
 END
 $$;
 
-CREATE OR REPLACE PROCEDURE dsql_internal.create_index(
+CREATE OR REPLACE PROCEDURE pg_catalog.dsql_create_index(
     statement text, without_rows text, table_name text, INOUT job_id text DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -142,12 +158,12 @@ BEGIN
     SELECT indexrelid INTO built FROM pg_catalog.pg_index
     WHERE indrelid = target AND indexrelid <> ALL (known);
     IF built IS NOT NULL THEN
-        job_id := dsql_internal.begin_job('INDEX_BUILD', built, NULL, failure);
+        job_id := pg_catalog.dsql_begin_job('INDEX_BUILD', built, NULL, failure);
     END IF;
 END
 $$;
 
-CREATE OR REPLACE PROCEDURE dsql_internal.validate_constraint(
+CREATE OR REPLACE PROCEDURE pg_catalog.dsql_validate_constraint(
     table_name text, constraint_name text, INOUT job_id text DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -159,21 +175,21 @@ BEGIN
         RAISE EXCEPTION 'must be owner of table %', relation USING ERRCODE = '42501';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE conrelid = target
-                   AND conname = validate_constraint.constraint_name) THEN
+                   AND conname = dsql_validate_constraint.constraint_name) THEN
         RAISE EXCEPTION 'constraint "%" of relation "%" does not exist', constraint_name, relation
             USING ERRCODE = '42704';
     END IF;
-    job_id := dsql_internal.begin_job('VALIDATE_CONSTRAINT', target, constraint_name, NULL);
+    job_id := pg_catalog.dsql_begin_job('VALIDATE_CONSTRAINT', target, constraint_name, NULL);
 END
 $$;
 
 -- Ends a job: what it was for takes effect, or it fails.
-CREATE OR REPLACE FUNCTION dsql_internal.end_job(id text, at timestamptz)
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_end_job(id text, at timestamptz)
 RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    ended dsql_internal.job;
+    ended pg_catalog.dsql_job;
 BEGIN
-    SELECT * INTO STRICT ended FROM dsql_internal.job WHERE job_id = id;
+    SELECT * INTO STRICT ended FROM pg_catalog.dsql_job WHERE job_id = id;
     IF ended.failure IS NULL AND ended.job_type = 'INDEX_BUILD' THEN
         UPDATE pg_index SET indisvalid = true WHERE indexrelid = ended.object_id;
         IF NOT FOUND THEN
@@ -187,12 +203,12 @@ BEGIN
             WHEN OTHERS THEN ended.failure := SQLERRM;
         END;
     END IF;
-    UPDATE dsql_internal.job SET update_time = at, details = ended.failure,
+    UPDATE pg_catalog.dsql_job SET update_time = at, details = ended.failure,
         status = CASE WHEN ended.failure IS NULL THEN 'completed' ELSE 'failed' END
     WHERE job_id = id;
 END
 $$;
-REVOKE EXECUTE ON FUNCTION dsql_internal.end_job FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION pg_catalog.dsql_end_job FROM PUBLIC;
 
 -- The front waits before it calls. What it learned comes as a setting, since the caller's snapshot may be older.
 CREATE OR REPLACE PROCEDURE sys.wait_for_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
@@ -205,52 +221,197 @@ BEGIN
         succeeded := true;
         RETURN;
     END IF;
-    succeeded := coalesce((SELECT j.status = 'completed' FROM dsql_internal.job j
+    succeeded := coalesce((SELECT j.status = 'completed' FROM pg_catalog.dsql_job j
                            WHERE j.job_id = wait_for_job.job_id), false);
 END
 $$;
 
--- Bytes of the rows that the open transaction wrote into these tables: whatever it sees and its snapshot does not.
-CREATE OR REPLACE FUNCTION dsql_internal.written_bytes(tables oid[])
+-- The service's answers in place of PostgreSQL's: its version, its settings, and its kind of index.
+DO $$
+BEGIN
+    IF to_regprocedure('pg_catalog.postgresql_version()') IS NULL THEN
+        ALTER FUNCTION pg_catalog.version() RENAME TO postgresql_version;
+        ALTER FUNCTION pg_catalog.current_setting(text) RENAME TO postgresql_setting;
+        ALTER FUNCTION pg_catalog.current_setting(text, boolean) RENAME TO postgresql_setting;
+    END IF;
+    IF to_regprocedure('pg_catalog.postgresql_indexdef(oid)') IS NULL THEN
+        ALTER FUNCTION pg_catalog.set_config(text, text, boolean) RENAME TO postgresql_set_config;
+        ALTER FUNCTION pg_catalog.pg_get_indexdef(oid) RENAME TO postgresql_indexdef;
+        ALTER FUNCTION pg_catalog.pg_get_indexdef(oid, integer, boolean) RENAME TO postgresql_indexdef;
+        ALTER TABLE pg_catalog.pg_am RENAME TO postgresql_am;
+    END IF;
+END
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.version() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE RETURN 'PostgreSQL 16';
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_absent_setting(name text, missing_ok boolean) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF NOT missing_ok THEN
+        RAISE EXCEPTION 'unrecognized configuration parameter "%"', name USING ERRCODE = '42704';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.current_setting(text, boolean) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE
+        WHEN pg_catalog.lower($1) = 'server_version' THEN '16.15'
+        WHEN pg_catalog.lower($1) = 'server_version_num' THEN '160015'
+        WHEN pg_catalog.lower($1) = ANY ('{absent}'::text[]) THEN pg_catalog.dsql_absent_setting($1, $2)
+        ELSE pg_catalog.postgresql_setting($1, $2) END;
+CREATE OR REPLACE FUNCTION pg_catalog.current_setting(text) RETURNS text
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN pg_catalog.current_setting($1, false);
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_check_setting(name text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF pg_catalog.lower(name) <> ALL ('{settable}'::text[]) THEN
+        RAISE EXCEPTION 'setting configuration parameter "%" not supported', name USING ERRCODE = '0A000';
+    END IF;
+    RETURN CASE pg_catalog.lower(name) WHEN 'disable_sync_create_index' THEN 'dsql.' || name ELSE name END;
+END
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.set_config(setting_name text, new_value text, is_local boolean) RETURNS text
+    LANGUAGE sql RETURN pg_catalog.postgresql_set_config(pg_catalog.dsql_check_setting($1), $2, $3);
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_indexdef(index oid, definition text) RETURNS text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog AS $$
+    SELECT regexp_replace(definition, ' USING btree ', ' USING btree_index ')
+        || coalesce((SELECT ' INCLUDE (' || string_agg(quote_ident(attname), ', ' ORDER BY attnum) || ')'
+                     FROM pg_index JOIN pg_attribute ON attrelid = indrelid
+                     WHERE indexrelid = index AND indisprimary AND attnum > 0 AND NOT attisdropped
+                     AND attnum <> ALL (indkey)), '')
+$$;
+CREATE OR REPLACE FUNCTION pg_catalog.pg_get_indexdef(oid) RETURNS text
+    LANGUAGE sql STABLE STRICT RETURN pg_catalog.dsql_indexdef($1, pg_catalog.postgresql_indexdef($1));
+CREATE OR REPLACE FUNCTION pg_catalog.pg_get_indexdef(oid, integer, boolean) RETURNS text
+    LANGUAGE sql STABLE STRICT RETURN CASE $2
+        WHEN 0 THEN pg_catalog.dsql_indexdef($1, pg_catalog.postgresql_indexdef($1, 0, $3))
+        ELSE pg_catalog.postgresql_indexdef($1, $2, $3) END;
+CREATE OR REPLACE VIEW pg_catalog.pg_am AS
+    SELECT tableoid, oid, CASE amname WHEN 'btree' THEN 'btree_index'::name ELSE amname END AS amname, amhandler, amtype
+    FROM pg_catalog.postgresql_am;
+GRANT SELECT ON pg_catalog.pg_am TO PUBLIC;
+
+-- What a cluster has none of, or none to be seen: extensions, PostgreSQL's superuser, stemmers.
+DO $$
+DECLARE
+    hidden record;
+BEGIN
+    FOR hidden IN SELECT * FROM (VALUES
+        ('pg_available_extensions', 'false'), ('pg_available_extension_versions', 'false'),
+        ('pg_roles', 'pg_authid.oid <> 10'), ('pg_user', 'usesysid <> 10')) v (view, condition)
+    LOOP
+        CONTINUE WHEN obj_description(hidden.view::regclass, 'pg_class') = 'dsql-local';
+        EXECUTE format('CREATE OR REPLACE VIEW pg_catalog.%I AS %s WHERE %s', hidden.view,
+                       rtrim(pg_get_viewdef(hidden.view::regclass), ';'), hidden.condition);
+        EXECUTE format('COMMENT ON VIEW pg_catalog.%I IS ''dsql-local''', hidden.view);
+    END LOOP;
+    IF obj_description('pg_indexes'::regclass, 'pg_class') IS NULL THEN
+        EXECUTE 'CREATE OR REPLACE VIEW pg_catalog.pg_indexes AS '
+            || replace(pg_get_viewdef('pg_indexes'::regclass), 'postgresql_indexdef', 'pg_get_indexdef');
+        COMMENT ON VIEW pg_catalog.pg_indexes IS 'dsql-local';
+    END IF;
+    FOR hidden IN SELECT cfgname AS name FROM pg_ts_config WHERE cfgname <> 'simple' LOOP
+        EXECUTE format('DROP TEXT SEARCH CONFIGURATION pg_catalog.%I', hidden.name);
+    END LOOP;
+    FOR hidden IN SELECT dictname AS name FROM pg_ts_dict WHERE dictname <> 'simple' AND oid >= 12000 LOOP
+        EXECUTE format('DROP TEXT SEARCH DICTIONARY pg_catalog.%I', hidden.name);
+    END LOOP;
+    -- The dialect refuses these where a statement names them; this holds wherever they are called.
+    FOR hidden IN SELECT oid::regprocedure AS name FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^({refused})$'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', hidden.name);
+    END LOOP;
+END
+$$;
+
+-- The types that a column can have.
+CREATE OR REPLACE FUNCTION sys.supported_datatypes() RETURNS SETOF text
+    LANGUAGE sql IMMUTABLE AS $$SELECT pg_catalog.unnest('{types}'::text[])$$;
+
+-- Tables of users that this session has written into since it last was idle, the open transaction's among them.
+CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
+    SELECT * FROM (
+        SELECT oid, pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+            + pg_stat_get_xact_tuples_deleted(oid) AS rows
+        FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace) tables
+    WHERE rows > 0;
+
+-- Rows that this session has changed in them, by whatever statement, function or cascade.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_changed_rows()
+RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT coalesce(sum(rows), 0)::bigint FROM dsql_written
+$$;
+
+-- For each index of a table, what a row adds to it: bytes of its keys, of what it includes, and of the primary key.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_index_bytes(target oid)
+RETURNS TABLE (is_primary boolean, predicate text, bytes text)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    WITH keys AS (
+        SELECT i.indexrelid, i.indisprimary, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+               coalesce(quote_ident(a.attname), postgresql_indexdef(i.indexrelid, place + 1, false)) AS key,
+               a.atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) AS is_text
+        FROM pg_index i CROSS JOIN generate_series(0, i.indnatts - 1) place
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] AND a.attnum > 0
+        WHERE i.indrelid = target
+    ), sizes AS (
+        SELECT indexrelid, indisprimary, predicate,
+               string_agg(format(CASE WHEN is_text THEN 'coalesce(octet_length(%s), 0)'
+                                      ELSE 'coalesce(pg_column_size(%s), 0)' END, key), ' + ') AS own
+        FROM keys GROUP BY 1, 2, 3
+    )
+    SELECT s.indisprimary, coalesce(s.predicate, 'true'),
+           s.own || coalesce((SELECT ' + ' || p.own FROM sizes p WHERE p.indisprimary AND NOT s.indisprimary), '')
+    FROM sizes s
+$$;
+
+-- Bytes of the rows and index entries that the open transaction wrote: of whatever it sees and its snapshot does not.
+-- The primary key's index is the row itself.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes()
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     total bigint := 0;
     bytes bigint;
     written oid;
+    entries text;
 BEGIN
-    FOREACH written IN ARRAY tables LOOP
-        CONTINUE WHEN written IS NULL;
-        EXECUTE format('SELECT coalesce(sum(pg_column_size(t)), 0) FROM ONLY %s t
+    FOR written IN SELECT oid FROM dsql_written LOOP
+        SELECT coalesce(string_agg(format(' + CASE WHEN %s THEN %s ELSE 0 END', i.predicate, i.bytes), ''), '')
+        INTO entries FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
+        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM ONLY %s t
                         WHERE NOT pg_visible_in_snapshot(t.xmin::text::xid8, pg_current_snapshot())',
-                       written::regclass) INTO bytes;
+                       entries, written::regclass) INTO bytes;
         total := total + bytes;
     END LOOP;
     RETURN total;
 END
 $$;
 
--- Of the rows that this transaction wrote into some tables: the type of a value that takes up more than 1 MiB as it is stored,
--- or 'row' if all values of one take up more than 2 MiB.
-CREATE OR REPLACE FUNCTION dsql_internal.oversized(tables oid[])
+-- Of the rows that this transaction wrote: the type of a value that takes up more than 1 MiB as it is stored, 'key' if a
+-- key has more than 1,981 bytes, or 'row' if all values of one take up more than 2 MiB.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized()
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     written oid;
     types text;
     bytes text;
+    keys text;
     found text;
 BEGIN
-    FOREACH written IN ARRAY tables LOOP
+    FOR written IN SELECT oid FROM dsql_written LOOP
         SELECT string_agg(format('WHEN pg_column_size(%I) > 1048576 THEN %L', attname, typname), ' ' ORDER BY attnum),
                string_agg(format('coalesce(pg_column_size(%I), 0)', attname), ' + ')
         INTO types, bytes
         FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
         WHERE attrelid = written AND attnum > 0 AND NOT attisdropped AND attlen = -1;
         CONTINUE WHEN types IS NULL;
+        SELECT coalesce(string_agg(format('WHEN (%s) AND %s > 1981 THEN ''key''', i.predicate, i.bytes), ' '), '')
+        INTO keys FROM dsql_index_bytes(written) i;
         EXECUTE format('SELECT found FROM (
-                            SELECT CASE %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
+                            SELECT CASE %s %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
                             WHERE NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())) t
                         WHERE found IS NOT NULL LIMIT 1',
-                       types, bytes, written::regclass) INTO found;
+                       types, keys, bytes, written::regclass) INTO found;
         IF found IS NOT NULL THEN
             RETURN found;
         END IF;
@@ -259,30 +420,53 @@ BEGIN
 END
 $$;
 
--- The service's version in place of PostgreSQL's.
-DO $$
-BEGIN
-    IF to_regprocedure('pg_catalog.postgresql_version()') IS NULL THEN
-        ALTER FUNCTION pg_catalog.version() RENAME TO postgresql_version;
-        ALTER FUNCTION pg_catalog.current_setting(text) RENAME TO postgresql_setting;
-        ALTER FUNCTION pg_catalog.current_setting(text, boolean) RENAME TO postgresql_setting;
-        CREATE FUNCTION pg_catalog.version() RETURNS text
-            LANGUAGE sql STABLE PARALLEL SAFE RETURN 'PostgreSQL 16';
-        CREATE FUNCTION pg_catalog.current_setting(text, boolean) RETURNS text
-            LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE pg_catalog.lower($1)
-                WHEN 'server_version' THEN '16.15' WHEN 'server_version_num' THEN '160015'
-                ELSE pg_catalog.postgresql_setting($1, $2) END;
-        CREATE FUNCTION pg_catalog.current_setting(text) RETURNS text
-            LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE pg_catalog.lower($1)
-                WHEN 'server_version' THEN '16.15' WHEN 'server_version_num' THEN '160015'
-                ELSE pg_catalog.postgresql_setting($1) END;
-    END IF;
-END
+-- What may write though the statement does not say so: functions, what is computed by one, and tables whose rows take
+-- others with them. Beside them tables with keys of no fixed size.
+CREATE OR REPLACE VIEW pg_catalog.dsql_writers AS
+    WITH RECURSIVE functions AS (
+        SELECT p.oid, p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+        WHERE l.lanname = 'sql' AND p.oid >= 16384
+        AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'sys'::regnamespace)
+    ), users (class, object) AS (
+        SELECT 'pg_proc'::regclass::oid, oid FROM functions
+        UNION
+        SELECT u.class, u.object FROM users
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass) THEN 'pg_class'::regclass
+                        WHEN c.contypid <> 0 THEN 'pg_type'::regclass
+                        WHEN c.conrelid <> 0 THEN 'pg_class'::regclass
+                        ELSE d.classid END::oid AS class,
+                   coalesce(r.ev_class, a.adrelid, nullif(c.contypid, 0), c.conrelid, d.objid) AS object
+            FROM pg_depend d
+            LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+            LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+            LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
+            WHERE d.refclassid = users.class AND d.refobjid = users.object) u
+    )
+    SELECT 'call' AS how, proname::text AS name FROM functions
+    UNION SELECT 'call', relname::text FROM users JOIN pg_class c ON class = 'pg_class'::regclass AND c.oid = object
+    UNION SELECT 'call', typname::text FROM users JOIN pg_type t ON class = 'pg_type'::regclass AND t.oid = object
+    UNION SELECT 'cascade', relname::text FROM pg_constraint JOIN pg_class c ON c.oid = confrelid
+          WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+    UNION SELECT 'key', c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+          JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attlen = -1
+          WHERE c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace;
+
+-- The words given, and those in the bodies of functions that one of them names.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_words(words text)
+RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    WITH RECURSIVE named (word) AS (
+        SELECT unnest(string_to_array(words, ' ')) COLLATE "C"
+        UNION
+        SELECT w.word COLLATE "C" FROM named JOIN pg_proc ON proname::text = named.word AND pg_proc.oid >= 16384
+        CROSS JOIN LATERAL regexp_split_to_table(prosrc || ' ' || lower(prosrc), '[^[:alnum:]_$]+') w (word)
+    )
+    SELECT word FROM named
 $$;
 
 -- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
 -- until its COMMIT. Both end with the transaction.
-CREATE OR REPLACE FUNCTION dsql_internal.shadow(source oid) RETURNS void
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_shadow(source oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     shadow text;

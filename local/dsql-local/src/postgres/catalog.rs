@@ -9,8 +9,8 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use crate::principal::{Identity, Principal};
 
-/// PostgreSQL's superuser; unreachable for clients.
-pub(super) const SUPERUSER: &str = "dsql_system";
+/// PostgreSQL's superuser; unreachable for clients, and not to be seen by them.
+pub(super) const SUPERUSER: &str = "postgres";
 
 /// One connection as the superuser, made again when it is lost.
 pub(crate) struct Catalog {
@@ -56,7 +56,7 @@ impl Catalog {
         let rows = connected
             .0
             .query_typed(
-                "SELECT m.arn FROM dsql_internal.iam_mapping m JOIN pg_roles r ON r.oid = m.role_oid \
+                "SELECT m.arn FROM pg_catalog.dsql_iam_mapping m JOIN pg_roles r ON r.oid = m.role_oid \
                  WHERE r.rolname = $1 AND r.rolcanlogin AND NOT r.rolsuper",
                 &[(&role, Type::TEXT)],
             )

@@ -155,7 +155,7 @@ impl Postgres {
         postgres
             .access
             .catalog
-            .run(BOOTSTRAP)
+            .run(&bootstrap())
             .await
             .map_err(PostgresError::Bootstrap)?;
         Ok((postgres, data_dir.lock))
@@ -177,6 +177,24 @@ impl Postgres {
     }
 }
 
+/// The first statements, with the dialect's lists as arrays of text.
+fn bootstrap() -> String {
+    let array = |values: &[&str]| format!("{{{}}}", values.join(","));
+    let quoted: Vec<String> = dsql_dialect::column_types()
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    let types: Vec<&str> = quoted.iter().map(String::as_str).collect();
+    BOOTSTRAP
+        .replace("{settable}", &array(dsql_dialect::SETTABLE))
+        .replace("{absent}", &array(dsql_dialect::ABSENT))
+        .replace("{types}", &array(&types))
+        .replace(
+            "{refused}",
+            &dsql_dialect::REFUSED_FUNCTIONS.join("|").replace('*', ".*"),
+        )
+}
+
 /// The major version that made the cluster, unless it is new or was left half made.
 fn data_version(cluster_dir: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(cluster_dir.join("PG_VERSION")).ok()?;
@@ -193,6 +211,7 @@ fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {
         format!("max_connections={}", MAX_BACKENDS + 20),
         "default_transaction_isolation=repeatable read".to_owned(),
         "timezone=UTC".to_owned(),
+        "default_text_search_config=pg_catalog.simple".to_owned(),
         "log_timezone=UTC".to_owned(),
         "shared_buffers=64MB".to_owned(),
         "logging_collector=off".to_owned(),

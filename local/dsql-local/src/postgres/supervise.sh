@@ -14,7 +14,12 @@ finish() {
 if [ ! -e "$data/dsql-local.made" ]; then
     rm -rf -- "$data"/* "$data"/.[!.]*
     "$bin/initdb" -D "$data" -A trust -U "$super" -E UTF8 --locale=C --no-sync || finish 1
-    : >"$data/dsql-local.made" || finish 1
+    echo "$super" >"$data/dsql-local.made" || finish 1
+elif ! grep -q . "$data/dsql-local.made"; then
+    # Made when the superuser had another name.
+    echo "UPDATE pg_authid SET rolname = '$super' WHERE oid = 10" |
+        "$bin/postgres" --single -D "$data" postgres >/dev/null || finish 1
+    echo "$super" >"$data/dsql-local.made" || finish 1
 fi
 "$bin/postgres" -D "$data" "$@" &
 server=$!

@@ -105,9 +105,13 @@ impl Session<'_> {
     /// What the end of a command that changes rows means for the limits.
     fn look_at(&mut self, statement: &Statement, message: &Backend) -> Completion {
         match message {
-            Backend::CommandComplete(tag) if statement.changes_rows() => {
+            Backend::CommandComplete(tag)
+                if statement.changes_rows() || self.transaction.usage().is_counted() =>
+            {
                 self.transaction.usage().complete(tag)
             }
+            // The client takes it for the end.
+            Backend::CopyDone if self.transaction.usage().is_counted() => Completion::HeldBack,
             _ => Completion::Answered,
         }
     }

@@ -1,18 +1,26 @@
 //! DSQL's rules on the way of a statement: before it runs, after it ran, and before its transaction commits.
 
-use dsql_dialect::StateRule;
+use std::sync::Arc;
+
+use dsql_dialect::{Effect, StateRule};
 
 use super::transaction::{AfterFailure, Check, Failure};
-use super::usage::TransactionUsage;
+use super::usage::{Cargo, TransactionUsage};
 use super::wiring::{Flow, Session};
+use crate::cluster::Cluster;
 use crate::conflict;
 use crate::internal_query::Reply;
 use crate::statement::{Kind, Statement, Verdict};
 use crate::wire::{ErrorAnswer, ErrorResponse};
+use crate::writers::Names;
 
 const LOG_POSITION: &str =
     "SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_catalog.pg_lsn)::bigint::text";
-const COMPLETED_JOB: &str = "SELECT pg_catalog.set_config('dsql_local.completed_job', $1, false)";
+const COMPLETED_JOB: &str =
+    "SELECT pg_catalog.postgresql_set_config('dsql_local.completed_job', $1, false)";
+const CHANGED_ROWS: &str = "SELECT pg_catalog.dsql_changed_rows()::text";
+const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
+const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized()";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
 
 impl Session<'_> {
@@ -115,14 +123,59 @@ impl Session<'_> {
                 return Ok(true);
             }
         }
-        if !facts.targets.is_empty() {
-            if !self.transaction.usage().has_log_start() {
-                let position = self.log_position().await?;
-                self.transaction.usage().start_log(position);
-            }
-            self.transaction.usage().carries(bytes, facts.is_copy_in);
+        let names = self.writers().await;
+        let hides_writes = self.hides_writes(statement, &names);
+        if facts.targets.is_empty() && !hides_writes {
+            return Ok(false);
         }
+        if !self.transaction.usage().has_log_start() {
+            let position = self.log_position().await?;
+            self.transaction.usage().start_log(position);
+        }
+        let counted_before = if hides_writes {
+            self.changed_rows().await?
+        } else {
+            None
+        };
+        let cargo = Cargo {
+            bytes,
+            may_grow: facts.computes || facts.is_copy_in || hides_writes,
+            has_long_keys: hides_writes || names.may_lengthen_keys(facts),
+        };
+        self.transaction.usage().carries(cargo, counted_before);
         Ok(false)
+    }
+
+    /// What the catalogue says of functions, cascades and keys.
+    async fn writers(&self) -> Arc<Names> {
+        let Cluster {
+            writers,
+            schema,
+            postgres,
+            ..
+        } = self.cluster;
+        writers.names(schema, &postgres.catalog).await
+    }
+
+    /// Whether a statement may change rows that its command tag does not count.
+    pub(super) async fn may_hide_writes(&self, statement: &Statement) -> bool {
+        let names = self.writers().await;
+        self.hides_writes(statement, &names)
+    }
+
+    fn hides_writes(&self, statement: &Statement, names: &Names) -> bool {
+        let Some(facts) = &statement.facts else {
+            return false;
+        };
+        // What this transaction itself has created is not in the names.
+        let is_judged = matches!(facts.effect, Effect::Read | Effect::Write);
+        is_judged && (names.hide_writes_of(facts) || self.transaction.block.changes_catalog())
+    }
+
+    /// The rows that PostgreSQL has counted as changed by this session.
+    async fn changed_rows(&mut self) -> Flow<Option<u64>> {
+        let reply = self.ask(CHANGED_ROWS, Some(&[])).await?;
+        Ok(reply.first.and_then(|text| text.parse().ok()))
     }
 
     async fn log_position(&mut self) -> Flow<Option<u64>> {
@@ -147,7 +200,7 @@ impl Session<'_> {
         if !self.transaction.usage().may_be_too_large(log_end) {
             return Ok(false);
         }
-        let bytes = self.ask_of_written("written_bytes").await?;
+        let bytes = self.ask(WRITTEN_BYTES, Some(&[])).await?.first;
         let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
         match TransactionUsage::size_failure(bytes) {
             Some(answer) => {
@@ -158,23 +211,9 @@ impl Session<'_> {
         }
     }
 
-    /// What a routine of ours answers about the tables whose rows were changed.
-    async fn ask_of_written(&mut self, routine: &str) -> Flow<Option<String>> {
-        let tables = self.transaction.usage().tables().clone();
-        let names: Vec<&str> = tables.iter().map(String::as_str).collect();
-        let oids: Vec<String> = (1..=names.len())
-            .map(|number| format!("pg_catalog.to_regclass(${number})::oid"))
-            .collect();
-        let sql = format!(
-            "SELECT dsql_internal.{routine}(ARRAY[{}]::oid[])::text",
-            oids.join(", ")
-        );
-        Ok(self.ask(&sql, Some(&names)).await?.first)
-    }
-
-    /// The refusal of a value or row above its limit, if the transaction wrote one.
+    /// The refusal of a value, row or key above its limit, if the transaction wrote one.
     async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
-        let found = self.ask_of_written("oversized").await?;
+        let found = self.ask(OVERSIZED, Some(&[])).await?.first;
         Ok(found
             .as_deref()
             .and_then(TransactionUsage::oversize_failure))
@@ -188,12 +227,25 @@ impl Session<'_> {
             self.fail_with(answer).await?;
             return Ok(true);
         }
-        if let Some(complete) = held_back {
-            if let Some(answer) = self.oversized().await? {
+        if let Some(before) = self.transaction.usage().take_counted_before()
+            && let Some(counted) = self.changed_rows().await?
+        {
+            let rows = counted.saturating_sub(before);
+            if let Some(answer) = self.transaction.usage().add_counted(rows) {
                 self.fail_with(answer).await?;
                 return Ok(true);
             }
-            self.client.emit(&complete);
+        }
+        let may_be_large = self.transaction.usage().take_may_be_large();
+        if held_back.is_empty() {
+            return Ok(false);
+        }
+        if may_be_large && let Some(answer) = self.oversized().await? {
+            self.fail_with(answer).await?;
+            return Ok(true);
+        }
+        for message in &held_back {
+            self.client.emit(message);
         }
         Ok(false)
     }

@@ -74,7 +74,8 @@ impl Session<'_> {
         self.forward(&message, expected).await?;
         self.note_settings(&statement);
         // The rows of a COPY come with later messages.
-        if statement.changes_rows() && !statement.is_copy_in() {
+        let is_watched = statement.changes_rows() || self.transaction.usage().is_counted();
+        if is_watched && !statement.is_copy_in() {
             self.catch_up().await?;
             self.fails_by_limits().await?;
         }
@@ -91,7 +92,7 @@ impl Session<'_> {
     }
 
     pub(super) async fn sync(&mut self) -> Flow {
-        if !self.pipeline.skips() && !self.transaction.usage().tables().is_empty() {
+        if !self.pipeline.skips() && self.transaction.usage().has_log_start() {
             // As long as this lasts, the sequence is not over.
             self.pipeline.open_sequence();
             self.catch_up().await?;

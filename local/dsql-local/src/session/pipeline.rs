@@ -158,8 +158,8 @@ pub(super) struct Pipeline {
     errors: Errors,
     query_run: QueryRun,
     copy_data: CopyData,
-    /// The end of a command, until what it wrote has been looked at.
-    held_back: Option<Backend>,
+    /// The end of a command, and of the rows that it copies, until what it wrote has been looked at.
+    held_back: Vec<Backend>,
     statements: HashMap<Bytes, Arc<Prepared>>,
     portals: HashMap<Bytes, Portal>,
 }
@@ -172,7 +172,7 @@ impl Pipeline {
             errors: Errors::None,
             query_run: QueryRun::Whole,
             copy_data: CopyData::Awaited,
-            held_back: None,
+            held_back: Vec::new(),
             statements: HashMap::new(),
             portals: HashMap::new(),
         }
@@ -373,11 +373,11 @@ impl Pipeline {
 
     /// Keeps the end of a command until what it wrote has been looked at.
     pub(super) fn hold_back(&mut self, complete: Backend) {
-        self.held_back = Some(complete);
+        self.held_back.push(complete);
     }
 
-    pub(super) fn take_held_back(&mut self) -> Option<Backend> {
-        self.held_back.take()
+    pub(super) fn take_held_back(&mut self) -> Vec<Backend> {
+        std::mem::take(&mut self.held_back)
     }
 }
 

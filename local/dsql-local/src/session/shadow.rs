@@ -14,9 +14,9 @@ use super::usage::TransactionUsage;
 use super::wiring::{Flow, Session};
 use crate::wire::{Frontend, TransactionStatus};
 
-/// Copies those of the named tables that a name without a schema means.
-const SHADOW: &str = "SELECT dsql_internal.shadow(c.oid) FROM pg_catalog.pg_class c \
-     WHERE c.relname::text = ANY (pg_catalog.string_to_array($1, ' ')) AND c.relkind = 'r' AND c.relpersistence = 'p' \
+/// Copies those of the named tables, and of those in the bodies of named functions, that a name without a schema means.
+const SHADOW: &str = "SELECT pg_catalog.dsql_shadow(c.oid) FROM pg_catalog.pg_class c \
+     WHERE c.relname::text IN (SELECT pg_catalog.dsql_words($1)) AND c.relkind = 'r' AND c.relpersistence = 'p' \
      AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
 
 /// Where a session stood before a flight.

@@ -156,7 +156,8 @@ impl Session<'_> {
         if self.refuses_text(statement).await? {
             return Ok(());
         }
-        let wraps = statement.changes_rows() || alone.is_none();
+        let wraps =
+            statement.changes_rows() || alone.is_none() || self.may_hide_writes(statement).await;
         if wraps && !controls && !self.pipeline.is_wrapped() && self.transaction.is_idle() {
             self.attach().await?.backend.run("BEGIN").await?;
             self.pipeline.wrap_parts();

@@ -1,7 +1,6 @@
 //! What a transaction has done so far, by which DSQL's rules for transactions are kept: one change
 //! of the catalog and no rows beside it, 3,000 rows, 10 MiB, 300 seconds.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use dsql_dialect::{DdlGuard, StateRule};
@@ -16,18 +15,31 @@ const MAX_BYTES: u64 = 10 * MIB;
 const MIB: u64 = 1024 * 1024;
 /// Bytes that a value may take up as it is stored, compressed.
 const MAX_VALUE: u64 = MIB;
+/// Bytes that a key may have.
+const MAX_KEY: usize = 1981;
 /// How old a transaction may become.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// What has to be looked at when the command under way ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Command {
-    #[default]
-    Plain,
-    /// It brought enough bytes for a value above its limit.
-    MayBeLarge,
+struct Command {
+    /// It may have written a value, a row or a key above its limit.
+    may_be_large: bool,
+    /// Its tag does not tell what it changed: the rows that PostgreSQL had counted before it.
+    counted_before: Option<u64>,
     /// It has changed more rows than may be.
-    OverLimit,
+    is_over_limit: bool,
+}
+
+/// What a command brings along.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cargo {
+    /// Of its text and values.
+    pub(super) bytes: usize,
+    /// Its rows come later, or it computes values.
+    pub(super) may_grow: bool,
+    /// A key of its table may be too long.
+    pub(super) has_long_keys: bool,
 }
 
 /// What becomes of the end of a command that changed rows.
@@ -48,8 +60,6 @@ pub(super) struct TransactionUsage {
     command: Command,
     /// Where PostgreSQL's log stood before the first row was written.
     log_start: Option<u64>,
-    /// Tables whose rows were changed, quoted.
-    tables: BTreeSet<String>,
     /// When the transaction block began.
     began_at: Option<SystemTime>,
     starts_job: bool,
@@ -62,7 +72,6 @@ impl TransactionUsage {
             .admit(facts.effect)
             .map_err(|rule| ErrorAnswer::from(rule.refusal()))?;
         self.starts_job |= facts.starts_job;
-        self.tables.extend(facts.targets.iter().cloned());
         Ok(())
     }
 
@@ -75,11 +84,6 @@ impl TransactionUsage {
         self.starts_job
     }
 
-    /// Tables whose rows were changed, quoted.
-    pub(super) fn tables(&self) -> &BTreeSet<String> {
-        &self.tables
-    }
-
     pub(super) fn has_log_start(&self) -> bool {
         self.log_start.is_some()
     }
@@ -89,34 +93,60 @@ impl TransactionUsage {
         self.log_start = position;
     }
 
-    /// Takes note of the bytes a writing command brings; those of a COPY come later.
-    pub(super) fn carries(&mut self, bytes: usize, is_copy: bool) {
-        self.command = if is_copy || bytes as u64 > MAX_VALUE {
-            Command::MayBeLarge
-        } else {
-            Command::Plain
+    /// Takes note of what a writing command brings. `counted_before`: the rows that PostgreSQL had counted before it, if its
+    /// tag does not tell what it changes.
+    pub(super) fn carries(&mut self, cargo: Cargo, counted_before: Option<u64>) {
+        let may_be_long = cargo.has_long_keys && (cargo.may_grow || cargo.bytes > MAX_KEY);
+        self.command = Command {
+            may_be_large: may_be_long || cargo.bytes as u64 > MAX_VALUE,
+            counted_before,
+            is_over_limit: false,
         };
+    }
+
+    /// Whether the rows of the command under way are PostgreSQL's to count.
+    pub(super) fn is_counted(&self) -> bool {
+        self.command.counted_before.is_some()
+    }
+
+    /// Whether what the command wrote has to be looked at; says so once.
+    pub(super) fn take_may_be_large(&mut self) -> bool {
+        std::mem::take(&mut self.command.may_be_large)
+    }
+
+    /// The rows that PostgreSQL had counted before the command, if its own are to be counted; says so once.
+    pub(super) fn take_counted_before(&mut self) -> Option<u64> {
+        self.command.counted_before.take()
+    }
+
+    /// Counts rows that PostgreSQL counted; whether that is too many.
+    pub(super) fn add_counted(&mut self, rows: u64) -> Option<ErrorAnswer> {
+        self.rows = self.rows.saturating_add(rows);
+        (self.rows > MAX_ROWS).then(|| StateRule::Rows.refusal().into())
     }
 
     /// Counts the rows that a command changed.
     pub(super) fn complete(&mut self, tag: &CommandTag) -> Completion {
+        if self.is_counted() {
+            return Completion::HeldBack;
+        }
         self.rows = self.rows.saturating_add(tag.changed_rows());
-        match std::mem::take(&mut self.command) {
-            _ if self.rows > MAX_ROWS => {
-                self.command = Command::OverLimit;
-                Completion::Refused
-            }
-            Command::MayBeLarge => Completion::HeldBack,
-            Command::Plain | Command::OverLimit => Completion::Answered,
+        if self.rows > MAX_ROWS {
+            self.command = Command {
+                is_over_limit: true,
+                ..Command::default()
+            };
+            Completion::Refused
+        } else if self.command.may_be_large {
+            Completion::HeldBack
+        } else {
+            Completion::Answered
         }
     }
 
     /// The refusal of a command that changed too many rows; says so once.
     pub(super) fn take_row_failure(&mut self) -> Option<ErrorAnswer> {
-        let is_over = self.command == Command::OverLimit;
-        if is_over {
-            self.command = Command::Plain;
-        }
+        let is_over = std::mem::take(&mut self.command.is_over_limit);
         is_over.then(|| StateRule::Rows.refusal().into())
     }
 
@@ -137,11 +167,12 @@ impl TransactionUsage {
             .is_some_and(|start| log_end.saturating_sub(start) > MAX_VALUE)
     }
 
-    /// The refusal of what is above a limit: a value of the type named, a whole row, or nothing.
+    /// The refusal of what is above a limit: a value of the type named, a whole row, a key, or nothing.
     pub(super) fn oversize_failure(found: &str) -> Option<ErrorAnswer> {
         match found {
             "" => None,
             "row" => Some(StateRule::RowSize.refusal().into()),
+            "key" => Some(StateRule::KeySize.refusal().into()),
             type_name => Some(StateRule::ValueSize.refusal_of(type_name).into()),
         }
     }

@@ -7,6 +7,7 @@
     reason = "a test stops at the first surprise, and its runtime ends its tasks"
 )]
 
+mod catalogue;
 mod clock;
 mod conflict;
 mod conformance;
@@ -24,4 +25,5 @@ mod soak;
 mod support;
 mod token;
 mod transaction;
+mod unseen_writes;
 mod websocket;

@@ -317,8 +317,8 @@ async fn only_admin_grants_trust_and_only_to_login_roles_and_arns() {
         "IAM role must look like an IAM ARN"
     );
     assert_eq!(
-        message(&admin, &grant("dsql_system", arn)).await,
-        "Role dsql_system does not exist"
+        message(&admin, &grant("postgres", arn)).await,
+        "Role postgres does not exist"
     );
     assert_eq!(
         message(&admin, "AWS IAM GRANT granter").await,
@@ -366,8 +366,8 @@ async fn privileges_take_effect_at_the_next_transaction() {
 async fn the_superuser_behind_the_front_is_out_of_reach() {
     let dsql = steady();
     assert_denied(
-        &Login::of(dsql, "dsql_system").refusal(dsql).await,
-        "Role dsql_system",
+        &Login::of(dsql, "postgres").refusal(dsql).await,
+        "Role postgres",
     );
     let admin = admin(dsql).await;
     let row = admin
@@ -378,12 +378,9 @@ async fn the_superuser_behind_the_front_is_out_of_reach() {
         .await
         .unwrap();
     assert!(!row.get::<_, bool>(0));
+    admin.batch_execute("SET ROLE postgres").await.unwrap_err();
     admin
-        .batch_execute("SET ROLE dsql_system")
-        .await
-        .unwrap_err();
-    admin
-        .batch_execute("SET SESSION AUTHORIZATION dsql_system")
+        .batch_execute("SET SESSION AUTHORIZATION postgres")
         .await
         .unwrap_err();
 }
