@@ -38,6 +38,12 @@ pub(crate) enum Chunk<'a> {
     ReasoningEnd {
         id: &'a str,
     },
+    SourceUrl {
+        source_id: &'a str,
+        url: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        title: Option<&'a str>,
+    },
     #[serde(rename = "data-chat-title")]
     ChatTitle {
         data: &'a str,

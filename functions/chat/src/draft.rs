@@ -12,6 +12,8 @@ use crate::chunk::Chunk;
 pub(crate) enum Kind {
     Text,
     Reasoning,
+    /// A page that the reply rests on; `text` is its address.
+    Source,
 }
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ struct Part {
     kind: Kind,
     id: String,
     text: String,
+    /// Of a source.
+    title: Option<String>,
     is_open: bool,
 }
 
@@ -49,21 +53,37 @@ impl Draft {
             return;
         }
         self.end_all(out);
-        let n = self.parts.iter().filter(|part| part.kind == kind).count();
-        let id = part_id(kind, n);
-        send(
-            out,
-            &match kind {
-                Kind::Text => Chunk::TextStart { id: &id },
-                Kind::Reasoning => Chunk::ReasoningStart { id: &id },
-            },
-        );
+        let id = self.next_id(kind);
+        send_start(kind, &id, out);
         self.open.insert((kind, name), self.parts.len());
         self.parts.push(Part {
             kind,
             id,
             text: String::new(),
+            title: None,
             is_open: true,
+        });
+    }
+
+    fn next_id(&self, kind: Kind) -> String {
+        part_id(
+            kind,
+            self.parts.iter().filter(|part| part.kind == kind).count(),
+        )
+    }
+
+    /// Adds a page that the reply rests on.
+    pub(crate) fn cite(&mut self, url: String, title: Option<String>, out: &Writer) {
+        self.end_all(out);
+        let id = self.next_id(Kind::Source);
+        send_source(&id, &url, title.as_deref(), out);
+        self.bytes += url.len() + title.as_deref().map_or(0, str::len);
+        self.parts.push(Part {
+            kind: Kind::Source,
+            id,
+            text: url,
+            title,
+            is_open: false,
         });
     }
 
@@ -84,14 +104,7 @@ impl Draft {
         };
         part.text.push_str(&delta);
         self.bytes += delta.len();
-        let (id, delta) = (part.id.as_str(), delta.as_str());
-        send(
-            out,
-            &match kind {
-                Kind::Text => Chunk::TextDelta { id, delta },
-                Kind::Reasoning => Chunk::ReasoningDelta { id, delta },
-            },
-        );
+        send_delta(kind, &part.id, &delta, out);
     }
 
     /// Ends a part.
@@ -117,6 +130,12 @@ impl Draft {
             Kind::Reasoning => {
                 json!({"type": "reasoning", "id": part.id, "text": part.text, "state": "done"})
             }
+            Kind::Source => match &part.title {
+                Some(title) => {
+                    json!({"type": "source-url", "sourceId": part.id, "url": part.text, "title": title})
+                }
+                None => json!({"type": "source-url", "sourceId": part.id, "url": part.text}),
+            },
         });
         std::iter::once(json!({"type": "step-start"}))
             .chain(parts)
@@ -129,12 +148,38 @@ fn close(part: &mut Part, out: &Writer) {
     send_end(part.kind, &part.id, out);
 }
 
+/// A source is sent whole, by [`send_source`]: it has no start, deltas and end.
+pub(crate) fn send_start(kind: Kind, id: &str, out: &Writer) {
+    match kind {
+        Kind::Text => send(out, &Chunk::TextStart { id }),
+        Kind::Reasoning => send(out, &Chunk::ReasoningStart { id }),
+        Kind::Source => {}
+    }
+}
+
+pub(crate) fn send_delta(kind: Kind, id: &str, delta: &str, out: &Writer) {
+    match kind {
+        Kind::Text => send(out, &Chunk::TextDelta { id, delta }),
+        Kind::Reasoning => send(out, &Chunk::ReasoningDelta { id, delta }),
+        Kind::Source => {}
+    }
+}
+
 pub(crate) fn send_end(kind: Kind, id: &str, out: &Writer) {
+    match kind {
+        Kind::Text => send(out, &Chunk::TextEnd { id }),
+        Kind::Reasoning => send(out, &Chunk::ReasoningEnd { id }),
+        Kind::Source => {}
+    }
+}
+
+pub(crate) fn send_source(source_id: &str, url: &str, title: Option<&str>, out: &Writer) {
     send(
         out,
-        &match kind {
-            Kind::Text => Chunk::TextEnd { id },
-            Kind::Reasoning => Chunk::ReasoningEnd { id },
+        &Chunk::SourceUrl {
+            source_id,
+            url,
+            title,
         },
     );
 }
@@ -144,6 +189,7 @@ pub(crate) fn part_id(kind: Kind, n: usize) -> String {
     match kind {
         Kind::Text => format!("t{n}"),
         Kind::Reasoning => format!("r{n}"),
+        Kind::Source => format!("s{n}"),
     }
 }
 

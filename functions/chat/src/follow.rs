@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, DONE, Fault};
-use crate::draft::{Kind, part_id, send, send_end};
+use crate::draft::{Kind, part_id, send, send_delta, send_end, send_source, send_start};
 use crate::settings::Settings;
 use crate::ticker::Ticker;
 use crate::{Answer, Call, event_stream, input};
@@ -254,26 +254,24 @@ impl Sent {
     fn catch_up(&mut self, parts: &Value, out: &Writer) -> bool {
         let mut has_news = false;
         let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
-        let texts = parts.iter().filter_map(|part| {
-            let kind = match part.get("type")?.as_str()? {
-                "text" => Kind::Text,
-                "reasoning" => Kind::Reasoning,
+        let text = |part: &'_ Value, key: &str| Some(part.get(key)?.as_str()?.to_owned());
+        let said = parts.iter().filter_map(|part| {
+            Some(match part.get("type")?.as_str()? {
+                "text" => (Kind::Text, text(part, "text")?, None),
+                "reasoning" => (Kind::Reasoning, text(part, "text")?, None),
+                "source-url" => (Kind::Source, text(part, "url")?, text(part, "title")),
                 _ => return None,
-            };
-            Some((kind, part.get("text")?.as_str()?))
+            })
         });
-        for (index, (kind, text)) in texts.enumerate() {
+        for (index, (kind, text, title)) in said.enumerate() {
             if index >= self.parts.len() {
                 self.end(out);
                 let n = self.parts.iter().filter(|part| part.0 == kind).count();
                 let id = part_id(kind, n);
-                send(
-                    out,
-                    &match kind {
-                        Kind::Text => Chunk::TextStart { id: &id },
-                        Kind::Reasoning => Chunk::ReasoningStart { id: &id },
-                    },
-                );
+                send_start(kind, &id, out);
+                if kind == Kind::Source {
+                    send_source(&id, &text, title.as_deref(), out);
+                }
                 self.parts.push((kind, id, 0));
                 has_news = true;
             }
@@ -282,14 +280,8 @@ impl Sent {
             };
             let delta = text.get(*length..).unwrap_or_default();
             if !delta.is_empty() {
+                send_delta(kind, id, delta, out);
                 *length = text.len();
-                send(
-                    out,
-                    &match kind {
-                        Kind::Text => Chunk::TextDelta { id, delta },
-                        Kind::Reasoning => Chunk::ReasoningDelta { id, delta },
-                    },
-                );
                 has_news = true;
             }
         }

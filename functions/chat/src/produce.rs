@@ -320,6 +320,7 @@ fn take(
             Event::ReasoningStart { id } => draft.start(Kind::Reasoning, id, out),
             Event::ReasoningDelta { id, delta } => draft.push(Kind::Reasoning, id, &delta, out),
             Event::ReasoningEnd { id } => draft.end(Kind::Reasoning, id, out),
+            Event::Source { url, title } => draft.cite(url, title, out),
             Event::Finish { reason, usage } if draft.is_blank() => {
                 return Some(End::Empty(reason, Some(usage)));
             }

@@ -220,10 +220,10 @@ WITH chat AS (
         )) THEN 'stored'
         WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE next_seq = $18)
             OR $17::bigint IS NOT NULL AND $36::bool = EXISTS (SELECT FROM stored) THEN 'changed'
-        WHEN EXISTS (SELECT FROM chat WHERE next_seq >= $19 - 1) AND EXISTS (
-            SELECT FROM messages WHERE chat_id = $1
-            HAVING count(*) > $37 - 3 OR $17::bigint IS NULL AND count(*) FILTER (WHERE aside_since IS NULL) > $19 - 2
-        ) THEN 'full'
+        WHEN EXISTS (SELECT FROM chat WHERE next_seq > $37 - 3)
+            AND (SELECT count(*) FROM messages WHERE chat_id = $1) > $37 - 3 THEN 'full'
+        WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq > $19 - 2)
+            AND (SELECT count(*) FROM messages WHERE chat_id = $1 AND aside_since IS NULL) > $19 - 2 THEN 'full'
         WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $27 THEN 'crowded'
         WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $22 AND window_start = $20 AND n >= $23)
             OR EXISTS (SELECT FROM rate_buckets WHERE key = $24 AND window_start = $20 AND n >= $25) THEN 'limited'
@@ -260,8 +260,8 @@ WITH chat AS (
         metadata = CASE status WHEN 'streaming'
             THEN (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text ELSE metadata END,
         status = CASE status WHEN 'streaming' THEN 'interrupted' ELSE status END
-    WHERE chat_id = $1 AND id <> $3 AND EXISTS (SELECT FROM touched)
-        AND (seq > $17 AND aside_since IS NULL OR parent_id = $3 AND EXISTS (SELECT FROM edited))
+    WHERE chat_id = $1 AND seq > $17 AND id <> $3 AND EXISTS (SELECT FROM touched)
+        AND (aside_since IS NULL OR parent_id = $3 AND EXISTS (SELECT FROM edited))
 ), taken_over AS (
     SELECT chat_id, message_id, owner_id FROM generation, touched
 ), ",

@@ -1,9 +1,17 @@
 //! Blocks: turns a provider's deltas into events, so that a block starts once, ends once, and ends before the reply
 //! does, whatever order a provider sends things in.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::event::{Event, FinishReason, Usage};
+
+/// Most sources of a reply.
+#[cfg(feature = "http")]
+const MAX_SOURCES: usize = 50;
+#[cfg(feature = "http")]
+const MAX_URL_BYTES: usize = 2_048;
+#[cfg(feature = "http")]
+const MAX_TITLE_CHARS: usize = 300;
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +27,10 @@ pub(crate) struct Blocks {
     texts: u32,
     reasonings: u32,
     ready: VecDeque<Event>,
+    /// Sources that wait for the end of the open block.
+    cited: Vec<Event>,
+    /// Every address that was cited.
+    urls: HashSet<String>,
 }
 
 impl Blocks {
@@ -54,7 +66,22 @@ impl Blocks {
         id
     }
 
-    /// Ends the open block, if there is one.
+    /// Names a source, once; it is told when the open block ends. Addresses that are no web pages are left out.
+    #[cfg(feature = "http")]
+    pub(crate) fn cite(&mut self, url: &str, title: Option<&str>) {
+        let is_page = url.starts_with("https://") || url.starts_with("http://");
+        if !is_page || url.len() > MAX_URL_BYTES || self.urls.len() >= MAX_SOURCES {
+            return;
+        }
+        if self.urls.insert(url.to_owned()) {
+            self.cited.push(Event::Source {
+                url: url.to_owned(),
+                title: title.map(|title| title.chars().take(MAX_TITLE_CHARS).collect()),
+            });
+        }
+    }
+
+    /// Ends the open block, if there is one, and tells what was cited in it.
     pub(crate) fn end(&mut self) {
         if let Some((kind, id)) = self.open.take() {
             self.ready.push_back(match kind {
@@ -62,6 +89,7 @@ impl Blocks {
                 Kind::Reasoning => Event::ReasoningEnd { id },
             });
         }
+        self.ready.extend(self.cited.drain(..));
     }
 
     /// Ends the reply.
@@ -117,6 +145,26 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_source_is_told_once_behind_the_block_that_cites_it_if_it_is_a_page() {
+        let mut blocks = Blocks::default();
+        blocks.push(Kind::Text, "a");
+        blocks.cite("https://a.example/", Some("A"));
+        blocks.cite("https://a.example/", Some("A again"));
+        blocks.cite("javascript:alert(1)", None);
+        blocks.push(Kind::Text, "b");
+        blocks.finish(FinishReason::Stop, Usage::default());
+        let told = drain(&mut blocks);
+        let sources: Vec<_> = told
+            .iter()
+            .filter(|event| matches!(event, Event::Source { .. }))
+            .collect();
+        let (url, title) = ("https://a.example/".to_owned(), Some("A".to_owned()));
+        assert_eq!(sources, [&Event::Source { url, title }]);
+        assert!(matches!(told.get(3), Some(Event::TextEnd { .. })));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | `[[accept 500]]` | milliseconds until the turn is accepted |
 //! | `[[reasoning]]` | reasons before it answers |
 //! | `[[words 400]]` | answers with so many words, `word1 word2 …` |
+//! | `[[source https://example.com/]]` | names that page as its source |
 //! | `[[calls]]` | answers with the number of turns this process has started |
 //! | `[[finish length]]` | ends with that reason |
 //! | `[[refuse throttled 7]]`, `[[refuse throttled]]`, `[[refuse invalid]]`, `[[refuse unavailable]]` | does not accept the turn; the number is `retry_after` in seconds |
@@ -61,6 +62,7 @@ enum Break {
 #[derive(Debug)]
 pub(crate) struct EchoReply {
     pieces: VecDeque<(Kind, String)>,
+    source: Option<String>,
     delay: Duration,
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
     broken: Option<(usize, Break)>,
@@ -216,6 +218,7 @@ impl Echo {
         let output_tokens = u64::try_from(pieces.len()).unwrap_or(u64::MAX);
         Ok(EchoReply {
             pieces,
+            source: script.value("source").map(str::to_owned),
             delay: script
                 .number("delay")
                 .map_or(self.delay, Duration::from_millis),
@@ -256,6 +259,9 @@ impl EchoReply {
                 return Ok(Progress::Closed);
             }
             self.finished = true;
+            if let Some(url) = &self.source {
+                blocks.cite(url, Some("Example"));
+            }
             blocks.finish(self.reason, self.usage);
             return Ok(Progress::More);
         }

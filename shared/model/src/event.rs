@@ -37,6 +37,13 @@ pub enum Event {
         /// The block.
         id: String,
     },
+    /// The reply rests on a page; said between blocks, each page once.
+    Source {
+        /// An address of `http` or `https`.
+        url: String,
+        /// The page's title, if the provider knows it.
+        title: Option<String>,
+    },
     /// The reply is complete; nothing follows.
     Finish {
         /// Why it ended.

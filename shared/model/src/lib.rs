@@ -23,6 +23,8 @@ mod http;
 #[cfg(feature = "openai")]
 mod openai;
 mod provider;
+#[cfg(feature = "openai")]
+mod think;
 mod turn;
 
 #[cfg(feature = "bedrock")]

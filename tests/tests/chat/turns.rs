@@ -34,13 +34,13 @@ async fn a_reply_is_streamed_stored_and_the_same_after_a_reload() {
         [
             "start",
             "start-step",
+            "data-chat-title",
             "reasoning-start",
             "reasoning-delta",
             "reasoning-end",
             "text-start",
             "text-delta",
             "text-end",
-            "data-chat-title",
             "finish-step",
             "finish"
         ]

@@ -98,6 +98,28 @@ async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    let body = submit("c", "u1", "[[source https://example.com/a]]hello");
+    let source = serde_json::json!(
+        {"type": "source-url", "sourceId": "s0", "url": "https://example.com/a", "title": "Example"}
+    );
+    for _ in 0..2 {
+        let said = visitor.post(&body).await;
+        assert_eq!(said.text(), "hello");
+        assert!(said.chunks().contains(&source), "{}", said.body());
+    }
+    let parts = visitor.read("c").await["messages"][1]["parts"].clone();
+    assert_eq!(parts.as_array().unwrap().last(), Some(&source));
+}
+
+#[tokio::test]
 async fn what_is_blank_is_refused_and_what_the_client_keeps_for_itself_is_given_back() {
     let stack = Stack::start().await;
     let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);

@@ -47,15 +47,31 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
     let seed = std::env::var("SCHEMATHESIS_SEED").unwrap_or_else(|_| SEED.to_owned());
     let run = Command::new("python3")
-        .args(["-m", "schemathesis.cli", "--config-file", "tests/schemathesis.toml", "run"])
+        .args([
+            "-m",
+            "schemathesis.cli",
+            "--config-file",
+            "tests/schemathesis.toml",
+            "run",
+        ])
         .arg("docs/openapi.yaml")
-        .args(["--url", &gateway.url(), "--seed", &seed, "--max-examples", EXAMPLES])
+        .args([
+            "--url",
+            &gateway.url(),
+            "--seed",
+            &seed,
+            "--max-examples",
+            EXAMPLES,
+        ])
         .arg("--header")
         .arg(format!("Authorization: Bearer {}", stack.token("visitor")))
         .arg("--report-junit-path")
         .arg(target_dir().join("schemathesis.xml"))
         .env("PYTHONPATH", &packages)
-        .env("HYPOTHESIS_STORAGE_DIRECTORY", target_dir().join("hypothesis"))
+        .env(
+            "HYPOTHESIS_STORAGE_DIRECTORY",
+            target_dir().join("hypothesis"),
+        )
         .current_dir(workspace())
         .kill_on_drop(true)
         .output();

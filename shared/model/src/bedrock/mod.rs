@@ -18,8 +18,8 @@ use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamError;
 use aws_sdk_bedrockruntime::primitives::event_stream::EventReceiver;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_sdk_bedrockruntime::types::{
-    ContentBlockDelta, ConverseStreamOutput, InferenceConfiguration, ReasoningContentBlockDelta,
-    StopReason, SystemContentBlock, TokenUsage,
+    CitationLocation, ContentBlockDelta, ConverseStreamOutput, InferenceConfiguration,
+    ReasoningContentBlockDelta, StopReason, SystemContentBlock, TokenUsage,
 };
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -225,7 +225,14 @@ impl BedrockReply {
                     Some(ContentBlockDelta::ReasoningContent(
                         ReasoningContentBlockDelta::Text(text),
                     )) => blocks.push(Kind::Reasoning, text),
-                    // Signatures matter only when tools continue a reply; tools, citations and images have no event.
+                    Some(ContentBlockDelta::Citation(cited)) => {
+                        if let Some(CitationLocation::Web(page)) = &cited.location
+                            && let Some(url) = &page.url
+                        {
+                            blocks.cite(url, cited.title.as_deref());
+                        }
+                    }
+                    // Signatures matter only when tools continue a reply; tools and images have no event.
                     _ => {}
                 }
             }

@@ -5,12 +5,14 @@ use serde_json::Value;
 use crate::blocks::{Blocks, Kind};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
+use crate::think::Think;
 
 /// What the chunks have said so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) reason: Option<FinishReason>,
     pub(super) usage: Usage,
+    think: Think,
     refused: bool,
 }
 
@@ -36,6 +38,7 @@ impl Progress {
             self.read_delta(delta, blocks);
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
+            self.think.end(blocks);
             blocks.end();
             self.reason = Some(match (self.refused, finish_reason(reason)) {
                 (true, FinishReason::Stop) => FinishReason::ContentFilter,
@@ -51,13 +54,20 @@ impl Progress {
             blocks.push(Kind::Reasoning, reasoning);
         }
         match delta.get("content") {
-            Some(Value::String(text)) => blocks.push(Kind::Text, text.as_str()),
+            Some(Value::String(text)) => self.think.push(text, blocks),
             Some(Value::Array(parts)) => {
                 for text in parts.iter().filter_map(|part| part.get("text")?.as_str()) {
-                    blocks.push(Kind::Text, text);
+                    self.think.push(text, blocks);
                 }
             }
             _ => {}
+        }
+        let cited = delta.get("annotations").and_then(Value::as_array);
+        for cited in cited.into_iter().flatten() {
+            let text = |name: &str| cited.pointer(&format!("/url_citation/{name}"))?.as_str();
+            if let Some(url) = text("url") {
+                blocks.cite(url, text("title"));
+            }
         }
         if let Some(refusal) = text("refusal").filter(|refusal| !refusal.is_empty()) {
             self.refused = true;

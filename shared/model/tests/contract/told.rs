@@ -43,6 +43,9 @@ pub(crate) fn told(event: &Result<Event, Error>) -> String {
         Ok(Event::ReasoningStart { id }) => format!("reasoning-start {id}"),
         Ok(Event::ReasoningDelta { id, delta }) => format!("reasoning-delta {id} {delta}"),
         Ok(Event::ReasoningEnd { id }) => format!("reasoning-end {id}"),
+        Ok(Event::Source { url, title }) => {
+            format!("source {url} {}", title.as_deref().unwrap_or("-"))
+        }
         Ok(Event::Finish { reason, usage }) => format!(
             "finish {} {}+{}={} cached {}",
             reason.as_str(),
