@@ -147,7 +147,7 @@ impl Session<'_> {
     }
 
     /// What the catalogue says of functions, cascades and keys.
-    async fn writers(&self) -> Arc<Names> {
+    async fn writers(&mut self) -> Arc<Names> {
         let Cluster {
             writers,
             schema,
@@ -158,7 +158,7 @@ impl Session<'_> {
     }
 
     /// Whether a statement may change rows that its command tag does not count.
-    pub(super) async fn may_hide_writes(&self, statement: &Statement) -> bool {
+    pub(super) async fn may_hide_writes(&mut self, statement: &Statement) -> bool {
         let names = self.writers().await;
         self.hides_writes(statement, &names)
     }
