@@ -40,8 +40,8 @@ pub(crate) fn message_id(fields: &Fields) -> Result<MessageId, ApiError> {
 pub(crate) fn day(request: &Request, name: &str) -> Result<Option<Date>, ApiError> {
     api::query(request, name)?
         .map(|text| {
-            text.parse()
-                .map_err(|_| ApiError::invalid(format!("\"{name}\" must be a day: YYYY-MM-DD")))
+            chat_store::day(text)
+                .map_err(|invalid| ApiError::invalid(format!("\"{name}\": {invalid}")))
         })
         .transpose()
 }

@@ -25,7 +25,9 @@ pub(crate) async fn usage(call: &Call<'_>) -> Answer {
         Some(from) => from,
         None => to
             .checked_sub(29.days())
-            .map_err(|_| ApiError::invalid("\"to\" is too early"))?,
+            .ok()
+            .filter(|from| chat_store::is_kept(*from))
+            .ok_or_else(|| ApiError::invalid("\"to\" is too early"))?,
     };
     let days = (to - from).get_days();
     if !(0..=MAX_USAGE_DAYS).contains(&days) {

@@ -203,8 +203,13 @@ pub struct Conversation {
     pub previous: Option<i64>,
 }
 
-/// A page holds no more bytes of parts than this, its last message excepted: a response may have 6 MB.
+/// A page is read up to this many bytes of parts, its last message excepted.
 const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
+/// A page holds no more than this, its last message excepted, counted as it is sent: JSON within a JSON string, in which
+/// every quote and backslash is written twice. An answer may have 6 MB; the rest is for what is not a message.
+const MAX_SENT_BYTES: usize = 5 * 1024 * 1024 + 512 * 1024;
+/// A message's share of a page besides its parts and metadata.
+const MESSAGE_BYTES: usize = 256;
 
 const GET: &str = "\
 SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
@@ -222,7 +227,7 @@ LEFT JOIN (
 WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
 ORDER BY m.seq DESC";
 
-/// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large.
+/// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large as they are sent.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -251,20 +256,20 @@ pub async fn get(
         return Ok(None);
     };
     let found: i64 = first.get::<_, Option<i64>>("found").unwrap_or(0);
-    let page: Vec<(i64, Message)> = rows
-        .iter()
-        .take(usize::from(limit))
-        .filter_map(|row| {
-            let seq = row.get::<_, Option<i64>>("seq")?;
-            let message = Message::from_stored(
-                row.get("message_id"),
-                row.get("role"),
-                row.get("parts"),
-                row.get("metadata"),
-            );
-            Some((seq, message))
-        })
-        .collect();
+    let mut page: Vec<(i64, Message)> = Vec::new();
+    let mut sent = 0;
+    for row in rows.iter().take(usize::from(limit)) {
+        let Some(seq) = row.get::<_, Option<i64>>("seq") else {
+            break; // a chat without messages
+        };
+        let (parts, metadata): (&str, Option<&str>) = (row.get("parts"), row.get("metadata"));
+        sent += MESSAGE_BYTES + sent_bytes(parts) + metadata.map_or(0, sent_bytes);
+        if sent > MAX_SENT_BYTES && !page.is_empty() {
+            break;
+        }
+        let (id, role) = (row.get("message_id"), row.get("role"));
+        page.push((seq, Message::from_stored(id, role, parts, metadata)));
+    }
     let more = usize::try_from(found).is_ok_and(|found| found > page.len());
     let previous = page.last().filter(|_| more).map(|(seq, _)| *seq);
     let mut messages: Vec<Message> = page.into_iter().map(|(_, message)| message).collect();
@@ -275,6 +280,11 @@ pub async fn get(
         messages,
         previous,
     }))
+}
+
+/// How long JSON is within a JSON string. It holds no bare control characters.
+fn sent_bytes(json: &str) -> usize {
+    json.len() + json.bytes().filter(|b| matches!(b, b'"' | b'\\')).count()
 }
 
 /// When a chat ends.
@@ -376,7 +386,17 @@ pub async fn delete(db: &Db, owner: &OwnerId, id: &ChatId) -> Result<bool, Error
 
 #[cfg(test)]
 mod tests {
-    use super::containing;
+    use super::{containing, sent_bytes};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sent_of_a_text_is_counted_to_the_byte(text in "[\"\\\\\\PC\\p{Cc}]{0,60}") {
+            let stored = serde_json::json!([{"type": "text", "text": text}]).to_string();
+            let sent = serde_json::to_string(&stored).unwrap();
+            prop_assert_eq!(sent_bytes(&stored), sent.len() - "\"\"".len());
+        }
+    }
 
     #[test]
     fn a_search_for_wildcards_finds_wildcards() {

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 
 use crate::ids::ChatId;
-use crate::values::Invalid;
+use crate::values::{Invalid, kept};
 
 /// Where a page of chats begins: behind this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,7 @@ impl Cursor {
             .parse()
             .ok()
             .and_then(|n| Timestamp::from_microsecond(n).ok())
+            .and_then(kept)
             .ok_or(WRONG)?;
         Ok(Self {
             updated_at,
@@ -62,6 +63,14 @@ mod tests {
         ) {
             let cursor = Cursor { updated_at: Timestamp::from_microsecond(us).unwrap(), id };
             prop_assert_eq!(Cursor::parse(&cursor.encode()).unwrap(), cursor);
+        }
+
+        #[test]
+        fn a_cursor_of_a_time_that_the_database_cannot_keep_is_refused(us in any::<i64>()) {
+            let text = BASE64_URL_SAFE_NO_PAD.encode(format!("{us} c"));
+            let lowest = "0000-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
+            let is_kept = Timestamp::from_microsecond(us).is_ok_and(|time| time >= lowest);
+            prop_assert_eq!(Cursor::parse(&text).is_ok(), is_kept);
         }
 
         #[test]

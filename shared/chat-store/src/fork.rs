@@ -31,7 +31,7 @@ const FORK: &str = concat!(
         "id, title, expires_at"
     ),
     ", source AS (
-    SELECT chat.title, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = chat.id AND m.id = $3
+    SELECT chat.title, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
 ), size AS (
     SELECT COALESCE(sum(octet_length(parts)), 0) <= $6 AS fits FROM messages
     WHERE chat_id = $1 AND seq <= (SELECT seq FROM source) AND aside_since IS NULL

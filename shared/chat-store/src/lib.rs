@@ -77,6 +77,6 @@ pub use turn_key::{ToKey, TurnKey, reply_to_key};
 pub use usage::{DailyUsage, usage};
 pub use values::{
     DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,
-    expiry, microseconds,
+    day, expiry, is_kept, microseconds, time,
 };
 pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted, vote, votes};

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
 
@@ -88,6 +90,37 @@ impl Visibility {
     }
 }
 
+/// A time in RFC 3339, whose years are 0000 to 9999. PostgreSQL keeps all of them, and not all that jiff reads.
+///
+/// # Errors
+/// Anything else.
+pub fn time(text: &str) -> Result<Timestamp, Invalid> {
+    text.parse().ok().and_then(kept).ok_or(Invalid::Malformed(
+        "a time is RFC 3339, of the years 0000 to 9999",
+    ))
+}
+
+/// A day, as `2026-11-25`, of the same years.
+///
+/// # Errors
+/// As [`time`].
+pub fn day(text: &str) -> Result<Date, Invalid> {
+    text.parse()
+        .ok()
+        .filter(|day| is_kept(*day))
+        .ok_or(Invalid::Malformed("a day is YYYY-MM-DD"))
+}
+
+/// Whether the day is one of the years 0000 to 9999.
+pub fn is_kept(day: Date) -> bool {
+    day.year() >= 0
+}
+
+/// The time, if it is one of those years.
+pub(crate) fn kept(time: Timestamp) -> Option<Timestamp> {
+    is_kept(time.to_zoned(TimeZone::UTC).date()).then_some(time)
+}
+
 /// A time as the database keeps it: to the microsecond, so that what was written compares equal to what is read.
 pub fn microseconds(now: SystemTime) -> Timestamp {
     Timestamp::try_from(now)
@@ -105,6 +138,43 @@ pub fn expiry(is_guest: bool, now: Timestamp) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_those_that_the_database_can_keep() {
+        for text in [
+            "2026-11-25T10:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "9999-12-30T00:00:00Z",
+        ] {
+            assert!(time(text).is_ok(), "{text}");
+        }
+        for text in [
+            "-000001-12-31T23:59:59Z",
+            "-004713-12-31T23:59:59Z",
+            "-009999-01-02T00:00:00Z",
+            "+294277-01-01T00:00:00Z",
+            "+999999-01-01T00:00:00Z",
+            "infinity",
+            "-infinity",
+            "2026-11-25",
+            "",
+        ] {
+            assert!(time(text).is_err(), "{text}");
+        }
+        for text in ["2026-11-25", "0000-01-01", "9999-12-31"] {
+            assert!(day(text).is_ok(), "{text}");
+        }
+        for text in [
+            "-000001-12-31",
+            "-004713-12-31",
+            "-009999-01-01",
+            "+294277-01-01",
+            "infinity",
+            "",
+        ] {
+            assert!(day(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn titles_are_trimmed_and_counted_in_characters() {

@@ -101,7 +101,7 @@ const VOTE: &str = concat!(
         AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming')"
     ),
     ", message AS (
-    SELECT m.role FROM chat JOIN messages m ON m.chat_id = chat.id AND m.id = $3
+    SELECT m.role FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
 ), cast_vote AS (
     INSERT INTO votes (chat_id, message_id, owner_id, is_upvoted, comment, created_at)
     SELECT $1, $3, $2, $4, $5, $6 FROM chat, message WHERE role = 'assistant' AND $4::boolean IS NOT NULL

@@ -18,6 +18,7 @@ mod chats;
 mod chats_account;
 mod chats_input;
 mod chats_limits;
+mod chats_pages;
 mod chats_replies;
 mod chats_shared;
 mod chats_transfer;
