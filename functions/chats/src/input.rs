@@ -10,6 +10,9 @@ use lambda_http::Request;
 /// Most bytes of one request's body.
 pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Most parts of one import: some gigabytes.
+const MAX_PARTS: u16 = 1_000;
+
 /// The answer to input that is not accepted.
 pub(crate) fn refusal(invalid: Invalid) -> ApiError {
     let code = match invalid {
@@ -111,6 +114,19 @@ pub(crate) fn before(request: &Request) -> Result<Option<i64>, ApiError> {
     let seq = text.parse().ok().filter(|seq| *seq >= 0);
     seq.map(Some)
         .ok_or_else(|| ApiError::invalid("\"before\" must be a prevCursor that a page answered"))
+}
+
+/// The query parameter `part` of an import: its number, from 1.
+pub(crate) fn part(request: &Request) -> Result<Option<u16>, ApiError> {
+    let Some(text) = api::query(request, "part")? else {
+        return Ok(None);
+    };
+    let number = text.parse().ok().filter(|n| (1..=MAX_PARTS).contains(n));
+    number.map(Some).ok_or_else(|| {
+        ApiError::invalid(format!(
+            "\"part\" must be a whole number from 1 to {MAX_PARTS}"
+        ))
+    })
 }
 
 pub(crate) fn archived(request: &Request) -> Result<bool, ApiError> {

@@ -1,52 +1,92 @@
-//! Import: an export's lines, or an AI SDK array of messages, straight in the body.
+//! Import: an export's lines, or an AI SDK array of messages, straight in the body. An export that is too large for one
+//! request comes in parts, cut between its lines, under one `Idempotency-Key`.
 
 use api::{ApiError, ClientCode, ServerCode};
-use chat_store::{Given, Invalid, expiry, import};
+use chat_store::import::{Counts, Import, Imported, StoreError};
+use chat_store::{Given, Invalid, Keyed, expiry, import};
+use jiff::Timestamp;
 use lambda_http::http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::input::MAX_BODY_BYTES;
 use crate::routes::Answer;
-use crate::{Call, once};
+use crate::{Call, input, once};
 
 pub(crate) async fn import(call: &Call<'_>) -> Answer {
+    let part = input::part(call.request)?;
+    let file = file(call, part)?;
+    let key = once::key(call)?.map(|key| key.keyed);
+    match (part, key) {
+        (None, None) => {
+            call.admit_heavy().await?;
+            let seed = chat_store::random_text()
+                .map_err(|error| ApiError::server(ServerCode::Internal, error))?;
+            let imported = store(call, &file, &seed, call.time()).await?;
+            api::json(StatusCode::CREATED, &imported)
+        }
+        (None, Some(key)) => {
+            let seed = key.seed(&call.owner);
+            keyed(call, &file, &key, &seed, None).await
+        }
+        (Some(_), None) => Err(ApiError::invalid(
+            "the parts of an import have one Idempotency-Key",
+        )),
+        (Some(number), Some(key)) => {
+            let seed = key.seed_of_parts(&call.owner);
+            keyed(call, &file, &key.part(number), &seed, Some((number, &key))).await
+        }
+    }
+}
+
+/// What the body says.
+fn file(call: &Call<'_>, part: Option<u16>) -> Result<Import, ApiError> {
     let bytes = api::bytes(call.request);
     if bytes.len() > MAX_BODY_BYTES {
-        let text = format!("the body may have {MAX_BODY_BYTES} bytes");
+        let text =
+            format!("the body may have {MAX_BODY_BYTES} bytes; a longer export comes in parts");
         return Err(ApiError::client(ClientCode::TooLarge, text));
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::client(ClientCode::InvalidJson, "the body must be UTF-8"))?;
-    let file = import::parse(&api::whole_characters(text)).map_err(|invalid| {
+    let text = api::whole_characters(text);
+    let parsed = match part {
+        None => import::parse(&text),
+        Some(_) => import::parse_part(&text),
+    };
+    parsed.map_err(|invalid| {
         let code = match invalid.reason {
             Invalid::Malformed(_) => ClientCode::InvalidRequest,
             Invalid::NotAllowed(_) => ClientCode::Unprocessable,
             Invalid::TooLarge(_) => ClientCode::TooLarge,
         };
         ApiError::client(code, invalid.to_string())
-    })?;
-    let key = once::key(call)?;
+    })
+}
+
+/// Stores a file once for its key. Of a `part`, the number and the key of the whole import; the last one is only taken if
+/// the parts before it are there and add up.
+async fn keyed(
+    call: &Call<'_>,
+    file: &Import,
+    key: &Keyed,
+    seed: &str,
+    part: Option<(u16, &Keyed)>,
+) -> Answer {
     call.admit_heavy().await?;
     let now = call.time();
-    let expires_at = expiry(call.is_guest, now);
-    let seed = match &key {
-        Some(key) => {
-            if let Some(before) = chat_store::given(&call.db, &call.owner, &key.keyed, now).await? {
-                return once::answer(before, |()| Err(ApiError::not_found()));
-            }
-            key.keyed.seed(&call.owner)
-        }
-        None => chat_store::random_text()
-            .map_err(|error| ApiError::server(ServerCode::Internal, error))?,
-    };
-    let imported = import::store(&call.db, &call.owner, &file, &seed, expires_at, now).await?;
-    let Some(key) = key else {
-        return api::json(StatusCode::CREATED, &imported);
-    };
+    if let Some(before) = chat_store::given(&call.db, &call.owner, key, now).await? {
+        return once::answer(before, |()| Err(ApiError::not_found()));
+    }
+    if let (Some((number, whole)), Some(end)) = (part, file.end()) {
+        let before = chat_store::given_parts(&call.db, &call.owner, whole, number, now).await?;
+        check_end(&before, number, file.counts(), end)?;
+    }
+    let imported = store(call, file, seed, now).await?;
     let kept = chat_store::once(
         &call.db,
         &call.owner,
-        Some(&key.keyed),
+        Some(key),
         now,
         |_| async { Ok(()) },
         |()| {
@@ -58,4 +98,57 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
     )
     .await?;
     once::answer(kept, |()| api::json(StatusCode::CREATED, &imported))
+}
+
+async fn store(
+    call: &Call<'_>,
+    file: &Import,
+    seed: &str,
+    now: Timestamp,
+) -> Result<Imported, ApiError> {
+    let expires_at = expiry(call.is_guest, now);
+    import::store(&call.db, &call.owner, file, seed, expires_at, now)
+        .await
+        .map_err(|error| match error {
+            StoreError::Database(error) => error.into(),
+            refused @ StoreError::NotTaken => unprocessable(refused.to_string()),
+        })
+}
+
+fn unprocessable(message: String) -> ApiError {
+    ApiError::client(ClientCode::Unprocessable, message)
+}
+
+/// What of an answer tells how much of the export its part was.
+#[derive(Debug, Deserialize)]
+struct Taken {
+    chats: u64,
+    messages: u64,
+    skipped: u64,
+}
+
+/// Whether the parts before `number` and `last`, which is that part's, are what the export's `end` counts.
+fn check_end(before: &[String], number: u16, last: Counts, end: Counts) -> Result<(), ApiError> {
+    let taken: Vec<Taken> = before
+        .iter()
+        .filter_map(|answer| serde_json::from_str(answer).ok())
+        .collect();
+    if taken.len() + 1 != usize::from(number) {
+        return Err(unprocessable(format!(
+            "of the {} parts before this one {} were imported",
+            number - 1,
+            taken.len()
+        )));
+    }
+    let sum = taken.iter().fold(last, |sum, part| Counts {
+        chats: sum.chats + part.chats,
+        messages: sum.messages + part.messages + part.skipped,
+    });
+    if sum != end {
+        return Err(unprocessable(format!(
+            "the end counts other chats or messages: {} and {}, the parts have {} and {}",
+            end.chats, end.messages, sum.chats, sum.messages
+        )));
+    }
+    Ok(())
 }

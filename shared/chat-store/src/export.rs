@@ -116,6 +116,7 @@ impl Export {
                         "type": "message",
                         "chatId": id,
                         "id": row.get::<_, &str>("id"),
+                        "seq": row.get::<_, i64>("seq"),
                         "parentId": row.get::<_, Option<&str>>("parent_id"),
                         "isCurrent": !row.get::<_, bool>("is_aside"),
                         "role": row.get::<_, &str>("role"),

@@ -52,6 +52,22 @@ pub(crate) fn check(key: &str) -> Result<(), Invalid> {
     ))
 }
 
+impl Keyed {
+    /// The seed of an import that comes in parts, the same for each of them whatever it holds.
+    pub fn seed_of_parts(&self, owner: &OwnerId) -> String {
+        sha256_hex(&[owner.as_str().as_bytes(), self.key_hash.as_bytes()])
+    }
+
+    /// The key of the part `number`, which is a request of its own.
+    #[must_use]
+    pub fn part(&self, number: u16) -> Self {
+        Self {
+            key_hash: sha256_hex(&[self.key_hash.as_bytes(), &number.to_be_bytes()]),
+            request_hash: self.request_hash.clone(),
+        }
+    }
+}
+
 /// An answer that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
@@ -104,6 +120,34 @@ pub async fn given<T>(
         )
         .await?;
     Ok(row.map(|row| found(&row, keyed)))
+}
+
+const FIND_PARTS: &str =
+    "SELECT response FROM idempotency WHERE owner_id = $1 AND key = ANY($2) AND expires_at > $3";
+
+/// What was answered to the parts before the part `number`; fewer if some did not come.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn given_parts(
+    db: &Db,
+    owner: &OwnerId,
+    keyed: &Keyed,
+    number: u16,
+    now: Timestamp,
+) -> Result<Vec<String>, Error> {
+    let keys: Vec<String> = (1..number).map(|n| keyed.part(n).key_hash).collect();
+    let rows = db
+        .query_idempotent(
+            FIND_PARTS,
+            &[
+                (&owner.as_str(), Type::TEXT),
+                (&keys, Type::TEXT_ARRAY),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get("response")).collect())
 }
 
 fn found<T>(row: &dsql::Row, keyed: &Keyed) -> Once<T> {

@@ -52,7 +52,7 @@ pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
 pub use generations::{Active, Progress, Stopped, active, interrupt, poll, reap, stop};
-pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, once};
+pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, given_parts, once};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{

@@ -1,5 +1,7 @@
 //! Bodies of any kind: no panic, no 5xx, and nothing written by what is refused.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -256,4 +258,58 @@ async fn every_cap_has_its_code() {
         (422, "unprocessable"),
         "500 messages"
     );
+}
+
+#[tokio::test]
+async fn times_that_the_database_cannot_keep_are_refused_wherever_they_come_in() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    let early = ["-004713-12-31", "-005000-01-01", "-009999-01-02"];
+    let late = ["%2B294277-01-01", "%2B999999-12-31"];
+    for day in early.iter().chain(&late) {
+        for query in [
+            format!("from={day}"),
+            format!("to={day}"),
+            format!("from={day}&to={day}"),
+        ] {
+            let path = format!("/api/me/usage?{query}");
+            assert_eq!(visitor.ask("GET", &path, None).await.status, 400, "{query}");
+        }
+    }
+    // 29 days before a day that is kept.
+    let path = "/api/me/usage?to=0000-01-05";
+    assert_eq!(visitor.ask("GET", path, None).await.status, 400);
+    let path = "/api/me/usage?from=0000-01-05&to=0000-01-05";
+    visitor.get(path).await;
+
+    // 4714 BC, 9978 BC, 294247 AD.
+    for us in [
+        -210_900_000_000_000_000_i64,
+        -377_000_000_000_000_000,
+        i64::MAX,
+    ] {
+        let cursor = BASE64_URL_SAFE_NO_PAD.encode(format!("{us} c"));
+        let path = format!("/api/chats?cursor={cursor}");
+        assert_eq!(visitor.ask("GET", &path, None).await.status, 400, "{us}");
+    }
+
+    for day in early.iter().chain(&late) {
+        let time = format!("{}T00:00:00Z", day.replace("%2B", "+"));
+        let end = json!({"type": "end", "chats": 1, "messages": 0});
+        for name in ["createdAt", "updatedAt"] {
+            let chat = json!({"type": "chat", "id": "c", "title": "t", name: time});
+            let array = json!([{"role": "user", "content": "x", "createdAt": time}]);
+            for body in [format!("{chat}\n{end}"), array.to_string()] {
+                let request = Request::new("POST", "/api/import")
+                    .bearer(&visitor.token)
+                    .body(body.clone());
+                assert_eq!(send(&function, &request).await.status, 400, "{body}");
+            }
+        }
+    }
+    assert_eq!(visitor.get("/api/chats").await["items"], json!([]));
 }

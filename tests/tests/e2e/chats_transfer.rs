@@ -7,7 +7,7 @@ use tests::http::Request;
 use crate::stack::{LIMIT, Stack, send};
 use crate::visitor::Visitor;
 
-async fn export(stack: &Stack, owner: &str) -> String {
+pub(crate) async fn export(stack: &Stack, owner: &str) -> String {
     let db = stack.database("admin");
     let now = chat_store::microseconds(std::time::SystemTime::UNIX_EPOCH);
     let mut export = Export::new(OwnerId::parse(owner).unwrap(), now);
@@ -18,7 +18,7 @@ async fn export(stack: &Stack, owner: &str) -> String {
     text
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()

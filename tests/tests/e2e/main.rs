@@ -22,6 +22,7 @@ mod chats_pages;
 mod chats_replies;
 mod chats_shared;
 mod chats_transfer;
+mod chats_transfer_parts;
 mod clients;
 mod described;
 mod faults;

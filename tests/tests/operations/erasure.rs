@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use chat_store::import::{self, Import};
+use chat_store::import::{self, Import, StoreError};
 use chat_store::{
     Allowance, ChatId, Comment, JobKind, Limit, MessageId, NewMessage, NewTurn, OwnerId, Parts,
     Place, Role, ShareToken, StreamId, Title, Visitor,
@@ -75,8 +75,12 @@ impl Writer {
             }
             "import" => {
                 let (file, seed) = (file(), format!("import {n}"));
-                import::store(db, owner, &file, &seed, Some(self.end), now).await?;
-                true
+                let stored = import::store(db, owner, &file, &seed, Some(self.end), now).await;
+                match stored {
+                    Ok(_) => true,
+                    Err(StoreError::Database(error)) => return Err(error),
+                    Err(error) => panic!("{error}"),
+                }
             }
             _ => self.open(&chat, now).await?,
         })

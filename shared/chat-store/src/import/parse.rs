@@ -1,23 +1,17 @@
-//! What an import file says, checked: the same caps as for what is posted. Of a message, parts that only the server makes
-//! are dropped, except what a reply is rendered from; a message with nothing left is skipped.
+//! What an import file says, checked: the same caps as for what is posted. Lines that count each other, one array, or a part
+//! of the lines.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use crate::ids::MessageId;
-use crate::message::{MAX_TYPE_BYTES, Metadata, Parts, Role, says_something};
-use crate::messages::{MAX_MESSAGES, MAX_ROWS};
-use crate::values::{Invalid, MAX_TITLE_CHARS, Title};
-use crate::votes::Comment;
+use super::chat::{Extent, ImportedChat, vote};
+use crate::values::{Invalid, Title};
 
 /// Most chats in one import.
 pub const MAX_IMPORTED_CHATS: usize = 1_000;
-/// Most bytes of a reply's parts.
-const MAX_REPLY_BYTES: usize = 512 * 1024;
-/// Most parts of a reply.
-const MAX_REPLY_PARTS: usize = 200;
+/// Most chats in one part: more than 2.5 MiB of an export's lines have.
+const MAX_PART_CHATS: usize = 20_000;
 
 /// Why a file is refused, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,42 +23,34 @@ pub struct InvalidImport {
     pub reason: Invalid,
 }
 
+/// How many chats and messages there are, those among them of which nothing is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Chats.
+    pub chats: u64,
+    /// Messages.
+    pub messages: u64,
+}
+
 /// A file that can be stored.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Import {
     pub(crate) chats: Vec<ImportedChat>,
     pub(crate) skipped: usize,
+    counts: Counts,
+    end: Option<Counts>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ImportedChat {
-    pub(crate) title: Title,
-    pub(crate) pinned: bool,
-    pub(crate) archived: bool,
-    pub(crate) created_at: Option<Timestamp>,
-    pub(crate) updated_at: Option<Timestamp>,
-    pub(crate) messages: Vec<ImportedMessage>,
-    pub(crate) votes: Vec<ImportedVote>,
-    ids: HashSet<String>,
-}
+impl Import {
+    /// What the file has.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ImportedMessage {
-    pub(crate) id: String,
-    pub(crate) parent_id: Option<String>,
-    /// Whether the chat's path leads through it.
-    pub(crate) is_current: bool,
-    pub(crate) role: Role,
-    pub(crate) parts: String,
-    pub(crate) metadata: Option<Metadata>,
-    pub(crate) created_at: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ImportedVote {
-    pub(crate) message_id: String,
-    pub(crate) is_upvoted: bool,
-    pub(crate) comment: Option<Comment>,
+    /// What its last line says that the whole export has, if that is the end of an export.
+    pub fn end(&self) -> Option<Counts> {
+        self.end
+    }
 }
 
 /// Reads a file: lines of JSON as an export has them, or one array of messages.
@@ -76,8 +62,17 @@ pub fn parse(text: &str) -> Result<Import, InvalidImport> {
     if text.starts_with('[') {
         array(text)
     } else {
-        lines(text)
+        lines(text, Extent::Whole)
     }
+}
+
+/// Reads some of an export's lines, in their order: its chats may have begun in an earlier part, and go on in a later one.
+/// A message's place is the `seq` that the export gives it.
+///
+/// # Errors
+/// The first line that is not accepted.
+pub fn parse_part(text: &str) -> Result<Import, InvalidImport> {
+    lines(text.trim_start_matches('\u{feff}').trim(), Extent::Part)
 }
 
 fn at(line: usize) -> impl Fn(Invalid) -> InvalidImport {
@@ -92,12 +87,13 @@ fn array(text: &str) -> Result<Import, InvalidImport> {
     let messages: Vec<Value> = serde_json::from_str(text)
         .map_err(|error| malformed(error.line(), "it is not a JSON array"))?;
     let mut import = Import::default();
-    let mut chat = ImportedChat::new(Title::default());
+    let mut chat = ImportedChat::new(String::new(), Title::default());
     for (n, message) in messages.iter().enumerate() {
         let message = message
             .as_object()
             .ok_or_else(|| malformed(n + 1, "a message is an object"))?;
-        import.skipped += usize::from(!chat.take(message).map_err(at(n + 1))?);
+        let taken = chat.take(message, Extent::Whole).map_err(at(n + 1))?;
+        import.skipped += usize::from(!taken);
     }
     if let Some(title) = chat.title_from_text() {
         chat.title = title;
@@ -108,10 +104,9 @@ fn array(text: &str) -> Result<Import, InvalidImport> {
     Ok(import)
 }
 
-fn lines(text: &str) -> Result<Import, InvalidImport> {
+fn lines(text: &str, extent: Extent) -> Result<Import, InvalidImport> {
     let mut import = Import::default();
     let mut places: HashMap<String, usize> = HashMap::new();
-    let (mut chats, mut messages, mut ended) = (0_u64, 0_u64, false);
     let mut last = 1;
     for (n, line) in text
         .lines()
@@ -125,7 +120,7 @@ fn lines(text: &str) -> Result<Import, InvalidImport> {
         let Ok(Value::Object(line)) = serde_json::from_str(line) else {
             return Err(malformed(n, "it is not a JSON object"));
         };
-        if ended {
+        if import.end.is_some() {
             return Err(malformed(n, "there is something behind the end"));
         }
         match line.get("type").and_then(Value::as_str) {
@@ -137,42 +132,42 @@ fn lines(text: &str) -> Result<Import, InvalidImport> {
                 if places.insert(id.to_owned(), import.chats.len()).is_some() {
                     return Err(malformed(n, "a chat with this id is above it"));
                 }
-                if import.chats.len() >= MAX_IMPORTED_CHATS {
-                    return Err(at(n)(Invalid::NotAllowed(
-                        "an import has at most 1000 chats",
-                    )));
-                }
-                import.chats.push(ImportedChat::read(&line).map_err(at(n))?);
-                chats += 1;
+                let chat = ImportedChat::read(id, &line).map_err(at(n))?;
+                import.begin(chat, extent).map_err(at(n))?;
+                import.counts.chats += 1;
             }
             Some("message") => {
-                let taken = chat_of(&line, &places, &mut import.chats)
-                    .and_then(|chat| chat.take(&line))
+                let taken = import
+                    .chat_of(&line, &mut places, extent)
+                    .and_then(|chat| chat.take(&line, extent))
                     .map_err(at(n))?;
                 import.skipped += usize::from(!taken);
-                messages += 1;
+                import.counts.messages += 1;
             }
             Some("vote") => {
                 let vote = vote(&line).map_err(at(n))?;
-                chat_of(&line, &places, &mut import.chats)
+                import
+                    .chat_of(&line, &mut places, extent)
                     .map_err(at(n))?
                     .votes
                     .push(vote);
             }
             Some("end") => {
                 let says = |name| line.get(name).and_then(Value::as_u64);
-                if says("chats") != Some(chats) || says("messages") != Some(messages) {
+                let end = says("chats").zip(says("messages"));
+                let end = end.map(|(chats, messages)| Counts { chats, messages });
+                if end.is_none() || extent == Extent::Whole && end != Some(import.counts) {
                     return Err(at(n)(Invalid::NotAllowed(
                         "the end counts other chats or messages",
                     )));
                 }
-                ended = true;
+                import.end = end;
             }
             None => return Err(malformed(n, "a line has a type")),
             Some(_) => {} // of a later version
         }
     }
-    if !ended {
+    if import.end.is_none() && extent == Extent::Whole {
         return Err(at(last)(Invalid::NotAllowed(
             "the export was cut off: it has no end line",
         )));
@@ -180,226 +175,40 @@ fn lines(text: &str) -> Result<Import, InvalidImport> {
     Ok(import)
 }
 
-fn chat_of<'a>(
-    line: &Map<String, Value>,
-    places: &HashMap<String, usize>,
-    chats: &'a mut [ImportedChat],
-) -> Result<&'a mut ImportedChat, Invalid> {
-    let id = line
-        .get("chatId")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    places
-        .get(id)
-        .and_then(|place| chats.get_mut(*place))
-        .ok_or(Invalid::Malformed("its chatId names no chat above it"))
-}
-
-fn vote(line: &Map<String, Value>) -> Result<ImportedVote, Invalid> {
-    let message_id = line
-        .get("messageId")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let comment = line.get("comment").and_then(Value::as_str);
-    Ok(ImportedVote {
-        message_id: MessageId::parse(message_id)?.as_str().to_owned(),
-        is_upvoted: line
-            .get("isUpvoted")
-            .and_then(Value::as_bool)
-            .ok_or(Invalid::Malformed("a vote has isUpvoted"))?,
-        comment: comment
-            .map(clear_of_nul)
-            .transpose()?
-            .map(Comment::parse)
-            .transpose()?,
-    })
-}
-
-fn clear_of_nul(text: &str) -> Result<&str, Invalid> {
-    if text.contains('\0') {
-        return Err(Invalid::Malformed("a text must not contain NUL characters"));
-    }
-    Ok(text)
-}
-
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(key, value)| key.contains('\0') || has_nul(value)),
-        _ => false,
-    }
-}
-
-fn time(fields: &Map<String, Value>, name: &str) -> Option<Timestamp> {
-    fields.get(name)?.as_str()?.parse().ok()
-}
-
-impl ImportedChat {
-    fn new(title: Title) -> Self {
-        Self {
-            title,
-            pinned: false,
-            archived: false,
-            created_at: None,
-            updated_at: None,
-            messages: Vec::new(),
-            votes: Vec::new(),
-            ids: HashSet::new(),
-        }
-    }
-
-    fn read(line: &Map<String, Value>) -> Result<Self, Invalid> {
-        let title = line.get("title").and_then(Value::as_str);
-        let title = title
-            .map(clear_of_nul)
-            .transpose()?
-            .map(Title::parse)
-            .transpose()?;
-        let is = |name| line.get(name).and_then(Value::as_bool).unwrap_or_default();
-        Ok(Self {
-            pinned: is("pinned"),
-            archived: is("archived"),
-            created_at: time(line, "createdAt"),
-            updated_at: time(line, "updatedAt"),
-            ..Self::new(title.unwrap_or_default())
-        })
-    }
-
-    /// Takes a message; false: nothing of it is kept.
-    fn take(&mut self, fields: &Map<String, Value>) -> Result<bool, Invalid> {
-        let role = match fields.get("role").and_then(Value::as_str) {
-            Some("user") => Role::User,
-            Some("assistant") => Role::Assistant,
-            Some(_) => return Ok(false),
-            None => return Err(Invalid::Malformed("a message has a role")),
-        };
-        let id = match fields.get("id").and_then(Value::as_str) {
-            Some("") | None => format!("imported-{}", self.messages.len()),
-            Some(id) => MessageId::parse(id)?.as_str().to_owned(),
-        };
-        let given = match (fields.get("parts"), fields.get("content")) {
-            (Some(parts), _) => parts.as_array().cloned(),
-            (None, Some(Value::String(text))) => Some(vec![json!({"type": "text", "text": text})]),
-            _ => None,
-        };
-        let given = given.ok_or(Invalid::Malformed("parts must be an array"))?;
-        let kept: Vec<Value> = given.iter().filter_map(|part| kept(part, role)).collect();
-        if !kept.iter().any(says_something) {
-            return Ok(false);
-        }
-        let parts = match role {
-            Role::User => Parts::parse(&Value::Array(kept))?.as_str().to_owned(),
-            Role::Assistant if kept.len() > MAX_REPLY_PARTS => {
-                return Err(Invalid::NotAllowed("a reply has at most 200 parts"));
+impl Import {
+    fn begin(&mut self, chat: ImportedChat, extent: Extent) -> Result<(), Invalid> {
+        match extent {
+            Extent::Whole if self.chats.len() >= MAX_IMPORTED_CHATS => {
+                return Err(Invalid::NotAllowed("an import has at most 1000 chats"));
             }
-            Role::Assistant => Value::Array(kept).to_string(),
-        };
-        if parts.len() > MAX_REPLY_BYTES {
-            return Err(Invalid::TooLarge("a reply's parts may have 524288 bytes"));
-        }
-        let metadata = match fields.get("metadata") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(Metadata::parse(value)?),
-        };
-        let nul = |text: &str| serde_json::from_str(text).is_ok_and(|value| has_nul(&value));
-        if nul(&parts)
-            || metadata
-                .as_ref()
-                .is_some_and(|metadata| nul(metadata.as_str()))
-        {
-            return Err(Invalid::Malformed("a text must not contain NUL characters"));
-        }
-        if !self.ids.insert(id.clone()) {
-            return Err(Invalid::NotAllowed("a message with this id is above it"));
-        }
-        let is_current = fields.get("isCurrent").and_then(Value::as_bool) != Some(false);
-        let parent_id = match fields.get("parentId") {
-            Some(Value::String(parent)) if self.ids.contains(parent) && *parent != id => {
-                Some(parent.clone())
+            Extent::Part if self.chats.len() >= MAX_PART_CHATS => {
+                return Err(Invalid::NotAllowed("a part has at most 20000 chats"));
             }
-            Some(Value::Null) => None,
-            Some(_) => {
-                return Err(Invalid::Malformed("its parentId names no message above it"));
-            }
-            None => self.last_current().map(|before| before.id.clone()),
-        };
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let current = self.messages.iter().filter(|m| m.is_current).count();
-        if is_current && count(current) >= MAX_MESSAGES {
-            return Err(Invalid::NotAllowed("a chat has at most 500 messages"));
+            Extent::Whole | Extent::Part => {}
         }
-        if count(self.messages.len()) >= MAX_ROWS {
-            return Err(Invalid::NotAllowed(
-                "a chat has at most 1000 messages with all its branches",
-            ));
-        }
-        self.messages.push(ImportedMessage {
-            id,
-            parent_id,
-            is_current,
-            role,
-            parts,
-            metadata,
-            created_at: time(fields, "createdAt"),
-        });
-        Ok(true)
+        self.chats.push(chat);
+        Ok(())
     }
 
-    /// The last message of the path so far.
-    fn last_current(&self) -> Option<&ImportedMessage> {
-        self.messages.iter().rfind(|message| message.is_current)
-    }
-
-    /// The beginning of the first text.
-    fn title_from_text(&self) -> Option<Title> {
-        let first = self.messages.first()?;
-        let parts: Vec<Value> = serde_json::from_str(&first.parts).ok()?;
-        let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
-        let short: String = text
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .chars()
-            .take(MAX_TITLE_CHARS)
-            .collect();
-        Title::parse(&short).ok()
-    }
-}
-
-/// A part as it is kept: of a visitor what a visitor may send, of a reply also what it is rendered from.
-fn kept(part: &Value, role: Role) -> Option<Value> {
-    let kind = part.get("type")?.as_str()?;
-    let is_reply = role == Role::Assistant;
-    match kind {
-        _ if !is_reply => Some(part.clone()),
-        "file" => {
-            // Checked like a visitor's: no foreign URL comes in this way.
-            let checked = Parts::parse(&Value::Array(vec![part.clone()])).ok()?;
-            serde_json::from_str::<Vec<Value>>(checked.as_str())
-                .ok()?
-                .pop()
+    /// The chat that a line belongs to; one that the part does not know has begun in an earlier one.
+    fn chat_of(
+        &mut self,
+        line: &Map<String, Value>,
+        places: &mut HashMap<String, usize>,
+        extent: Extent,
+    ) -> Result<&mut ImportedChat, Invalid> {
+        let id = line.get("chatId").and_then(Value::as_str);
+        let id = id.unwrap_or_default();
+        if extent == Extent::Part && !id.is_empty() && !places.contains_key(id) {
+            let mut chat = ImportedChat::new(id.to_owned(), Title::default());
+            chat.is_continued = true;
+            self.begin(chat, extent)?;
+            places.insert(id.to_owned(), self.chats.len() - 1);
         }
-        "step-start" if is_reply => Some(json!({"type": "step-start"})),
-        "text" | "reasoning" if is_reply => {
-            let text = part.get("text")?.as_str().filter(|text| !text.is_empty())?;
-            let mut fields = Map::new();
-            fields.insert("type".to_owned(), kind.into());
-            fields.insert("text".to_owned(), text.into());
-            if let Some(id) = part.get("id").and_then(Value::as_str) {
-                fields.insert("id".to_owned(), id.into());
-            }
-            if part.get("state").is_some() {
-                fields.insert("state".to_owned(), "done".into());
-            }
-            if let Some(noted) = part.get("providerMetadata").filter(|n| n.is_object()) {
-                fields.insert("providerMetadata".to_owned(), noted.clone());
-            }
-            Some(Value::Object(fields))
-        }
-        _ => (kind.len() <= MAX_TYPE_BYTES).then(|| part.clone()),
+        places
+            .get(id)
+            .and_then(|place| self.chats.get_mut(*place))
+            .ok_or(Invalid::Malformed("its chatId names no chat above it"))
     }
 }
 
@@ -407,6 +216,7 @@ fn kept(part: &Value, role: Role) -> Option<Value> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     #[test]
     fn an_array_of_messages_is_one_chat_named_by_its_first_text() {
@@ -479,10 +289,44 @@ mod tests {
         assert!(parse(url).is_err());
     }
 
+    #[test]
+    fn a_part_may_begin_and_end_anywhere_between_the_lines_of_an_export() {
+        let message = |id: &str, seq: i64| {
+            json!({"type": "message", "chatId": "c", "id": id, "seq": seq, "role": "user",
+                "parts": [{"type": "text", "text": "x"}]})
+            .to_string()
+        };
+        let chat = r#"{"type":"chat","id":"c","title":"T"}"#.to_owned();
+        let end = r#"{"type":"end","chats":1,"messages":3}"#.to_owned();
+        let begin = parse_part(&[chat, message("a", 0)].join("\n")).unwrap();
+        assert!(!begin.chats[0].is_continued && begin.end().is_none());
+        let rest = parse_part(&[message("b", 4), message("c", 9), end].join("\n")).unwrap();
+        let chat = &rest.chats[0];
+        let seqs: Vec<i64> = chat.messages.iter().map(|message| message.seq).collect();
+        assert_eq!((chat.is_continued, seqs), (true, vec![4, 9]));
+        assert_eq!(
+            (rest.counts().messages, rest.end().unwrap().messages),
+            (2, 3)
+        );
+        assert_eq!(chat.id, begin.chats[0].id);
+        let many: Vec<String> = (0..1_500)
+            .map(|n| format!(r#"{{"type":"chat","id":"c{n}"}}"#))
+            .collect();
+        assert_eq!(parse_part(&many.join("\n")).unwrap().chats.len(), 1_500);
+        for wrong in [
+            message("a", -1),
+            message("a", 0).replace("\"seq\":0,", ""),
+            message("a", 0).replace("\"chatId\":\"c\",", ""),
+        ] {
+            assert!(parse_part(&wrong).is_err(), "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".{0,300}", tail in r#"[\[\]{}":,a-z0-9\n]{0,200}"#) {
             let _ = parse(&text);
+            let _ = parse_part(&text);
             let _ = parse(&format!("[{tail}"));
             let _ = parse(&format!("{{\"type\":\"message\"{tail}"));
         }

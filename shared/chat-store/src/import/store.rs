@@ -1,13 +1,16 @@
-//! Writes an import: chats, then messages, then votes, each in batches far below the row cap. Ids follow from the seed, so
-//! that an import that was interrupted and is sent again meets its own rows.
+//! Writes an import: chats, then messages, then votes, each in batches far below the row cap. Ids follow from the seed and
+//! from those in the file, so that an import that was interrupted and is sent again meets its own rows, and a part of one
+//! meets those of the parts before it.
 
 use dsql::{BatchLimits, Db, Error, Type, Weight, batches};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::parse::{Import, ImportedChat, ImportedMessage, ImportedVote};
+use super::chat::{ImportedChat, ImportedMessage, ImportedVote};
+use super::parse::Import;
 use crate::ids::OwnerId;
 use crate::message::Metadata;
+use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::root::root;
 use crate::secret::sha256_hex;
 use crate::votes::Comment;
@@ -41,16 +44,34 @@ FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], 
     AS chat (id, title, pinned, archived, next_seq, created_at, updated_at)
 ON CONFLICT (id) DO NOTHING";
 
+// A chat takes its messages up to the most that a chat may have, those of earlier parts among them, or none of the batch.
 const MESSAGES: &str = concat!(
-    root!("owner_id = $1 AND id = ANY($2)"),
-    "
+    root!(
+        "next_seq = GREATEST(next_seq, given.last + 1)
+    FROM (
+        SELECT m.chat_id, array_agg(m.id) AS ids, count(*) FILTER (WHERE m.is_current) AS current, max(m.seq) AS last
+        FROM unnest($2::text[], $3::text[], $4::bigint[], $10::boolean[]) AS m (chat_id, id, seq, is_current)
+        GROUP BY m.chat_id
+    ) given",
+        "chats.id = given.chat_id AND owner_id = $1 AND EXISTS (
+        SELECT FROM (
+            SELECT count(*) AS rows, count(*) FILTER (WHERE aside_since IS NULL) AS current FROM messages x
+            WHERE x.chat_id = chats.id AND x.id <> ALL(given.ids)
+        ) there
+        WHERE there.rows + cardinality(given.ids) <= $12 AND there.current + given.current <= $13
+    )",
+        "chats.id"
+    ),
+    ", stored AS (
 INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
 SELECT chat.id, m.id, m.seq, m.parent_id, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
     m.created_at
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
     $10::boolean[]) AS m (chat_id, id, seq, role, parts, metadata, created_at, parent_id, is_current)
 JOIN chat ON chat.id = m.chat_id
-ON CONFLICT (chat_id, id) DO NOTHING"
+ON CONFLICT (chat_id, id) DO NOTHING
+)
+SELECT count(*) FROM unnest($2::text[]) AS m (chat_id) WHERE NOT EXISTS (SELECT FROM chat WHERE chat.id = m.chat_id)"
 );
 
 const VOTES: &str = concat!(
@@ -64,10 +85,23 @@ JOIN messages m ON m.chat_id = chat.id AND m.id = v.message_id AND m.role = 'ass
 ON CONFLICT (chat_id, message_id) DO NOTHING"
 );
 
-/// Stores the import as new chats of `owner`, which end at `expires_at` if that is given.
+/// Why an import is not stored to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It goes on with a chat that is not there, or that would have too many messages.
+    #[error("a chat that it goes on with is in no part before it, or would have too many messages")]
+    NotTaken,
+    /// The database.
+    #[error("{}", .0.report())]
+    Database(#[from] Error),
+}
+
+/// Stores the import as new chats of `owner`, which end at `expires_at` if that is given; a part also goes on with those of
+/// the parts before it.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome. Batches before it are stored; the same seed goes on behind them.
+/// [`StoreError`], whose database error is any but an unknown outcome. Batches before it are stored; the same seed goes on
+/// behind them.
 pub async fn store(
     db: &Db,
     owner: &OwnerId,
@@ -75,18 +109,21 @@ pub async fn store(
     seed: &str,
     expires_at: Option<Timestamp>,
     now: Timestamp,
-) -> Result<Imported, Error> {
+) -> Result<Imported, StoreError> {
     let chats: Vec<(String, &ImportedChat)> = import
         .chats
         .iter()
-        .enumerate()
-        .map(|(n, chat)| {
-            let mut id = sha256_hex(&[seed.as_bytes(), n.to_string().as_bytes()]);
+        .map(|chat| {
+            let mut id = sha256_hex(&[seed.as_bytes(), chat.id.as_bytes()]);
             id.truncate(ID_CHARS);
             (id, chat)
         })
         .collect();
-    for batch in batches(&chats, LIMITS, |(_, chat)| Weight {
+    let (continued, new): (Vec<_>, Vec<_>) = chats
+        .iter()
+        .cloned()
+        .partition(|(_, chat)| chat.is_continued);
+    for batch in batches(&new, LIMITS, |(_, chat)| Weight {
         rows: 1,
         bytes: ROW_BYTES + chat.title.as_str().len(),
     }) {
@@ -95,18 +132,18 @@ pub async fn store(
     let mut messages = Vec::new();
     let mut votes = Vec::new();
     for (id, chat) in &chats {
-        messages.extend(
-            (0_i64..)
-                .zip(&chat.messages)
-                .map(|(seq, m)| (id.as_str(), seq, m)),
-        );
+        messages.extend(chat.messages.iter().map(|message| (id.as_str(), message)));
         votes.extend(chat.votes.iter().map(|vote| (id.as_str(), vote)));
     }
-    for batch in batches(&messages, LIMITS, |(_, _, message)| Weight {
+    for batch in batches(&messages, LIMITS, |(_, message)| Weight {
         rows: 1,
         bytes: ROW_BYTES + message.parts.len(),
     }) {
-        store_messages(db, owner, batch, now).await?;
+        let refused = store_messages(db, owner, batch, now).await?;
+        // A new chat refuses nothing, unless it was deleted meanwhile.
+        if refused > 0 && !continued.is_empty() {
+            return Err(StoreError::NotTaken);
+        }
     }
     for batch in batches(&votes, LIMITS, |_| Weight {
         rows: 1,
@@ -115,10 +152,10 @@ pub async fn store(
         store_votes(db, owner, batch, now).await?;
     }
     Ok(Imported {
-        chats: chats.len(),
+        chats: new.len(),
         messages: messages.len(),
         skipped: import.skipped,
-        ids: chats.into_iter().map(|(id, _)| id).collect(),
+        ids: new.into_iter().map(|(id, _)| id).collect(),
     })
 }
 
@@ -135,7 +172,7 @@ async fn store_chats(
     let archived: Vec<bool> = batch.iter().map(|(_, chat)| chat.archived).collect();
     let next_seqs: Vec<i64> = batch
         .iter()
-        .map(|(_, chat)| i64::try_from(chat.messages.len()).unwrap_or(i64::MAX))
+        .map(|(_, chat)| chat.messages.iter().map(|m| m.seq + 1).max().unwrap_or(0))
         .collect();
     // A time to come would stay on top of the list.
     let past = |time: Option<Timestamp>| time.unwrap_or(now).min(now);
@@ -165,48 +202,49 @@ async fn store_chats(
     .map(|_| ())
 }
 
+/// How many of them no chat took.
 async fn store_messages(
     db: &Db,
     owner: &OwnerId,
-    batch: &[(&str, i64, &ImportedMessage)],
+    batch: &[(&str, &ImportedMessage)],
     now: Timestamp,
-) -> Result<(), Error> {
-    let chats: Vec<&str> = batch.iter().map(|(chat, _, _)| *chat).collect();
-    let ids: Vec<&str> = batch.iter().map(|(_, _, m)| m.id.as_str()).collect();
-    let seqs: Vec<i64> = batch.iter().map(|(_, seq, _)| *seq).collect();
-    let roles: Vec<&str> = batch.iter().map(|(_, _, m)| m.role.as_str()).collect();
-    let parts: Vec<&str> = batch.iter().map(|(_, _, m)| m.parts.as_str()).collect();
+) -> Result<i64, Error> {
+    let chats: Vec<&str> = batch.iter().map(|(chat, _)| *chat).collect();
+    let ids: Vec<&str> = batch.iter().map(|(_, m)| m.id.as_str()).collect();
+    let seqs: Vec<i64> = batch.iter().map(|(_, m)| m.seq).collect();
+    let roles: Vec<&str> = batch.iter().map(|(_, m)| m.role.as_str()).collect();
+    let parts: Vec<&str> = batch.iter().map(|(_, m)| m.parts.as_str()).collect();
     let metadata: Vec<Option<&str>> = batch
         .iter()
-        .map(|(_, _, m)| m.metadata.as_ref().map(Metadata::as_str))
+        .map(|(_, m)| m.metadata.as_ref().map(Metadata::as_str))
         .collect();
     let created: Vec<Timestamp> = batch
         .iter()
-        .map(|(_, _, m)| m.created_at.unwrap_or(now).min(now))
+        .map(|(_, m)| m.created_at.unwrap_or(now).min(now))
         .collect();
-    let parents: Vec<Option<&str>> = batch
-        .iter()
-        .map(|(_, _, m)| m.parent_id.as_deref())
-        .collect();
-    let current: Vec<bool> = batch.iter().map(|(_, _, m)| m.is_current).collect();
-    db.execute_idempotent(
-        MESSAGES,
-        &[
-            (&owner.as_str(), Type::TEXT),
-            (&chats, Type::TEXT_ARRAY),
-            (&ids, Type::TEXT_ARRAY),
-            (&seqs, Type::INT8_ARRAY),
-            (&roles, Type::TEXT_ARRAY),
-            (&parts, Type::TEXT_ARRAY),
-            (&metadata, Type::TEXT_ARRAY),
-            (&created, Type::TIMESTAMPTZ_ARRAY),
-            (&parents, Type::TEXT_ARRAY),
-            (&current, Type::BOOL_ARRAY),
-            (&now, Type::TIMESTAMPTZ),
-        ],
-    )
-    .await
-    .map(|_| ())
+    let parents: Vec<Option<&str>> = batch.iter().map(|(_, m)| m.parent_id.as_deref()).collect();
+    let current: Vec<bool> = batch.iter().map(|(_, m)| m.is_current).collect();
+    let row = db
+        .query_opt_idempotent(
+            MESSAGES,
+            &[
+                (&owner.as_str(), Type::TEXT),
+                (&chats, Type::TEXT_ARRAY),
+                (&ids, Type::TEXT_ARRAY),
+                (&seqs, Type::INT8_ARRAY),
+                (&roles, Type::TEXT_ARRAY),
+                (&parts, Type::TEXT_ARRAY),
+                (&metadata, Type::TEXT_ARRAY),
+                (&created, Type::TIMESTAMPTZ_ARRAY),
+                (&parents, Type::TEXT_ARRAY),
+                (&current, Type::BOOL_ARRAY),
+                (&now, Type::TIMESTAMPTZ),
+                (&MAX_ROWS, Type::INT8),
+                (&MAX_MESSAGES, Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(row.map_or(0, |row| row.get(0)))
 }
 
 async fn store_votes(
