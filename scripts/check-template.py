@@ -10,9 +10,11 @@ the stack; no value looks like a secret; what needs the schema waits for it; not
 want too; the services' quotas are kept. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
 """
 import copy
+import functools
 import json
 import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -153,6 +155,14 @@ def crates_of(function):
     return {folders[name]: manifest for name, manifest in found.items()}
 
 
+@functools.cache
+def packages_of(function):
+    """Names of everything that the function is linked from, with the features that it asks for."""
+    command = ["cargo", "tree", "--locked", "--package", function, "--edges", "normal", "--prefix", "none", "--format", "{p}"]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    return {line.split()[0] for line in lines if line}
+
+
 def check_calls(resources, faults):
     """Whether each action has something in the function that needs it, and each SDK an action."""
     mapped = {
@@ -161,19 +171,20 @@ def check_calls(resources, faults):
         if resource["Type"] == "AWS::Lambda::EventSourceMapping"
     }
     for name, actions in ACTIONS.items():
-        crates = crates_of(name.lower())
+        crates, packages = crates_of(name.lower()), packages_of(name.lower())
         source = "".join(file.read_text() for folder in crates for file in sorted((folder / "src").rglob("*.rs")))
         variables = resources[f"{name}Function"]["Properties"]["Environment"]["Variables"]
         needed = {"dsql:DbConnectAdmin" if variables["DSQL_ROLE"] == "admin" else "dsql:DbConnect"}
-        needed |= {action for action, call in CALLS.items() if re.search(call, source)}
+        # A call in a crate whose SDK is left out is left out with it.
+        carried = tuple(prefix for sdk, prefix in SDKS.items() if sdk in packages)
+        needed |= {action for action, call in CALLS.items() if action.startswith(carried) and re.search(call, source)}
         if f"{name}Function" in mapped:
             needed |= QUEUE_READER
         if needed != actions:
             faults.append(f"{name}Role: the code needs {sorted(needed)}, the role has {sorted(actions)}")
-        for sdk, prefix in SDKS.items():
-            carries = any(sdk in manifest.get("dependencies", {}) for manifest in crates.values())
-            if carries and not any(action.startswith(prefix) for action in actions):
-                faults.append(f"{name}: built with {sdk}, and may do nothing with it")
+        for prefix in carried:
+            if not any(action.startswith(prefix) for action in actions):
+                faults.append(f"{name}: built with the SDK of {prefix}, and may do nothing with it")
 
 
 def check_alarms(resources, faults):
