@@ -15,7 +15,7 @@ FUNCTIONS := admin chats chat sql jobs maintenance
 dev: ## run everything on this machine: local DSQL, template.yaml, a chat page, a token (ARGS="--help" says what can be chosen)
 	@scripts/install-tools.sh postgres
 	@echo "building (the first time takes some minutes)"
-	@cargo build --locked --bin dev $(FUNCTIONS:%=--bin %)
+	@scripts/install-tools.sh blog & page=$$!; cargo build --locked --bin dev $(FUNCTIONS:%=--bin %); wait $$page
 	@exec target/debug/dev $(ARGS)
 
 watch: ## the functions under cargo lambda watch, beside a make dev in another terminal
@@ -31,7 +31,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients
-	@scripts/install-tools.sh clients ai-sdk sql-clients page node postgres psql
+	@scripts/install-tools.sh clients ai-sdk sql-clients blog page nuxt node postgres psql
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory test-system
@@ -97,4 +97,4 @@ audit: ## advisories, licences and sources of all crates, by deny.toml; needs th
 
 clean: ## remove what was built, installed and stored here
 	cargo clean
-	rm -rf .tools .local
+	rm -rf .tools .local examples/blog/{dist,node_modules}

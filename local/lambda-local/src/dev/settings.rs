@@ -44,7 +44,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FILE", default_value = "template.yaml")]
     pub(crate) template: PathBuf,
     /// The page's files
-    #[arg(long, value_name = "DIR", default_value = "examples/blog")]
+    #[arg(long, value_name = "DIR", default_value = "examples/blog/dist")]
     pub(crate) page: PathBuf,
     /// Where cargo put the functions
     #[arg(long, value_name = "DIR", default_value = "target/debug")]
