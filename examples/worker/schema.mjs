@@ -10,3 +10,5 @@ await sql`CREATE TABLE IF NOT EXISTS reactions (
 await sql`CREATE TABLE IF NOT EXISTS comments (
   post text NOT NULL, id uuid NOT NULL, visitor text NOT NULL, name text NOT NULL, body text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (post, id))`;
+await sql`CREATE TABLE IF NOT EXISTS hearts (visitor text PRIMARY KEY, count int NOT NULL)`;
+await sql`CREATE TABLE IF NOT EXISTS gifts (id uuid PRIMARY KEY, visitor text NOT NULL)`;

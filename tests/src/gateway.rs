@@ -214,7 +214,7 @@ struct Controls {
 impl Front for Controls {
     async fn answer(&self, head: &Parts, _body: &Bytes) -> Option<Response<Body>> {
         let path = head.uri.path();
-        if path == "/token" && head.method == Method::POST {
+        if path == "/token" && head.method == Method::POST && !site::is_of_a_login(&head.headers) {
             return Some(site::token(&self.key.token(VISITOR, self.clock.now())));
         }
         let Some(order) = path.strip_prefix("/control/") else {

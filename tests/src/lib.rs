@@ -29,5 +29,6 @@ pub mod python;
 pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
+pub mod session;
 pub mod template;
 pub mod wait;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use dsql::{Config, Dsql};
 use dsql_local::{Action, DsqlLocal, Principal, Secret};
+use lambda_local::clock::Clock;
+use lambda_local::sts::{self, AssumableRole, Keys};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -16,6 +18,13 @@ const ROLE: &str = "sql_function";
 /// Roles that are not a login's: those of the functions.
 const NO_LOGINS: [&str; 6] = ["admin", "chat", "chats", "jobs", "maintenance", ROLE];
 const ARN: &str = "arn:aws:iam::111122223333:user/sql-function";
+/// The access key of that principal.
+const KEY: &str = "AKIASQLFUNCTION00000";
+/// What logins are given for sessions, one each.
+const SESSION_ROLES: [&str; 2] = [
+    "arn:aws:iam::111122223333:role/session-1",
+    "arn:aws:iam::111122223333:role/session-2",
+];
 const HOST: &str = "db.example.com";
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -57,13 +66,15 @@ impl Login {
 pub struct Logins {
     admin: Function,
     env: Vec<(String, String)>,
+    /// Where the function assumes the logins' IAM roles.
+    _sts: sts::Endpoint,
 }
 
 impl Logins {
     /// Migrates the server, with a principal for the function.
     pub async fn of(server: &DsqlLocal) -> Self {
         let principal = Principal {
-            access_key_id: "AKIASQLFUNCTION00000".to_owned(),
+            access_key_id: KEY.to_owned(),
             secret_access_key: Secret::new("secret-of-the-sql-function"),
             session_token: None,
             arn: ARN.to_owned(),
@@ -84,16 +95,29 @@ impl Logins {
         server
             .add_principal(principal)
             .expect("the ARN is well formed");
+        let roles: Vec<AssumableRole> = SESSION_ROLES.map(|arn| assumable(server, arn)).into();
+        let sts = sts::Endpoint::start(roles, Clock::wall()).await;
+        let sts = sts.expect("a port of loopback can be had");
+        env.push(("AWS_ENDPOINT_URL_STS".to_owned(), sts.url()));
         let admin = Launch::binary("admin")
             .envs(server.env())
             .env("DSQL_ROLE", "admin")
+            .env("SQL_SESSION_ROLES", SESSION_ROLES.join(","))
             .start()
             .await;
-        let logins = Self { admin, env };
+        let logins = Self {
+            admin,
+            env,
+            _sts: sts,
+        };
+        logins.migrate().await;
         logins
-            .command(json!({"command": "migrate", "roles": {ROLE: ARN}}))
+    }
+
+    /// Brings schema, roles and mappings up to date, as every deployment does.
+    pub async fn migrate(&self) {
+        self.command(json!({"command": "migrate", "roles": {ROLE: ARN}}))
             .await;
-        logins
     }
 
     /// The function, as its own principal.
@@ -142,6 +166,28 @@ impl Logins {
             Outcome::Response(answer) => serde_json::from_slice(&answer).expect("a report is JSON"),
             other => panic!("{command}: {other:?}"),
         }
+    }
+}
+
+/// An IAM role that the function may assume, and that may connect.
+fn assumable(server: &DsqlLocal, arn: &str) -> AssumableRole {
+    let keys = Keys::random();
+    let session = arn.replacen(":iam:", ":sts:", 1);
+    let session = session.replacen(":role/", ":assumed-role/", 1);
+    server
+        .add_principal(Principal {
+            access_key_id: keys.access_key_id.clone(),
+            secret_access_key: Secret::new(keys.secret_access_key.clone()),
+            session_token: Some(Secret::new(keys.session_token.clone())),
+            arn: format!("{session}/test"),
+            actions: vec![Action::DbConnect],
+            expires_at: None,
+        })
+        .expect("the ARN is well formed");
+    AssumableRole {
+        arn: arn.to_owned(),
+        keys,
+        trusted: [KEY.to_owned()].into(),
     }
 }
 

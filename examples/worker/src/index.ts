@@ -1,11 +1,10 @@
-// A blog's reactions and comments, stored in Aurora DSQL through the unmodified Neon driver, and the token with which its
-// visitors chat. The Worker holds a connection string and a signing key: no AWS SDK, no socket.
+// A blog's reactions, comments and gifts, stored in Aurora DSQL through the unmodified Neon driver, and the token with which
+// its visitors chat. The Worker holds a connection string and a signing key: no AWS SDK, no socket.
 import { neon, neonConfig, NeonDbError, type NeonQueryFunction } from '@neondatabase/serverless';
+import { transaction, type SessionEnv } from './session';
 import { mint } from './token';
 
-export interface Env {
-  DATABASE_URL: string;
-  SQL_ENDPOINT?: string;
+export interface Env extends SessionEnv {
   TOKEN_KEY: string;
   TOKEN_ISSUER: string;
   TOKEN_AUDIENCE: string;
@@ -67,6 +66,9 @@ async function answer(request: Request, env: Env): Promise<Response> {
     case 'POST /posts/:post/comments':
       response = await comment(sql, post!, visitor, await request.json());
       break;
+    case 'POST /gifts':
+      response = await give(env, visitor, await request.json());
+      break;
     case 'POST /token': {
       // anon: a guest without an account, with a guest's limits.
       const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor, anon: true };
@@ -115,6 +117,27 @@ async function comment(sql: Sql, post: string, visitor: string, input: unknown):
     INSERT INTO comments (post, id, visitor, name, body) VALUES (${post}, ${id}, ${visitor}, ${name}, ${body})
     ON CONFLICT DO NOTHING`;
   return reply({ id }, 201);
+}
+
+// Everyone has ten hearts, and may give them away: how many are left decides, so this needs a transaction that reads first.
+// The page chooses the gift's id, so that sending again after a lost answer gives nothing twice.
+async function give(env: Env, visitor: string, input: unknown): Promise<Response> {
+  const { id, to, hearts } = fields(input);
+  if (typeof id !== 'string' || !UUID.test(id)) return reply({ error: 'id' }, 422);
+  if (typeof to !== 'string' || !UUID.test(to) || to === visitor) return reply({ error: 'to' }, 422);
+  if (typeof hearts !== 'number' || !Number.isInteger(hearts) || hearts < 1 || hearts > 10) return reply({ error: 'hearts' }, 422);
+  return transaction(env, async (client) => {
+    const given = await client.query('INSERT INTO gifts (id, visitor) VALUES ($1, $2) ON CONFLICT DO NOTHING', [id, visitor]);
+    for (const who of [visitor, to]) {
+      await client.query('INSERT INTO hearts (visitor, count) VALUES ($1, 10) ON CONFLICT DO NOTHING', [who]);
+    }
+    const { rows: [mine] } = await client.query('SELECT count FROM hearts WHERE visitor = $1', [visitor]);
+    if (given.rowCount === 0) return reply({ left: mine.count });
+    if (mine.count < hearts) return reply({ error: 'hearts', left: mine.count }, 409);
+    await client.query('UPDATE hearts SET count = count - $2 WHERE visitor = $1', [visitor, hearts]);
+    await client.query('UPDATE hearts SET count = count + $2 WHERE visitor = $1', [to, hearts]);
+    return reply({ left: mine.count - hearts });
+  });
 }
 
 function fields(input: unknown): Record<string, unknown> {

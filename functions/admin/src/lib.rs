@@ -38,6 +38,9 @@ pub use roles::ROLES;
 /// The host in the connection strings of logins.
 pub const SQL_HOST: &str = "SQL_HOST";
 
+/// IAM roles that logins are given, one each, to hold sessions: their ARNs, separated by commas.
+pub const SQL_SESSION_ROLES: &str = "SQL_SESSION_ROLES";
+
 /// Conflicts are retried until the deadline: of two deploys at once each changes the catalog a hundred times, and every
 /// change fails the other's next statement.
 pub const RETRY: RetryPolicy = RetryPolicy {
@@ -115,16 +118,31 @@ impl From<AdminError> for Diagnostic {
 pub struct Settings {
     /// The host in connection strings, where a command names none.
     pub sql_host: Option<SqlHost>,
+    /// The ARNs of the IAM roles that are given to logins.
+    pub session_roles: Vec<String>,
 }
 
 impl Settings {
     /// # Errors
-    /// A host that is none.
+    /// An invalid host, or an ARN that is not a role's.
     pub fn from_lookup(lookup: api::Lookup<'_>) -> Result<Self, api::ConfigError> {
         let sql_host = lookup(SQL_HOST)
             .map(|host| SqlHost::parse(&host).map_err(|e| api::ConfigError::new(SQL_HOST, e)))
             .transpose()?;
-        Ok(Self { sql_host })
+        let session_roles = lookup(SQL_SESSION_ROLES).unwrap_or_default();
+        let session_roles = session_roles.split(',').map(str::trim);
+        let session_roles: Vec<String> = session_roles
+            .filter(|arn| !arn.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if session_roles.iter().any(|arn| !is_role_arn(arn)) {
+            let expected = "must be ARNs of IAM roles, separated by commas";
+            return Err(api::ConfigError::new(SQL_SESSION_ROLES, expected));
+        }
+        Ok(Self {
+            sql_host,
+            session_roles,
+        })
     }
 
     fn host(&self, named: Option<SqlHost>) -> Result<SqlHost, CommandError> {
@@ -134,6 +152,10 @@ impl Settings {
             ))
         })
     }
+}
+
+fn is_role_arn(text: &str) -> bool {
+    text.starts_with("arn:") && text.contains(":iam::") && text.contains(":role/")
 }
 
 /// Runs the command in `event` and returns its report. A custom resource's event is answered at its own URL, always, and
@@ -166,7 +188,7 @@ async fn run(
         Command::Migrate { roles } => {
             let applied = migrate::run(db).await?;
             let roles = roles::provide(db, &roles).await?;
-            let logins = logins::map_all(db).await?;
+            let logins = logins::map_all(db, &settings.session_roles).await?;
             tracing::info!(
                 migrations.applied = applied.len(),
                 "migrated: {} new migrations",
@@ -200,7 +222,10 @@ async fn run(
             access,
             schemas,
             host,
-        } => logins::create(db, name, access, schemas, &settings.host(host)?).await,
+        } => {
+            let host = settings.host(host)?;
+            logins::create(db, name, access, schemas, &host, &settings.session_roles).await
+        }
         Command::RotateLogin {
             name,
             grace_s,

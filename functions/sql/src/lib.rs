@@ -1,11 +1,13 @@
 //! The `sql` function: `POST /sql`, the protocol of the unmodified Neon serverless driver, in front of Aurora DSQL. The login
 //! named in the connection string becomes the database role; its statements run with that role's privileges and nothing
-//! else. One statement or one batch a request, each one flight.
+//! else. One statement or one batch a request, each one flight. `POST /token` gives the login a token for sessions of its own.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
 //! | `SQL_MAX_SESSIONS` | 8 | database sessions per container, 2 to 64: one reads logins, the rest are the logins' |
 //! | `SQL_AUTH_AUDIENCE` | none: passwords only | the `aud` of tokens that open a login without a password: by the keys of `AUTH_JWKS`, from `AUTH_ISSUER`, their `sub` the login |
+//! | `SQL_TOKENS` | `on` | `off`: no tokens for sessions, `POST /token` is refused |
+//! | `SQL_TOKEN_SECONDS` | 900 | how long such a token lives at most, 60 to 3600 seconds |
 //! | `SQL_SERIALIZABLE` | `refuse` | the isolation level `Serializable`: `refuse`, `downgrade` to the service's snapshot isolation, or `pass` every level on (plain PostgreSQL) |
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
@@ -20,6 +22,8 @@ mod idempotency;
 mod login;
 mod params;
 mod request;
+mod session_role;
+mod session_token;
 mod transport;
 mod value;
 
@@ -42,6 +46,9 @@ use crate::failure::Failure;
 use crate::idempotency::{Kept, Key, Record};
 use crate::login::Logins;
 use crate::request::{Asked, MAX_BODY_BYTES, Options, Output, Serializable};
+use crate::session_token::SessionTokens;
+
+pub use crate::session_token::{SQL_TOKEN_SECONDS, SQL_TOKENS};
 
 /// Database sessions that one container opens.
 pub const SQL_MAX_SESSIONS: &str = "SQL_MAX_SESSIONS";
@@ -68,6 +75,8 @@ pub struct App {
     logins: Logins,
     /// Verifies tokens, where they are offered.
     tokens: Option<Authenticator>,
+    /// Gives tokens for sessions, where they are offered.
+    session_tokens: Option<SessionTokens>,
     serializable: Serializable,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -111,6 +120,7 @@ impl App {
             logins: Logins::new(sessions.clone(), Arc::clone(&clock)),
             sessions,
             tokens: Authenticator::for_audience(lookup, SQL_AUTH_AUDIENCE)?,
+            session_tokens: SessionTokens::from_lookup(lookup)?,
             serializable,
             clock,
             metrics: Metrics::new("sql", line),
@@ -125,9 +135,27 @@ impl App {
     }
 }
 
+/// What is asked of the function.
+#[derive(Debug, Clone, Copy, Default)]
+enum Route {
+    #[default]
+    Sql,
+    Token,
+}
+
+impl Route {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Sql => "/sql",
+            Self::Token => "/token",
+        }
+    }
+}
+
 /// What the log says of a request.
 #[derive(Debug, Default)]
 struct Notes {
+    route: Route,
     /// Known once it is admitted.
     login: Option<String>,
     application: Option<String>,
@@ -148,12 +176,13 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Failure::internal()));
+        let path = notes.route.path();
         let failed = answer.as_ref().err().map(|failure| {
             if let Some(cause) = failure.cause_for_log() {
                 tracing::error!(
                     dsql.sqlstate = failure.code(),
                     error.cause = cause,
-                    "POST /sql failed with {}: {cause}",
+                    "POST {path} failed with {}: {cause}",
                     failure.code()
                 );
             }
@@ -166,14 +195,14 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
         let duration_ms = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
         app.metrics.together(|| {
             tracing::info!(
-                http.route = "/sql",
+                http.route = path,
                 http.status = status,
                 dsql.sqlstate = failed.as_deref(),
                 sql.login = notes.login.as_deref(),
                 sql.application = notes.application.as_deref(),
                 sql.queries = notes.queries,
                 duration_ms,
-                "/sql answered {status} in {duration_ms} ms"
+                "{path} answered {status} in {duration_ms} ms"
             );
             app.metrics
                 .report(app.clock.now(), &request_id, app.dsql.stats());
@@ -189,10 +218,13 @@ async fn answer(
     request: &Request,
     notes: &mut Notes,
 ) -> Result<Response<Body>, Failure> {
-    if api::segments(request).last() != Some(&"sql") {
-        return Err(Failure::new("08P01", "query is not supported")
-            .hint("Queries are sent by POST to /sql. WebSockets (Pool and Client) are not offered: use neon()."));
-    }
+    notes.route = match api::segments(request).last() {
+        Some(&"sql") => Route::Sql,
+        Some(&"token") => Route::Token,
+        _ => return Err(Failure::new("08P01", "query is not supported")
+            .hint("Queries are sent by POST to /sql. WebSockets (Pool and Client) are not offered here: use neon(), or \
+                   connect them to the cluster with a token from POST /token.")),
+    };
     match *request.method() {
         Method::OPTIONS => return Ok(transport::preflight()),
         Method::POST => {}
@@ -202,6 +234,10 @@ async fn answer(
     let connection = connection_string(headers)?;
     notes.application.clone_from(&connection.application);
     let body = body(request)?;
+    if matches!(notes.route, Route::Token) {
+        let given = session_token(app, &connection, request, body, notes).await?;
+        return transport::success(given, headers, None);
+    }
     let asked = Asked::parse(body, Output::of(headers))?;
     let options = if asked.is_batch {
         Options::of(headers)?
@@ -242,6 +278,32 @@ async fn answer(
         transport::mark_repeated(&mut response);
     }
     Ok(response)
+}
+
+/// How the login connects by itself.
+async fn session_token(
+    app: &App,
+    connection: &ConnectionString,
+    request: &Request,
+    body: &[u8],
+    notes: &mut Notes,
+) -> Result<String, Failure> {
+    let Some(tokens) = &app.session_tokens else {
+        let hint = "The deployment's parameter SqlTokens decides this.";
+        return Err(Failure::new("0A000", "tokens for sessions are not offered").hint(hint));
+    };
+    let lifetime = tokens.lifetime(body)?;
+    let deadline = api::deadline(request, app.clock.now());
+    let mut login = admit(app, connection, request, deadline).await?;
+    // A row that is up to a minute old is not good enough for what lasts longer.
+    let is_outdated = app.logins.is_outdated(&login, deadline).await;
+    if is_outdated.map_err(Failure::unreadable_logins)? {
+        login = admit(app, connection, request, deadline).await?;
+    }
+    notes.login = Some(login.name.clone());
+    tokens.take(&login.name, app.clock.now())?;
+    let terms = (lifetime, deadline);
+    tokens.give(&app.dsql, &app.sessions, &login, terms).await
 }
 
 /// A checked request of an admitted login.

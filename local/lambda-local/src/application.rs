@@ -221,4 +221,6 @@ pub struct Role {
     pub arn: String,
     /// Every action of an `Allow` statement of its inline policies, such as `dsql:DbConnect`.
     pub allowed_actions: BTreeSet<String>,
+    /// The ARNs of the principals that may assume it, as its trust policy names them.
+    pub trusted: BTreeSet<String>,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
@@ -64,6 +64,11 @@ impl Site {
         let file = is_plain.then(|| self.root.join(Path::new(path)))?;
         file.is_file().then_some(file)
     }
+}
+
+/// Whether a request comes with a login's connection string: then `/token` is the API's, not the page's.
+pub fn is_of_a_login(headers: &HeaderMap) -> bool {
+    headers.contains_key("neon-connection-string")
 }
 
 /// The answer to a page that asks for its visitor's token.

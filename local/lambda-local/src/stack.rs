@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use dsql_local::{Action, DsqlLocal, Principal, Secret};
+use dsql_local::DsqlLocal;
 use tokio::net::TcpListener;
 
-use crate::application::{Application, Function};
+use crate::application::Application;
 use crate::clock::Clock;
 use crate::container::Launch;
 use crate::custom_resource::{CustomResourceError, CustomResources};
 use crate::gateway::{Front, Gateway};
+use crate::identity::Identities;
 use crate::invoke_api::InvokeApi;
 use crate::invoker::{InvokeError, Invoker};
 use crate::lambda::Lambda;
@@ -25,6 +26,7 @@ use crate::pool::{Limits, Pool};
 use crate::programs::{self, ProgramError};
 use crate::queue::{self, Queues};
 use crate::scheduler::Scheduler;
+use crate::sts;
 use crate::template::{Inputs, Template, TemplateError};
 
 /// Lines of a container that are kept for `LogType: Tail` and for errors.
@@ -32,9 +34,6 @@ const KEPT_LINES: usize = 200;
 const CLUSTER: &str = "AWS::DSQL::Cluster";
 /// What stands for a cluster's host until it runs.
 const UNKNOWN_ENDPOINT: &str = "cluster.invalid";
-/// The actions that the local DSQL knows, as policies name them.
-const CONNECT: &str = "dsql:DbConnect";
-const CONNECT_ADMIN: &str = "dsql:DbConnectAdmin";
 
 /// What to start, and how.
 #[derive(Debug, Clone)]
@@ -119,6 +118,7 @@ pub struct Stack {
     gateway: Option<Gateway>,
     invoke: SocketAddr,
     _invoke_api: InvokeApi,
+    _sts: sts::Endpoint,
     _triggers: Triggers,
 }
 
@@ -191,19 +191,32 @@ impl Stack {
             Some(database)
         };
         let queues = Queues::new(&first.queues, clock.clone());
-        let endpoint = queue::Endpoint::start(queues.clone(), 0)
-            .await
-            .map_err(|source| StackError::Listen {
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                source,
-            })?;
+        let cannot_listen = |source| StackError::Listen {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            source,
+        };
+        let endpoint = queue::Endpoint::start(queues.clone(), 0).await;
+        let endpoint = endpoint.map_err(cannot_listen)?;
         for queue in &first.queues {
             let url = format!("{}/{}/{}", endpoint.url(), options.account, queue.name);
             inputs.attributes.insert(queue.logical_id.clone(), url);
         }
         let application = template.resolve(&inputs)?;
-        let lambda =
-            Arc::new(options.lambda(base, &application, database.as_ref(), &endpoint.url())?);
+        let identities = Identities::new(&application, &options.account, database.as_ref())?;
+        let sts = sts::Endpoint::start(identities.assumable.clone(), clock.clone()).await;
+        let sts = sts.map_err(cannot_listen)?;
+        let endpoints = [
+            ("AWS_ENDPOINT_URL_SQS", endpoint.url()),
+            ("AWS_ENDPOINT_URL_STS", sts.url()),
+        ];
+        let lambda = options.lambda(
+            base,
+            &application,
+            database.as_ref(),
+            &identities,
+            &endpoints,
+        )?;
+        let lambda = Arc::new(lambda);
         let invoker = lambda.invoker();
         options
             .provide(
@@ -248,6 +261,7 @@ impl Stack {
             lambda,
             database,
             gateway,
+            _sts: sts,
             _triggers: Triggers {
                 _queues: endpoint,
                 _sources: sources,
@@ -387,7 +401,8 @@ impl Options {
         base: &Path,
         application: &Application,
         database: Option<&DsqlLocal>,
-        queues_url: &str,
+        identities: &Identities,
+        endpoints: &[(&'static str, String)],
     ) -> Result<Lambda, StackError> {
         let logs = self.state.join("logs");
         fs::create_dir_all(&logs).map_err(|source| StackError::File {
@@ -404,11 +419,11 @@ impl Options {
                 .pass_lines_to(sink)
                 .env("AWS_REGION", &self.region)
                 .env("AWS_DEFAULT_REGION", &self.region)
-                .env("AWS_ENDPOINT_URL_SQS", queues_url);
+                .envs(endpoints.iter().cloned());
             if let Some(database) = database {
                 launch = launch.envs(database_variables(database));
             }
-            launch = launch.envs(self.credentials(application, function, database)?);
+            launch = launch.envs(identities.variables(function));
             for of in ["*", function.logical_id.as_str()] {
                 launch = launch.envs(self.variables.get(of).cloned().unwrap_or_default());
             }
@@ -427,60 +442,8 @@ impl Options {
         }
         Ok(lambda)
     }
-
-    /// Temporary credentials of the function's role, which the database knows with what the role's policies allow.
-    fn credentials(
-        &self,
-        application: &Application,
-        function: &Function,
-        database: Option<&DsqlLocal>,
-    ) -> Result<[(&'static str, String); 3], StackError> {
-        let random = || uuid::Uuid::new_v4().simple().to_string();
-        let access_key_id = format!("ASIA{:.16}", random().to_uppercase());
-        let secret = format!("{}{:.8}", random(), random());
-        let session_token = random();
-        let role = application
-            .roles
-            .iter()
-            .find(|role| Some(&role.arn) == function.role_arn.as_ref());
-        if let (Some(database), Some(role)) = (database, role) {
-            let allowed = [
-                (CONNECT, Action::DbConnect),
-                (CONNECT_ADMIN, Action::DbConnectAdmin),
-            ];
-            let name = role.arn.rsplit('/').next().unwrap_or_default();
-            let session = format!(
-                "arn:aws:sts::{}:assumed-role/{name}/{}",
-                self.account, function.name
-            );
-            database
-                .add_principal(Principal {
-                    access_key_id: access_key_id.clone(),
-                    secret_access_key: Secret::new(secret.clone()),
-                    session_token: Some(Secret::new(session_token.clone())),
-                    arn: session,
-                    actions: allowed
-                        .into_iter()
-                        .filter(|(name, _)| {
-                            ["dsql:*", "*", name]
-                                .iter()
-                                .any(|action| role.allowed_actions.contains(*action))
-                        })
-                        .map(|(_, action)| action)
-                        .collect(),
-                    expires_at: None,
-                })
-                .map_err(dsql_local::StartError::from)?;
-        }
-        Ok([
-            ("AWS_ACCESS_KEY_ID", access_key_id),
-            ("AWS_SECRET_ACCESS_KEY", secret),
-            ("AWS_SESSION_TOKEN", session_token),
-        ])
-    }
 }
 
-/// How a function reaches the local DSQL: what a deployed one learns from DNS and the web's roots.
 fn database_variables(database: &DsqlLocal) -> [(&'static str, String); 3] {
     [
         ("DSQL_HOSTADDR", database.hostaddr()),

@@ -1,6 +1,20 @@
 //! The cluster's address: its host name and the region in it (reference: AWS's own pattern
 //! `<id>.dsql[-suffix].<region>.on.aws`, id of 26 lower-case letters and digits).
 
+use std::net::IpAddr;
+
+/// Where a cluster is, for a client that connects by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Address<'a> {
+    /// The host name: for TLS, SNI and the token.
+    pub host: &'a str,
+    /// The address to connect to instead of resolving the name, for `dsql-local`.
+    pub hostaddr: Option<IpAddr>,
+    /// The TCP port.
+    pub port: u16,
+}
+
 /// A cluster's host name, and the region its tokens are signed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

@@ -56,6 +56,8 @@ mod warm;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+
 pub use batch::{BatchLimits, Weight, batches};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
@@ -63,7 +65,7 @@ pub use config::{
     DSQL_MAX_CONNECTION_AGE_S, DSQL_MAX_SESSIONS, DSQL_PORT, DSQL_RETIRE_WITH_TOKEN, DSQL_ROLE,
 };
 pub use db::{Db, Param};
-pub use endpoint::Endpoint;
+pub use endpoint::{Address, Endpoint};
 pub use error::{ConflictKind, Error, ErrorKind, Stage};
 pub use lead::leading_words;
 pub use quote::{quote_identifier, quote_literal};
@@ -133,6 +135,33 @@ impl Dsql {
                 false
             }
         }
+    }
+
+    /// Where the cluster is.
+    pub fn address(&self) -> Address<'_> {
+        let config = &self.warm.config;
+        Address {
+            host: config.endpoint.host(),
+            hostaddr: config.hostaddr,
+            port: config.port,
+        }
+    }
+
+    /// Tokens of another role than this one's, signed with other credentials: with one and the
+    /// [`address`](Self::address) a client connects by itself. A token names no role: it opens every role that its signer
+    /// is mapped to. Each call makes a source of its own.
+    pub fn tokens_for(
+        &self,
+        role: &str,
+        credentials: impl ProvideCredentials + 'static,
+    ) -> TokenSource {
+        let config = &self.warm.config;
+        TokenSource::new(
+            config.endpoint.clone(),
+            role,
+            SharedCredentialsProvider::new(credentials),
+            Arc::clone(&config.clock),
+        )
     }
 
     /// Counters since the container started.

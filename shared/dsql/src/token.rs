@@ -77,6 +77,7 @@ pub struct TokenSource {
     admin: bool,
     credentials: SharedCredentialsProvider,
     clock: Arc<dyn Clock>,
+    lifetime: Duration,
     cached: Mutex<Option<Token>>,
 }
 
@@ -102,8 +103,16 @@ impl TokenSource {
             admin: role == "admin",
             credentials,
             clock,
+            lifetime: TOKEN_LIFETIME,
             cached: Mutex::new(None),
         }
+    }
+
+    /// How long its tokens are valid, from one second to a week; [`TOKEN_LIFETIME`] otherwise.
+    #[must_use]
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
     }
 
     /// The cached token, or a new one.
@@ -142,18 +151,22 @@ impl TokenSource {
                 ago: now.duration_since(at).unwrap_or_default(),
             });
         }
-        let text = self.sign(credentials).await?;
-        let own = now + TOKEN_LIFETIME;
+        let of_credentials = credentials_expire_at.and_then(|at| at.duration_since(now).ok());
+        let lifetime = of_credentials.map_or(self.lifetime, |left| left.min(self.lifetime));
         let token = Token {
-            text,
+            text: self.sign(credentials, lifetime).await?,
             minted_at: now,
-            expires_at: credentials_expire_at.map_or(own, |at| at.min(own)),
+            expires_at: now + lifetime,
         };
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
         Ok(token)
     }
 
-    async fn sign(&self, credentials: Credentials) -> Result<Arc<str>, TokenError> {
+    async fn sign(
+        &self,
+        credentials: Credentials,
+        lifetime: Duration,
+    ) -> Result<Arc<str>, TokenError> {
         let signing = |error: aws_smithy_runtime_api::box_error::BoxError| {
             TokenError::Signing(error.to_string())
         };
@@ -161,7 +174,7 @@ impl TokenSource {
             .hostname(self.endpoint.host())
             .region(Region::new(self.endpoint.region().to_owned()))
             .credentials(credentials)
-            .expires_in(TOKEN_LIFETIME.as_secs())
+            .expires_in(lifetime.as_secs().max(1))
             .build()
             .map_err(signing)?;
         let sdk = SdkConfig::builder()
@@ -260,6 +273,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_lives_as_long_as_it_was_made_for() {
+        let source = source("app", None, Some(at(5_000))).0;
+        let source = source.with_lifetime(Duration::from_secs(3_600));
+        let token = source.token().await.unwrap();
+        assert_eq!(token.expires_at(), at(3_600));
+        assert!(token.expose().contains("X-Amz-Expires=3600&"));
+    }
+
+    #[tokio::test]
     async fn a_clock_that_stepped_back_makes_a_new_token() {
         let (source, clock) = source("app", None, None);
         let first = source.token().await.unwrap();
@@ -270,7 +292,9 @@ mod tests {
     #[tokio::test]
     async fn a_token_dies_with_its_credentials() {
         let (source, clock) = source("app", None, Some(at(300)));
-        assert_eq!(source.token().await.unwrap().expires_at(), at(300));
+        let token = source.token().await.unwrap();
+        assert_eq!(token.expires_at(), at(300));
+        assert!(token.expose().contains("X-Amz-Expires=300&"));
         clock.advance(Duration::from_secs(310));
         let error = source.token().await.unwrap_err();
         assert!(error.to_string().contains("credentials expired"), "{error}");

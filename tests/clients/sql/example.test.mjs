@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { Miniflare } from 'miniflare'
+import { Miniflare, fetch as send } from 'miniflare'
+import './session.mjs'
 import { connectionString, endpoint } from './site.mjs'
 
 const modules = realpathSync(new URL('node_modules', import.meta.url))
@@ -30,7 +31,9 @@ before(async () => {
   })
   worker = new Miniflare({
     modules: true, script, compatibilityDate,
-    bindings: { ...vars, DATABASE_URL: connectionString, SQL_ENDPOINT: endpoint, TOKEN_KEY: process.env.TOKEN_KEY },
+    bindings: { ...vars, DATABASE_URL: connectionString, SQL_ENDPOINT: endpoint, TOKEN_KEY: process.env.TOKEN_KEY,
+      WEBSOCKET_PORT: process.env.DSQL_WEBSOCKET_PORT },
+    outboundService: (request) => send(request.url, request), // by Node's name resolution and certificates
   })
 })
 after(async () => {
@@ -78,6 +81,21 @@ test('a comment comes back as it was written, once, however often it is sent', a
   const { body } = await ada('GET', '/posts/hello/comments')
   assert.deepEqual(body.map(({ name, body }) => [name, body]), [['Ada', 'later'], ['Ada', comment.body]])
   assert.deepEqual((await ada('GET', '/posts/other/comments')).body, [])
+})
+
+test('hearts are given in a transaction that never gives more than there are', async () => {
+  const [ada, bob, cyd] = [visitor(), visitor(), visitor()]
+  const id = async (who) => /visitor=([^;]+)/.exec((await who('GET', '/posts/hello/comments')).cookie())[1]
+  const [adaId, bobId] = [await id(ada), await id(bob)]
+  const give = (who, to, hearts, gift = crypto.randomUUID()) => who('POST', '/gifts', { id: gift, to, hearts })
+  const gift = crypto.randomUUID()
+  for (let sent = 0; sent < 2; sent++) assert.deepEqual((await give(ada, bobId, 3, gift)).body, { left: 7 })
+  // At once, so that they conflict: Ada has enough for one of hers.
+  const answers = await Promise.all([give(ada, bobId, 4), give(ada, bobId, 4), give(cyd, bobId, 1)])
+  assert.deepEqual(answers.map(({ status }) => status).sort(), [200, 200, 409])
+  const tooMany = await give(bob, adaId, 10)
+  assert.deepEqual([tooMany.status, (await give(ada, bobId, 5)).status], [200, 200])
+  assert.equal((await give(ada, adaId, 1)).status, 422)
 })
 
 test('what is wrong is said, and nothing is written', async () => {

@@ -33,6 +33,7 @@ mod logins_dropped;
 mod logins_wall;
 mod openapi;
 mod page;
+mod sessions;
 mod shapes;
 mod sql_clients;
 mod stack;

@@ -21,4 +21,6 @@ fn every_route_is_described_and_nothing_else() {
         description().operations("chats")
     );
     assert_eq!(operations(chat::routes()), description().operations("chat"));
+    let of_sql = operations(vec![("/token", "POST")]); // /sql is the Neon driver's
+    assert_eq!(of_sql, description().operations("sql"));
 }

@@ -6,37 +6,34 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use dsql_local::Options;
-use serde_json::json;
 use tests::binary::workspace;
 use tests::clock::WallClock;
-use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
 use tests::jwt::{AUDIENCE, ISSUER, key_set};
+use tests::logins::Logins;
 
 use crate::stack::Stack;
 
 /// The stack, the function and a login, for one file of checks.
-struct Site {
-    stack: Stack,
+pub(crate) struct Site {
+    pub(crate) stack: Stack,
     gateway: Gateway,
+    /// Signs for the sessions of logins.
+    _logins: Logins,
     connection_string: String,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_on(Options::default()).await
     }
 
     async fn start_on(options: Options) -> Self {
-        let mut stack = Stack::start_on(options).await;
-        let create = json!({
-            "command": "create-login", "name": "blog", "access": "owner", "host": "db.example.com"
-        });
-        let login = stack.admin(create).await;
-        let connection_string = login["connectionString"].as_str().unwrap().to_owned();
-        let sql = Launch::binary("sql")
-            .envs(stack.server.env())
-            .env("DSQL_ROLE", "sql_function")
+        let stack = Stack::start_on(options).await;
+        let logins = Logins::of(&stack.server).await;
+        let connection_string = logins.create("blog").await.connection_string();
+        let sql = logins
+            .launch()
             .env("AUTH_JWKS", key_set(&[&stack.key]))
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)
@@ -46,8 +43,17 @@ impl Site {
         Self {
             stack,
             gateway,
+            _logins: logins,
             connection_string,
         }
+    }
+
+    /// Where the function is, for a client of the login.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
+        [
+            ("API_URL", self.gateway.url()),
+            ("DATABASE_URL", self.connection_string.clone()),
+        ]
     }
 
     /// Runs one file of `tests/clients/sql`.
@@ -64,6 +70,7 @@ impl Site {
                 self.stack.key.token_for("sql", "blog", SystemTime::now()),
             )
             .env("TZ", "America/St_Johns") // an offset with minutes
+            .env("NODE_EXTRA_CA_CERTS", self.stack.server.ca_file())
             .envs(variables.iter().copied())
             .stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || node.output())
@@ -137,6 +144,11 @@ async fn the_driver_works_in_workerd() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drizzle_kysely_and_prisma_work() {
     Site::start().await.run("orm.test.mjs", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_by_a_token_work_in_every_client() {
+    Site::start().await.run("sessions.test.mjs", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,6 +21,7 @@ mod hostile;
 mod idempotency;
 mod isolation;
 mod limits;
+mod session_tokens;
 mod site;
 mod tokens;
 mod values;

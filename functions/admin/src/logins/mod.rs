@@ -13,6 +13,7 @@ mod deletion;
 mod objects;
 mod privileges;
 mod removal;
+mod session_role;
 
 use dsql::{Db, Row, Type};
 use serde_json::{Value, json};
@@ -100,6 +101,7 @@ pub(crate) async fn create(
     access: Access,
     schemas: Schemas,
     host: &SqlHost,
+    session_roles: &[String],
 ) -> Result<Value, AdminError> {
     let arns = function_principals(db).await?;
     if arns.is_empty() {
@@ -158,6 +160,7 @@ pub(crate) async fn create(
     if access != Access::ReadOnly {
         privileges::provide_record(db, name, &mut changes).await?;
     }
+    let session_role = session_role::provide(db, name, session_roles, &mut changes).await?;
     let password = open(db, &login).await?;
     tracing::info!(login.name = %name, "login {name} is complete: {} changes", changes.len());
     let note = "the login existed and keeps its password; rotate-login makes a new one";
@@ -166,6 +169,7 @@ pub(crate) async fn create(
         "created": password.is_some(),
         "access": access.word(),
         "schemas": login.schemas.names(),
+        "sessions": session_role.is_some(),
         "changes": changes,
         "note": password.is_none().then_some(note),
         "connectionString": password.map(|password| password.connection_string(name, host)),
@@ -271,8 +275,9 @@ pub(crate) async fn list(db: &Db) -> Result<Value, AdminError> {
     Ok(json!({ "logins": logins }))
 }
 
-/// Lets the `sql` function's principals connect as every login: after one of them changed.
-pub(crate) async fn map_all(db: &Db) -> Result<Value, AdminError> {
+/// Lets the `sql` function's principals connect as every login, after one of them changed, and gives each login an IAM role
+/// of its own, while there are any.
+pub(crate) async fn map_all(db: &Db, session_roles: &[String]) -> Result<Value, AdminError> {
     let arns = function_principals(db).await?;
     let mut report = serde_json::Map::new();
     for login in all(db).await? {
@@ -285,6 +290,7 @@ pub(crate) async fn map_all(db: &Db) -> Result<Value, AdminError> {
                 mapped.push(format!("mapped to {arn}"));
             }
         }
+        session_role::provide(db, &login.name, session_roles, &mut mapped).await?;
         report.insert(login.name.to_string(), json!(mapped));
     }
     Ok(report.into())

@@ -151,6 +151,11 @@ In a Worker: the same, with DATABASE_URL as a secret:
     }},
   }};
 
+A session of the same login, for psql, pools and transactions: its token, and where to connect. DSQL_PORT in the variables
+is the database's port, DSQL_WEBSOCKET_PORT that of PostgreSQL over WebSocket:
+
+  curl -s -X POST -H "Neon-Connection-String: {connection}" "{api}/token"
+
 Schedules and the queue run by themselves: titles and erasures come within a minute or two. To run one now:
 
   curl -s -d '{{"task":"relay"}}' {invoke}/2015-03-31/functions/maintenance/invocations

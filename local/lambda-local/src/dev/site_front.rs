@@ -28,7 +28,7 @@ pub(crate) struct SiteFront {
 impl Front for SiteFront {
     async fn answer(&self, head: &Parts, _body: &Bytes) -> Option<Response<Body>> {
         let path = head.uri.path();
-        if path == "/token" && head.method == Method::POST {
+        if path == "/token" && head.method == Method::POST && !site::is_of_a_login(&head.headers) {
             // Anyone could have a token otherwise whose page calls itself this machine.
             if !loopback::names_loopback(&head.headers) {
                 let refused = "a token is for pages of this machine";

@@ -101,6 +101,7 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<Read, Fault
             logical_id,
             arn: arn.clone(),
             allowed_actions: policies.map_or(Ok(BTreeSet::new()), role::sam_actions)?,
+            trusted: BTreeSet::new(),
         };
         (arn, Some(role))
     };

@@ -22,9 +22,10 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<Role, Fault
             add_document(document, &mut allowed_actions)?;
         }
     }
+    let trust = fields.take("AssumeRolePolicyDocument")?;
+    let trusted = trust.map(trusted).transpose()?.unwrap_or_default();
     // A managed policy's actions are not in the template, so nothing here can say what it allows.
     fields.ignore(&[
-        "AssumeRolePolicyDocument",
         "Description",
         "ManagedPolicyArns",
         "MaxSessionDuration",
@@ -38,7 +39,33 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<Role, Fault
         logical_id: resource.logical_id.clone(),
         arn: scope.role_arn(resource).map_err(at)?,
         allowed_actions,
+        trusted,
     })
+}
+
+/// The AWS principals of a trust policy. Services are let in without being asked.
+fn trusted(document: Item<'_>) -> Result<BTreeSet<String>, Fault> {
+    let mut trusted = BTreeSet::new();
+    let mut fields = document.fields()?;
+    for statement in fields.require("Statement")?.one_or_many()? {
+        let mut fields = statement.fields()?;
+        let effect = fields.require("Effect")?.word(&["Allow", "Deny"])?;
+        let mut principals = fields.require("Principal")?.fields()?;
+        if let Some(arns) = principals.take("AWS")? {
+            for arn in arns.one_or_many()? {
+                if effect == "Allow" {
+                    trusted.insert(arn.text()?);
+                }
+            }
+        }
+        principals.ignore(&["Service", "Federated"]);
+        principals.finish()?;
+        fields.ignore(&["Sid", "Action", "Condition"]);
+        fields.finish()?;
+    }
+    fields.ignore(&["Version", "Id"]);
+    fields.finish()?;
+    Ok(trusted)
 }
 
 /// The actions of SAM's `Policies`: a statement, a document, or a list of them. Policy templates and managed policies

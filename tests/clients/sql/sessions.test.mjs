@@ -1,0 +1,148 @@
+// Sessions with a token from /token, each by its own unmodified client.
+import assert from 'node:assert/strict'
+import { after, before, beforeEach, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { Client, Pool, neonConfig } from '@neondatabase/serverless'
+import { build } from 'esbuild'
+import { Kysely, Migrator, PostgresAdapter, PostgresDialect, sql } from 'kysely'
+import { Miniflare, fetch as send } from 'miniflare'
+import pg from 'pg'
+import postgresjs from 'postgres'
+import { sessionToken, settings, tokenUrl, WebSocket, wsProxy } from './session.mjs'
+import { connectionString, failure } from './site.mjs'
+import { block, transfer } from './transfer.mjs'
+
+neonConfig.webSocketConstructor = WebSocket // Node before 22
+neonConfig.wsProxy = wsProxy
+
+let other
+// Another session; its statements are sent again after a change of the catalog.
+const rival = async (text, values) => {
+  for (;;) {
+    try {
+      return (await other.query(text, values)).rows
+    } catch (error) {
+      if (!/OC001/.test(error.message)) throw error
+    }
+  }
+}
+before(async () => {
+  other = new pg.Client({ ...await settings(), ssl: true })
+  await other.connect()
+  await other.query('CREATE TABLE accounts (id text PRIMARY KEY, balance int NOT NULL)')
+})
+beforeEach(() => rival("INSERT INTO accounts VALUES ('a', 100), ('b', 0) ON CONFLICT (id) DO UPDATE SET balance = excluded.balance"))
+after(() => other.end())
+
+const isMoved = async () => {
+  const rows = await rival('SELECT id, balance FROM accounts ORDER BY id')
+  assert.deepEqual(rows, [{ id: 'a', balance: 91 }, { id: 'b', balance: 10 }])
+}
+// A client whose `query` answers as node-postgres does, in a transaction with a conflict.
+const transfers = async (client) => {
+  const query = async (text, values) => (await client.query(text, values)).rows
+  await query('SELECT 1').catch(() => {}) // hears of what changed in the catalog
+  assert.equal(await transfer(block(query), rival), 2)
+  await isMoved()
+}
+
+test('node-postgres', async () => {
+  const pool = new pg.Pool({ ...await settings(), ssl: true })
+  const client = await pool.connect()
+  await transfers(client)
+  client.release()
+  await pool.end()
+})
+
+test('postgres.js', async () => {
+  const { options, ...rest } = await settings()
+  const session = postgresjs({ ...rest, ssl: 'verify-full', connection: { options }, max: 1 })
+  await session`SELECT 1`.catch(() => {})
+  const transaction = (work) => session.begin((tx) => work((text, values) => tx.unsafe(text, values)))
+  assert.equal(await transfer(transaction, rival), 2)
+  await isMoved()
+  await session.end()
+})
+
+for (const pipelineConnect of ['password', false]) {
+  test(`the Neon driver over WebSocket, pipelineConnect ${pipelineConnect}`, async () => {
+    neonConfig.pipelineConnect = pipelineConnect
+    const client = new Client(await settings())
+    await client.connect()
+    await transfers(client)
+    await client.end()
+    const pool = new Pool({ ...await settings(), max: 3 })
+    const rows = await Promise.all([1, 2, 3, 4].map((n) => pool.query('SELECT $1::int AS n, current_schema()::text AS s', [n])))
+    assert.deepEqual(rows.map(({ rows: [row] }) => row), [1, 2, 3, 4].map((n) => ({ n, s: 'blog' })))
+    const { rows: [{ text }] } = await pool.query("SELECT repeat('x', 2000000) AS text")
+    assert.equal(text.length, 2000000)
+    assert.equal((await failure(pool.query('SELECT 1/0'))).code, '22012')
+    await pool.end()
+  })
+}
+
+test('the Neon driver in workerd, with nothing but the connection string', async () => {
+  const { outputFiles: [{ text: script }] } = await build({
+    entryPoints: [fileURLToPath(new URL('worker-session.mjs', import.meta.url))],
+    bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022',
+  })
+  const worker = new Miniflare({
+    modules: true, script, compatibilityDate: '2026-04-01',
+    bindings: { DATABASE_URL: connectionString, TOKEN_URL: tokenUrl, WEBSOCKET_PORT: `:${process.env.DSQL_WEBSOCKET_PORT}` },
+    outboundService: (request) => send(request.url, request), // by Node's name resolution and certificates
+  })
+  try {
+    const response = await worker.dispatchFetch('http://worker.example.com/')
+    const text = await response.text()
+    assert.equal(response.status, 200, text)
+    assert.deepEqual(JSON.parse(text), { attempts: 2, rows: [{ id: 'a', balance: 91 }, { id: 'b', balance: 10 }] })
+  } finally {
+    await worker.dispose()
+  }
+})
+
+test('a wrong token is refused over WebSocket in the words of the service', async () => {
+  const client = new Client({ ...await settings(), password: async () => 'x' })
+  const error = await failure(client.connect())
+  assert.match(error.message, /access denied/)
+})
+
+// DSQL has neither advisory locks nor several changes of the catalog in one transaction.
+class DsqlAdapter extends PostgresAdapter {
+  get supportsTransactionalDdl() { return false }
+  async acquireMigrationLock() {}
+  async releaseMigrationLock() {}
+}
+class DsqlDialect extends PostgresDialect {
+  createAdapter() { return new DsqlAdapter() }
+}
+
+test("kysely's migrations and transactions", async () => {
+  const db = new Kysely({ dialect: new DsqlDialect({ pool: new pg.Pool({ ...await settings(), ssl: true, max: 1 }) }) })
+  const migrations = {
+    '1-notes': {
+      up: (db) => db.schema.createTable('notes').addColumn('id', 'integer', (c) => c.primaryKey()).addColumn('body', 'text').execute(),
+      down: (db) => db.schema.dropTable('notes').execute(),
+    },
+    '2-index': { up: (db) => sql`CREATE INDEX ASYNC notes_body ON notes (body)`.execute(db) },
+  }
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } })
+  for (const expected of [2, 0]) {
+    const { error, results } = await migrator.migrateToLatest()
+    assert.ifError(error)
+    assert.deepEqual(results.map(({ status }) => status), Array(expected).fill('Success'))
+  }
+  await db.transaction().execute(async (tx) => {
+    await tx.insertInto('notes').values([{ id: 1, body: 'one' }, { id: 2, body: 'two' }]).execute()
+    const { count } = await tx.selectFrom('notes').select(({ fn }) => fn.countAll().as('count')).executeTakeFirst()
+    assert.equal(count, '2')
+  })
+  await db.destroy()
+})
+
+test('a token opens the login and tells how to connect', async () => {
+  const given = await sessionToken()
+  assert.equal(given.user, 'blog')
+  assert.ok(new Date(given.expiresAt) > new Date())
+  await assert.rejects(sessionToken(connectionString.replace(/:[^:@]+@/, ':wrong@')), /28P01/)
+})

@@ -1,0 +1,96 @@
+//! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has it, psycopg, asyncpg.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tests::python::{psql, python_path};
+
+use crate::sql_clients::Site;
+
+/// The lines of docs/sql.md, but for the address and the authority of a local cluster.
+const PSQL: &str = r#"
+token() { curl -sf -X POST "$API_URL/token" -H "Neon-Connection-String: $DATABASE_URL" | jq -r "$1"; }
+PGPASSWORD=$(token .password) psql -XAtq -c "$SQL" "$(token '"host=\(.host) user=\(.user) dbname=\(.dbname) sslmode=verify-full '"$LOCAL"'"')"
+PGPASSWORD=$(token .password) psql -XAtq -c "$SQL" service=blog
+"#;
+
+const PYTHON: &str = "
+import json, os, urllib.request
+import psycopg
+
+request = urllib.request.Request(os.environ['API_URL'] + '/token', method='POST',
+    headers={'Neon-Connection-String': os.environ['DATABASE_URL']})
+token = json.load(urllib.request.urlopen(request))
+names = ('host', 'hostaddr', 'port', 'user', 'password', 'dbname', 'sslmode', 'sslrootcert', 'options')
+settings = {name: token[name] for name in names}
+
+with psycopg.connect(**settings, autocommit=True) as session:
+    print(*session.execute('SELECT current_user, current_schema()').fetchone())
+    session.execute('CREATE TABLE points (id int PRIMARY KEY, n int NOT NULL)')
+    session.execute('INSERT INTO points VALUES (1, 0)')
+    session.cancel_safe(timeout=10)
+    print('cancelled nothing')
+
+with psycopg.connect(**settings) as ours, psycopg.connect(**settings, autocommit=True) as theirs:
+    for attempt in (1, 2):
+        try:
+            with ours.transaction():
+                n, = ours.execute('SELECT n FROM points WHERE id = 1').fetchone()
+                if attempt == 1:
+                    theirs.execute('UPDATE points SET n = n + 1')
+                ours.execute('UPDATE points SET n = %s WHERE id = 1', (n + 10,))
+            break
+        except psycopg.errors.SerializationFailure as lost:
+            print(lost.sqlstate)
+    print(*theirs.execute('SELECT n FROM points').fetchone())
+";
+
+fn text(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    format!("{}{errors}", String::from_utf8_lossy(&output.stdout))
+}
+
+/// Runs a program with the variables of a site, its address and authority.
+async fn run(site: &Site, program: &str, arguments: &[&str], folder: &Path) -> String {
+    let mut path = vec![psql().parent().unwrap_or(Path::new("")).to_owned()];
+    path.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("PATH", std::env::join_paths(path).unwrap())
+        .env("PYTHONPATH", python_path())
+        .env("PGSERVICEFILE", folder.join("services"))
+        .envs(site.variables())
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
+    text(&output.unwrap().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psql_connects_in_one_line_and_as_a_service() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = &site.stack.server;
+    let (host, address, port) = (server.endpoint(), server.hostaddr(), server.port());
+    let authority = server.ca_file().display();
+    let local = format!("hostaddr={address} port={port} sslrootcert={authority}");
+    let service = format!(
+        "[blog]\nhost={host}\nhostaddr={address}\nport={port}\nuser=blog\ndbname=postgres\nsslmode=verify-full\n\
+         sslrootcert={authority}\noptions=-c search_path=blog\n"
+    );
+    std::fs::write(folder.path().join("services"), service).unwrap();
+    let script = format!("LOCAL='{local}'; SQL='SELECT current_user, 6 * 7'\n{PSQL}");
+    let answered = run(&site, "bash", &["-euc", &script], folder.path()).await;
+    assert_eq!(answered, "blog|42\nblog|42\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn psycopg_holds_a_transaction_and_hears_that_its_cancel_request_arrived() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let answered = run(&site, "python3", &["-c", PYTHON], folder.path()).await;
+    assert_eq!(answered, "blog blog\ncancelled nothing\n40001\n11\n");
+}
