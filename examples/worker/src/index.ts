@@ -14,6 +14,10 @@ export interface Env extends SessionEnv {
 type Sql = NeonQueryFunction<false, false>;
 
 const EMOJI = new Set(['👍', '❤️', '🎉', '🤔']);
+// What the database cannot hold: a NUL, half an emoji.
+const BROKEN = /[\0\p{Surrogate}]/u;
+// SQLSTATEs that pass: connections, conflicts, a full or waking database, time. 08P01 is a request that is wrong.
+const PASSING = /^(?:08(?!P01)|40|53|57)/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const TOKEN_SECONDS = 3600;
 
@@ -53,6 +57,7 @@ async function answer(request: Request, env: Env): Promise<Response> {
   const route = `${request.method} ${root === 'posts' ? `/posts/:post/${what}` : `/${segments.join('/')}`}`;
   let response: Response;
   if (root === 'posts' && (!post || post.length > 200 || segments.length !== 3)) return reply({ error: 'not found' }, 404);
+  if (post && BROKEN.test(post)) return reply({ error: 'post' }, 422);
   switch (route) {
     case 'GET /posts/:post/reactions':
       response = await reactions(sql, post!);
@@ -111,8 +116,8 @@ async function comments(sql: Sql, post: string): Promise<Response> {
 async function comment(sql: Sql, post: string, visitor: string, input: unknown): Promise<Response> {
   const { id, name, body } = fields(input);
   if (typeof id !== 'string' || !UUID.test(id)) return reply({ error: 'id' }, 422);
-  if (typeof name !== 'string' || name.length < 1 || name.length > 80) return reply({ error: 'name' }, 422);
-  if (typeof body !== 'string' || body.length < 1 || body.length > 4000) return reply({ error: 'body' }, 422);
+  if (typeof name !== 'string' || name.length < 1 || name.length > 80 || BROKEN.test(name)) return reply({ error: 'name' }, 422);
+  if (typeof body !== 'string' || body.length < 1 || body.length > 4000 || BROKEN.test(body)) return reply({ error: 'body' }, 422);
   await sql`
     INSERT INTO comments (post, id, visitor, name, body) VALUES (${post}, ${id}, ${visitor}, ${name}, ${body})
     ON CONFLICT DO NOTHING`;
@@ -156,8 +161,11 @@ function failure(error: unknown): Response {
   if (error instanceof SyntaxError || error instanceof URIError) return reply({ error: 'invalid request' }, 400);
   const code = error instanceof NeonDbError ? error.code : undefined;
   console.error(JSON.stringify({ message: 'the request failed', code, error: String(error) }));
-  // 08007: it may have been done. Everything here may be sent again.
-  return reply({ error: 'try again' }, 503);
+  // The data is refused (a value, a constraint), and would be again.
+  if (code && /^2[23]/.test(code)) return reply({ error: 'refused' }, 422);
+  // 08007: it may have been done. Everything here may be sent again; without a code there was no answer at all.
+  if (!code || PASSING.test(code)) return reply({ error: 'try again' }, 503);
+  return reply({ error: 'failed' }, 500);
 }
 
 function reply(body: unknown, status = 200): Response {

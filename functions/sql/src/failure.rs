@@ -64,11 +64,24 @@ impl Failure {
         self
     }
 
+    /// Says which parameter it was.
+    #[must_use]
+    pub(crate) fn in_parameter(mut self, number: usize) -> Self {
+        self.told.context = Some(format!("parameter ${number}"));
+        self
+    }
+
     /// Says which query of a batch it was, unless the server said where.
     #[must_use]
     pub(crate) fn in_batch(mut self, at: usize, length: usize) -> Self {
-        let words = || format!("batch query {} of {length}", at + 1);
-        self.told.context.get_or_insert_with(words);
+        let query = format!("batch query {} of {length}", at + 1);
+        match &mut self.told.context {
+            None => self.told.context = Some(query),
+            Some(parameter) if parameter.starts_with("parameter $") => {
+                *parameter = format!("{query}, {parameter}");
+            }
+            Some(_) => {}
+        }
         self
     }
 

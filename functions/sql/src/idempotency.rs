@@ -2,11 +2,14 @@
 //! itself, in a table of the login's own schema. Whoever repeats the request within a day gets the first answer again.
 //!
 //! The key is inserted first: a repeat fails there, before any of its statements runs. Two at once meet at COMMIT, where one
-//! of them loses, is run again, and fails at the key too.
+//! of them loses, is run again, and fails at the key too. A request whose answer was lost is run again like a repeat; of one
+//! whose answer did not come in time, the record tells the outcome.
+//!
+//! A statement of DDL stands alone in its transaction, so its record is one of its own, after it.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use dsql::quote_identifier;
 use dsql::text::{
@@ -22,8 +25,12 @@ use crate::request::{Asked, Options, Output, isolation_name, text};
 const MAX_KEPT_BYTES: usize = 1_000_000;
 /// A key's visible characters.
 const MAX_KEY_CHARS: usize = 255;
+/// At the end of a request's time, for finding out what became of it: at most this, and a quarter.
+const RESERVE: Duration = Duration::from_secs(2);
 /// Rounds of finding a key that then turns out to be expired.
 const ROUNDS: usize = 3;
+/// What a login meets that has no table of keys.
+const NO_TABLE: [&str; 3] = ["3F000", "42P01", "42501"];
 const LIMITS: AnswerLimits = AnswerLimits {
     rows: 1,
     bytes: 2 * MAX_KEPT_BYTES,
@@ -149,7 +156,13 @@ impl<'a> Record<'a> {
         length: Option<usize>,
         (begin, limits): (Begin, AnswerLimits),
         body: &(dyn Fn(&[TextAnswer]) -> String + Sync),
+        now: SystemTime,
     ) -> Result<Kept, Failure> {
+        if let [statement] = asked
+            && is_ddl(&statement.sql)
+        {
+            return self.run_ddl(statement, length, limits, body).await;
+        }
         if self.key.request_hash.starts_with("00") {
             self.sweep().await;
         }
@@ -177,21 +190,20 @@ impl<'a> Record<'a> {
         let request = TextRequest::batch(&statements, begin, limits)
             .then(&record)
             .harmless(); // a repeat fails at its key
+        let left = self.deadline.duration_since(now).unwrap_or_default();
+        let deadline = self.deadline - RESERVE.min(left / 4);
         for _ in 0..ROUNDS {
-            let run = self.sessions.run(self.login, request, self.deadline);
+            let run = self.sessions.run(self.login, request, deadline);
             let Err(error) = run.await else {
                 let text = written.into_inner().unwrap_or_else(PoisonError::into_inner);
                 return Ok(Kept::Fresh(text));
             };
             match at_key(&error) {
                 Some("23505") => {}
-                Some("3F000" | "42P01" | "42501") => {
-                    return Err(Failure::new(
-                        "0A000",
-                        "this login has no table for Idempotency-Key",
-                    )
-                    .hint("A login that only reads needs none: its requests can be repeated."));
+                _ if matches!(error, TextError::OutcomeUnknown) => {
+                    return self.outcome(error).await;
                 }
+                Some(code) if NO_TABLE.contains(&code) => return Err(no_table()),
                 _ => return Err(Failure::of(error, length, 1)),
             }
             if let Found::Response(text) = self.find().await? {
@@ -202,6 +214,45 @@ impl<'a> Record<'a> {
             "40001",
             "the Idempotency-Key is being used by other requests",
         ))
+    }
+
+    /// What became of a request whose answer never came: what the record says. Without one it may still be committed.
+    async fn outcome(&self, unknown: TextError) -> Result<Kept, Failure> {
+        match self.find().await {
+            Ok(Found::Response(text)) => Ok(Kept::Before(text)),
+            Err(failure) if matches!(failure.code(), "22023" | "54000") => Err(failure),
+            Ok(Found::Gone) | Err(_) => Err(Failure::of(unknown, None, 0)),
+        }
+    }
+
+    /// A statement that takes no other into its transaction: looked up before, recorded after. Lost in between, it is run
+    /// again by a repeat.
+    async fn run_ddl(
+        &self,
+        statement: &TextStatement<'_>,
+        length: Option<usize>,
+        limits: AnswerLimits,
+        body: &(dyn Fn(&[TextAnswer]) -> String + Sync),
+    ) -> Result<Kept, Failure> {
+        match self.find().await {
+            Ok(Found::Response(text)) => return Ok(Kept::Before(text)),
+            Ok(Found::Gone) => {}
+            Err(failure) if NO_TABLE.contains(&failure.code()) => return Err(no_table()),
+            Err(failure) => return Err(failure),
+        }
+        let request = TextRequest::one(statement, limits);
+        let run = self.sessions.run(self.login, request, self.deadline);
+        let answers = run.await.map_err(|error| Failure::of(error, length, 0))?;
+        let text = body(&answers);
+        let record = self.statement(
+            "INSERT INTO {} (key, request_hash, response, expires_at) VALUES ($1, $2, $3, now() + interval '1 day') \
+             ON CONFLICT DO NOTHING",
+            &[&self.key.key, &self.key.request_hash, &text],
+        );
+        if let Err(failure) = self.alone(&record).await {
+            tracing::warn!("DDL is done, and its record is not: {}", failure.code());
+        }
+        Ok(Kept::Fresh(text))
     }
 
     /// The answer kept under the key; one that is expired is removed.
@@ -269,6 +320,20 @@ impl<'a> Record<'a> {
             params: params.collect(),
         }
     }
+}
+
+/// Whether the service wants it alone in its transaction.
+fn is_ddl(sql: &str) -> bool {
+    let [first, _] = dsql::leading_words(sql);
+    matches!(
+        first.as_str(),
+        "create" | "alter" | "drop" | "grant" | "revoke" | "comment" | "analyze"
+    )
+}
+
+fn no_table() -> Failure {
+    Failure::new("0A000", "this login has no table for Idempotency-Key")
+        .hint("A login that only reads needs none: its requests can be repeated.")
 }
 
 /// The SQLSTATE, if the insertion of the key failed.

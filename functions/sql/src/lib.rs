@@ -5,6 +5,7 @@
 //! | Variable | Default | |
 //! |---|---|---|
 //! | `SQL_MAX_SESSIONS` | 8 | database sessions per container, 2 to 64: one reads logins, the rest are the logins' |
+//! | `SQL_CONNECT_AHEAD` | the only login, if there is one | names of logins, separated by commas, for whom a session is opened in Init |
 //! | `SQL_AUTH_AUDIENCE` | none: passwords only | the `aud` of tokens that open a login without a password: by the keys of `AUTH_JWKS`, from `AUTH_ISSUER`, their `sub` the login |
 //! | `SQL_TOKENS` | `on` | `off`: no tokens for sessions, `POST /token` is refused |
 //! | `SQL_TOKEN_SECONDS` | 900 | how long such a token lives at most, 60 to 3600 seconds |
@@ -12,9 +13,10 @@
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
 //!
-//! The way of a request: `connection_string` → `request` (and `params`) → `login` → `dsql::text` (through `idempotency` if it
+//! The way of a request: `connection_string` → `request` (and `params`, `text`) → `login` → `dsql::text` (through `idempotency` if it
 //! has a key) → `answer` (and `value`) → `transport`; every failure leaves as a `failure`.
 
+mod ahead;
 mod answer;
 mod connection_string;
 mod failure;
@@ -24,6 +26,7 @@ mod params;
 mod request;
 mod session_role;
 mod session_token;
+mod text;
 mod transport;
 mod value;
 
@@ -45,13 +48,15 @@ use crate::connection_string::ConnectionString;
 use crate::failure::Failure;
 use crate::idempotency::{Kept, Key, Record};
 use crate::login::Logins;
-use crate::request::{Asked, MAX_BODY_BYTES, Options, Output, Serializable};
+use crate::request::{Asked, MAX_BODY_BYTES, Options, Output, SESSION_HINT, Serializable};
 use crate::session_token::SessionTokens;
 
 pub use crate::session_token::{SQL_TOKEN_SECONDS, SQL_TOKENS};
 
 /// Database sessions that one container opens.
 pub const SQL_MAX_SESSIONS: &str = "SQL_MAX_SESSIONS";
+/// Logins that get a session in Init.
+pub const SQL_CONNECT_AHEAD: &str = "SQL_CONNECT_AHEAD";
 /// The `aud` of tokens that open a login.
 pub const SQL_AUTH_AUDIENCE: &str = "SQL_AUTH_AUDIENCE";
 /// What is done with the isolation level `Serializable`.
@@ -78,6 +83,8 @@ pub struct App {
     /// Gives tokens for sessions, where they are offered.
     session_tokens: Option<SessionTokens>,
     serializable: Serializable,
+    /// Logins that get a session in Init.
+    connect_ahead: Vec<String>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -114,6 +121,7 @@ impl App {
                 ));
             }
         };
+        let connect_ahead = names(&lookup(SQL_CONNECT_AHEAD).unwrap_or_default(), max_sessions)?;
         let sessions = TextSessions::new(&dsql, max_sessions);
         let clock = Arc::clone(dsql.clock());
         Ok(Self {
@@ -122,17 +130,41 @@ impl App {
             tokens: Authenticator::for_audience(lookup, SQL_AUTH_AUDIENCE)?,
             session_tokens: SessionTokens::from_lookup(lookup)?,
             serializable,
+            connect_ahead,
             clock,
             metrics: Metrics::new("sql", line),
             dsql,
         })
     }
 
-    /// Opens the session that reads logins. A failure is logged, and tried again by the first request.
+    /// Opens the session that reads logins, and those of logins that are named or the only one. A failure is logged, and tried
+    /// again by the first request.
     pub async fn connect(&self) {
         let deadline = self.clock.now() + EAGER_CONNECT_LIMIT;
-        self.sessions.connect(deadline).await;
+        let (sessions, logins) = (&self.sessions, &self.logins);
+        ahead::connect(
+            sessions,
+            logins,
+            &self.connect_ahead,
+            &*self.clock,
+            deadline,
+        )
+        .await;
     }
+}
+
+/// Names of logins, separated by commas: with the function's own session, not more than it opens.
+fn names(text: &str, max_sessions: usize) -> Result<Vec<String>, ConfigError> {
+    let names = text.split(',').map(str::trim);
+    let names: Vec<String> = names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.len() < max_sessions && names.iter().all(|name| login::is_name(name)) {
+        return Ok(names);
+    }
+    let expected = "must be names of logins, separated by commas, fewer than SQL_MAX_SESSIONS";
+    Err(ConfigError::new(SQL_CONNECT_AHEAD, expected))
 }
 
 /// What is asked of the function.
@@ -221,9 +253,7 @@ async fn answer(
     notes.route = match api::segments(request).last() {
         Some(&"sql") => Route::Sql,
         Some(&"token") => Route::Token,
-        _ => return Err(Failure::new("08P01", "query is not supported")
-            .hint("Queries are sent by POST to /sql. WebSockets (Pool and Client) are not offered here: use neon(), or \
-                   connect them to the cluster with a token from POST /token.")),
+        _ => return Err(unknown_path(request)),
     };
     match *request.method() {
         Method::OPTIONS => return Ok(transport::preflight()),
@@ -306,6 +336,17 @@ async fn session_token(
     tokens.give(&app.dsql, &app.sessions, &login, terms).await
 }
 
+fn unknown_path(request: &Request) -> Failure {
+    let upgrade = request.headers().get(header::UPGRADE);
+    if upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return Failure::new("0A000", "WebSockets (Pool and Client) are not served here").hint(format!(
+            "Queries and batches go by neon() to POST /sql, those of a Pool too with poolQueryViaFetch. {SESSION_HINT}"
+        ));
+    }
+    Failure::new("08P01", "query is not supported")
+        .hint("Queries are sent by POST to /sql. WebSockets (Pool and Client) are not offered: use neon().")
+}
+
 /// A checked request of an admitted login.
 struct Call<'a> {
     app: &'a App,
@@ -345,7 +386,8 @@ impl Call<'_> {
         let body = |answers: &[TextAnswer]| self.body(answers);
         let record = Record::new(&self.app.sessions, &self.login, key, self.deadline);
         let statements = self.statements();
-        let run = record.run(&statements, self.batch_length(), terms, &body);
+        let now = self.app.clock.now();
+        let run = record.run(&statements, self.batch_length(), terms, &body, now);
         match run.await? {
             Kept::Fresh(body) => Ok((body, false)),
             Kept::Before(body) => Ok((body, true)),

@@ -7,6 +7,7 @@
 //! 3. The role that a row gives carries the row's generation, which is another one after every change of the login: sessions
 //!    of a login's past are not used any more.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,9 @@ const LIMITS: AnswerLimits = AnswerLimits {
 
 const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
      FROM chats.sql_logins WHERE name = $1";
+
+/// The only login there is, if there is one: a second row tells that there are more.
+const READ_ONLY_ONE: &str = "SELECT name FROM chats.sql_logins WHERE password_hash <> '' LIMIT 2";
 
 /// Checks names and passwords.
 #[derive(Debug)]
@@ -159,22 +163,46 @@ impl Logins {
         self.find(name, is_made, deadline).await
     }
 
+    /// Reads the row of a login ahead of its first request, and returns its role.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn learn(
+        &self,
+        name: &str,
+        deadline: SystemTime,
+    ) -> Result<Option<TextRole>, TextError> {
+        let row = self.read(name, deadline).await?;
+        let made = row.as_ref().filter(|row| !row.hash.is_empty());
+        let role = made.map(|row| role(name, Some(row)));
+        self.keep(name, row);
+        Ok(role)
+    }
+
+    /// The name of the only login there is.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn only(&self, deadline: SystemTime) -> Result<Option<String>, TextError> {
+        let statement = TextStatement::new(READ_ONLY_ONE, &[]);
+        let limits = AnswerLimits { rows: 2, ..LIMITS };
+        let request = TextRequest::one(&statement, limits).lookup();
+        let own_role = self.sessions.own_role();
+        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let rows = answers.first().map(|answer| answer.rows.as_slice());
+        Ok(match rows {
+            Some([row]) => row.values().next().flatten().map(Cow::into_owned),
+            _ => None,
+        })
+    }
+
     async fn find(
         &self,
         name: &str,
         is_match: impl Fn(Option<&Row>) -> bool,
         deadline: SystemTime,
     ) -> Result<Option<TextRole>, TextError> {
-        let admitted = |row: Option<&Row>| {
-            let (schemas, generation) = row
-                .map(|row| (row.schemas.clone(), row.generation.clone()))
-                .unwrap_or_default();
-            is_match(row).then(|| TextRole {
-                name: name.to_owned(),
-                search_path: (!schemas.is_empty()).then_some(schemas),
-                generation,
-            })
-        };
+        let admitted = |row: Option<&Row>| is_match(row).then(|| role(name, row));
         if !is_name(name) {
             return Ok(admitted(None));
         }
@@ -242,7 +270,7 @@ impl Logins {
             let hash = next().unwrap_or_default().into_owned();
             let schemas = next().unwrap_or_default().into_owned();
             let generation = next().unwrap_or_default().into_owned();
-            let previous = next().map(std::borrow::Cow::into_owned);
+            let previous = next().map(Cow::into_owned);
             let until = next()
                 .and_then(|text| text.parse().ok())
                 .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
@@ -256,8 +284,20 @@ impl Logins {
     }
 }
 
+/// The database role of a login, as its row describes it.
+fn role(name: &str, row: Option<&Row>) -> TextRole {
+    let (schemas, generation) = row
+        .map(|row| (row.schemas.clone(), row.generation.clone()))
+        .unwrap_or_default();
+    TextRole {
+        name: name.to_owned(),
+        search_path: (!schemas.is_empty()).then_some(schemas),
+        generation,
+    }
+}
+
 /// Names that a login can have: the others are not looked for.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && name
             .bytes()

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::failure::Failure;
+use crate::text::Text;
 
 /// PostgreSQL's arrays have at most six dimensions.
 const MAX_DEPTH: usize = 6;
@@ -31,11 +32,9 @@ pub(crate) fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>, Failure> {
 }
 
 fn string(raw: &str) -> Result<Cow<'_, str>, Failure> {
-    #[derive(Deserialize)]
-    struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Borrowed<'_>>(raw)
+    serde_json::from_str::<Text<'_>>(raw)
         .map(|text| text.0)
-        .map_err(|_| Failure::new("08P01", "a parameter is not valid text"))
+        .map_err(|_| Failure::new("08P01", "not valid text"))
 }
 
 /// `{1,NULL,"a\"b",{…}}`. Only `\` and `"` are escaped: an array's text knows no other escapes.
@@ -46,8 +45,8 @@ fn array(raw: &str, out: &mut String, depth: usize) -> Result<(), Failure> {
             format!("number of array dimensions exceeds the maximum allowed ({MAX_DEPTH})"),
         ));
     }
-    let items: Vec<&RawValue> = serde_json::from_str(raw)
-        .map_err(|_| Failure::new("08P01", "an array parameter is not valid JSON"))?;
+    let items: Vec<&RawValue> =
+        serde_json::from_str(raw).map_err(|_| Failure::new("08P01", "not a valid array"))?;
     out.push('{');
     for (at, item) in items.into_iter().enumerate() {
         if at > 0 {

@@ -1,7 +1,5 @@
 //! What a request asks for: its body, its headers, checked before anything is allocated for them.
 
-use std::borrow::Cow;
-
 use dsql::text::{Begin, Isolation, TextStatement};
 use lambda_http::http::HeaderMap;
 use serde::Deserialize;
@@ -9,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::failure::Failure;
 use crate::params;
+use crate::text::Text;
 
 /// Lambda hands over 6 MB, of an event in which the body is an escaped string: no more can arrive.
 pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
@@ -16,6 +15,9 @@ pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
 const MAX_BATCH: usize = 1_000;
 /// Parameters of a statement: the protocol counts in 16 bits.
 const MAX_PARAMS: usize = 65_535;
+/// Where what needs a session finds one.
+pub(crate) const SESSION_HINT: &str =
+    "Interactive transactions need a session: exchange the password for a token at POST /token.";
 
 /// What is done with `Serializable`, which the service does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +64,8 @@ pub(crate) struct Asked<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Query<'a> {
-    #[serde(borrow, rename = "query")]
-    sql: Cow<'a, str>,
+    #[serde(borrow, default, rename = "query")]
+    sql: Option<Text<'a>>,
     #[serde(borrow, default)]
     params: Option<Vec<&'a RawValue>>,
     #[serde(default)]
@@ -106,12 +108,14 @@ impl<'a> Asked<'a> {
         }
         let length = queries.len();
         let statements = queries.into_iter().enumerate().map(|(at, query)| {
-            let statement = query.check(output)?;
-            if is_batch {
-                refuse_transaction_control(&statement.text.sql)
-                    .map_err(|failure| failure.in_batch(at, length))?;
-            }
-            Ok(statement)
+            let statement = query.check(output, is_batch);
+            statement.map_err(|failure| {
+                if is_batch {
+                    failure.in_batch(at, length)
+                } else {
+                    failure
+                }
+            })
         });
         Ok(Self {
             statements: statements.collect::<Result<_, Failure>>()?,
@@ -131,7 +135,7 @@ fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
                 error.column()
             ),
         )
-        .hint("Send {\"query\": \"…\", \"params\": […]}, or {\"queries\": […]} for a batch.")
+        .hint(SHAPE_HINT)
     };
     if text.trim_start().starts_with('[') {
         return Ok((serde_json::from_str(text).map_err(shape)?, true));
@@ -148,11 +152,20 @@ fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
     }
 }
 
+const SHAPE_HINT: &str =
+    "Send {\"query\": \"…\", \"params\": […]}, or {\"queries\": […]} for a batch.";
+
 impl<'a> Query<'a> {
-    fn check(self, output: Output) -> Result<Statement<'a>, Failure> {
-        if self.sql.contains('\0') {
+    fn check(self, output: Output, is_batch: bool) -> Result<Statement<'a>, Failure> {
+        let Some(Text(sql)) = self.sql else {
+            return Err(Failure::new("08P01", "the query is missing").hint(format!(
+                "sql.query(undefined) sends none: look at what the SQL text comes from. {SHAPE_HINT}"
+            )));
+        };
+        if sql.contains('\0') {
             return Err(Failure::nul());
         }
+        refuse_transaction_control(&sql, is_batch)?;
         let params = self.params.unwrap_or_default();
         if params.len() > MAX_PARAMS {
             return Err(Failure::new(
@@ -160,17 +173,19 @@ impl<'a> Query<'a> {
                 format!("a statement takes at most {MAX_PARAMS} parameters"),
             ));
         }
-        if dsql::leading_words(&self.sql)[0] == "copy" {
+        if dsql::leading_words(&sql)[0] == "copy" {
             return Err(Failure::new(
                 "0A000",
                 "COPY of data is not supported over HTTP",
             ));
         }
-        let params = params.into_iter().map(params::text);
+        let params = params.into_iter().zip(1_usize..).map(|(value, number)| {
+            params::text(value).map_err(|failure| failure.in_parameter(number))
+        });
         Ok(Statement {
             text: TextStatement {
                 params: params.collect::<Result<_, _>>()?,
-                sql: self.sql,
+                sql,
             },
             output: Output {
                 array_mode: self.array_mode.unwrap_or(output.array_mode),
@@ -180,8 +195,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A COMMIT among a batch's statements would keep what a later failure should undo.
-fn refuse_transaction_control(sql: &str) -> Result<(), Failure> {
+/// A COMMIT among a batch's statements would keep what a later failure should undo; alone it would succeed and do nothing.
+fn refuse_transaction_control(sql: &str, is_batch: bool) -> Result<(), Failure> {
     let [first, second] = dsql::leading_words(sql);
     let code = match first.as_str() {
         "commit" | "end" | "rollback" | "abort" => "2D000",
@@ -190,14 +205,15 @@ fn refuse_transaction_control(sql: &str) -> Result<(), Failure> {
         "prepare" if second == "transaction" => "0A000",
         _ => return Ok(()),
     };
-    Err(Failure::new(
-        code,
-        format!(
-            "{} is not allowed in a batch",
-            first.to_ascii_uppercase()
-        ),
-    )
-    .hint("A batch is one transaction already: it begins before its first query and is committed after its last."))
+    let word = first.to_ascii_uppercase();
+    Err(if is_batch {
+        Failure::new(code, format!("{word} is not allowed in a batch"))
+            .hint("A batch is one transaction already: it begins before its first query and is committed after its last.")
+    } else {
+        Failure::new(code, format!("{word} has no effect beyond its request")).hint(format!(
+            "Send the queries of a transaction together: sql.transaction([…]). {SESSION_HINT}"
+        ))
+    })
 }
 
 impl Options {
@@ -235,8 +251,8 @@ impl Options {
                 "Unsupported isolation level: SERIALIZABLE",
             )
             .hint(
-                "Aurora DSQL has one level, RepeatableRead: leave the option out. Rows read in order to write others are \
-                 protected by SELECT … FOR UPDATE.",
+                "Aurora DSQL has one level, RepeatableRead: leave the option out, or let the function take it for that one \
+                 with SQL_SERIALIZABLE=downgrade. Rows read in order to write others are protected by SELECT … FOR UPDATE.",
             )),
             // The one level there is is as strong as these, or stronger.
             _ => Ok(Begin {
@@ -318,11 +334,8 @@ mod tests {
             "null",
             "1",
             "\"SELECT 1\"",
-            "{}",
             "{\"query\":1}",
             "{\"query\":\"SELECT 1\",\"params\":{}}",
-            "{\"query\":\"\\ud800\"}",
-            "{\"query\":\"SELECT $1\",\"params\":[\"\\ud800\"]}",
             "{\"queries\":{}}",
             "{\"queries\":[1]}",
             "{\"query\":\"SELECT 1\"",
@@ -358,8 +371,60 @@ mod tests {
                 format!("{{\"queries\":[{{\"query\":\"SELECT 1\"}},{{\"query\":\"{sql}\"}}]}}");
             assert_eq!(refused(&body), code, "{sql}");
         }
-        let alone = Asked::parse(br#"{"query":"BEGIN"}"#, OUTPUT).unwrap();
-        assert!(!alone.is_batch);
+    }
+
+    #[test]
+    fn transaction_control_alone_is_refused_and_leads_to_a_session() {
+        for sql in [
+            "BEGIN",
+            "commit",
+            "ROLLBACK",
+            "START TRANSACTION READ ONLY",
+            "SAVEPOINT a",
+        ] {
+            let body = format!("{{\"query\":\"{sql}\"}}");
+            let failure = Asked::parse(body.as_bytes(), OUTPUT).unwrap_err();
+            assert!(failure.body().contains("POST /token"), "{}", failure.body());
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_replaced_as_a_socket_s_client_replaces_it() {
+        let body =
+            r#"{"query":"SELECT '\ud800', $1","params":["a\udc00b\ud83d\ude00", ["\ud83d"]]}"#;
+        let asked = Asked::parse(body.as_bytes(), OUTPUT).unwrap();
+        let text = &asked.statements[0].text;
+        assert_eq!(text.sql, "SELECT '\u{fffd}', $1");
+        let expected = ["a\u{fffd}b\u{1f600}", "{\"\u{fffd}\"}"].map(|value| Some(value.into()));
+        assert_eq!(text.params, expected);
+    }
+
+    #[test]
+    fn a_failure_names_its_parameter_and_its_query() {
+        let deep = format!("{}{}", "[".repeat(7), "]".repeat(7));
+        let at = |body: &str| {
+            let failure = Asked::parse(body.as_bytes(), OUTPUT).unwrap_err();
+            let body: serde_json::Value = serde_json::from_str(&failure.body()).unwrap();
+            (
+                body["message"].as_str().unwrap().to_owned(),
+                body["where"].clone(),
+            )
+        };
+        let (_, alone) = at(&format!(r#"{{"query":"SELECT $2","params":[1,{deep}]}}"#));
+        assert_eq!(alone, "parameter $2");
+        let (_, batched) = at(&format!(
+            r#"[{{"query":""}},{{"query":"SELECT $1","params":[{deep}]}}]"#
+        ));
+        assert_eq!(batched, "batch query 2 of 2, parameter $1");
+        for body in [r#"{"params":[]}"#, r#"{"query":null}"#, "{}"] {
+            let (message, _) = at(body);
+            assert_eq!(message, "the query is missing", "{body}");
+        }
+        let (message, place) = at(r#"{"queries":[{"query":"SELECT 1"},{"params":[]}]}"#);
+        assert_eq!(
+            (message.as_str(), place),
+            ("the query is missing", "batch query 2 of 2".into())
+        );
     }
 
     #[test]

@@ -30,6 +30,28 @@ pub(crate) fn is_transaction_control(sql: &str) -> bool {
     }
 }
 
+/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. In what an escaped quote ends too early
+/// (`E'\''`) or a dollar begins, words may be found that are none.
+pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
+    let mut rest = sql;
+    std::iter::from_fn(move || {
+        loop {
+            rest = skip(rest, true);
+            let (found, after) = word(rest);
+            if !found.is_empty() {
+                rest = after;
+                return Some(found);
+            }
+            let mut chars = rest.chars();
+            let quote = chars.next()?;
+            rest = chars.as_str();
+            if matches!(quote, '\'' | '"') {
+                rest = rest.split_once(quote).map_or("", |(_, after)| after);
+            }
+        }
+    })
+}
+
 /// Skips blanks and comments, and semicolons where an empty statement may stand.
 fn skip(sql: &str, semicolons: bool) -> &str {
     let mut rest = sql;

@@ -25,7 +25,7 @@ for (const version of Object.keys(drivers)) {
         const writes = /^(INSERT|UPDATE|DELETE)/.test(text)
         if (writes) await wire.run('BEGIN')
         const expected = await wire.run(text, params)
-        if (writes || text === 'BEGIN') await wire.run('ROLLBACK')
+        if (writes) await wire.run('ROLLBACK')
         const result = await sql.query(text, params, { fullResults: true })
         const { viaNeonFetch, ...rest } = result
         assert.equal(viaNeonFetch, true)
@@ -158,6 +158,41 @@ for (const version of Object.keys(drivers)) {
       assert.equal(error.code, '22012')
       assert.match(error.where, /batch query 2 of 3/)
       assert.deepEqual(await sql`SELECT * FROM things WHERE id = 300`, [])
+    })
+
+    test('half a surrogate pair arrives as node-postgres sends it, and a missing query is told', async () => {
+      const text = 'a\ud83d', query = "SELECT $1::text AS t, '\udc00' AS u"
+      const { rows } = await wire.run(query, [text])
+      assert.deepEqual(await sql.query(query, [text]), rows)
+      assert.match((await failure(sql.query(undefined))).message, /the query is missing/)
+    })
+
+    test('with a key added by fetchFunction DDL is done once', async () => {
+      const key = crypto.randomUUID()
+      neonConfig.fetchFunction = (url, init) => {
+        const headers = new Headers(init.headers)
+        headers.set('Idempotency-Key', key)
+        return fetch(url, { ...init, headers })
+      }
+      try {
+        const table = `once_${version.replace(/\W/g, '_')}`
+        for (let n = 0; n < 2; n++) await sql.query(`CREATE TABLE ${table} (id int PRIMARY KEY)`)
+      } finally {
+        neonConfig.fetchFunction = undefined
+      }
+    })
+
+    test('types of a query are used, and what DSQL lacks is refused in its words', async () => {
+      const types = { getTypeParser: () => (value) => `<${value}>` }
+      assert.deepEqual(await sql.query('SELECT 1 AS one', [], { types }), [{ one: '<1>' }])
+      for (const text of [
+        'CREATE TABLE refused (a int[])', "CREATE TYPE mood AS ENUM ('sad')", 'TRUNCATE things', 'CREATE EXTENSION citext',
+        'SELECT pg_advisory_lock(1)', "SELECT set_config('timezone', 'UTC', false)", 'DECLARE c CURSOR FOR SELECT 1',
+        'PREPARE p AS SELECT 1', 'CREATE TEMPORARY TABLE refused (a int)', 'CREATE INDEX ON things (word)',
+      ]) {
+        const { code, message } = await failure(sql.query(text))
+        assert.ok(['0A000', '42883', '42704', '42501'].includes(code), `${text}: ${code} ${message}`)
+      }
     })
 
     test('what is no query is refused by the client', async () => {

@@ -1,7 +1,7 @@
 // examples/worker, type-checked and run in workerd against the real functions.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -59,6 +59,15 @@ test('it has no type errors', () => {
     { stdio: 'pipe', encoding: 'utf8' })
 })
 
+test('the typed lines of docs/sql.md have no type errors', () => {
+  const page = readFileSync(new URL('../../../docs/sql.md', import.meta.url), 'utf8')
+  const lines = [...page.matchAll(/^```ts\n(.*?)^```/gms)].map(([, text]) => text)
+  assert.ok(lines.length > 0)
+  writeFileSync(join(folder, 'src/docs.ts'), `import { neonConfig } from '@neondatabase/serverless';\n${lines.join('\n')}`)
+  execFileSync(process.execPath, [fileURLToPath(new URL('node_modules/typescript/bin/tsc', import.meta.url)), '--noEmit', '-p', folder],
+    { stdio: 'pipe', encoding: 'utf8' })
+})
+
 test('a reaction counts once for each visitor, and can be taken back', async () => {
   const [ada, bob] = [visitor(), visitor()]
   const react = async (who, on) => (await who('POST', '/posts/hello/reactions', { emoji: '👍', on })).body
@@ -107,6 +116,11 @@ test('what is wrong is said, and nothing is written', async () => {
     ['POST', '/posts/wrong/comments', { id, name: '', body: 'b' }, 422],
     ['POST', '/posts/wrong/comments', { id, name: 'a', body: 'x'.repeat(4001) }, 422],
     ['POST', '/posts/wrong/comments', [], 422],
+    // What no repetition makes right: a NUL, half an emoji.
+    ['POST', '/posts/wrong/comments', { id, name: 'a\0', body: 'b' }, 422],
+    ['POST', '/posts/wrong/comments', { id, name: 'a', body: '\ud83d' }, 422],
+    ['POST', '/posts/a%00/reactions', { emoji: '👍' }, 422],
+    ['GET', '/posts/a%00/comments', undefined, 422],
     ['GET', '/posts/wrong', undefined, 404],
     ['GET', `/posts/${'x'.repeat(201)}/comments`, undefined, 404],
     ['DELETE', '/posts/wrong/comments', undefined, 404],

@@ -57,7 +57,6 @@ test('no setting and no transaction passes from one request to the next', async 
   for (let round = 0; round < 8; round++) {
     assert.equal((await post({ query: 'SET intervalstyle = iso_8601' }, raw)).status, 200)
     assert.equal((await post({ query: 'SET search_path = sys' }, raw)).status, 200)
-    assert.equal((await post({ query: 'BEGIN' }, raw)).status, 200)
     assert.equal(await value('intervalstyle'), before)
     assert.equal(await value('search_path'), 'blog')
     const began = async () => (await post({ query: 'SELECT now()' }, raw)).body.rows[0][0]
@@ -65,10 +64,13 @@ test('no setting and no transaction passes from one request to the next', async 
   }
 })
 
-test('transaction control has no place in a batch', async () => {
+test('transaction control has no place in a batch, and none alone', async () => {
   for (const [text, code] of [['COMMIT', '2D000'], ['/* a /* b */ */ rollback', '2D000'], ['-- x\nBEGIN', '25001'], ['savepoint a', '0A000']]) {
     const { status, body } = await post({ queries: [{ query: 'SELECT 1' }, { query: text }] }, raw)
     assert.deepEqual([status, body.code], [400, code], text)
+    const alone = await post({ query: text }, raw)
+    assert.deepEqual([alone.status, alone.body.code], [400, code], text)
+    assert.match(alone.body.hint, /POST \/token/)
   }
 })
 

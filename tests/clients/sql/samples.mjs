@@ -23,7 +23,6 @@ export const statements = [
   ['SELECT pg_sleep(0)'],
   ['SELECT now() > now() - $1::interval AS later', ['1 hour']],
   ['CREATE TABLE IF NOT EXISTS things (id int PRIMARY KEY)'],
-  ['BEGIN'],
   ['/* nothing */'],
   [''],
   ['-- a comment\nSELECT 7 AS seven -- and another'],

@@ -13,6 +13,7 @@ mod fixture;
 mod flights;
 mod lost;
 mod pins;
+mod reads;
 mod retry;
 mod roles;
 mod text;

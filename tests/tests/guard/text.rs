@@ -19,7 +19,7 @@ const ADD: &str = "UPDATE counters SET n = n + 1 WHERE id = 'a'";
 
 pub(crate) struct Texts {
     pub(crate) fixture: Fixture,
-    client: Dsql,
+    pub(crate) client: Dsql,
     pub(crate) sessions: TextSessions,
 }
 
@@ -52,7 +52,7 @@ impl Texts {
         }
     }
 
-    async fn as_role(
+    pub(crate) async fn as_role(
         &self,
         role: &str,
         request: TextRequest<'_>,
@@ -61,7 +61,11 @@ impl Texts {
         self.sessions.run(&role_of(role), request, deadline).await
     }
 
-    async fn one(&self, sql: &'static str, params: &[&str]) -> Result<TextAnswer, TextError> {
+    pub(crate) async fn one(
+        &self,
+        sql: &'static str,
+        params: &[&str],
+    ) -> Result<TextAnswer, TextError> {
         let statement = TextStatement::new(sql, params);
         let answers = self
             .as_role("anna", TextRequest::one(&statement, LIMITS))
@@ -69,7 +73,7 @@ impl Texts {
         Ok(answers.into_iter().next().unwrap())
     }
 
-    async fn batch(&self, sql: &[&'static str]) -> Result<Vec<TextAnswer>, TextError> {
+    pub(crate) async fn batch(&self, sql: &[&'static str]) -> Result<Vec<TextAnswer>, TextError> {
         let statements: Vec<_> = sql.iter().map(|sql| TextStatement::new(sql, &[])).collect();
         let batch = TextRequest::batch(&statements, Begin::default(), LIMITS);
         self.as_role("anna", batch).await
@@ -79,11 +83,11 @@ impl Texts {
         values(&self.one(sql, &[]).await.unwrap())[0].clone()
     }
 
-    fn faults(&self, faults: Faults) {
+    pub(crate) fn faults(&self, faults: Faults) {
         self.fixture.server.set_faults(faults).unwrap();
     }
 
-    fn flights(&self) -> u64 {
+    pub(crate) fn flights(&self) -> u64 {
         self.fixture.server.stats().client_flights
     }
 }
@@ -365,20 +369,6 @@ async fn an_idle_session_is_probed_and_a_closed_one_replaced() {
         texts.value("SELECT n FROM counters WHERE id = 'a'").await,
         "4"
     );
-}
-
-#[tokio::test]
-async fn a_lookup_over_an_idle_session_proves_the_path_for_the_others() {
-    let texts = Texts::start().await;
-    let statement = TextStatement::new("SELECT 1", &[]);
-    let lookup = TextRequest::one(&statement, LIMITS).lookup();
-    texts.as_role("bert", lookup).await.unwrap();
-    texts.one(ADD, &[]).await.unwrap();
-    texts.fixture.advance(Duration::from_secs(61));
-    let before = texts.flights();
-    texts.as_role("bert", lookup).await.unwrap();
-    texts.one(ADD, &[]).await.unwrap();
-    assert_eq!(texts.flights() - before, 2);
 }
 
 #[tokio::test]

@@ -107,10 +107,6 @@ async fn what_is_refused_here_has_a_code_of_its_own() {
     let wrong_base = connection.replace("/postgres", "/app%20db");
     for (request, code) in [
         (with(&connection, json!({"sql": "SELECT 1"})), "08P01"),
-        (
-            driver_request(&connection, "{\"query\": \"\\ud800\"}"),
-            "08P01",
-        ),
         (driver_request(&connection, ""), "08P01"),
         (driver_request(&connection, vec![0xff_u8, 0xfe]), "08P01"),
         (Request::new("POST", "/sql").json(&ask), "08001"),
@@ -152,6 +148,15 @@ async fn what_is_refused_here_has_a_code_of_its_own() {
         ),
         (Request::new("GET", "/sql"), "08P01"),
         (Request::new("POST", "/v2"), "08P01"),
+        (
+            Request::new("GET", "/v2")
+                .header("Connection", "Upgrade")
+                .header("Upgrade", "websocket"),
+            "0A000",
+        ),
+        (with(&connection, json!({"query": "BEGIN"})), "25001"),
+        (with(&connection, json!({"query": "commit"})), "2D000"),
+        (with(&connection, json!({"params": []})), "08P01"),
         (Request::new("GET", "/"), "08P01"),
     ] {
         let body = failed(&send(&site.function, &request, LIMIT).await);
@@ -159,6 +164,12 @@ async fn what_is_refused_here_has_a_code_of_its_own() {
     }
     let error = site.error("SELECT $1::text", &[json!("a\u{0}")]).await;
     assert_eq!(error["where"], "unnamed portal parameter $1");
+    let half = driver_request(
+        &connection,
+        r#"{"query":"SELECT '\ud83d' || $1","params":["\ude00"]}"#,
+    );
+    let answer = send(&site.function, &half, LIMIT).await.json();
+    assert_eq!(answer["rows"], json!([["\u{fffd}\u{fffd}"]]));
     let error = site.error("SELECT $1::int", &[]).await;
     let message = error["message"].as_str().unwrap();
     assert!(
@@ -223,7 +234,7 @@ async fn an_unknown_login_and_a_wrong_password_look_the_same() {
     assert_eq!(bodies.len(), 1);
     let opened = site.server.stats().connections_open;
     assert_eq!(
-        opened, 2,
-        "the function's and the administrator's: none of a login that was not admitted"
+        opened, 3,
+        "the function's, the only login's and the administrator's: none of who was not admitted"
     );
 }

@@ -21,6 +21,7 @@ mod hostile;
 mod idempotency;
 mod isolation;
 mod limits;
+mod outcomes;
 mod session_tokens;
 mod site;
 mod tokens;

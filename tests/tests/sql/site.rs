@@ -28,12 +28,20 @@ impl Site {
     /// With the function's process started as `change` says.
     pub(crate) async fn start_with(change: impl FnOnce(Launch) -> Launch) -> Self {
         // Types and statements that DSQL lacks are tested too.
-        let server = DsqlLocal::start(Options {
+        let postgresql = Options {
             dialect: false,
             ..Options::default()
-        })
-        .await
-        .expect("dsql-local starts");
+        };
+        Self::start_on(postgresql, change).await
+    }
+
+    /// With a database that takes what DSQL takes, and nothing else.
+    pub(crate) async fn start_as_dsql() -> Self {
+        Self::start_on(Options::default(), |launch| launch).await
+    }
+
+    async fn start_on(options: Options, change: impl FnOnce(Launch) -> Launch) -> Self {
+        let server = DsqlLocal::start(options).await.expect("dsql-local starts");
         let logins = Logins::of(&server).await;
         let blog = logins.create("blog").await;
         let function = change(logins.launch()).start().await;

@@ -11,11 +11,16 @@
 //!    state of one request (a setting, an open block, a prepared statement) is closed, never handed on.
 //! 4. Conflicts are retried within attempts and the deadline. After a lost connection only what cannot have been committed,
 //!    or is declared harmless, is sent again; else the answer is [`TextError::OutcomeUnknown`].
+//! 5. What looks like a read is sent in a `READ ONLY` transaction, in the same flight; what turns out to write is run again
+//!    as it is. So only what the server itself kept from writing is said to have changed nothing.
+//! 6. A session that was idle has to answer before anything is sent over it that must not run twice. What may, goes along with
+//!    that question.
 
 mod answer;
 mod error;
 mod flight;
 mod pool;
+mod read;
 mod run;
 mod session;
 
@@ -23,7 +28,7 @@ use std::borrow::Cow;
 
 pub use answer::{TextAnswer, TextField, TextRow};
 pub use error::{Excess, ServerError, TextError};
-pub use pool::TextSessions;
+pub use pool::{OpenedSession, TextSessions};
 
 /// Whose sessions are wanted: a database role, and the search path its sessions start with, since the service sets none by
 /// role.
@@ -123,7 +128,8 @@ pub struct TextRequest<'a> {
     pub(crate) begin: Option<Begin>,
     pub(crate) last: Option<Last<'a>>,
     pub(crate) harmless: bool,
-    pub(crate) unprobed: bool,
+    /// The caller vouches that it changes nothing.
+    pub(crate) only_reads: bool,
     pub(crate) limits: AnswerLimits,
 }
 
@@ -145,7 +151,7 @@ impl<'a> TextRequest<'a> {
             begin: None,
             last: None,
             harmless: false,
-            unprobed: false,
+            only_reads: false,
             limits,
         }
     }
@@ -157,7 +163,7 @@ impl<'a> TextRequest<'a> {
             begin: Some(begin),
             last: None,
             harmless: begin.read_only,
-            unprobed: false,
+            only_reads: begin.read_only,
             limits,
         }
     }
@@ -176,37 +182,32 @@ impl<'a> TextRequest<'a> {
         self
     }
 
-    /// A [harmless](Self::harmless) request that is answered within a second: sent over an idle session without a probe,
-    /// since it is its own.
+    /// Declares a statement of the caller's own to be a read: [harmless](Self::harmless), and sent as it is.
     #[must_use]
     pub fn lookup(mut self) -> Self {
-        self.unprobed = true;
+        self.only_reads = true;
         self.harmless()
     }
 
-    /// Whether all it can do, as far as its words tell, is read.
-    pub(crate) fn only_reads(&self) -> bool {
-        self.begin.is_some_and(|begin| begin.read_only)
-            || self.last.is_none() && self.statements.iter().all(|one| only_reads(&one.sql))
+    /// The same in a transaction in which the server lets nothing write, if it looks as if that were enough.
+    pub(crate) fn as_read_only(&self) -> Option<Self> {
+        let is_read = !self.statements.is_empty()
+            && self.last.is_none()
+            && !self.harmless
+            && self
+                .statements
+                .iter()
+                .all(|one| read::looks_like_read(&one.sql));
+        is_read.then(|| Self {
+            begin: Some(Begin {
+                read_only: true,
+                ..self.begin.unwrap_or_default()
+            }),
+            harmless: true,
+            only_reads: true,
+            ..*self
+        })
     }
-}
-
-/// Decides words of an error, and nothing that matters more.
-fn only_reads(sql: &str) -> bool {
-    let [first, _] = crate::leading_words(sql);
-    let reads = matches!(
-        first.as_str(),
-        "" | "select" | "with" | "values" | "table" | "show" | "explain"
-    );
-    let is_write = |word: &str| {
-        ["insert", "update", "delete", "merge", "into"]
-            .iter()
-            .any(|verb| word.eq_ignore_ascii_case(verb))
-    };
-    reads
-        && !sql
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .any(is_write)
 }
 
 #[cfg(test)]
@@ -225,20 +226,5 @@ mod tests {
             all.sql(),
             "START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
         );
-    }
-
-    #[test]
-    fn what_may_write_is_not_taken_for_a_read() {
-        for sql in ["select 1", "(select 1)", "", "WITH a AS (SELECT 1) TABLE a"] {
-            assert!(only_reads(sql), "{sql}");
-        }
-        for sql in [
-            "WITH a AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT 1",
-            "select * from t for update",
-            "SELECT 1 INTO t",
-            "CREATE TABLE t (a int)",
-        ] {
-            assert!(!only_reads(sql), "{sql}");
-        }
     }
 }

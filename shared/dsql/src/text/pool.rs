@@ -5,12 +5,13 @@
 //! not returned clean, or the one unused for longest when another role needs its place.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 
-use super::session::TextSession;
-use super::{AnswerLimits, TextRole, flight};
+use super::TextRole;
+use super::read::Writers;
+use super::session::{NO_ROWS, TextSession};
 use crate::Dsql;
 use crate::clock::{elapsed, remaining};
 use crate::error::Error;
@@ -26,6 +27,7 @@ pub struct TextSessions {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) warm: Arc<Warm>,
+    writers: Writers,
     max_open: usize,
     slots: Mutex<Slots>,
     /// Signalled whenever a place or a session becomes free.
@@ -37,7 +39,6 @@ struct Slots {
     idle: Vec<Idle>,
     /// Idle, leased and being connected.
     open: usize,
-    proof: Option<Proof>,
 }
 
 #[derive(Debug)]
@@ -45,14 +46,6 @@ struct Idle {
     role: TextRole,
     session: TextSession,
     since: SystemTime,
-}
-
-/// A session that had been idle since then answered at that time: so did the network path survive, and with it the sessions
-/// that were idle for no longer.
-#[derive(Debug, Clone, Copy)]
-struct Proof {
-    idle_since: SystemTime,
-    answered_at: SystemTime,
 }
 
 enum Choice {
@@ -77,27 +70,17 @@ impl Drop for Place {
 pub(super) struct Lease {
     pub(super) session: TextSession,
     role: TextRole,
-    /// Since when it was idle before this lease, if nothing has proved it alive since.
-    unproved_since: Option<SystemTime>,
+    /// It was idle for long, and has not answered since.
+    unproved: bool,
     place: Place,
 }
 
 impl Lease {
-    /// Whether it was idle for long and not probed.
-    pub(super) fn is_unproved(&self) -> bool {
-        self.unproved_since.is_some()
-    }
-
-    /// It has answered.
-    pub(super) fn answered(&mut self) {
-        let inner = &self.place.0;
-        if let Some(idle_since) = self.unproved_since.take() {
-            let answered_at = inner.warm.config.clock.now();
-            inner.lock().proof = Some(Proof {
-                idle_since,
-                answered_at,
-            });
-        }
+    /// How long it may take to answer the first question, if it was idle for long and nothing has proved it alive since.
+    pub(super) fn probe_limit(&self, deadline: SystemTime) -> Option<Duration> {
+        let now = self.place.0.warm.config.clock.now();
+        let limit = PROBE_LIMIT.min(remaining(now, deadline) / 3);
+        self.unproved.then_some(limit)
     }
 
     /// The session carries nothing of this request: the next one may have it.
@@ -116,12 +99,38 @@ impl Lease {
     }
 }
 
+/// A session that was opened ahead, before all was known of the role that it is to serve. It is closed when dropped.
+#[derive(Debug)]
+pub struct OpenedSession(Lease);
+
+impl OpenedSession {
+    /// When it was opened: what changed of its role later, it does not know.
+    pub fn opened_at(&self) -> SystemTime {
+        self.0.session.opened_at
+    }
+
+    /// Whether it was opened as `role` starts its sessions.
+    pub fn fits(&self, role: &TextRole) -> bool {
+        let own = &self.0.role;
+        (&own.name, &own.search_path) == (&role.name, &role.search_path)
+    }
+
+    /// Keeps it for requests of `role`; closes it if it does not [fit](Self::fits).
+    pub fn keep_for(mut self, role: &TextRole) {
+        if self.fits(role) {
+            self.0.role.clone_from(role);
+            self.0.give_back();
+        }
+    }
+}
+
 impl TextSessions {
     /// At most `max_open` sessions, over all roles, with the configuration of `dsql`. Without I/O.
     pub fn new(dsql: &Dsql, max_open: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
                 warm: Arc::clone(&dsql.warm),
+                writers: Writers::default(),
                 max_open: max_open.max(1),
                 slots: Mutex::default(),
                 changed: Notify::new(),
@@ -155,15 +164,32 @@ impl TextSessions {
         }
     }
 
+    /// Opens a session of `role` ahead of its first request.
+    ///
+    /// # Errors
+    /// As when a request finds no session.
+    pub async fn open(
+        &self,
+        role: &TextRole,
+        deadline: SystemTime,
+    ) -> Result<OpenedSession, Error> {
+        self.lease(role, true, deadline).await.map(OpenedSession)
+    }
+
+    pub(super) fn writers(&self) -> &Writers {
+        &self.inner.writers
+    }
+
     pub(super) fn warm(&self) -> &Warm {
         &self.inner.warm
     }
 
-    /// A checked session of `role`; `unprobed`: idle ones too.
+    /// A checked session of `role`. `asks_itself`: one that was idle too, since the request goes along with the question
+    /// whether it is alive.
     pub(super) async fn lease(
         &self,
         role: &TextRole,
-        unprobed: bool,
+        asks_itself: bool,
         deadline: SystemTime,
     ) -> Result<Lease, Error> {
         let inner = &self.inner;
@@ -177,10 +203,10 @@ impl TextSessions {
                     let mut lease = Lease {
                         session: idle.session,
                         role: idle.role,
-                        unproved_since: inner.needs_proof(idle.since).then_some(idle.since),
+                        unproved: inner.was_idle(idle.since),
                         place: Place(Arc::clone(inner)),
                     };
-                    if unprobed || !lease.is_unproved() || probe(&mut lease, deadline).await {
+                    if asks_itself || !lease.unproved || probe(&mut lease, deadline).await {
                         return Ok(lease);
                     }
                 }
@@ -190,7 +216,7 @@ impl TextSessions {
                     return Ok(Lease {
                         session,
                         role: role.clone(),
-                        unproved_since: None,
+                        unproved: false,
                         place,
                     });
                 }
@@ -248,11 +274,9 @@ impl Inner {
         Choice::Connect
     }
 
-    fn needs_proof(&self, since: SystemTime) -> bool {
+    fn was_idle(&self, since: SystemTime) -> bool {
         let now = self.warm.config.clock.now();
-        let is_recent = |time| elapsed(now, time).is_some_and(|passed| passed <= IDLE_BEFORE_PROBE);
-        let is_proved = |proof: Proof| is_recent(proof.answered_at) && proof.idle_since <= since;
-        !is_recent(since) && !self.lock().proof.is_some_and(is_proved)
+        elapsed(now, since).is_none_or(|passed| passed > IDLE_BEFORE_PROBE)
     }
 
     async fn connect(&self, role: &TextRole, deadline: SystemTime) -> Result<TextSession, Error> {
@@ -270,18 +294,18 @@ impl Inner {
 
 /// One bare flight; without an answer in time the session is given up.
 async fn probe(lease: &mut Lease, deadline: SystemTime) -> bool {
-    const NO_ROWS: AnswerLimits = AnswerLimits { rows: 0, bytes: 0 };
     let warm = Arc::clone(&lease.place.0.warm);
+    let limit = lease.probe_limit(deadline);
+    let is_alive = lease.session.exchange(limit, &[], NO_ROWS).await.is_ok();
+    lease.unproved = !is_alive;
+    note_probe(&warm, is_alive);
+    is_alive
+}
+
+pub(super) fn note_probe(warm: &Warm, is_alive: bool) {
     count(&warm.counters.probes);
-    let limit = PROBE_LIMIT.min(remaining(warm.config.clock.now(), deadline) / 3);
-    let probe = flight::probe();
-    let answer = tokio::time::timeout(limit, lease.session.exchange(&probe, NO_ROWS)).await;
-    let is_alive = matches!(answer, Ok(Ok(reply)) if reply.is_idle && reply.error.is_none());
-    if is_alive {
-        lease.answered();
-    } else {
+    if !is_alive {
         tracing::info!("an idle database connection did not answer a probe and is replaced");
         count(&warm.counters.lost);
     }
-    is_alive
 }

@@ -5,15 +5,13 @@ use std::time::SystemTime;
 use bytes::BytesMut;
 
 use super::error::{ServerError, TextError};
-use super::flight;
-use super::pool::{Lease, TextSessions};
-use super::session::{Broken, Reply};
-use super::{TextAnswer, TextRequest, TextRole};
+use super::pool::{Lease, TextSessions, note_probe};
+use super::session::{Broken, NO_ROWS, Reply};
+use super::{TextAnswer, TextRequest, TextRole, flight, read};
 use crate::clock::remaining;
 use crate::error::{ConflictKind, is_unavailable};
 use crate::lead::leading_words;
 use crate::stats::count;
-use crate::warm::PROBE_LIMIT;
 
 /// Replays after lost connections.
 const REPLAYS: u32 = 3;
@@ -23,6 +21,8 @@ enum Attempt {
     Done(Vec<TextAnswer>),
     /// The server refused, with this of its statements under way.
     Refused(Box<ServerError>, Option<usize>),
+    /// It had been idle, and did not say that it is alive.
+    Silent,
     /// The connection is gone.
     Lost {
         may_be_committed: bool,
@@ -45,17 +45,38 @@ impl TextSessions {
         request: TextRequest<'_>,
         deadline: SystemTime,
     ) -> Result<Vec<TextAnswer>, TextError> {
+        let writers = self.writers();
+        if let Some(read) = request.as_read_only()
+            && !writers.contains(role, &request)
+        {
+            match self.run_as_it_is(role, read, deadline).await {
+                Err(TextError::Server { error, .. }) if error.code == read::REFUSED => {
+                    writers.add(role, &request);
+                }
+                result => return result,
+            }
+        }
+        self.run_as_it_is(role, request, deadline).await
+    }
+
+    async fn run_as_it_is(
+        &self,
+        role: &TextRole,
+        request: TextRequest<'_>,
+        deadline: SystemTime,
+    ) -> Result<Vec<TextAnswer>, TextError> {
         let first = flight::first(request)?;
         let counters = &self.warm().counters;
         let (clock, policy) = (&*self.warm().config.clock, self.warm().config.retry);
         let (mut attempts, mut replays) = (0, 0);
         loop {
-            let lease = self.lease(role, request.unprobed, deadline).await?;
+            let lease = self.lease(role, request.harmless, deadline).await?;
             count(&counters.attempts);
             attempts += 1;
             match self.attempt(lease, request, &first, deadline).await {
                 Attempt::Done(answers) => return Ok(answers),
                 Attempt::Failed(error) => return Err(error),
+                Attempt::Silent => {} // the next one is another, or finds the time up
                 Attempt::Refused(error, statement) => {
                     let conflict = ConflictKind::of(&error.code, &error.message);
                     let may_repeat = match conflict {
@@ -89,7 +110,7 @@ impl TextSessions {
                     let may_repeat = !may_be_committed || request.harmless;
                     let is_time_left = !remaining(clock.now(), deadline).is_zero();
                     if !(may_repeat && is_time_left && replays < REPLAYS) {
-                        let is_unknown = may_be_committed && !request.only_reads();
+                        let is_unknown = may_be_committed && !request.only_reads;
                         return Err(match timed_out {
                             _ if is_unknown => TextError::OutcomeUnknown,
                             true => TextError::Deadline,
@@ -114,14 +135,17 @@ impl TextSessions {
         let clock = &*self.warm().config.clock;
         let is_batch = request.begin.is_some();
         let sent = request.statements.len();
-        let mut limit = remaining(clock.now(), deadline);
-        if request.unprobed && lease.is_unproved() {
-            limit = limit.min(PROBE_LIMIT);
-        }
+        let limit = remaining(clock.now(), deadline);
         let commits = !is_batch || flight::commits(request);
-        let exchange = lease.session.exchange(first, request.limits);
-        let mut reply = match tokio::time::timeout(limit, exchange).await {
+        let probe_limit = lease.probe_limit(deadline);
+        let exchange = lease.session.exchange(probe_limit, first, request.limits);
+        let answer = tokio::time::timeout(limit, exchange).await;
+        if probe_limit.is_some() {
+            note_probe(self.warm(), !matches!(answer, Ok(Err(Broken::Silent))));
+        }
+        let mut reply = match answer {
             Ok(Ok(reply)) => reply,
+            Ok(Err(Broken::Silent)) => return Attempt::Silent,
             Ok(Err(broken)) => return broken_off(broken, request, commits),
             Err(_) => {
                 return Attempt::Lost {
@@ -130,7 +154,6 @@ impl TextSessions {
                 };
             }
         };
-        lease.answered();
         let done = reply.answers.len();
         if let Some(error) = reply.error.take() {
             let statement = done
@@ -187,7 +210,7 @@ impl TextSessions {
             Err(error) => return Attempt::Failed(error), // the lease closes its session, which rolls back
         };
         let limit = remaining(self.warm().config.clock.now(), deadline);
-        let exchange = lease.session.exchange(&flight, request.limits);
+        let exchange = lease.session.exchange(None, &flight, request.limits);
         let mut reply = match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(broken)) => return broken_off(broken, request, true),
@@ -259,9 +282,8 @@ impl TextSessions {
         if !reply.is_idle {
             // Awaited, so that a freeze cannot come before it is sent.
             let limit = remaining(self.warm().config.clock.now(), deadline);
-            let limits = super::AnswerLimits { rows: 0, bytes: 0 };
             let flight = flight::roll_back();
-            let exchange = lease.session.exchange(&flight, limits);
+            let exchange = lease.session.exchange(None, &flight, NO_ROWS);
             let end = tokio::time::timeout(limit, exchange).await;
             if !matches!(end, Ok(Ok(end)) if end.is_idle && end.error.is_none()) {
                 return;
@@ -274,7 +296,7 @@ impl TextSessions {
 fn broken_off(broken: Broken, request: TextRequest<'_>, commits: bool) -> Attempt {
     match broken {
         Broken::Copy => Attempt::Failed(TextError::Copy),
-        Broken::Flood(excess) if request.only_reads() || !commits => {
+        Broken::Flood(excess) if request.only_reads || !commits => {
             Attempt::Failed(TextError::TooLarge {
                 excess,
                 is_committed: false,
@@ -283,11 +305,16 @@ fn broken_off(broken: Broken, request: TextRequest<'_>, commits: bool) -> Attemp
         Broken::Flood(_) => Attempt::Failed(TextError::OutcomeUnknown),
         Broken::Io(error) => {
             tracing::debug!("a database connection broke: {error}");
-            Attempt::Lost {
-                may_be_committed: commits,
-                timed_out: false,
-            }
+            lost(commits)
         }
+        Broken::Silent => lost(commits),
+    }
+}
+
+fn lost(may_be_committed: bool) -> Attempt {
+    Attempt::Lost {
+        may_be_committed,
+        timed_out: false,
     }
 }
 
@@ -310,16 +337,13 @@ fn leaves_state(sql: &str) -> bool {
         "set" => matches!(second.as_str(), "local" | "constraints"),
         _ => false,
     };
-    !is_plain
-        || STATEFUL_NAMES
-            .iter()
-            .any(|name| contains_ignoring_case(sql, name))
+    !is_plain || mentions(sql, &STATEFUL_NAMES)
 }
 
-fn contains_ignoring_case(text: &str, part: &str) -> bool {
-    text.as_bytes()
-        .windows(part.len())
-        .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+/// Whether one of `names`, in lower case, stands in it anywhere, in capitals or not.
+pub(super) fn mentions(sql: &str, names: &[&str]) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    names.iter().any(|name| sql.contains(name))
 }
 
 #[cfg(test)]

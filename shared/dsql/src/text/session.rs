@@ -1,6 +1,7 @@
 //! One connection that speaks text: its startup, and the exchange of one flight. No task reads it between requests, so
 //! nothing of it runs while a container is frozen; a close by the server is noticed when it is looked at.
 
+use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -34,6 +35,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("TimeZone", "UTC"),
 ];
 
+/// For answers without rows.
+pub(super) const NO_ROWS: AnswerLimits = AnswerLimits { rows: 0, bytes: 0 };
+
 /// An open connection, between flights.
 #[derive(Debug)]
 pub(super) struct TextSession {
@@ -63,6 +67,8 @@ pub(super) struct Reply {
 #[derive(Debug)]
 pub(super) enum Broken {
     Io(io::Error),
+    /// It was idle, and did not say in time that it is alive.
+    Silent,
     /// It waits for the data of a COPY, or sends such.
     Copy,
     /// The answer went on and on beyond its limit.
@@ -155,22 +161,46 @@ impl TextSession {
     }
 
     /// Sends a flight and reads its answers to the end. Reads while it writes: a server whose answers nobody takes stops
-    /// taking statements.
+    /// taking statements. With a `probe_limit` a bare question goes in front, at once, and has to be answered within that time.
     pub(super) async fn exchange(
         &mut self,
+        probe_limit: Option<Duration>,
         flight: &[u8],
         limits: AnswerLimits,
     ) -> Result<Reply, Broken> {
+        let probe = probe_limit.map(|_| flight::probe()).unwrap_or_default();
         let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
         let write = async {
-            writer.write_all(flight).await?;
-            writer.flush().await
+            let written = async {
+                writer.write_all(&probe).await?;
+                writer.write_all(flight).await?;
+                writer.flush().await
+            };
+            // Of a connection that breaks, the reader learns it too, and may learn why.
+            let _read_as_well = written.await;
+            std::future::pending::<Infallible>().await
         };
         let input = &mut self.input;
         let reported = &self.reported;
-        let read = read_reply(&mut reader, input, reported, limits);
-        // Of a connection that breaks, the reader may still learn why.
-        let (_, reply) = tokio::join!(write, read);
+        let read = async {
+            let mut reply = Reply::default();
+            if let Some(limit) = probe_limit {
+                let proof = read_reply(&mut reader, input, reported, NO_ROWS);
+                reply = match tokio::time::timeout(limit, proof).await {
+                    Ok(Ok(proof)) if proof.is_idle && proof.error.is_none() => proof,
+                    _ => return Err(Broken::Silent),
+                };
+            }
+            if !flight.is_empty() {
+                reply = read_reply(&mut reader, input, reported, limits).await?;
+            }
+            Ok(reply)
+        };
+        let reply = tokio::select! {
+            biased;
+            reply = read => reply,
+            never = write => match never {},
+        };
         if let Err(Broken::Copy) = reply {
             let _ = self.stream.write_all(&flight::copy_fail()).await;
         }
