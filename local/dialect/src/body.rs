@@ -7,25 +7,27 @@ use squawk_syntax::{
 };
 
 use crate::{
-    classify,
     parse::{self, Parsed},
     refusal::Refusal,
     rules,
     session::Session,
     split::split,
-    statement::{Effect, Verdict},
+    statement::{Effect, Statement, Verdict},
     tree,
 };
 
+/// Reads one statement in a session.
+type Classify = fn(&str, &Session) -> Statement;
+
 /// The first refusal of a statement in the body of a function that is created.
-pub(crate) fn refusal(parsed: &Parsed<'_>) -> Option<Refusal> {
+pub(crate) fn refusal(parsed: &Parsed<'_>, classify: Classify) -> Option<Refusal> {
     if !parsed.has(&[K::CREATE_FUNCTION]) {
         return None;
     }
     parsed
         .statements_of(&[K::CREATE_FUNCTION])
         .flat_map(|function| texts(&function, parsed))
-        .find_map(|text| refusal_in(&text, parsed.session))
+        .find_map(|text| refusal_in(&text, parsed.session, classify))
 }
 
 /// A body as a string constant, and one in the statement itself.
@@ -46,13 +48,13 @@ fn texts(function: &SyntaxNode, parsed: &Parsed<'_>) -> Vec<String> {
     strings.chain(atomic).collect()
 }
 
-fn refusal_in(body: &str, session: &Session) -> Option<Refusal> {
+fn refusal_in(body: &str, session: &Session, classify: Classify) -> Option<Refusal> {
     split(body)
         .iter()
         .filter(|piece| !piece.is_empty())
         .find_map(|piece| {
             let text = piece.text(body);
-            let statement = classify::classify_in(text, session);
+            let statement = classify(text, session);
             match statement.verdict {
                 Verdict::Refuse(refusal) => Some(Refusal {
                     ask_first: None,

@@ -52,7 +52,7 @@ pub fn classify_in(sql: &str, session: &Session) -> Statement {
 fn read(parsed: &Parsed<'_>) -> Statement {
     let kind = kind(parsed);
     let rewritten = rewrite::rewrite(parsed);
-    let refusal = rules::refusal(parsed).or_else(|| body::refusal(parsed));
+    let refusal = rules::refusal(parsed).or_else(|| body::refusal(parsed, classify_in));
     let verdict = match (refusal, rewritten) {
         (Some(mut refusal), rewritten) => {
             refusal.ask_first = parsed.unsure.then(|| {
@@ -133,9 +133,7 @@ fn effect(kind: &Kind, parsed: &Parsed<'_>) -> Effect {
         Kind::Dml(_) => Effect::Write,
         Kind::Select(select) if !select.writes.is_empty() => Effect::Write,
         Kind::Copy(copy) if copy.from_stdin => Effect::Write,
-        Kind::Copy(_) if tree::has(&parsed.node, &[K::INSERT, K::UPDATE, K::DELETE]) => {
-            Effect::Write
-        }
+        Kind::Copy(_) if parsed.has(&[K::INSERT, K::UPDATE, K::DELETE]) => Effect::Write,
         Kind::Explain {
             analyze: true,
             inner,
@@ -189,12 +187,12 @@ fn kind_of(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
         | K::COMMIT_PREPARED
         | K::ROLLBACK_PREPARED => Kind::Savepoint,
         kind if QUERIES.contains(&kind) => Kind::Select(Select {
-            locks: locks(node),
-            writes: written(node),
+            locks: locks(parsed),
+            writes: written(parsed),
         }),
-        K::INSERT => dml(node, Verb::Insert),
-        K::UPDATE => dml(node, Verb::Update),
-        K::DELETE => dml(node, Verb::Delete),
+        K::INSERT => dml(node, Verb::Insert, parsed),
+        K::UPDATE => dml(node, Verb::Update, parsed),
+        K::DELETE => dml(node, Verb::Delete, parsed),
         K::CREATE_INDEX => index(node, parsed).map_or_else(|| ddl(node), Kind::CreateIndex),
         K::ALTER_TABLE if parsed.asynchronous.is_some() => {
             validation(node).map_or_else(|| ddl(node), Kind::ValidateConstraint)
@@ -222,8 +220,9 @@ fn kind_of(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
     }
 }
 
-fn locks(node: &SyntaxNode) -> Vec<Lock> {
-    tree::all(node, &[K::LOCKING_CLAUSE])
+fn locks(parsed: &Parsed<'_>) -> Vec<Lock> {
+    parsed
+        .all(&[K::LOCKING_CLAUSE])
         .filter_map(|clause| {
             let strength = clause.children().find_map(|part| match part.kind() {
                 K::FOR_UPDATE => Some(LockStrength::Update),
@@ -240,9 +239,10 @@ fn locks(node: &SyntaxNode) -> Vec<Lock> {
         .collect()
 }
 
-/// Tables that a data-modifying statement at or below `node` changes.
-fn written(node: &SyntaxNode) -> Vec<Name> {
-    tree::all(node, &[K::INSERT, K::UPDATE, K::DELETE])
+/// Tables that the statement, or a part of it, changes.
+fn written(parsed: &Parsed<'_>) -> Vec<Name> {
+    parsed
+        .all(&[K::INSERT, K::UPDATE, K::DELETE])
         .filter_map(|change| {
             let target = tree::child(&change, &[K::RELATION_NAME_REF, K::RELATION_NAME])?;
             Name::read(&target)
@@ -250,10 +250,10 @@ fn written(node: &SyntaxNode) -> Vec<Name> {
         .collect()
 }
 
-fn dml(node: &SyntaxNode, verb: Verb) -> Kind {
+fn dml(node: &SyntaxNode, verb: Verb, parsed: &Parsed<'_>) -> Kind {
     Kind::Dml(Dml {
         verb,
-        targets: written(node),
+        targets: written(parsed),
         returning: tree::child(node, &[K::RETURNING_CLAUSE]).is_some(),
     })
 }

@@ -50,13 +50,14 @@ pub(crate) fn with_parsed<T: Send>(
     session: &Session,
     then: impl Fn(&Parsed<'_>) -> T + Sync,
 ) -> T {
-    let nesting = nesting(&lex(sql));
+    let tokens = lex(sql);
+    let nesting = nesting(&tokens);
     if nesting > DEEPEST {
-        let head = head(sql);
-        return read(head, true, session, &then)
+        let head = head(sql, &tokens);
+        return read(head, lex(head), true, session, &then)
             .unwrap_or_else(|| then(&Parsed::unread(sql, session)));
     }
-    let read_whole = || read(sql, false, session, &then);
+    let read_whole = || read(sql, tokens.clone(), false, session, &then);
     let result = if nesting <= SHALLOW {
         read_whole()
     } else {
@@ -76,18 +77,19 @@ pub(crate) fn with_parsed<T: Send>(
 /// `None` if the parser panicked.
 fn read<T>(
     sql: &str,
+    tokens: Vec<Token<'_>>,
     partial: bool,
     session: &Session,
     then: &(impl Fn(&Parsed<'_>) -> T + Sync),
 ) -> Option<T> {
     panic::catch_unwind(panic::AssertUnwindSafe(|| {
-        then(&Parsed::read(sql, partial, session))
+        then(&Parsed::read(sql, tokens, partial, session))
     }))
     .ok()
 }
 
-fn head(sql: &str) -> &str {
-    let end = lex(sql).get(HEAD).map_or(sql.len(), |t| t.range.start);
+fn head<'a>(sql: &'a str, tokens: &[Token<'_>]) -> &'a str {
+    let end = tokens.get(HEAD).map_or(sql.len(), |t| t.range.start);
     sql.get(..end).unwrap_or_default()
 }
 
@@ -114,8 +116,7 @@ fn nesting(tokens: &[Token<'_>]) -> usize {
 }
 
 impl<'a> Parsed<'a> {
-    fn read(sql: &'a str, partial: bool, session: &'a Session) -> Self {
-        let tokens = lex(sql);
+    fn read(sql: &'a str, tokens: Vec<Token<'a>>, partial: bool, session: &'a Session) -> Self {
         let own = OwnWords::find(&tokens);
         let parse = SourceFile::parse(&own.blanked(sql));
         let root = parse.syntax_node();

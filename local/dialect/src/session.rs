@@ -1,7 +1,7 @@
 //! What a statement is read by, besides its text.
 
 /// What the session has set that changes how a statement is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Session {
     /// `SET disable_sync_create_index = off` was given: a plain `CREATE INDEX` is allowed, on an empty table.
     pub sync_create_index: bool,

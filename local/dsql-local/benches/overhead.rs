@@ -11,6 +11,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dsql::auth_token::{AuthTokenGenerator, Config as TokenConfig};
@@ -29,17 +30,27 @@ const WARM_UP: usize = 300;
 #[derive(Clone, Copy)]
 enum Work {
     Read,
+    NewRead,
     Write,
+    NewWrite,
     Block,
 }
 
 impl Work {
-    const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Block];
+    const ALL: [Self; 5] = [
+        Self::Read,
+        Self::NewRead,
+        Self::Write,
+        Self::NewWrite,
+        Self::Block,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Read => "SELECT by key",
+            Self::NewRead => "SELECT, new each time",
             Self::Write => "UPDATE by key",
+            Self::NewWrite => "UPDATE, new each time",
             Self::Block => "BEGIN, UPDATE, COMMIT",
         }
     }
@@ -51,6 +62,20 @@ impl Work {
                 let select = "SELECT n FROM bench WHERE k = $1";
                 client
                     .query_typed(select, &[(&1, Type::INT4)])
+                    .await
+                    .unwrap();
+            }
+            Self::NewRead => {
+                let select = format!("SELECT n + {} FROM bench WHERE k = $1", next());
+                client
+                    .query_typed(&select, &[(&1, Type::INT4)])
+                    .await
+                    .unwrap();
+            }
+            Self::NewWrite => {
+                let update = format!("UPDATE bench SET n = {} WHERE k = $1", next());
+                client
+                    .query_typed(&update, &[(&1, Type::INT4)])
                     .await
                     .unwrap();
             }
@@ -85,6 +110,12 @@ impl Work {
         samples.sort_unstable();
         samples
     }
+}
+
+/// A number that no statement has had.
+fn next() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 async fn through(dsql: &DsqlLocal) -> Client {

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::dialect::Rules;
 use crate::faults::Injector;
 use crate::jobs::Jobs;
+use crate::judgements::Judgements;
 use crate::limits::ConnectionLimits;
 use crate::lock_waits::LockWaits;
 use crate::postgres::Access;
@@ -28,6 +29,7 @@ pub(crate) struct Cluster {
     pub(crate) lock_waits: Arc<LockWaits>,
     pub(crate) schema: Schema,
     pub(crate) writers: Writers,
+    pub(crate) judgements: Judgements,
     pub(crate) jobs: Jobs,
     pub(crate) rules: Rules,
 }

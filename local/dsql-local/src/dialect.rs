@@ -3,7 +3,7 @@
 
 use dsql_dialect::{
     self as dialect, Effect, IamMapping, IndexBuild, Kind as Classified, Refusal, SYNC_INDEX,
-    Session, Validation, classify_in,
+    Session, Validation, Verb, classify_in,
 };
 
 use crate::statement::{DialectFacts, Kind, Statement, Verdict};
@@ -72,6 +72,7 @@ fn index_at_once(index: &IndexBuild, sql: &str) -> Verdict {
 /// Reads one statement by DSQL's rules.
 pub(crate) fn read(sql: &str, session: &Session) -> Statement {
     let classified = classify_in(sql, session);
+    let rewrites_rows = rewrites_rows(&classified);
     let mut ask_first = None;
     let verdict = match classified.verdict {
         dialect::Verdict::Refuse(mut refusal) => {
@@ -98,6 +99,7 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
         targets: targets(&classified.kind),
         hides_writes: classified.hides_writes,
         computes: classified.computes,
+        rewrites_rows,
         identifiers: classified.identifiers,
         awaits: match &classified.kind {
             Classified::WaitForJob(argument) => Some(argument.clone()),
@@ -138,6 +140,18 @@ fn targets(classified: &Classified) -> Vec<String> {
             copy.table.iter().map(ToString::to_string).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// An `UPDATE`, or an `INSERT` that may become one.
+fn rewrites_rows(statement: &dialect::Statement) -> bool {
+    match &statement.kind {
+        Classified::Dml(dml) => match dml.verb {
+            Verb::Update => true,
+            Verb::Insert => statement.identifiers.iter().any(|word| word == "conflict"),
+            Verb::Delete => false,
+        },
+        _ => false,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::dialect::Rules;
 use crate::faults::{Faults, FaultsError, Injector};
 use crate::job_runner;
 use crate::jobs::Jobs;
+use crate::judgements::Judgements;
 use crate::limits::{Bucket, ConnectionLimits};
 use crate::lock_waits::LockWaits;
 use crate::postgres::{Postgres, PostgresError};
@@ -222,6 +223,7 @@ impl DsqlLocal {
             lock_waits: Arc::new(LockWaits::new(&postgres.access.socket)),
             schema: Schema::new(options.schema_conflicts),
             writers: Writers::default(),
+            judgements: Judgements::default(),
             jobs: Jobs::new(options.job_duration),
             rules: if options.dialect {
                 Rules::On

@@ -37,6 +37,7 @@ mod instance;
 mod internal_query;
 mod job_runner;
 mod jobs;
+mod judgements;
 mod limits;
 mod lock_waits;
 mod login;

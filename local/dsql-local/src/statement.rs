@@ -38,6 +38,10 @@ pub(crate) enum Verdict {
 
 /// What DSQL's rules have to know of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the statement"
+)]
 pub(crate) struct DialectFacts {
     pub(crate) effect: Effect,
     /// Questions to the catalog; a row is a refusal.
@@ -52,6 +56,8 @@ pub(crate) struct DialectFacts {
     pub(crate) hides_writes: bool,
     /// What it writes may be longer than what it says.
     pub(crate) computes: bool,
+    /// The rows it writes have columns that it does not say.
+    pub(crate) rewrites_rows: bool,
     /// Every identifier in it.
     pub(crate) identifiers: Vec<String>,
     /// The job that it waits for.

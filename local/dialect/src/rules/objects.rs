@@ -112,7 +112,7 @@ pub(super) fn function_language(parsed: &Parsed<'_>) -> Option<String> {
 }
 
 pub(super) fn rename(parsed: &Parsed<'_>) -> Option<String> {
-    let renames = tree::has(&parsed.node, NOT_RENAMED);
+    let renames = parsed.has(NOT_RENAMED);
     let other = matches!(
         parsed.node.kind(),
         K::ALTER_MATERIALIZED_VIEW | K::ALTER_FOREIGN_TABLE

@@ -79,7 +79,8 @@ pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
 }
 
 /// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it, named by that table: the
-/// service's planner fails, and names the row that it scans. Columns without a table's name are not looked up.
+/// service's planner fails, and names the row that it scans. Columns without a table's name are not looked up, and what a
+/// subquery computes is its own.
 pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .all(&[K::JOIN])
@@ -97,6 +98,10 @@ pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
                 .and_then(|clause| tree::child(&clause, &[K::TARGET_LIST]))?;
             let shows_outer = |target: &SyntaxNode| {
                 tree::all(target, &[K::FIELD_EXPR])
+                    .filter(|field| {
+                        let mut around = field.ancestors().take_while(|node| node != target);
+                        !around.any(|node| node.kind() == K::SELECT)
+                    })
                     .filter_map(|field| tree::child(&field, &[K::NAME_REF]))
                     .filter_map(|table| tree::identifier(&table))
                     .any(|table| !inside.contains(&table))

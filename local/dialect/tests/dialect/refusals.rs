@@ -153,7 +153,6 @@ fn settings_outside_the_list_are_refused_by_name() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn unknown_kinds_of_object_are_refused() {
     refused(&[
         (

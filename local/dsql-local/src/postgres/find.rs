@@ -38,8 +38,13 @@ impl Installation {
     /// One line for whoever has another version than the service.
     pub(crate) fn warn_of_another_version(&self) {
         if self.major != DSQL_MAJOR {
+            let difference = if self.major < DSQL_MAJOR {
+                "`IS JSON`, `JSON_ARRAY()`, `any_value()`, `1_000` and newer columns of the catalogue, which psql 16 asks for, are missing"
+            } else {
+                "newer syntax is accepted, and plans and messages may differ"
+            };
             tracing::warn!(
-                "statements run on PostgreSQL {}, while DSQL is PostgreSQL {DSQL_MAJOR}: plans, messages and syntax may differ",
+                "statements run on PostgreSQL {}, while DSQL is PostgreSQL {DSQL_MAJOR}: {difference}",
                 self.major
             );
         }

@@ -128,7 +128,13 @@ impl Session<'_> {
         if facts.targets.is_empty() && !hides_writes {
             return Ok(false);
         }
-        if !self.transaction.usage().has_log_start() {
+        let cargo = Cargo {
+            bytes,
+            may_grow: facts.computes || facts.is_copy_in || hides_writes,
+            has_long_keys: hides_writes || names.may_lengthen_keys(facts),
+            rewrites_rows: facts.rewrites_rows,
+        };
+        if !cargo.is_bounded() && !self.transaction.usage().has_log_start() {
             let position = self.log_position().await?;
             self.transaction.usage().start_log(position);
         }
@@ -136,11 +142,6 @@ impl Session<'_> {
             self.changed_rows().await?
         } else {
             None
-        };
-        let cargo = Cargo {
-            bytes,
-            may_grow: facts.computes || facts.is_copy_in || hides_writes,
-            has_long_keys: hides_writes || names.may_lengthen_keys(facts),
         };
         self.transaction.usage().carries(cargo, counted_before);
         Ok(false)
@@ -185,7 +186,7 @@ impl Session<'_> {
 
     /// Refuses the commit of a transaction that wrote too much. Whether it did.
     pub(super) async fn refuses_to_commit(&mut self, after: AfterFailure) -> Flow<bool> {
-        if !self.transaction.usage().has_rows() {
+        if !self.transaction.usage().may_be_over_limits() {
             return Ok(false);
         }
         let Some(log_end) = self.log_position().await? else {

@@ -12,8 +12,11 @@ use crate::wire::{Bind, Close, ErrorAnswer, Execute, Frontend, Parse, Protocol, 
 impl Session<'_> {
     pub(super) async fn parse(&mut self, parse: &Parse) -> Flow {
         let statement = match self.cluster.rules {
-            Rules::On => dialect::read(parse.sql.as_str(), &self.reading),
-            Rules::Off => dialect::read_without_rules(parse.sql.as_str()),
+            Rules::On => self
+                .cluster
+                .judgements
+                .read(parse.sql.as_str(), &self.reading),
+            Rules::Off => Arc::new(dialect::read_without_rules(parse.sql.as_str())),
         };
         if self.refuses_text(&statement).await? {
             return Ok(());
@@ -22,7 +25,7 @@ impl Session<'_> {
             Verdict::Forward | Verdict::Refuse(_) => parse.clone(),
             Verdict::Rewrite { sql, .. } => parse.with_sql(sql.clone()),
         };
-        self.pipeline.prepare(Arc::new(statement), &parse);
+        self.pipeline.prepare(statement, &parse);
         self.forward(&Frontend::Parse(parse), Expected::Parse).await
     }
 
@@ -92,7 +95,7 @@ impl Session<'_> {
     }
 
     pub(super) async fn sync(&mut self) -> Flow {
-        if !self.pipeline.skips() && self.transaction.usage().has_log_start() {
+        if !self.pipeline.skips() && self.transaction.usage().has_written() {
             // As long as this lasts, the sequence is not over.
             self.pipeline.open_sequence();
             self.catch_up().await?;

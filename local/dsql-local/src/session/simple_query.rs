@@ -87,7 +87,7 @@ impl Session<'_> {
             .collect();
         if texts.is_empty() {
             let expected = Expected::Query {
-                statement: Arc::new(dialect::read(sql.as_str(), &self.reading)),
+                statement: self.cluster.judgements.read(sql.as_str(), &self.reading),
                 kept: None,
                 part: QueryPart::Last,
             };
@@ -110,7 +110,7 @@ impl Session<'_> {
     async fn run_parts(&mut self, texts: &[&str], sql: &Text) -> Flow {
         let statements: Vec<Arc<Statement>> = texts
             .iter()
-            .map(|text| Arc::new(dialect::read(text, &self.reading)))
+            .map(|text| self.cluster.judgements.read(text, &self.reading))
             .collect();
         if let ([statement], [text]) = (statements.as_slice(), texts) {
             return self.run_part(statement, text, Some(sql)).await;

@@ -29,10 +29,12 @@ struct Command {
     counted_before: Option<u64>,
     /// It has changed more rows than may be.
     is_over_limit: bool,
+    /// What it brings along, if that bounds what it writes.
+    cargo: Option<Cargo>,
 }
 
 /// What a command brings along.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cargo {
     /// Of its text and values.
     pub(super) bytes: usize,
@@ -40,6 +42,28 @@ pub(super) struct Cargo {
     pub(super) may_grow: bool,
     /// A key of its table may be too long.
     pub(super) has_long_keys: bool,
+    /// The rows it writes have columns that it does not bring.
+    pub(super) rewrites_rows: bool,
+}
+
+impl Cargo {
+    /// Bytes of a row that is there, at most.
+    const ROW: u64 = 2 * MIB;
+
+    /// Whether the bytes that it can write follow from what it brings and from its count of rows.
+    pub(super) fn is_bounded(&self) -> bool {
+        !self.may_grow && self.bytes as u64 <= MAX_VALUE
+    }
+
+    /// At most so many bytes, if it changes this many rows.
+    fn bound(&self, rows: u64) -> u64 {
+        let bytes = self.bytes as u64;
+        if self.rewrites_rows {
+            rows.saturating_mul(Self::ROW.saturating_add(bytes))
+        } else {
+            bytes
+        }
+    }
 }
 
 /// What becomes of the end of a command that changed rows.
@@ -58,7 +82,9 @@ pub(super) struct TransactionUsage {
     guard: DdlGuard,
     rows: u64,
     command: Command,
-    /// Where PostgreSQL's log stood before the first row was written.
+    /// Bytes at most of the commands whose own bytes bound what they write.
+    bounded_bytes: u64,
+    /// Where PostgreSQL's log stood before the first command that nothing bounds.
     log_start: Option<u64>,
     /// When the transaction block began.
     began_at: Option<SystemTime>,
@@ -88,7 +114,7 @@ impl TransactionUsage {
         self.log_start.is_some()
     }
 
-    /// Where PostgreSQL's log stands before the first row is written.
+    /// Where PostgreSQL's log stands before the first command that nothing bounds.
     pub(super) fn start_log(&mut self, position: Option<u64>) {
         self.log_start = position;
     }
@@ -101,6 +127,7 @@ impl TransactionUsage {
             may_be_large: may_be_long || cargo.bytes as u64 > MAX_VALUE,
             counted_before,
             is_over_limit: false,
+            cargo: cargo.is_bounded().then_some(cargo),
         };
     }
 
@@ -130,7 +157,11 @@ impl TransactionUsage {
         if self.is_counted() {
             return Completion::HeldBack;
         }
-        self.rows = self.rows.saturating_add(tag.changed_rows());
+        let rows = tag.changed_rows();
+        self.rows = self.rows.saturating_add(rows);
+        if let Some(cargo) = self.command.cargo {
+            self.bounded_bytes = self.bounded_bytes.saturating_add(cargo.bound(rows));
+        }
         if self.rows > MAX_ROWS {
             self.command = Command {
                 is_over_limit: true,
@@ -150,9 +181,14 @@ impl TransactionUsage {
         is_over.then(|| StateRule::Rows.refusal().into())
     }
 
+    /// Whether a command of it changed rows, or was about to.
+    pub(super) fn has_written(&self) -> bool {
+        self.rows > 0 || self.log_start.is_some()
+    }
+
     /// Whether its commit has to be looked at.
-    pub(super) fn has_rows(&self) -> bool {
-        self.rows > 0 && self.log_start.is_some()
+    pub(super) fn may_be_over_limits(&self) -> bool {
+        self.rows > 0 && (self.log_start.is_some() || self.bounded_bytes > MAX_BYTES)
     }
 
     /// Whether the transaction is too old.
@@ -179,8 +215,10 @@ impl TransactionUsage {
 
     /// Whether it can have written too much, given where PostgreSQL's log stands now; others write to it too.
     pub(super) fn may_be_too_large(&self, log_end: u64) -> bool {
-        self.log_start
-            .is_some_and(|start| log_end.saturating_sub(start) > MAX_BYTES)
+        let logged = self
+            .log_start
+            .map_or(0, |start| log_end.saturating_sub(start));
+        logged.saturating_add(self.bounded_bytes) > MAX_BYTES
     }
 
     pub(super) fn size_failure(bytes: u64) -> Option<ErrorAnswer> {
@@ -202,6 +240,22 @@ mod tests {
         let beyond = usage.complete(&CommandTag::new("DELETE 1"));
         assert_eq!(beyond, Completion::Refused);
         assert!(usage.take_row_failure().is_some() && usage.take_row_failure().is_none());
+    }
+
+    #[test]
+    fn a_commit_is_looked_at_only_if_its_commands_could_write_too_much() {
+        let small = Cargo {
+            bytes: 100,
+            may_grow: false,
+            has_long_keys: false,
+            rewrites_rows: true,
+        };
+        let mut usage = TransactionUsage::default();
+        for (tag, is_looked_at) in [("UPDATE 2", false), ("UPDATE 2", false), ("UPDATE 9", true)] {
+            usage.carries(small, None);
+            usage.complete(&CommandTag::new(tag));
+            assert_eq!(usage.may_be_over_limits(), is_looked_at, "{tag}");
+        }
     }
 
     #[test]
