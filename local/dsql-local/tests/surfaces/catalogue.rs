@@ -112,6 +112,22 @@ async fn types_of_expressions_work_in_expressions() {
 }
 
 #[tokio::test]
+async fn the_syntax_of_postgresql_16_works() {
+    let client = admin(steady()).await;
+    for sql in [
+        "SELECT ('{}' IS JSON)::text",
+        "SELECT JSON_ARRAY(1, 'a')::text",
+        "SELECT JSON_OBJECT('a': 1)::text",
+        "SELECT JSON_ARRAYAGG(v ORDER BY v)::text FROM generate_series(1, 2) v",
+        "SELECT (1_000 + 0x1F + 0b11)::text",
+        "SELECT any_value(v)::text FROM generate_series(1, 2) v",
+        "SELECT x::text FROM (SELECT 1 AS x)",
+    ] {
+        assert_eq!(texts(&client, sql).await.len(), 1, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn settings_are_those_of_one_list_by_whatever_way() {
     let client = admin(steady()).await;
     let refused =

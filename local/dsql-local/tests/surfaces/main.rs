@@ -18,6 +18,7 @@ mod garbage;
 mod jobs;
 mod lifecycle;
 mod limits;
+mod mutations;
 mod psql;
 mod session;
 mod sizes;
