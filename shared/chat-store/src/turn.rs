@@ -293,7 +293,10 @@ WITH chat AS (
 SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same, s.is_aside AS stored_is_aside,
     p.id AS tip_id, p.seq AS tip_seq, p.is_aside AS tip_is_aside,
     n.id AS next_id, n.role AS next_role, n.parts AS next_parts, n.metadata AS next_metadata,
-    n.status AS next_status, n.finish_reason AS next_finish_reason, n.is_followed,
+    n.status AS next_status, n.finish_reason AS next_finish_reason,
+    n.id IS NOT NULL AND EXISTS (
+        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user' AND f.aside_since IS NULL
+    ) AS is_followed,
     t.seq AS target_seq, t.role AS target_role, t.is_aside AS target_is_aside, t.asked_by,
     h.id AS message_id, h.role, h.parts, h.metadata
 FROM verdict v
@@ -301,9 +304,7 @@ LEFT JOIN chat c ON v.verdict <> 'foreign'
 LEFT JOIN stored s ON v.verdict = 'stored'
 LEFT JOIN tip p ON v.verdict = 'stored'
 LEFT JOIN LATERAL (
-    SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason, EXISTS (
-        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user' AND f.aside_since IS NULL
-    ) AS is_followed
+    SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason
     FROM messages m WHERE m.chat_id = $1 AND m.seq > s.seq AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1
 ) n ON true
 LEFT JOIN LATERAL (
