@@ -203,9 +203,11 @@ async fn what_is_accepted_of_mutated_statements_changes_nothing_that_a_rule_forb
         let ended = run.await;
         assert!(ended.is_ok(), "seed {seed}: hangs: {sql}");
         sent.push(sql);
-        if client.is_closed() {
-            panic!("seed {seed}: ends the session: {:?}", sent.last());
-        }
+        assert!(
+            !client.is_closed(),
+            "seed {seed}: ends the session: {:?}",
+            sent.last()
+        );
         if number % 50 != 0 && number != count {
             continue;
         }
