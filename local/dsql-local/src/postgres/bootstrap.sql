@@ -298,7 +298,8 @@ DECLARE
 BEGIN
     FOR hidden IN SELECT * FROM (VALUES
         ('pg_available_extensions', 'false'), ('pg_available_extension_versions', 'false'),
-        ('pg_roles', 'pg_authid.oid <> 10'), ('pg_user', 'usesysid <> 10')) v (view, condition)
+        ('pg_roles', 'pg_authid.oid <> 10'), ('pg_user', 'usesysid <> 10'),
+        ('pg_settings', 'name <> ALL (''{absent}''::text[])')) v (view, condition)
     LOOP
         CONTINUE WHEN obj_description(hidden.view::regclass, 'pg_class') = 'dsql-local';
         EXECUTE format('CREATE OR REPLACE VIEW pg_catalog.%I AS %s WHERE %s', hidden.view,

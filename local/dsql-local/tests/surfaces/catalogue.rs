@@ -162,6 +162,9 @@ async fn settings_are_those_of_one_list_by_whatever_way() {
         texts(&client, "SELECT current_setting('search_path')").await,
         ["pg_catalog"]
     );
+    // As psql's \dconfig asks.
+    let all = "SELECT pg_catalog.current_setting(name) FROM pg_catalog.pg_settings";
+    assert!(texts(&client, all).await.len() > 100);
     // As a driver asks before it switches it off: there is none.
     let jit = "SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new";
     assert_eq!(sqlstate(client.query(jit, &[]).await), "42704");
