@@ -6,11 +6,11 @@ use std::collections::{HashSet, VecDeque};
 use crate::event::{Event, FinishReason, Usage};
 
 /// Most sources of a reply.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "echo"))]
 const MAX_SOURCES: usize = 50;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "echo"))]
 const MAX_URL_BYTES: usize = 2_048;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "echo"))]
 const MAX_TITLE_CHARS: usize = 300;
 
 /// What a block holds.
@@ -67,7 +67,7 @@ impl Blocks {
     }
 
     /// Names a source, once; it is told when the open block ends. Addresses that are no web pages are left out.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "echo"))]
     pub(crate) fn cite(&mut self, url: &str, title: Option<&str>) {
         let is_page = url.starts_with("https://") || url.starts_with("http://");
         if !is_page || url.len() > MAX_URL_BYTES || self.urls.len() >= MAX_SOURCES {
@@ -147,7 +147,7 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "echo"))]
     #[test]
     fn a_source_is_told_once_behind_the_block_that_cites_it_if_it_is_a_page() {
         let mut blocks = Blocks::default();
