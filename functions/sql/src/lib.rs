@@ -265,7 +265,8 @@ async fn answer(
     notes.application.clone_from(&connection.application);
     let body = body(request)?;
     if matches!(notes.route, Route::Token) {
-        let given = session_token(app, &connection, request, body, notes).await?;
+        // Boxed: what STS takes would make every request's future larger.
+        let given = Box::pin(session_token(app, &connection, request, body, notes)).await?;
         return transport::success(given, headers, None);
     }
     let asked = Asked::parse(body, Output::of(headers))?;

@@ -191,32 +191,21 @@ impl Stack {
             Some(database)
         };
         let queues = Queues::new(&first.queues, clock.clone());
-        let cannot_listen = |source| StackError::Listen {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            source,
-        };
-        let endpoint = queue::Endpoint::start(queues.clone(), 0).await;
-        let endpoint = endpoint.map_err(cannot_listen)?;
+        let endpoint = queue::Endpoint::start(queues.clone(), 0)
+            .await
+            .map_err(|source| StackError::Listen {
+                address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                source,
+            })?;
         for queue in &first.queues {
             let url = format!("{}/{}/{}", endpoint.url(), options.account, queue.name);
             inputs.attributes.insert(queue.logical_id.clone(), url);
         }
         let application = template.resolve(&inputs)?;
-        let identities = Identities::new(&application, &options.account, database.as_ref())?;
-        let sts = sts::Endpoint::start(identities.assumable.clone(), clock.clone()).await;
-        let sts = sts.map_err(cannot_listen)?;
-        let endpoints = [
-            ("AWS_ENDPOINT_URL_SQS", endpoint.url()),
-            ("AWS_ENDPOINT_URL_STS", sts.url()),
-        ];
-        let lambda = options.lambda(
-            base,
-            &application,
-            database.as_ref(),
-            &identities,
-            &endpoints,
-        )?;
-        let lambda = Arc::new(lambda);
+        let queues_url = endpoint.url();
+        let (lambda, sts) = options
+            .functions(base, &application, database.as_ref(), queues_url, &clock)
+            .await?;
         let invoker = lambda.invoker();
         options
             .provide(
@@ -394,6 +383,29 @@ impl Options {
             endpoint.split('.').next().unwrap_or(endpoint)
         });
         self.state.join(format!("custom-resources-{of}.json"))
+    }
+
+    /// The functions, and where they assume roles.
+    async fn functions(
+        &self,
+        base: &Path,
+        application: &Application,
+        database: Option<&DsqlLocal>,
+        queues_url: String,
+        clock: &Clock,
+    ) -> Result<(Arc<Lambda>, sts::Endpoint), StackError> {
+        let identities = Identities::new(application, &self.account, database)?;
+        let sts = sts::Endpoint::start(identities.assumable.clone(), clock.clone()).await;
+        let sts = sts.map_err(|source| StackError::Listen {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            source,
+        })?;
+        let endpoints = [
+            ("AWS_ENDPOINT_URL_SQS", queues_url),
+            ("AWS_ENDPOINT_URL_STS", sts.url()),
+        ];
+        let lambda = self.lambda(base, application, database, &identities, &endpoints)?;
+        Ok((Arc::new(lambda), sts))
     }
 
     fn lambda(
