@@ -219,6 +219,8 @@ pub fn routes() -> Vec<(&'static str, &'static str)> {
         Route::Messages(""),
         Route::Votes(""),
         Route::Vote("", ""),
+        Route::Branches(""),
+        Route::Branch("", ""),
         Route::Fork(""),
         Route::Share(""),
         Route::Import,

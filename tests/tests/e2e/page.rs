@@ -62,7 +62,6 @@ async fn run(node: &Path, script: &str, arguments: &[&OsStr], gateway: &Gateway)
         String::from_utf8_lossy(&output.stderr),
         gateway.output().join("\n")
     );
-    println!("{}", String::from_utf8_lossy(&output.stdout));
 }
 
 fn browser() -> OsString {
