@@ -204,7 +204,7 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
     async {
         let begun = app.clock.now();
         let mut notes = Notes::default();
-        let answer = AssertUnwindSafe(answer(app, &request, &mut notes))
+        let answer = AssertUnwindSafe(Box::pin(answer(app, &request, &mut notes)))
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(Failure::internal()));
