@@ -274,7 +274,7 @@ mod tests {
     fn what_a_server_answers_is_passed_on_byte_for_byte() {
         for tag in b"123TnDCIsGEZSKtNHdcvR" {
             let body: &[u8] = match tag {
-                b'1' | b'2' | b'3' | b'n' | b'I' | b's' => b"",
+                b'1' | b'2' | b'3' | b'n' | b'I' | b's' | b'c' => b"",
                 b'Z' => b"T",
                 _ => b"S\0body\0",
             };

@@ -33,7 +33,7 @@ Resources:
   Queue: {{ Type: 'AWS::SQS::Queue', Properties: {{ QueueName: jobs }} }}
   Topic: {{ Type: 'AWS::SNS::Topic' }}
   Logs: {{ Type: 'AWS::Logs::LogGroup' }}
-  Role: {{ Type: 'AWS::IAM::Role', Properties: {{ RoleName: mine, AssumeRolePolicyDocument: {{}} }} }}
+  Role: {{ Type: 'AWS::IAM::Role', Properties: {{ RoleName: mine, AssumeRolePolicyDocument: {{ Statement: [] }} }} }}
   Api: {{ Type: 'AWS::Serverless::Api', Properties: {{ StageName: v1 }} }}
   Gone: {{ Type: 'AWS::SQS::Queue', Condition: No }}
 Outputs:

@@ -66,8 +66,17 @@ fn it_has_every_function_with_its_limits() {
 #[test]
 fn every_function_gets_its_variables_and_the_global_one() {
     let application = application();
+    let session_roles = [1, 2, 3, 4, 5]
+        .map(|n| format!("arn:aws:iam::123456789012:role/chat-SqlSession{n}Role"))
+        .join(",");
     let expected = [
-        ("AdminFunction", vec![("DSQL_ROLE", "admin")]),
+        (
+            "AdminFunction",
+            vec![
+                ("DSQL_ROLE", "admin"),
+                ("SQL_SESSION_ROLES", session_roles.as_str()),
+            ],
+        ),
         (
             "ChatsFunction",
             vec![
@@ -134,6 +143,9 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("AUTH_ISSUER", "https://blog.example.com"),
                 ("AUTH_AUDIENCE", "chat"),
                 ("SQL_AUTH_AUDIENCE", ""),
+                ("SQL_CONNECT_AHEAD", ""),
+                ("SQL_TOKENS", "on"),
+                ("SQL_TOKEN_SECONDS", "900"),
                 ("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true"),
             ],
         ),
@@ -196,6 +208,9 @@ fn every_route_leads_to_its_function_and_the_chat_functions_stream() {
             "GET /api/me/export ChatFunction",
             "POST /sql SqlFunction",
             "OPTIONS /sql SqlFunction",
+            "POST /token SqlFunction",
+            "OPTIONS /token SqlFunction",
+            "GET /v2 SqlFunction",
         ]
     );
     for route in &api.routes {
@@ -295,7 +310,7 @@ fn the_schema_is_asked_of_admin_with_text_for_every_value() {
 fn admin_alone_may_connect_as_admin() {
     let application = application();
     let is_of_function = |role: &&Role| role.logical_id != "ApiLogsRole";
-    assert_eq!(application.roles.iter().filter(is_of_function).count(), 6);
+    assert_eq!(application.roles.iter().filter(is_of_function).count(), 11);
     for role in application.roles.iter().filter(is_of_function) {
         let connects: BTreeSet<_> = role
             .allowed_actions
