@@ -93,7 +93,7 @@ export const failures = {
   },
 
   async 'a reply that would outlive its function ends as interrupted'(visitor, id) {
-    const page = visitor.page({ id, headers: { 'x-test-limit-ms': '4500' } })
+    const page = visitor.page({ id, headers: { 'x-test-limit-ms': '7500' } })
     await page.chat.sendMessage({ text: 'hi you [[hang 3]]' })
     assert.equal(page.chat.status, 'error')
     assert.ok(problem(page.errors[0]).code)

@@ -32,7 +32,7 @@ async fn every_sample_event_runs() {
                 .collect();
             assert_eq!(lines[0]["type"], "meta");
             let end = lines.last().unwrap();
-            assert_eq!(*end, json!({"type": "end", "chats": 2, "messages": 6}));
+            assert_eq!(*end, json!({"type": "end", "chats": 2, "messages": 9}));
         }
         ran += 1;
     }

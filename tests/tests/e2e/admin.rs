@@ -71,7 +71,6 @@ async fn the_chats_role_can_do_no_more_than_its_function_does() {
     let client = as_role(&stack.server, "chats");
     let db = client.until(client.clock().now() + LIMIT);
     for sql in [
-        "UPDATE messages SET role = 'assistant'",
         "DELETE FROM usage_daily",
         "UPDATE jobs SET state = 'done'",
         "DELETE FROM rate_buckets",

@@ -211,6 +211,9 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
             Some(json!({"messageId": "m1", "isUpvoted": true})),
         ),
         ("PUT", "/messages/m1/vote", Some(json!({"isUpvoted": true}))),
+        ("GET", "/branches", None),
+        ("POST", "/branches", Some(json!({"messageId": "m1"}))),
+        ("DELETE", "/branches/m1", None),
         ("POST", "/fork", Some(json!({"messageId": "m1"}))),
         ("POST", "/share", None),
         ("DELETE", "/share", None),
@@ -315,7 +318,7 @@ async fn bad_input_is_refused_with_a_code_and_writes_nothing() {
         (
             "POST",
             "/api/chats/kept/messages",
-            b"{\"role\":\"user\",\"parts\":[{\"type\":\"tool-x\"}]}".to_vec(),
+            b"{\"role\":\"user\",\"parts\":[{\"type\":\"text\",\"text\":\" \"}]}".to_vec(),
             422,
         ),
         (

@@ -160,27 +160,6 @@ async fn every_cap_has_its_code() {
         ),
         ("bytes", "POST", &messages, says(vec![image(262_144)]), 413),
         (
-            "tool",
-            "POST",
-            &messages,
-            says(vec![json!({"type": "tool-x"})]),
-            422,
-        ),
-        (
-            "reasoning",
-            "POST",
-            &messages,
-            says(vec![json!({"type": "reasoning", "text": "x"})]),
-            422,
-        ),
-        (
-            "data",
-            "POST",
-            &messages,
-            says(vec![json!({"type": "data-x", "data": 1})]),
-            422,
-        ),
-        (
             "url",
             "POST",
             &messages,

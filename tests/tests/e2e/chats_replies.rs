@@ -56,7 +56,7 @@ async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_flight_e
 }
 
 #[tokio::test]
-async fn a_cut_deletes_what_comes_after_and_nothing_while_a_reply_is_written() {
+async fn a_cut_sets_aside_what_comes_after_and_nothing_while_a_reply_is_written() {
     let stack = Stack::start().await;
     let function = stack.launch_chats().start().await;
     let visitor = Visitor {
@@ -125,14 +125,14 @@ async fn a_cut_deletes_what_comes_after_and_nothing_while_a_reply_is_written() {
     assert_eq!(cut("u1", "edit").await.status, 200);
     assert_eq!(ids().await, ["u1"]);
     assert_eq!(
-        visitor.get(&votes).await,
-        json!([]),
-        "votes go with their replies"
+        visitor.get(&votes).await[0]["messageId"],
+        "a1",
+        "a vote stays with its reply, which is a branch now"
     );
     assert_eq!(
         cut("a1", "regenerate").await.status,
         200,
-        "again: nothing is left to delete"
+        "again: nothing is left to set aside"
     );
     let left = db
         .query_idempotent("SELECT FROM generations", &[])
