@@ -282,8 +282,22 @@ async fn usage_is_read_by_day_and_summed() {
             .await;
         assert_eq!(refused.status, 400, "{query}");
     }
+    let listed = visitor.get("/api/models").await;
+    assert_eq!(listed["default"], "echo");
+    let names: Vec<_> = listed["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| {
+            (
+                model["id"].as_str().unwrap(),
+                model["name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [("echo", "Echo"), ("other", "Other")]);
     assert_eq!(
-        visitor.get("/api/models").await,
-        json!({"models": [{"id": "echo"}, {"id": "other"}], "default": "echo"})
+        listed["models"][0]["attachments"],
+        json!(chat_store::FILE_TYPES)
     );
 }
