@@ -21,7 +21,7 @@ pub const NAMESPACE: &str = "DsqlChat";
 pub const FUNCTION: &str = "function";
 /// The dimension that names the stack: of two in one account each has its own dashboard and alarms.
 pub const STACK: &str = "stack";
-/// The stack where [`STACK_NAME`](crate::env::STACK_NAME) names none.
+/// The stack where [`STACK_NAME`] names none.
 const NO_STACK: &str = "none";
 /// 1 for a container's first invocation, else 0.
 pub const COLD_START: &str = "ColdStart";

@@ -1,4 +1,4 @@
-//! Branches: a chat's messages are a tree by [`parent`](Branch::parent_id), of which one path is read. An edit or another
+//! Branches: a chat's messages are a tree by their parents, of which one path is read. An edit or another
 //! answer begins a branch beside what was there, which is set aside, not deleted: this is how what a client has not seen
 //! survives whatever it asks for.
 //!

@@ -138,7 +138,7 @@ SELECT busy, EXISTS (SELECT FROM target) AS found,
 FROM chat"
 );
 
-/// Sets the owner's messages aside from a place on ([`crate::branches`]); `None` if there is no such chat. A message that is not
+/// Sets the owner's messages aside from a place on (`branches`); `None` if there is no such chat. A message that is not
 /// there (any more) cuts nothing.
 ///
 /// # Errors
