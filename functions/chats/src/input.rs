@@ -103,6 +103,7 @@ pub(crate) fn limit(request: &Request, default: u16) -> Result<u16, ApiError> {
 
 pub(crate) fn cursor(request: &Request) -> Result<Option<Cursor>, ApiError> {
     api::query(request, "cursor")?
+        .filter(|text| !text.is_empty())
         .map(|text| Cursor::parse(text).map_err(refusal))
         .transpose()
 }

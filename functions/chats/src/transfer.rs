@@ -49,6 +49,11 @@ fn file(call: &Call<'_>, part: Option<u16>) -> Result<Import, ApiError> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::client(ClientCode::InvalidJson, "the body must be UTF-8"))?;
+    if text.trim().is_empty() {
+        return Err(ApiError::invalid(
+            "the body is empty: an export, or an array of messages",
+        ));
+    }
     let text = api::whole_characters(text);
     let parsed = match part {
         None => import::parse(&text),
