@@ -73,7 +73,10 @@ try {
   await visit.say(`[[delay 60]] ${Array.from({ length: 200 }, (_, i) => `word${i}`).join(' ')}`);
   await visit.writing(60);
   await visit.page.reload();
-  await visit.until('the reply goes on to its end', () => [...document.querySelectorAll('article[data-id]')].at(-1)?.innerText.includes('word199'));
+  await visit.until('the reply goes on to its end', () => {
+    const all = [...document.querySelectorAll('article[data-id]')];
+    return all.length === 4 && all[3].innerText.includes('word199'); // the question has the word too
+  });
   await visit.idle();
   assert.equal(await visit.messages.count(), 4);
   await visit.test('new').click();

@@ -29,6 +29,7 @@ export function useChats(api) {
   const state = ref('loading'); // or 'ready', 'failed'
   const sought = refDebounced(search, SEARCH_AFTER_MS);
   let asked = 0;
+  let hasPaged = false; // then `next` is behind the last page that was read, not behind the first
   const changed = new Map(); // by chat: how many pages had been asked for when it changed here
 
   const ask = (cursor) => api.chats({
@@ -48,7 +49,7 @@ export function useChats(api) {
     // A chat that would stand on this page and is not there has been deleted or archived elsewhere.
     const isBehind = (chat) => page.nextCursor && !known.has(chat.id) && chat.updatedAt < oldest;
     const kept = items.value.filter((chat) => isNewer(chat) || isBehind(chat));
-    if (!items.value.some(isBehind)) next.value = page.nextCursor;
+    if (!hasPaged) next.value = page.nextCursor;
     items.value = [...fresh, ...kept].sort(byChange);
     state.value = 'ready';
   }
@@ -56,6 +57,7 @@ export function useChats(api) {
   async function load() {
     items.value = [];
     next.value = null;
+    hasPaged = false;
     state.value = 'loading';
     try {
       await refresh();
@@ -66,6 +68,7 @@ export function useChats(api) {
 
   async function more() {
     const page = await ask(next.value);
+    hasPaged = true;
     const known = new Set(items.value.map((chat) => chat.id));
     items.value = [...items.value, ...page.items.filter((chat) => !known.has(chat.id))];
     next.value = page.nextCursor;
