@@ -47,14 +47,10 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
     let seed = std::env::var("SCHEMATHESIS_SEED").unwrap_or_else(|_| SEED.to_owned());
     let run = Command::new("python3")
-        .args([
-            "-m",
-            "schemathesis.cli",
-            "--config-file",
-            "tests/schemathesis.toml",
-            "run",
-        ])
-        .arg("docs/openapi.yaml")
+        .args(["-m", "schemathesis.cli", "--config-file"])
+        .arg(workspace().join("tests/schemathesis.toml"))
+        .arg("run")
+        .arg(workspace().join("docs/openapi.yaml"))
         .args([
             "--url",
             &gateway.url(),
@@ -77,7 +73,7 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
             "HYPOTHESIS_STORAGE_DIRECTORY",
             target_dir().join("hypothesis"),
         )
-        .current_dir(workspace())
+        .current_dir(target_dir()) // it leaves files behind
         .kill_on_drop(true)
         .output();
     let run = timeout(LIMIT, run).await.expect("it ends").unwrap();

@@ -330,11 +330,14 @@ impl World {
             .await;
         let seen = Arc::clone(&last.lock().unwrap());
         let seen = seen.lock().unwrap();
-        assert_ne!(
-            seen.failure,
-            Some(true),
-            "a passing failure came first and was not run again: {result:?}"
-        );
+        // One that was given up may have come before, which nobody saw.
+        if seen.running == 0 {
+            assert_ne!(
+                seen.failure,
+                Some(true),
+                "a passing failure came first and was not run again: {result:?}"
+            );
+        }
         let may_commit = seen.may_commit(succeeds);
         match &result {
             Ok(()) => {
