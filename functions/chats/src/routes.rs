@@ -80,7 +80,12 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
     )
     .await?;
     let next = page.next.map(|cursor| cursor.encode());
-    let mut response = if api::query(call.request, "shape")? == Some("array") {
+    let is_bare = match api::query(call.request, "shape")? {
+        None => false,
+        Some("array") => true,
+        Some(_) => return Err(ApiError::invalid("\"shape\" must be array")),
+    };
+    let mut response = if is_bare {
         api::json(StatusCode::OK, &page.items)?
     } else {
         let listed = Listed {

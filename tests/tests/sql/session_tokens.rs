@@ -301,7 +301,9 @@ async fn a_rotated_password_gives_no_token_and_a_dropped_login_no_session() {
     let error = site
         .not_given(&asked(&rotated.connection_string(), ""))
         .await;
-    assert_eq!(error["code"], "28P01");
+    // Within a second of the last look at its row, what is missing is its IAM role.
+    let code = error["code"].as_str().unwrap();
+    assert!(["28P01", "0A000"].contains(&code), "{error}");
     // A session that is open goes on, once it has heard that the catalog changed.
     let conflict = Some(&SqlState::T_R_SERIALIZATION_FAILURE);
     let mut answered = old.query_one("SELECT 1", &[]).await;
