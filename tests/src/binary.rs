@@ -76,10 +76,20 @@ fn build(name: &str) -> PathBuf {
     target.join("debug").join(name)
 }
 
-/// The cargo that runs this test, in the workspace.
+/// The cargo that runs this test, in the workspace, as from a terminal: without what cargo tells a test of its package.
+/// Build scripts that watch those variables would run again, and all that depends on them with them, each way.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let told = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+        if told
+            .iter()
+            .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

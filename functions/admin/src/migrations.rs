@@ -69,6 +69,7 @@ migrations! {
     18 "0018_index_generations_by_lease",
     19 "0019_index_usage_by_day",
     20 "0020_create_sql_logins",
+    21 "0021_create_sql_session_roles",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.

@@ -42,7 +42,9 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     }
     let reply = Reply {
         chat: post.chat.clone(),
-        message: key.map_or_else(MessageId::new, |key| key.reply().clone()),
+        message: key
+            .as_ref()
+            .map_or_else(MessageId::new, |key| key.reply().clone()),
         stream: StreamId::new(),
     };
     let replaced = MessageId::new();
@@ -72,7 +74,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
         Placed::Opened(history, is_titled_now) => (history, is_titled_now),
         Placed::Replayed(reply) => return Ok(follow::replay(call, &reply)),
-        Placed::Ended => return Ok(withdrawn(call, &reply).await),
+        Placed::Ended => return ended(call, &reply, key.as_ref()).await,
     };
     let messages = context::conversation(
         &history,
@@ -169,6 +171,17 @@ async fn held_meanwhile<T>(lock: &mut Lock, work: impl Future<Output = T>) -> Op
                 Beat::Lost(_) => return None,
             },
         }
+    }
+}
+
+/// The answer to a turn whose reply was there already when it was opened. With a key it may be that of the same request, sent
+/// at the same time, and is not this one's to withdraw.
+async fn ended(call: &Call<'_>, reply: &Reply, key: Option<&TurnKey>) -> Answer {
+    match key {
+        None => Ok(withdrawn(call, reply).await),
+        Some(key) => answered_before(call, &reply.chat, key)
+            .await?
+            .ok_or_else(busy),
     }
 }
 

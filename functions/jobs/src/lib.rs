@@ -279,7 +279,7 @@ async fn end(
             tracing::info!(job.id = %id, job.kind = %kind, "the job {id} is done");
             Ok("done")
         }
-        Outcome::TimeUp => {
+        Outcome::Interrupted => {
             tracing::info!(job.id = %id, job.kind = %kind, "the job {id} goes on in the next invocation");
             jobs::give_back(db, job, now).await?;
             Ok("continued")

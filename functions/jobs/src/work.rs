@@ -19,8 +19,8 @@ const STEP: Duration = Duration::from_secs(2);
 pub(crate) enum Outcome {
     /// All is done, and written down.
     Done,
-    /// The time is up after some steps; the next run goes on.
-    TimeUp,
+    /// It came further before its time was up, or the database refused a step for now; the next run goes on.
+    Interrupted,
     /// Somebody else has the job.
     LeaseLost,
     /// It may succeed another time.
@@ -57,17 +57,20 @@ pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
     let begun_with = Receipt::of(job);
     let mut receipt = begun_with.clone();
     let erased = erase(dsql, job, kind, &owner, &mut receipt, until).await;
-    match erased {
-        Ok(true) => Outcome::Done,
+    let reason = match erased {
+        Ok(true) => return Outcome::Done,
+        Err(StepError::LeaseLost) => return Outcome::LeaseLost,
         Ok(false) | Err(StepError::Database(dsql::Error::Deadline { .. })) => {
-            if receipt == begun_with {
-                Outcome::Failed("the time was up before one step was done".to_owned())
-            } else {
-                Outcome::TimeUp
-            }
+            "the time was up".to_owned()
         }
-        Err(StepError::LeaseLost) => Outcome::LeaseLost,
-        Err(error) => failed(error.to_string()),
+        Err(StepError::Database(error)) => error.report(),
+    };
+    // Attempts are counted from the last step on: a job that gets on is never given up.
+    if receipt == begun_with {
+        failed(reason)
+    } else {
+        tracing::info!(job.id = %job.id, "the job {} was interrupted: {reason}", job.id);
+        Outcome::Interrupted
     }
 }
 

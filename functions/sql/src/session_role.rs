@@ -62,7 +62,9 @@ pub(crate) async fn of(
     });
     arn.ok_or_else(|| {
         Failure::new("0A000", "this login has no IAM role of its own, so no token is given to it")
-            .hint("The deployment has IAM roles for a number of logins: see `SQL_SESSION_ROLES` of admin.")
+            .hint(
+                "The deployment has IAM roles for a number of logins (`SQL_SESSION_ROLES` of admin), and one of a dropped login rests for an hour. Once one is free, admin's command `migrate` gives it out.",
+            )
     })
 }
 

@@ -2,6 +2,7 @@
 //! below the row limit, which also writes the job's progress, so that the receipt counts exactly what was deleted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
@@ -116,16 +117,49 @@ SELECT count(*) FROM s";
 
 type Counts = Vec<(&'static str, i64)>;
 
+/// Most rows and chats of a batch. Who writes to one of its chats meanwhile undoes all of it, so each attempt after a
+/// conflict takes half as much, down to one chat: an erasure gets on beside those who go on writing.
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    rows: i64,
+    chats: i64,
+}
+
+impl Batch {
+    /// For the attempt after so many that were undone.
+    fn after(conflicts: u32) -> Self {
+        let half = |most: i64| most.checked_shr(conflicts).unwrap_or(0).max(1);
+        Self {
+            rows: half(MAX_ROWS),
+            chats: half(MAX_CHATS),
+        }
+    }
+}
+
+/// Counts the attempts of one batch.
+#[derive(Debug, Default)]
+struct Attempts(AtomicU32);
+
+impl Attempts {
+    fn next(&self) -> Batch {
+        Batch::after(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// Deletes a batch; empty when nothing is left. A chat's children and the chat itself go in one transaction, so that
 /// nothing can be added to a chat that is half gone. What a reply under way has used is counted.
-async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Counts, Error> {
+async fn delete_batch(
+    transaction: &Transaction,
+    whose: Whose<'_>,
+    most: Batch,
+) -> Result<Counts, Error> {
     let rows = match whose {
         Whose::Owner(owner, hidden_at) => {
             transaction
                 .query(
                     OWNED,
                     &[
-                        (&MAX_CHATS, Type::INT8),
+                        (&most.chats, Type::INT8),
                         (&owner, Type::TEXT),
                         (&hidden_at, Type::TIMESTAMPTZ),
                     ],
@@ -136,7 +170,7 @@ async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Cou
             transaction
                 .query(
                     EXPIRED,
-                    &[(&MAX_CHATS, Type::INT8), (&now, Type::TIMESTAMPTZ)],
+                    &[(&most.chats, Type::INT8), (&now, Type::TIMESTAMPTZ)],
                 )
                 .await?
         }
@@ -148,7 +182,10 @@ async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Cou
     if first.get::<_, i64>("shares") > MAX_ROWS / 2 {
         let id: String = first.get("id");
         let row = transaction
-            .query_opt(DELETE_SHARES, &[(&id, Type::TEXT), (&MAX_ROWS, Type::INT8)])
+            .query_opt(
+                DELETE_SHARES,
+                &[(&id, Type::TEXT), (&most.rows, Type::INT8)],
+            )
             .await?;
         return Ok(vec![("shares", row.map_or(0, |row| row.get(0)))]);
     }
@@ -157,7 +194,7 @@ async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Cou
     for row in &rows {
         let (shares, others): (i64, i64) = (row.get("shares"), row.get("other_rows"));
         total += shares + others;
-        if !ids.is_empty() && total > MAX_ROWS {
+        if !ids.is_empty() && total > most.rows {
             break;
         }
         ids.push(row.get("id"));
@@ -181,10 +218,12 @@ async fn delete_batch(transaction: &Transaction, whose: Whose<'_>) -> Result<Cou
 /// # Errors
 /// Any [`Error`].
 pub async fn delete_expired_chats(db: &Db, now: Timestamp) -> Result<Option<i64>, Error> {
+    let attempts = Attempts::default();
     let counts: Counts = db
-        .transaction(
-            |transaction| async move { delete_batch(&transaction, Whose::Expired(now)).await },
-        )
+        .transaction(|transaction| {
+            let most = attempts.next();
+            async move { delete_batch(&transaction, Whose::Expired(now), most).await }
+        })
         .await?;
     let chats = counts.iter().filter(|(kind, _)| *kind == "chats");
     Ok((!counts.is_empty()).then(|| chats.map(|(_, count)| count).sum()))
@@ -201,8 +240,9 @@ pub async fn erase_chats(
     receipt: &Receipt,
     owner: &OwnerId,
 ) -> Result<Option<Receipt>, StepError> {
-    step(db, job, receipt, "chats", |transaction| async move {
-        delete_batch(&transaction, Whose::Owner(owner.as_str(), job.created_at)).await
+    step(db, job, receipt, "chats", |transaction, most| async move {
+        let whose = Whose::Owner(owner.as_str(), job.created_at);
+        delete_batch(&transaction, whose, most).await
     })
     .await
 }
@@ -240,13 +280,13 @@ pub async fn erase_traces(
     owner: &OwnerId,
 ) -> Result<Option<Receipt>, StepError> {
     for (kind, sql) in TRACES {
-        let done = step(db, job, receipt, kind, |transaction| async move {
+        let done = step(db, job, receipt, kind, |transaction, most| async move {
             let row = transaction
                 .query_opt(
                     sql,
                     &[
                         (&owner.as_str(), Type::TEXT),
-                        (&MAX_ROWS, Type::INT8),
+                        (&most.rows, Type::INT8),
                         (&job.created_at, Type::TIMESTAMPTZ),
                     ],
                 )
@@ -275,12 +315,12 @@ async fn step<'a, F, Fut>(
     delete: F,
 ) -> Result<Option<Receipt>, StepError>
 where
-    F: Fn(Transaction) -> Fut + Send + Sync,
+    F: Fn(Transaction, Batch) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Counts, Error>> + Send,
 {
-    let delete = &delete;
+    let (delete, attempts) = (&delete, &Attempts::default());
     db.transaction(|transaction| async move {
-        let counts = delete(transaction.clone()).await?;
+        let counts = delete(transaction.clone(), attempts.next()).await?;
         if counts.is_empty() {
             return Ok(None);
         }

@@ -1,8 +1,9 @@
 //! Every row of the table of cases of a turn.
 
 use serde_json::{Value, json};
+use tests::http::Request;
 
-use crate::stack::{Stack, Visitor, message, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, message, said, submit, with};
 
 fn regenerate(chat: &str, id: &str, text: &str) -> Value {
     json!({"id": chat, "messages": [message(id, text)], "trigger": "regenerate-message"})
@@ -184,12 +185,10 @@ async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
         token: stack.token("visitor"),
     };
     // The Nuxt template: the chat and its message are there, the page regenerates.
-    let create = tests::http::Request::new("POST", "/api/chats")
+    let create = Request::new("POST", "/api/chats")
         .bearer(&visitor.token)
         .json(&json!({"id": "n", "message": message("u1", "first")}));
-    let made = chats
-        .invoke(create.rest_event().to_string(), crate::stack::LIMIT)
-        .await;
+    let made = chats.invoke(create.rest_event().to_string(), LIMIT).await;
     drop(made);
     let said = visitor.post(&regenerate("n", "u1", "first")).await;
     assert_eq!(said.text(), "first");
@@ -205,4 +204,62 @@ async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
     let named = with(regenerate("s", "u1", "new"), "messageId", json!("unknown"));
     assert_eq!(visitor.post(&named).await.text(), "new");
     assert_eq!(visitor.transcript("s").await, ["u1: new", "*: new"]);
+}
+
+#[tokio::test]
+async fn a_turn_with_a_key_is_answered_once_also_when_it_is_sent_twice_at_once() {
+    let stack = Stack::start().await;
+    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let other = stack.chat().start().await;
+    let token = stack.token("visitor");
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: token.clone(),
+    };
+    let elsewhere = Visitor {
+        chat: &other,
+        chats: &chats,
+        token,
+    };
+    let keyed = |visitor: &Visitor<'_>, key: &str, body: &Value| {
+        let request = Request::new("POST", "/api/chat")
+            .header("idempotency-key", key)
+            .json(body);
+        visitor.send(request, LIMIT)
+    };
+    // The second one meets the first in its middle, or waits for its end.
+    let body = submit("c", "u1", "[[delay 20]][[words 30]]");
+    let (first, second) = tokio::join!(
+        keyed(&visitor, "k1", &body).outcome(),
+        keyed(&elsewhere, "k1", &body).outcome()
+    );
+    let (first, second) = (said(first), said(second));
+    assert_eq!((first.status(), second.status()), (200, 200));
+    assert_eq!(first.message()["id"], second.message()["id"]);
+    assert_eq!(second.message()["parts"], first.message()["parts"]);
+    assert_eq!(visitor.read("c").await["messages"][1], first.message());
+
+    // Another answer is asked for once, however often it is sent.
+    let again = with(submit("c", "u1", "[[calls]]"), "messageId", json!("u1"));
+    let once = said(keyed(&visitor, "k2", &again).outcome().await);
+    let twice = said(keyed(&visitor, "k2", &again).outcome().await);
+    assert_eq!(once.message(), twice.message());
+    let anew = with(again.clone(), "trigger", json!("regenerate-message"));
+    let refused = said(keyed(&visitor, "k2", &anew).outcome().await);
+    assert_eq!(
+        (refused.status(), refused.code().as_str()),
+        (422, "unprocessable")
+    );
+    let other_answer = said(keyed(&visitor, "k3", &anew).outcome().await);
+    assert_ne!(other_answer.message()["id"], once.message()["id"]);
+    assert_eq!(
+        visitor.read("c").await["messages"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let malformed = said(keyed(&visitor, "two words", &anew).outcome().await);
+    assert_eq!(malformed.status(), 400);
 }

@@ -131,8 +131,13 @@ async fn a_login_without_an_iam_role_of_its_own_is_given_no_token() {
     let asked_by_third = asked(&third.connection_string(), "");
     let error = site.not_given(&asked_by_third).await;
     assert_eq!(error["code"], "0A000", "{error}");
-    // A dropped login frees its role, and the next deployment gives it out.
+    // A dropped login frees its role, and the first deployment after its rest gives it out.
     site.logins.drop(&other).await;
+    let admin = tests::logins::as_role(&site.server, "admin");
+    let db = admin.until(admin.clock().now() + LIMIT);
+    let an_hour_later =
+        "UPDATE chats.sql_session_roles SET free_from = free_from - interval '2 hours'";
+    assert_eq!(db.execute_sql(an_hour_later).await.unwrap(), 1);
     site.logins.migrate().await;
     let given = site.given_to(&third.connection_string()).await;
     session::open(&site.server, &given).await.unwrap();
@@ -314,6 +319,26 @@ async fn a_rotated_password_gives_no_token_and_a_dropped_login_no_session() {
         answered = old.query_one("SELECT 1", &[]).await;
     }
     answered.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_a_dropped_login_opens_no_login_that_is_made_after_it() {
+    let site = Site::start().await;
+    let before = site.given().await;
+    session::open(&site.server, &before).await.unwrap();
+    site.logins.drop(&site.blog).await;
+    // There are two IAM roles: the one that signed the token rests, and the other is the next login's.
+    let next = site.logins.create("next").await;
+    let given = site.given_to(&next.connection_string()).await;
+    session::open(&site.server, &given).await.unwrap();
+    let last = site.logins.create("blog").await; // the same name again is another login
+    let refused = site.not_given(&asked(&last.connection_string(), "")).await;
+    assert_eq!(refused["code"], "0A000");
+    for user in ["next", "blog"] {
+        let mut asked = before.clone();
+        asked["user"] = json!(user);
+        assert!(session::open(&site.server, &asked).await.is_err(), "{user}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use dsql::{Db, Row, Type, quote_identifier};
 use serde_json::{Value, json};
 
-use super::{Login, all, deletion, objects, privileges, read};
+use super::{Login, all, deletion, objects, privileges, read, session_role};
 use crate::AdminError;
 use crate::ddl::ensure;
 use crate::login::LoginName;
@@ -44,8 +44,13 @@ pub(crate) async fn drop(db: &Db, name: &LoginName, data: Data) -> Result<Value,
     .await?;
     let mut changes = vec!["passwords are void".to_owned()];
     if privileges::exists(db, name).await? {
-        let arns = roles::mappings(db).await?.remove(name.as_str());
+        let mut mappings = roles::mappings(db).await?;
+        let arns = mappings.remove(name.as_str());
         for arn in arns.into_iter().flatten() {
+            let is_shared = mappings.values().any(|arns| arns.contains(&arn));
+            if !is_shared {
+                session_role::retire(db, &arn).await?;
+            }
             roles::unmap(db, name.as_str(), &arn).await?;
             changes.push(format!("{arn} is no longer mapped"));
         }
