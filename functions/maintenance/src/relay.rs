@@ -11,11 +11,9 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::config::{BehaviorVersion, Region};
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use chat_store::jobs::{self, Due};
 use dsql::Dsql;
+use https::Connector;
 use serde_json::{Value, json};
 
 use crate::MaintenanceError;
@@ -58,14 +56,11 @@ impl Queue {
         };
         let region =
             lookup(AWS_REGION).ok_or_else(|| ConfigError::new(AWS_REGION, "is not set"))?;
-        let http = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
         let mut config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-            .http_client(http)
+            .http_client(Connector::from(https::Client::new()))
             .retry_config(RetryConfig::standard())
             .timeout_config(
                 TimeoutConfig::builder()

@@ -26,6 +26,7 @@ mod params;
 mod request;
 mod session_role;
 mod session_token;
+mod sts;
 mod text;
 mod transport;
 mod value;

@@ -8,28 +8,18 @@ use std::time::{Duration, SystemTime};
 
 use api::Lookup;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
-use aws_config::retry::RetryConfig;
-use aws_config::sts::AssumeRoleProvider;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_async::time::SystemTimeSource;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use dsql::AWS_REGION;
 use dsql::text::{AnswerLimits, TextRequest, TextSessions, TextStatement};
 
 use crate::failure::Failure;
+use crate::sts::{AssumeRole, Sts};
 
 /// Another endpoint of STS, as the AWS tools name it; for `lambda-local`.
 const AWS_ENDPOINT_URL_STS: &str = "AWS_ENDPOINT_URL_STS";
 /// The longest that a role which a role assumed may be had for.
 const SESSION_LENGTH: Duration = Duration::from_secs(3_600);
-/// One request to STS, its retries included.
-const ASSUME_LIMIT: Duration = Duration::from_secs(10);
 const LIMITS: AnswerLimits = AnswerLimits {
     rows: 1,
     bytes: 4_096,
@@ -71,8 +61,7 @@ pub(crate) async fn of(
 /// Assumes roles, and keeps their credentials while they last.
 #[derive(Debug)]
 pub(crate) struct SessionRoles {
-    endpoint: Option<String>,
-    region: Option<Region>,
+    sts: Sts,
     kept: Mutex<HashMap<String, Credentials>>,
 }
 
@@ -80,8 +69,10 @@ impl SessionRoles {
     /// Without I/O: the first token pays for the client.
     pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Self {
         Self {
-            endpoint: lookup(AWS_ENDPOINT_URL_STS),
-            region: lookup(AWS_REGION).map(Region::new),
+            sts: Sts {
+                endpoint: lookup(AWS_ENDPOINT_URL_STS),
+                region: lookup(AWS_REGION),
+            },
             kept: Mutex::default(),
         }
     }
@@ -89,48 +80,32 @@ impl SessionRoles {
     /// Credentials of the role `arn` that last until then, if they can.
     ///
     /// # Errors
-    /// STS cannot be reached, or refuses.
+    /// The function has no credentials, or STS cannot be reached, or refuses.
     pub(crate) async fn credentials(
         &self,
         arn: &str,
         login: &str,
-        until: SystemTime,
-    ) -> Result<Credentials, CredentialsError> {
+        (now, until): (SystemTime, SystemTime),
+    ) -> Result<Credentials, String> {
         let kept = self.lock().get(arn).cloned();
         if let Some(credentials) = kept
             && credentials.expiry().is_some_and(|at| at >= until)
         {
             return Ok(credentials);
         }
-        let provider = AssumeRoleProvider::builder(arn)
-            .session_name(format!("sql-{login}")) // at least two characters
-            .session_length(SESSION_LENGTH)
-            .configure(&self.config())
-            .build_from_provider(EnvironmentVariableCredentialsProvider::new())
-            .await;
-        let credentials = provider.provide_credentials().await?;
+        let caller = EnvironmentVariableCredentialsProvider::new();
+        let caller = caller.provide_credentials().await;
+        let caller = caller.map_err(|error| error.to_string())?;
+        let session_name = format!("sql-{login}");
+        let asked = AssumeRole {
+            arn,
+            session_name: &session_name,
+            session_length: SESSION_LENGTH,
+        };
+        let credentials = self.sts.assume_role(asked, &caller, now).await;
+        let credentials = credentials.map_err(|error| error.to_string())?;
         self.lock().insert(arn.to_owned(), credentials.clone());
         Ok(credentials)
-    }
-
-    fn config(&self) -> SdkConfig {
-        let http = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let mut config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .app_name(AppName::new("sql").expect("plain letters are a name"))
-            .http_client(http)
-            .time_source(SystemTimeSource::new())
-            .retry_config(RetryConfig::standard())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_timeout(ASSUME_LIMIT)
-                    .build(),
-            );
-        config.set_region(self.region.clone());
-        config.set_endpoint_url(self.endpoint.clone());
-        config.build()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Credentials>> {

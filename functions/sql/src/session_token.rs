@@ -178,9 +178,10 @@ impl SessionTokens {
     ) -> Result<String, Failure> {
         let failed = |cause: String| Failure::new("08006", "no token can be made").cause(cause);
         let role = session_role::of(sessions, &login.name, deadline).await?;
-        let until = dsql.clock().now() + lifetime;
-        let credentials = self.roles.credentials(&role, &login.name, until).await;
-        let credentials = credentials.map_err(|error| failed(error.to_string()))?;
+        let now = dsql.clock().now();
+        let times = (now, now + lifetime);
+        let credentials = self.roles.credentials(&role, &login.name, times).await;
+        let credentials = credentials.map_err(failed)?;
         let tokens = dsql.tokens_for(&login.name, credentials);
         let tokens = tokens.with_lifetime(lifetime);
         let token = tokens.token().await;

@@ -18,8 +18,6 @@ mod config;
 mod echo;
 mod error;
 mod event;
-#[cfg(feature = "http")]
-mod http;
 #[cfg(feature = "openai")]
 mod openai;
 mod provider;

@@ -122,7 +122,7 @@ async fn a_file_that_is_not_accepted_imports_nothing() {
     let cut_off = format!("{{\"type\":\"chat\",\"id\":\"c\"}}\n{message}\n");
     let many = json!(vec![json!({"role": "user", "content": "x"}); 501]).to_string();
     for (body, status) in [
-        (Vec::new(), 422),
+        (Vec::new(), 400),
         (b"{".to_vec(), 400),
         (b"\xff\xfe".to_vec(), 400),
         (cut_off.into_bytes(), 422),

@@ -58,7 +58,7 @@ impl Sqs {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(https::Connector::from(https::Client::new()))
             .endpoint_url(&endpoint)
             .build();
         let client = Client::from_conf(config);

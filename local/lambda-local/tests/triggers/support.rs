@@ -201,7 +201,7 @@ impl Sqs {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
             .credentials_provider(Credentials::new("any", "any", None, None, "test"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(https::Connector::from(https::Client::new()))
             .retry_config(RetryConfig::disabled())
             .endpoint_url(endpoint.url())
             .build();

@@ -1,6 +1,5 @@
 //! Amazon Bedrock through `ConverseStream`, signed with the function's role: no secret of its own.
 
-mod connector;
 mod request;
 
 use std::sync::Arc;
@@ -25,12 +24,12 @@ use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::event_stream::RawMessage;
 use dsql::Clock;
+use https::{Client, Connector};
 
 use crate::blocks::{Blocks, Kind};
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
-use crate::http::Client;
 use crate::provider::Progress;
 use crate::turn::Turn;
 
@@ -88,7 +87,7 @@ impl Bedrock {
             .region(Region::new(region))
             .credentials_provider(credentials)
             .time_source(SigningTime(clock))
-            .http_client(connector::Connector(Client::new()))
+            .http_client(Connector::from(Client::new()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());

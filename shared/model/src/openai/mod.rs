@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use https::{Answer, Client};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Request, StatusCode, Uri};
 use serde_json::Value;
@@ -17,7 +18,6 @@ use crate::blocks::Blocks;
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::FinishReason;
-use crate::http::{Answer, Client};
 use crate::provider::Progress;
 use crate::turn::Turn;
 

@@ -1,6 +1,10 @@
-//! The HTTPS client of the providers: one connection for each call, driven by whoever reads the answer. There is no
-//! pool, because a socket that slept through a freeze fails late and a model call must not be sent twice; and no task,
-//! so dropping the answer closes the connection.
+//! The HTTPS client of the functions, for what is not the database: one HTTP/1.1 connection for each call, driven by whoever
+//! reads the answer. There is no pool, because a socket that slept through a freeze fails late and a model call must not be
+//! sent twice; and no task, so dropping the answer closes the connection. Deployed code has no other HTTP client: the AWS
+//! SDK's own, with HTTP/2 and the roots of the system, would weigh more than the functions that use it.
+
+#[cfg(feature = "aws")]
+mod connector;
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,20 +24,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+#[cfg(feature = "aws")]
+pub use connector::Connector;
+
 /// Why no answer arrived.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HttpError {
+pub enum HttpError {
+    /// It cannot be called.
     #[error("the address has no host, or a scheme other than http and https")]
     Address,
+    /// Nobody answers there, or not as the host that was asked for.
     #[error("no connection")]
     Connect(#[source] std::io::Error),
+    /// The connection was lost, or what came is not HTTP.
     #[error("the exchange broke off")]
     Exchange(#[from] hyper::Error),
 }
 
 /// Opens connections. Holds the web's roots, so it is made once.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     tls: TlsConnector,
 }
 
@@ -47,8 +57,19 @@ trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
 
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Client {
-    pub(crate) fn new() -> Self {
+    /// Without I/O.
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "ring implements the default protocol versions"
+    )]
+    pub fn new() -> Self {
         let roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
@@ -64,8 +85,12 @@ impl Client {
         }
     }
 
-    /// Sends a request with an absolute address; returns with the answer's headers.
-    pub(crate) async fn send(
+    /// Sends a request with an absolute address; returns with the answer's headers. Time limits are the caller's: it drops
+    /// the call.
+    ///
+    /// # Errors
+    /// No answer arrived.
+    pub async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Answer>, HttpError> {
@@ -131,7 +156,7 @@ fn drive(connection: &mut Driver, context: &mut Context<'_>) {
 }
 
 /// An answer's body, together with the connection that brings it.
-pub(crate) struct Answer {
+pub struct Answer {
     connection: Driver,
     incoming: Incoming,
 }

@@ -1,20 +1,26 @@
-//! Lets the AWS SDK use our HTTPS client: ring, the web's roots, no pool.
+//! Lets the AWS SDK use this client: ring, the web's roots, no pool.
 
-use aws_sdk_bedrockruntime::config::RuntimeComponents;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::Full;
 
-use crate::http::Client;
+use crate::Client;
 
 /// Our client, as the SDK sees it. Time limits are the caller's: it drops the call at its deadline.
 #[derive(Debug, Clone)]
-pub(super) struct Connector(pub(super) Client);
+pub struct Connector(Client);
+
+impl From<Client> for Connector {
+    fn from(client: Client) -> Self {
+        Self(client)
+    }
+}
 
 impl HttpClient for Connector {
     fn http_connector(
