@@ -1,5 +1,5 @@
 //! Requests that can be repeated: an `Idempotency-Key` is recorded, with the answer, in the transaction of the request
-//! itself, in a table of the login's own schema. Whoever repeats the request within a day gets the first answer again.
+//! itself, in a table of the login's own. Whoever repeats the request within a day gets the first answer again.
 //!
 //! The key is inserted first: a repeat fails there, before any of its statements runs. Two at once meet at COMMIT, where one
 //! of them loses, is run again, and fails at the key too. A request whose answer was lost is run again like a repeat; of one
@@ -138,10 +138,7 @@ impl<'a> Record<'a> {
         deadline: SystemTime,
     ) -> Self {
         Self {
-            table: format!(
-                "{}.requests",
-                quote_identifier(&format!("sql_{}", login.name))
-            ),
+            table: format!("sql_requests.{}", quote_identifier(&login.name)),
             sessions,
             login,
             key,

@@ -96,8 +96,8 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
                 "CREATE SCHEMA other",
                 "CREATE ROLE other WITH LOGIN",
                 "CREATE TABLE public.mine (id bigint PRIMARY KEY)",
-                "INSERT INTO sql_blog.requests VALUES ('k', 'h', 'r', now())",
-                "DROP TABLE sql_blog.requests",
+                "INSERT INTO sql_requests.blog VALUES ('k', 'h', 'r', now())",
+                "DROP TABLE sql_requests.blog",
             ]
         )
         .await,
@@ -128,7 +128,7 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
         "CREATE TABLE blog.other (id bigint PRIMARY KEY)",
         "ALTER TABLE blog.posts ADD COLUMN x text",
         "DROP TABLE blog.posts",
-        "SELECT * FROM sql_blog.requests",
+        "SELECT * FROM sql_requests.blog",
         "SELECT * FROM chats.sql_logins",
     ];
     assert_eq!(
@@ -149,8 +149,8 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
             &stack,
             "writer",
             [
-                "SELECT * FROM sql_writer.requests",
-                "SELECT * FROM sql_reader.requests"
+                "SELECT * FROM sql_requests.writer",
+                "SELECT * FROM sql_requests.reader"
             ]
         )
         .await,
@@ -194,6 +194,38 @@ async fn each_kind_of_login_may_do_what_its_access_says_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn eight_logins_have_a_schema_each_and_the_ninth_is_told_before_anything_of_it_is_made() {
+    let mut stack = Stack::start().await;
+    for n in 1..=8 {
+        let report = stack
+            .admin(create(&format!("login{n}"), "owner", &[]))
+            .await;
+        assert_eq!(report["created"], true, "{report}");
+    }
+    let refused = stack.admin(create("ninth", "owner", &[])).await;
+    let message = refused["errorMessage"].as_str().unwrap();
+    assert!(
+        message.contains("room for 10 schemas") && message.contains("1 more: ninth"),
+        "{message}"
+    );
+    let left = stack
+        .database("admin")
+        .query_idempotent(
+            "SELECT rolname::text FROM pg_roles WHERE rolname = 'ninth'
+             UNION ALL SELECT name FROM chats.sql_logins WHERE name = 'ninth'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert!(left.is_empty());
+    // There is room for any number in a schema that is there.
+    for (name, access) in [("ninth", "read-write"), ("tenth", "read-only")] {
+        let report = stack.admin(create(name, access, &["login1"])).await;
+        assert_eq!(report["created"], true, "{report}");
+    }
+}
+
+#[tokio::test]
 async fn the_function_reads_the_logins_and_nothing_else() {
     let mut stack = Stack::start().await;
     stack.admin(create("blog", "owner", &[])).await;
@@ -206,7 +238,7 @@ async fn the_function_reads_the_logins_and_nothing_else() {
                 "UPDATE chats.sql_logins SET password_hash = ''",
                 "SELECT * FROM chats.chats",
                 "SELECT * FROM chats.schema_migrations",
-                "SELECT * FROM sql_blog.requests",
+                "SELECT * FROM sql_requests.blog",
                 "CREATE TABLE blog.mine (id bigint PRIMARY KEY)",
             ]
         )

@@ -139,7 +139,7 @@ async fn a_login_made_again_owns_what_it_owned_and_can_be_no_less_than_an_owner(
                 "ALTER TABLE posts ADD COLUMN body text",
                 "INSERT INTO posts (id) VALUES (7)",
                 "CREATE TABLE tags (id bigint PRIMARY KEY)",
-                "INSERT INTO sql_blog.requests VALUES ('k', 'h', 'r', now())",
+                "INSERT INTO sql_requests.blog VALUES ('k', 'h', 'r', now())",
                 "DROP TABLE likes",
             ]
         )

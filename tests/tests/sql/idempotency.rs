@@ -149,7 +149,7 @@ async fn a_key_is_free_again_after_its_day_and_a_long_answer_is_not_kept() {
     let site = counting().await;
     site.ask(&add(1)).header("Idempotency-Key", "k").ok().await;
     site.query(
-        "UPDATE sql_blog.requests SET expires_at = now() - interval '1 second'",
+        "UPDATE sql_requests.blog SET expires_at = now() - interval '1 second'",
         &[],
     )
     .await;

@@ -67,7 +67,7 @@ async fn logins_in_one_container_see_their_own_and_nothing_else() {
     for (login, sql) in [
         (&site.blog, "SELECT * FROM shop.secrets"),
         (&shop, "DELETE FROM blog.secrets"),
-        (&shop, "SELECT * FROM sql_blog.requests"),
+        (&shop, "SELECT * FROM sql_requests.blog"),
         (&shop, "SELECT password_hash FROM chats.sql_logins"),
         (&shop, "SET ROLE blog"),
         (&shop, "SET LOCAL ROLE sql_function"),

@@ -12,7 +12,9 @@
 mod deletion;
 mod objects;
 mod privileges;
+mod record;
 mod removal;
+mod room;
 mod session_role;
 
 use dsql::{Db, Row, Type};
@@ -117,6 +119,7 @@ pub(crate) async fn create(
         state: State::Creating,
     };
     let name = &wanted.name;
+    room::check(db, &wanted.schemas, access).await?;
     // In this order: a login's row is older than its role, also when another run is making it just now.
     let has_role = privileges::exists(db, name).await?;
     let login = match read(db, name).await? {
@@ -158,7 +161,7 @@ pub(crate) async fn create(
         .collect();
     privileges::provide(db, &login, &others, &mut changes).await?;
     if access != Access::ReadOnly {
-        privileges::provide_record(db, name, &mut changes).await?;
+        record::provide(db, name, &mut changes).await?;
     }
     let session_role = session_role::provide(db, name, session_roles, &mut changes).await?;
     let password = open(db, &login).await?;

@@ -88,39 +88,6 @@ pub(super) async fn provide(
     Ok(())
 }
 
-/// The schema in which the `sql` function records requests that must not run twice, in the login's own transaction.
-pub(super) async fn provide_record(
-    db: &Db,
-    name: &LoginName,
-    changes: &mut Vec<String>,
-) -> Result<(), Error> {
-    let schema = name.record_schema();
-    let mut changed = create_schema(db, &schema).await?;
-    changed |= grant_on_schema(db, &schema, "USAGE", name).await?;
-    changed |= ensure(
-        db,
-        "SELECT true FROM pg_tables WHERE schemaname = $1 AND tablename = 'requests'",
-        &[(&schema, Type::TEXT)],
-        &format!(
-            "CREATE TABLE {}.requests (
-                key text PRIMARY KEY,
-                request_hash text NOT NULL,
-                response text NOT NULL,
-                expires_at timestamptz NOT NULL
-            )",
-            quote_identifier(&schema)
-        ),
-    )
-    .await?;
-    for object in objects(db, &schema, name).await? {
-        changed |= grant_on(db, &object, "SELECT, INSERT, UPDATE, DELETE", name).await?;
-    }
-    if changed {
-        changes.push(format!("record of requests in {schema}"));
-    }
-    Ok(())
-}
-
 /// Whether the login's role exists.
 pub(super) async fn exists(db: &Db, name: &LoginName) -> Result<bool, Error> {
     let row = db
@@ -158,7 +125,7 @@ pub(super) async fn schema_exists(db: &Db, schema: &str) -> Result<bool, Error> 
     Ok(row.is_some())
 }
 
-async fn create_schema(db: &Db, schema: &str) -> Result<bool, Error> {
+pub(super) async fn create_schema(db: &Db, schema: &str) -> Result<bool, Error> {
     ensure(
         db,
         "SELECT true FROM pg_namespace WHERE nspname = $1",
@@ -168,7 +135,7 @@ async fn create_schema(db: &Db, schema: &str) -> Result<bool, Error> {
     .await
 }
 
-async fn grant_on_schema(
+pub(super) async fn grant_on_schema(
     db: &Db,
     schema: &str,
     privileges: &str,
@@ -193,10 +160,10 @@ async fn grant_on_schema(
 
 /// A table, view or sequence that the admin may grant on.
 #[derive(Debug)]
-struct Object {
+pub(super) struct Object {
     oid: u32,
     schema: String,
-    name: String,
+    pub(super) name: String,
     is_sequence: bool,
 }
 
@@ -229,7 +196,7 @@ impl Object {
 }
 
 /// What lies in a schema, belongs to somebody else than `name`, and may be granted on by the admin.
-async fn objects(db: &Db, schema: &str, name: &LoginName) -> Result<Vec<Object>, Error> {
+pub(super) async fn objects(db: &Db, schema: &str, name: &LoginName) -> Result<Vec<Object>, Error> {
     let rows = db
         .query_idempotent(
             "SELECT c.oid, c.relname::text, c.relkind::text = 'S'
@@ -248,7 +215,7 @@ async fn objects(db: &Db, schema: &str, name: &LoginName) -> Result<Vec<Object>,
     Ok(rows.iter().map(object).collect())
 }
 
-async fn grant_on(
+pub(super) async fn grant_on(
     db: &Db,
     object: &Object,
     privileges: &str,

@@ -5,9 +5,8 @@
 use dsql::{Db, Row, Type, quote_identifier};
 use serde_json::{Value, json};
 
-use super::{Login, all, deletion, objects, privileges, read, session_role};
+use super::{Login, all, deletion, objects, privileges, read, record, session_role};
 use crate::AdminError;
-use crate::ddl::ensure;
 use crate::login::LoginName;
 use crate::roles;
 
@@ -55,7 +54,7 @@ pub(crate) async fn drop(db: &Db, name: &LoginName, data: Data) -> Result<Value,
             changes.push(format!("{arn} is no longer mapped"));
         }
         privileges::join(db, name).await?;
-        drop_record(db, name).await?;
+        record::drop(db, name).await?;
         revoke_defaults(db, name, data).await?;
         revoke_options(db, name).await?;
         revoke_privileges(db, name).await?;
@@ -131,25 +130,6 @@ async fn delete(db: &Db, login: &Login, mut changes: Vec<String>) -> Result<Valu
         "left": left,
         "note": (left > 0).then_some(note),
     }))
-}
-
-async fn drop_record(db: &Db, name: &LoginName) -> Result<(), dsql::Error> {
-    let schema = name.record_schema();
-    ensure(
-        db,
-        "SELECT NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'requests')",
-        &[(&schema, Type::TEXT)],
-        &format!("DROP TABLE {}.requests", quote_identifier(&schema)),
-    )
-    .await?;
-    ensure(
-        db,
-        "SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
-        &[(&schema, Type::TEXT)],
-        &format!("DROP SCHEMA {}", quote_identifier(&schema)),
-    )
-    .await?;
-    Ok(())
 }
 
 /// Default privileges to the login; of a role that goes, also those from it.
