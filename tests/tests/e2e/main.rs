@@ -37,6 +37,7 @@ mod sessions;
 mod shapes;
 mod sql_clients;
 mod stack;
+mod threats;
 mod visitor;
 mod warm;
 mod weight;
