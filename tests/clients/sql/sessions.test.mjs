@@ -81,24 +81,42 @@ for (const pipelineConnect of ['password', false]) {
   })
 }
 
-test('the Neon driver in workerd, with nothing but the connection string', async () => {
+// What a Worker answers that moved the money.
+async function answerOf(entry, bundling, options, bindings) {
   const { outputFiles: [{ text: script }] } = await build({
-    entryPoints: [fileURLToPath(new URL('worker-session.mjs', import.meta.url))],
-    bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022',
+    entryPoints: [fileURLToPath(new URL(entry, import.meta.url))],
+    bundle: true, write: false, format: 'esm', target: 'es2022', ...bundling,
   })
   const worker = new Miniflare({
-    modules: true, script, compatibilityDate: '2026-04-01',
-    bindings: { DATABASE_URL: connectionString, TOKEN_URL: tokenUrl, WEBSOCKET_PORT: `:${process.env.DSQL_WEBSOCKET_PORT}` },
-    outboundService: (request) => send(request.url, request), // by Node's name resolution and certificates
+    modules: true, script, compatibilityDate: '2026-04-01', ...options,
+    bindings: { DATABASE_URL: connectionString, TOKEN_URL: tokenUrl, ...bindings },
   })
   try {
     const response = await worker.dispatchFetch('http://worker.example.com/')
     const text = await response.text()
     assert.equal(response.status, 200, text)
-    assert.deepEqual(JSON.parse(text), { attempts: 2, rows: [{ id: 'a', balance: 91 }, { id: 'b', balance: 10 }] })
+    return JSON.parse(text)
   } finally {
     await worker.dispose()
   }
+}
+const moved = { attempts: 2, rows: [{ id: 'a', balance: 91 }, { id: 'b', balance: 10 }] }
+
+test('the Neon driver in workerd, with nothing but the connection string', async () => {
+  const bindings = { WEBSOCKET_PORT: `:${process.env.DSQL_WEBSOCKET_PORT}` }
+  // By Node's name resolution and certificates.
+  const options = { outboundService: (request) => send(request.url, request) }
+  assert.deepEqual(await answerOf('worker-session.mjs', { platform: 'browser' }, options, bindings), moved)
+})
+
+test('node-postgres in workerd, over a socket of its own', async () => {
+  // As wrangler bundles for `nodejs_compat`.
+  const bundling = {
+    platform: 'node', conditions: ['workerd'], external: ['cloudflare:sockets'],
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire('/')" },
+  }
+  const bindings = { ADDRESS: process.env.DSQL_HOSTADDR }
+  assert.deepEqual(await answerOf('worker-sockets.mjs', bundling, { compatibilityFlags: ['nodejs_compat'] }, bindings), moved)
 })
 
 test('a wrong token is refused over WebSocket in the words of the service', async () => {

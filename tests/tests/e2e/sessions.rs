@@ -45,6 +45,51 @@ with psycopg.connect(**settings) as ours, psycopg.connect(**settings, autocommit
     print(*theirs.execute('SELECT n FROM points').fetchone())
 ";
 
+/// A pool whose password is asked for with each connection, in a network in which the cluster's name leads to dsql-local.
+const ASYNCPG: &str = "
+import asyncio, json, os, socket, ssl, urllib.request
+import asyncpg
+
+def token():
+    request = urllib.request.Request(os.environ['API_URL'] + '/token', method='POST',
+        headers={'Neon-Connection-String': os.environ['DATABASE_URL']})
+    return json.load(urllib.request.urlopen(request))
+
+given = token()
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **named: resolve(given['hostaddr'] if host == given['host'] else host, *rest, **named)
+
+async def nothing(connection):
+    pass
+
+async def main():
+    pool = await asyncpg.create_pool(host=given['host'], port=given['port'], user=given['user'], database=given['database'],
+        password=lambda: token()['password'], ssl=ssl.create_default_context(cafile=given['sslrootcert']),
+        server_settings={'search_path': given['user']}, reset=nothing, min_size=2, max_size=3)
+    async with pool.acquire() as ours, pool.acquire() as theirs:
+        print(*await ours.fetchrow('SELECT current_user::text, current_schema()::text'))
+        await ours.execute('CREATE TABLE totals (id int PRIMARY KEY, n int NOT NULL)')
+        await ours.execute('INSERT INTO totals VALUES ($1, $2)', 1, 0)
+        try:
+            await theirs.execute('SELECT 1') # hears of the new table
+        except asyncpg.SerializationError:
+            pass
+        for attempt in (1, 2):
+            try:
+                async with ours.transaction():
+                    n = await ours.fetchval('SELECT n FROM totals WHERE id = $1', 1)
+                    if attempt == 1:
+                        await theirs.execute('UPDATE totals SET n = n + 1')
+                    await ours.execute('UPDATE totals SET n = $1 WHERE id = 1', n + 10)
+                break
+            except asyncpg.SerializationError as lost:
+                print(lost.sqlstate)
+        print(await theirs.fetchval('SELECT n FROM totals'))
+    await pool.close()
+
+asyncio.run(main())
+";
+
 fn text(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -93,4 +138,12 @@ async fn psycopg_holds_a_transaction_and_hears_that_its_cancel_request_arrived()
     let folder = tempfile::tempdir().unwrap();
     let answered = run(&site, "python3", &["-c", PYTHON], folder.path()).await;
     assert_eq!(answered, "blog blog\ncancelled nothing\n40001\n11\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asyncpg_holds_a_pool_and_a_transaction_with_a_conflict() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let answered = run(&site, "python3", &["-c", ASYNCPG], folder.path()).await;
+    assert_eq!(answered, "blog blog\n40001\n11\n");
 }
