@@ -3,6 +3,10 @@ import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Client, Pool, neonConfig } from '@neondatabase/serverless'
+import { eq } from 'drizzle-orm'
+import { drizzle as overWebSocket } from 'drizzle-orm/neon-serverless'
+import { drizzle as overPg } from 'drizzle-orm/node-postgres'
+import { integer, pgTable, text as textColumn } from 'drizzle-orm/pg-core'
 import { build } from 'esbuild'
 import { Kysely, Migrator, PostgresAdapter, PostgresDialect, sql } from 'kysely'
 import { Miniflare, fetch as send } from 'miniflare'
@@ -77,6 +81,34 @@ for (const pipelineConnect of ['password', false]) {
     const { rows: [{ text }] } = await pool.query("SELECT repeat('x', 2000000) AS text")
     assert.equal(text.length, 2000000)
     assert.equal((await failure(pool.query('SELECT 1/0'))).code, '22012')
+    await pool.end()
+  })
+}
+
+const accounts = pgTable('accounts', { id: textColumn().primaryKey(), balance: integer().notNull() })
+for (const [name, open, connection] of [
+  ['node-postgres', overPg, async () => new pg.Pool({ ...await settings(), ssl: true, max: 1 })],
+  ['the Neon driver', overWebSocket, async () => new Pool({ ...await settings(), max: 1 })],
+]) {
+  test(`drizzle's transactions over ${name}`, async () => {
+    const pool = await connection()
+    const db = open(pool)
+    await db.execute('SELECT 1').catch(() => {})
+    const balance = async (tx, id) => (await tx.select().from(accounts).where(eq(accounts.id, id)))[0].balance
+    const set = (tx, id, balance) => tx.update(accounts).set({ balance }).where(eq(accounts.id, id))
+    let attempts = 0
+    for (let code = '40001'; code === '40001' && attempts < 5;) {
+      attempts += 1
+      const moved = db.transaction(async (tx) => {
+        const left = await balance(tx, 'a')
+        if (attempts === 1) await rival("UPDATE accounts SET balance = balance + 1 WHERE id = 'a'")
+        await set(tx, 'a', left - 10)
+        await set(tx, 'b', await balance(tx, 'b') + 10)
+      })
+      code = await moved.then(() => undefined, (error) => (error.cause ?? error).code)
+    }
+    assert.equal(attempts, 2)
+    await isMoved()
     await pool.end()
   })
 }
