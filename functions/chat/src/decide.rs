@@ -125,7 +125,7 @@ mod tests {
             message: NewMessage {
                 id: MessageId::parse("u").unwrap(),
                 role: Role::User,
-                parts: Parts::parse(&json!([{"type": "text", "text": "hi"}])).unwrap(),
+                parts: Parts::parse(r#"[{"type": "text", "text": "hi"}]"#).unwrap(),
                 metadata: None,
             },
             shown: Vec::new(),

@@ -1,15 +1,33 @@
 //! What requests bring, checked. Of the messages a client posts only the visitor's last one is read: the history is the
 //! database's. The ids of the others tell what the client shows.
 
-use api::{ApiError, ClientCode, Fields};
+use std::collections::VecDeque;
+
+use api::{ApiError, ClientCode};
+use bounded_json::{Fields, Limits, RawValue, Stopped, items};
 use chat_store::{
     ChatId, Invalid, MessageId, Metadata, NewMessage, OwnerId, Parts, Role, StreamId, TurnKey,
 };
 use lambda_http::Request;
-use serde_json::Value;
 
-/// Most bytes of a request's body: an unmodified client posts its history again with every turn.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// What a turn's body may be: an unmodified client posts its history again with every turn. It is read message by message.
+const TURN: Limits = Limits {
+    bytes: 4 * 1024 * 1024,
+    depth: api::MAX_DEPTH,
+    values: 400_000,
+};
+/// What of a turn is looked at.
+const POST: &[&str] = &[
+    "id",
+    "message",
+    "messages",
+    "trigger",
+    "messageId",
+    "model",
+    "selectedChatModel",
+];
+/// What of a message is looked at.
+const MESSAGE: &[&str] = &["id", "role", "parts", "metadata"];
 
 /// How many of the messages before the visitor's are looked at: some may never have been stored.
 const SHOWN: usize = 16;
@@ -59,15 +77,16 @@ pub(crate) fn post(
     path: Option<&str>,
     models: &[String],
 ) -> Result<Post, ApiError> {
-    let fields = Fields::parse(request, MAX_BODY_BYTES)?;
-    let chat = match (path, fields.text("id")?) {
+    let body = api::body(request, &TURN)?;
+    let fields = body.fields(POST)?;
+    let chat = match (path, fields.text("id")?.as_deref()) {
         (Some(path), Some(id)) if path != id => {
             return Err(ApiError::invalid("\"id\" is not the chat in the path"));
         }
         (Some(id), _) | (None, Some(id)) => chat_id(id)?,
         (None, None) => return Err(ApiError::invalid("\"id\" is missing: the chat")),
     };
-    let trigger = match fields.text("trigger")? {
+    let trigger = match fields.text("trigger")?.as_deref() {
         None | Some("submit-message") => Trigger::Submit,
         Some("regenerate-message") => Trigger::Regenerate,
         Some(_) => {
@@ -78,7 +97,7 @@ pub(crate) fn post(
     };
     let message_id = fields
         .text("messageId")?
-        .map(|text| MessageId::parse(text).map_err(refusal))
+        .map(|text| MessageId::parse(&text).map_err(refusal))
         .transpose()?;
     let (message, shown) = message(&fields)?;
     if trigger == Trigger::Submit && message_id.as_ref().is_some_and(|id| *id != message.id) {
@@ -98,11 +117,11 @@ pub(crate) fn post(
 
 /// The model that answers. `selectedChatModel` is what vercel/chatbot sends with every turn, also where nobody chose: a
 /// model that is not known here is then the default one.
-fn model(fields: &Fields, models: &[String]) -> Result<String, ApiError> {
+fn model(fields: &Fields<'_>, models: &[String]) -> Result<String, ApiError> {
     let known = |name: &str| models.iter().find(|model| *model == name);
     let found = match (fields.text("model")?, fields.text("selectedChatModel")?) {
-        (Some(name), _) => known(name),
-        (None, Some(name)) => known(name).or(models.first()),
+        (Some(name), _) => known(&name),
+        (None, Some(name)) => known(&name).or(models.first()),
         (None, None) => models.first(),
     };
     found
@@ -138,41 +157,62 @@ pub(crate) fn key(
 }
 
 /// The visitor's message: `message`, or the last of `messages` with the role `user`, and the ids of those before it.
-fn message(fields: &Fields) -> Result<(NewMessage, Vec<MessageId>), ApiError> {
-    let (message, before) = match (fields.value("message"), fields.value("messages")) {
-        (Some(message), _) => (message, &[][..]),
-        (None, Some(Value::Array(messages))) => messages
-            .iter()
-            .rposition(|message| message.get("role").and_then(Value::as_str) == Some("user"))
-            .and_then(|at| Some((messages.get(at)?, messages.get(..at)?)))
-            .ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))?,
-        (None, Some(_)) => return Err(ApiError::invalid("\"messages\" must be an array")),
+fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>), ApiError> {
+    let (message, shown) = match (fields.value("message"), fields.value("messages")) {
+        (Some(message), _) => (message, Vec::new()),
+        (None, Some(messages)) => last_of_user(messages)?,
         (None, None) => return Err(ApiError::invalid("\"messages\" or \"message\" is missing")),
     };
-    let text = |key: &str| message.get(key).and_then(Value::as_str);
-    if text("role") != Some("user") {
-        return Err(match text("role") {
-            Some(_) => unprocessable("the message's role must be user"),
-            None => ApiError::invalid("the message has no role"),
-        });
+    let missing = || ApiError::invalid("the message has no role");
+    let message = Fields::of(message, MESSAGE).ok_or_else(missing)?;
+    match text(&message, "role").as_deref() {
+        Some("user") => {}
+        Some(_) => return Err(unprocessable("the message's role must be user")),
+        None => return Err(missing()),
     }
-    let id = text("id").ok_or_else(|| ApiError::invalid("the message has no id"))?;
+    let id = text(&message, "id").ok_or_else(|| ApiError::invalid("the message has no id"))?;
     let parts = message
-        .get("parts")
+        .value("parts")
         .ok_or_else(|| ApiError::invalid("the message has no parts"))?;
-    let metadata = message
-        .get("metadata")
-        .filter(|metadata| !metadata.is_null());
-    let before = before.get(before.len().saturating_sub(SHOWN)..);
-    let shown = before.unwrap_or_default().iter();
-    let shown = shown.filter_map(|message| MessageId::parse(message.get("id")?.as_str()?).ok());
+    let metadata = message.value("metadata");
     let message = NewMessage {
-        id: MessageId::parse(id).map_err(refusal)?,
+        id: MessageId::parse(&id).map_err(refusal)?,
         role: Role::User,
-        parts: Parts::parse(parts).map_err(refusal)?,
-        metadata: metadata.map(Metadata::parse).transpose().map_err(refusal)?,
+        parts: Parts::parse(parts.get()).map_err(refusal)?,
+        metadata: metadata
+            .map(|metadata| Metadata::parse(metadata.get()))
+            .transpose()
+            .map_err(refusal)?,
     };
-    Ok((message, shown.collect()))
+    Ok((message, shown))
+}
+
+/// A field, if it is a text.
+fn text(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+    fields.text(name).ok()?
+}
+
+/// The last message of `messages` with the role `user`, and the ids of the last ones before it.
+fn last_of_user(messages: &RawValue) -> Result<(&RawValue, Vec<MessageId>), ApiError> {
+    let mut before: VecDeque<Option<MessageId>> = VecDeque::with_capacity(SHOWN + 1);
+    let mut last = None;
+    items(messages.get(), |message| {
+        let fields = Fields::of(message, MESSAGE);
+        let text = |name| text(fields.as_ref()?, name);
+        if text("role").as_deref() == Some("user") {
+            last = Some((message, before.iter().flatten().cloned().collect()));
+        }
+        before.push_back(text("id").and_then(|id| MessageId::parse(&id).ok()));
+        if before.len() > SHOWN {
+            before.pop_front();
+        }
+        Ok::<_, ApiError>(())
+    })
+    .map_err(|stopped| match stopped {
+        Stopped::NotAnArray(_) => ApiError::invalid("\"messages\" must be an array"),
+        Stopped::Item(error) => error,
+    })?;
+    last.ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))
 }
 
 /// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
@@ -180,17 +220,17 @@ pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
     if api::bytes(request).is_empty() {
         return Ok(None);
     }
-    let fields = Fields::parse(request, MAX_BODY_BYTES)?;
-    fields
+    api::body(request, &api::BODY)?
+        .fields(&["activeStreamId"])?
         .text("activeStreamId")?
-        .map(|text| StreamId::parse(text).map_err(refusal))
+        .map(|text| StreamId::parse(&text).map_err(refusal))
         .transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(body: &Value) -> Result<Post, (u16, String)> {
         let request = Request::new(body.to_string().into());

@@ -1,14 +1,15 @@
 //! What requests bring, checked: bodies, query parameters, ids. A refusal names the field.
 
-use api::{ApiError, ClientCode, Fields};
+use api::{ApiError, ClientCode};
+use bounded_json::{Fields, Text};
 use chat_store::{
     ChatId, Cursor, Invalid, MessageId, Metadata, NewMessage, Parts, Role, Title, Visibility,
 };
 use jiff::civil::Date;
 use lambda_http::Request;
 
-/// Most bytes of one request's body.
-pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// The fields of a message.
+pub(crate) const MESSAGE: &[&str] = &["id", "role", "parts", "metadata"];
 
 /// Most parts of one import: some gigabytes.
 const MAX_PARTS: u16 = 1_000;
@@ -23,8 +24,9 @@ pub(crate) fn refusal(invalid: Invalid) -> ApiError {
     ApiError::client(code, invalid.to_string())
 }
 
-pub(crate) fn body(request: &Request) -> Result<Fields, ApiError> {
-    Fields::parse(request, MAX_BODY_BYTES)
+/// The body, judged but not parsed.
+pub(crate) fn body(request: &Request) -> Result<Text<'_>, ApiError> {
+    api::body(request, &api::BODY)
 }
 
 pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
@@ -32,11 +34,11 @@ pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
 }
 
 /// The field `messageId`.
-pub(crate) fn message_id(fields: &Fields) -> Result<MessageId, ApiError> {
+pub(crate) fn message_id(fields: &Fields<'_>) -> Result<MessageId, ApiError> {
     let text = fields
         .text("messageId")?
         .ok_or_else(|| ApiError::invalid("\"messageId\" is missing"))?;
-    MessageId::parse(text).map_err(refusal)
+    MessageId::parse(&text).map_err(refusal)
 }
 
 /// A day in a query parameter, as `2026-11-25`.
@@ -49,24 +51,27 @@ pub(crate) fn day(request: &Request, name: &str) -> Result<Option<Date>, ApiErro
         .transpose()
 }
 
-pub(crate) fn title(fields: &Fields) -> Result<Option<Title>, ApiError> {
+pub(crate) fn title(fields: &Fields<'_>) -> Result<Option<Title>, ApiError> {
     fields
         .text("title")?
-        .map(|text| Title::parse(text).map_err(refusal))
+        .map(|text| Title::parse(&text).map_err(refusal))
         .transpose()
 }
 
-pub(crate) fn visibility(fields: &Fields) -> Result<Option<Visibility>, ApiError> {
+pub(crate) fn visibility(fields: &Fields<'_>) -> Result<Option<Visibility>, ApiError> {
     fields
         .text("visibility")?
-        .map(|text| Visibility::parse(text).map_err(refusal))
+        .map(|text| Visibility::parse(&text).map_err(refusal))
         .transpose()
 }
 
 /// `{id?, role?, parts, metadata?}`; the role of a chat's first message is `user` unless it says otherwise.
-pub(crate) fn message(fields: &Fields, default_role: Option<Role>) -> Result<NewMessage, ApiError> {
+pub(crate) fn message(
+    fields: &Fields<'_>,
+    default_role: Option<Role>,
+) -> Result<NewMessage, ApiError> {
     let role = match (fields.text("role")?, default_role) {
-        (Some(text), _) => Role::parse(text).map_err(refusal)?,
+        (Some(text), _) => Role::parse(&text).map_err(refusal)?,
         (None, Some(role)) => role,
         (None, None) => return Err(ApiError::invalid("\"role\" is missing: user or assistant")),
     };
@@ -74,18 +79,18 @@ pub(crate) fn message(fields: &Fields, default_role: Option<Role>) -> Result<New
         .value("parts")
         .ok_or_else(|| ApiError::invalid("\"parts\" is missing"))?;
     let id = match fields.text("id")? {
-        Some(text) => MessageId::parse(text).map_err(refusal)?,
+        Some(text) => MessageId::parse(&text).map_err(refusal)?,
         None => MessageId::new(),
     };
     let metadata = fields
         .value("metadata")
-        .map(Metadata::parse)
+        .map(|metadata| Metadata::parse(metadata.get()))
         .transpose()
         .map_err(refusal)?;
     Ok(NewMessage {
         id,
         role,
-        parts: Parts::parse(parts).map_err(refusal)?,
+        parts: Parts::parse(parts.get()).map_err(refusal)?,
         metadata,
     })
 }

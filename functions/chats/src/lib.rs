@@ -279,7 +279,7 @@ async fn answer(
         ("GET", Route::Chats) => routes::list(&call).await,
         ("POST", Route::Chats) => routes::create(&call).await,
         ("GET", Route::Chat(id)) => routes::get(&call, id).await,
-        ("PATCH", Route::Chat(id)) => routes::change(&call, id, &routes::CHANGEABLE).await,
+        ("PATCH", Route::Chat(id)) => routes::change(&call, id, routes::CHANGEABLE).await,
         ("PATCH", Route::Title(id)) => routes::change(&call, id, &["title"]).await,
         ("PATCH", Route::Visibility(id)) => routes::change(&call, id, &["visibility"]).await,
         ("DELETE", Route::Chat(id)) => routes::delete(&call, id).await,

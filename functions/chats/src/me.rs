@@ -54,8 +54,8 @@ pub(crate) async fn usage(call: &Call<'_>) -> Answer {
 
 /// `{guestToken}`: the guest's chats become the caller's, which takes both tokens.
 pub(crate) async fn claim(call: &Call<'_>) -> Answer {
-    let fields = input::body(call.request)?;
-    let token = fields
+    let token = input::body(call.request)?
+        .fields(&["guestToken"])?
         .text("guestToken")?
         .ok_or_else(|| ApiError::invalid("\"guestToken\" is missing"))?;
     if call.is_guest {
@@ -64,7 +64,7 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
     let guest = call
         .app
         .authenticator
-        .subject_of(token, call.now)
+        .subject_of(&token, call.now)
         .ok_or_else(|| refused("the guest token is not accepted"))?;
     if !guest.anonymous {
         return Err(refused("the guest token is not a guest's"));

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use api::{ApiError, ClientCode, Fields};
+use api::{ApiError, ClientCode};
+use bounded_json::Fields;
 use chat_store::{
     Appended, Changes, Chat, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS,
     MAX_RETENTION_HOURS, Message, NewChat, Role, expiry,
@@ -118,15 +119,16 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
 }
 
 pub(crate) async fn create(call: &Call<'_>) -> Answer {
-    let fields = input::body(call.request)?;
-    let message = match fields.object("message")? {
+    let body = input::body(call.request)?;
+    let fields = body.fields(&["id", "title", "message"])?;
+    let message = match fields.object("message", input::MESSAGE)? {
         Some(message) => Some(input::message(&message, Some(Role::User))?),
         None => None,
     };
     let new = NewChat {
         id: fields
             .text("id")?
-            .map(input::chat_id)
+            .map(|id| input::chat_id(&id))
             .transpose()?
             .unwrap_or_default(),
         title: input::title(&fields)?.unwrap_or_default(),
@@ -172,16 +174,17 @@ pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
 }
 
 /// What a PATCH of a chat may change.
-pub(crate) const CHANGEABLE: [&str; 5] = ["title", "visibility", "pinned", "archived", "retention"];
+pub(crate) const CHANGEABLE: &[&str] = &["title", "visibility", "pinned", "archived", "retention"];
 
 /// Changes the fields in `allowed`; others are refused, not ignored.
 pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answer {
     let id = input::chat_id(id)?;
-    let fields = input::body(call.request)?;
+    let body = input::body(call.request)?;
+    let fields = body.fields(CHANGEABLE)?;
     let is_given =
         |name: &str| fields.value(name).is_some() || (name == "retention" && fields.is_null(name));
     for name in CHANGEABLE {
-        if is_given(name) && !allowed.contains(&name) {
+        if is_given(name) && !allowed.contains(name) {
             return Err(ApiError::invalid(format!(
                 "\"{name}\" cannot be changed here: only {}",
                 allowed.join(", ")
@@ -211,7 +214,7 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
 }
 
 /// `retention`: hours from now, or `null` for ever, which guests cannot have.
-fn retention(call: &Call<'_>, fields: &Fields) -> Result<Option<Ends>, ApiError> {
+fn retention(call: &Call<'_>, fields: &Fields<'_>) -> Result<Option<Ends>, ApiError> {
     let most = if call.is_guest {
         24 * u64::from(GUEST_DAYS)
     } else {
@@ -247,7 +250,7 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
 
 pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let message = input::message(&input::body(call.request)?, None)?;
+    let message = input::message(&input::body(call.request)?.fields(input::MESSAGE)?, None)?;
     call.admit_write().await?;
     match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
         None => Err(ApiError::not_found()),
@@ -269,9 +272,10 @@ pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
 /// `{messageId, type}`: what a page does before it edits a message or asks for another reply.
 pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let fields = input::body(call.request)?;
+    let body = input::body(call.request)?;
+    let fields = body.fields(&["messageId", "type"])?;
     let message = input::message_id(&fields)?;
-    let cut = match fields.text("type")? {
+    let cut = match fields.text("type")?.as_deref() {
         Some("edit") => Cut::Edit,
         Some("regenerate") => Cut::Regenerate,
         _ => return Err(ApiError::invalid("\"type\" must be edit or regenerate")),

@@ -14,7 +14,7 @@ use crate::{Call, input};
 /// `{messageId}`: a new chat that begins as this one did, up to that message.
 pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     let source = input::chat_id(id)?;
-    let message = input::message_id(&input::body(call.request)?)?;
+    let message = input::message_id(&input::body(call.request)?.fields(&["messageId"])?)?;
     let key = once::key(call)?;
     call.admit_heavy().await?;
     let (new, now) = (ChatId::new(), call.time());

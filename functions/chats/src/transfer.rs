@@ -2,14 +2,13 @@
 //! request comes in parts, cut between its lines, under one `Idempotency-Key`.
 
 use api::{ApiError, ClientCode, ServerCode};
-use chat_store::import::{Counts, Import, Imported, StoreError};
+use chat_store::import::{Counts, Import, Imported, MAX_IMPORT_BYTES, StoreError};
 use chat_store::{Given, Invalid, Keyed, expiry, import};
 use jiff::Timestamp;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::input::MAX_BODY_BYTES;
 use crate::routes::Answer;
 use crate::{Call, input, once};
 
@@ -42,9 +41,9 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
 /// What the body says.
 fn file(call: &Call<'_>, part: Option<u16>) -> Result<Import, ApiError> {
     let bytes = api::bytes(call.request);
-    if bytes.len() > MAX_BODY_BYTES {
+    if bytes.len() > MAX_IMPORT_BYTES {
         let text =
-            format!("the body may have {MAX_BODY_BYTES} bytes; a longer export comes in parts");
+            format!("the body may have {MAX_IMPORT_BYTES} bytes; a longer export comes in parts");
         return Err(ApiError::client(ClientCode::TooLarge, text));
     }
     let text = std::str::from_utf8(bytes)
@@ -54,10 +53,9 @@ fn file(call: &Call<'_>, part: Option<u16>) -> Result<Import, ApiError> {
             "the body is empty: an export, or an array of messages",
         ));
     }
-    let text = api::whole_characters(text);
     let parsed = match part {
-        None => import::parse(&text),
-        Some(_) => import::parse_part(&text),
+        None => import::parse(text),
+        Some(_) => import::parse_part(text),
     };
     parsed.map_err(|invalid| {
         let code = match invalid.reason {

@@ -21,7 +21,8 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
 /// `{messageId, isUpvoted?, comment?}`, the message in the path or in the body; without `isUpvoted` the vote is taken back.
 pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> Answer {
     let chat = input::chat_id(id)?;
-    let fields = input::body(call.request)?;
+    let body = input::body(call.request)?;
+    let fields = body.fields(&["messageId", "isUpvoted", "comment"])?;
     let message = match message {
         Some(text) => MessageId::parse(text).map_err(input::refusal)?,
         None => input::message_id(&fields)?,
@@ -29,7 +30,7 @@ pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> An
     let is_upvoted = fields.boolean("isUpvoted")?;
     let comment = fields
         .text("comment")?
-        .map(Comment::parse)
+        .map(|comment| Comment::parse(&comment))
         .transpose()
         .map_err(input::refusal)?;
     call.admit_write().await?;

@@ -1,10 +1,18 @@
 //! The body of a successful answer: what node-postgres would report, as JSON, written straight from the server's rows.
 
+use std::collections::HashSet;
+
 use dsql::text::{TextAnswer, TextField, TextRow};
 use serde::Serialize;
 
+use crate::failure::{Failure, PAGE_HINT};
+use crate::json::Json;
 use crate::request::Output;
 use crate::value;
+
+/// The longest body that is written, before it is packed. With the rows that it is written from it stays below the memory
+/// that a function has at least.
+const MAX_BODY_BYTES: usize = 24 * 1024 * 1024;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,34 +44,47 @@ impl<'a> From<&'a TextField> for Field<'a> {
 }
 
 /// The answer to one query.
-pub(crate) fn one(answer: &TextAnswer, output: Output) -> String {
-    let mut body = String::with_capacity(256 + answer.rows.len() * 32);
+pub(crate) fn one(answer: &TextAnswer, output: Output) -> Result<String, Failure> {
+    let mut body = Json::new(256 + answer.rows.len() * 32, MAX_BODY_BYTES);
     write(answer, output, &mut body);
-    body
+    finish(body)
+}
+
+fn finish(body: Json) -> Result<String, Failure> {
+    body.finish()
+        .ok_or_else(|| Failure::answer_too_large(MAX_BODY_BYTES).hint(PAGE_HINT))
 }
 
 /// The answer to a batch.
-pub(crate) fn batch(answers: &[TextAnswer], outputs: &[Output]) -> String {
-    let mut body = String::from("{\"results\":[");
+pub(crate) fn batch(answers: &[TextAnswer], outputs: &[Output]) -> Result<String, Failure> {
+    let mut body = Json::new(256, MAX_BODY_BYTES);
+    body.push_str("{\"results\":[");
     for (at, (answer, output)) in answers.iter().zip(outputs).enumerate() {
         if at > 0 {
-            body.push(',');
+            body.push_str(",");
         }
         write(answer, *output, &mut body);
     }
     body.push_str("]}");
-    body
+    finish(body)
 }
 
-fn write(answer: &TextAnswer, output: Output, body: &mut String) {
-    let fields: Vec<Field<'_>> = answer.fields.iter().map(Field::from).collect();
-    body.push_str("{\"fields\":");
-    put(&fields, body);
-    body.push_str(",\"rows\":[");
+fn write(answer: &TextAnswer, output: Output, body: &mut Json) {
+    body.push_str("{\"fields\":[");
+    for (at, field) in answer.fields.iter().enumerate() {
+        if at > 0 {
+            body.push_str(",");
+        }
+        body.put(&Field::from(field));
+    }
+    body.push_str("],\"rows\":[");
     let names = (!output.array_mode).then(|| last_of_each(&answer.fields));
     for (at, row) in answer.rows.iter().enumerate() {
+        if body.is_full() {
+            return;
+        }
         if at > 0 {
-            body.push(',');
+            body.push_str(",");
         }
         match &names {
             None => array(row, &answer.fields, output, body),
@@ -71,97 +92,64 @@ fn write(answer: &TextAnswer, output: Output, body: &mut String) {
         }
     }
     body.push_str("],\"command\":");
-    put(&answer.command(), body);
+    body.put(&answer.command());
     body.push_str(",\"rowCount\":");
-    put(&answer.row_count(), body);
+    body.put(&answer.row_count());
     body.push_str(",\"rowAsArray\":");
-    put(&output.array_mode, body);
-    body.push('}');
+    body.put(&output.array_mode);
+    body.push_str("}");
 }
 
-fn array(row: &TextRow, fields: &[TextField], output: Output, body: &mut String) {
-    body.push('[');
+fn array(row: &TextRow, fields: &[TextField], output: Output, body: &mut Json) {
+    body.push_str("[");
     for (at, value) in row.values().enumerate() {
         if at > 0 {
-            body.push(',');
+            body.push_str(",");
         }
         cell(value.as_deref(), fields.get(at), output, body);
     }
-    body.push(']');
+    body.push_str("]");
 }
 
-fn object(
-    row: &TextRow,
-    fields: &[TextField],
-    is_last: &[bool],
-    output: Output,
-    body: &mut String,
-) {
-    body.push('{');
+fn object(row: &TextRow, fields: &[TextField], is_last: &[bool], output: Output, body: &mut Json) {
+    body.push_str("{");
     let mut is_first = true;
     for ((value, field), is_last) in row.values().zip(fields).zip(is_last) {
         if !is_last {
             continue;
         }
         if !std::mem::take(&mut is_first) {
-            body.push(',');
+            body.push_str(",");
         }
-        put_text(&field.name, body);
-        body.push(':');
+        body.put_text(&field.name);
+        body.push_str(":");
         cell(value.as_deref(), Some(field), output, body);
     }
-    body.push('}');
+    body.push_str("}");
 }
 
 /// Of columns with one name the last counts, as in every client.
 fn last_of_each(fields: &[TextField]) -> Vec<bool> {
-    let later = |at: usize| fields.get(at + 1..).unwrap_or_default();
-    fields
-        .iter()
-        .enumerate()
-        .map(|(at, field)| !later(at).iter().any(|other| other.name == field.name))
-        .collect()
+    let mut later = HashSet::with_capacity(fields.len());
+    let from_the_end = fields.iter().rev();
+    let mut is_last: Vec<bool> = from_the_end
+        .map(|field| later.insert(field.name.as_str()))
+        .collect();
+    is_last.reverse();
+    is_last
 }
 
-fn cell(value: Option<&str>, field: Option<&TextField>, output: Output, body: &mut String) {
+fn cell(value: Option<&str>, field: Option<&TextField>, output: Output, body: &mut Json) {
     match (value, field) {
         (None, _) => body.push_str("null"),
         (Some(text), Some(field)) if !output.raw_text => value::write(text, field.type_oid, body),
-        (Some(text), _) => put_text(text, body),
+        (Some(text), _) => body.put_text(text),
     }
-}
-
-/// Appends a value as JSON.
-pub(crate) fn put(value: &impl Serialize, body: &mut String) {
-    let json = serde_json::to_string(value).expect("texts, numbers and lists can be serialised");
-    body.push_str(&json);
-}
-
-/// Appends text as a JSON string; most needs no escapes.
-pub(crate) fn put_text(text: &str, body: &mut String) {
-    if text.bytes().any(|b| b < b' ' || matches!(b, b'"' | b'\\')) {
-        put(&text, body);
-        return;
-    }
-    body.push('"');
-    body.push_str(text);
-    body.push('"');
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn any_text_is_the_string_that_serde_would_write(text in ".*|\\PC*|[\u{0}-\u{7f}]*") {
-            let mut body = String::new();
-            put_text(&text, &mut body);
-            prop_assert_eq!(body, serde_json::to_string(&text).unwrap());
-        }
-    }
 
     const RAW: Output = Output {
         raw_text: true,
@@ -187,7 +175,7 @@ mod tests {
     #[test]
     fn the_keys_come_in_the_order_of_the_protocol() {
         assert_eq!(
-            one(&answer(Some("SELECT 0"), &["n"]), RAW),
+            one(&answer(Some("SELECT 0"), &["n"]), RAW).unwrap(),
             "{\"fields\":[{\"name\":\"n\",\"dataTypeID\":23,\"tableID\":0,\"columnID\":0,\"dataTypeSize\":4,\
              \"dataTypeModifier\":-1,\"format\":\"text\"}],\"rows\":[],\"command\":\"SELECT\",\"rowCount\":0,\"rowAsArray\":true}"
         );
@@ -195,11 +183,12 @@ mod tests {
             batch(
                 &[answer(None, &[]), answer(Some("CREATE TABLE"), &[])],
                 &[RAW; 2]
-            ),
+            )
+            .unwrap(),
             "{\"results\":[{\"fields\":[],\"rows\":[],\"command\":null,\"rowCount\":null,\"rowAsArray\":true},\
              {\"fields\":[],\"rows\":[],\"command\":\"CREATE\",\"rowCount\":null,\"rowAsArray\":true}]}"
         );
-        assert_eq!(batch(&[], &[]), "{\"results\":[]}");
+        assert_eq!(batch(&[], &[]).unwrap(), "{\"results\":[]}");
     }
 
     #[test]

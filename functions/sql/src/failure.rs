@@ -111,6 +111,15 @@ impl Failure {
         Self::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00")
     }
 
+    /// The answer does not fit: what the request did stays done.
+    pub(crate) fn answer_too_large(max_bytes: usize) -> Self {
+        Self::new(
+            "54000",
+            format!("response is too large (max is {max_bytes} bytes)"),
+        )
+        .detail("The request was executed and committed; only its answer is lost.")
+    }
+
     /// A defect: the handler panicked.
     pub(crate) fn internal() -> Self {
         Self::new("XX000", "the request failed").cause("the handler panicked")

@@ -123,6 +123,9 @@ pub(crate) struct Record<'a> {
     deadline: SystemTime,
 }
 
+/// Writes the answer.
+type Body<'a> = &'a (dyn Fn(&[TextAnswer]) -> Result<String, Failure> + Sync);
+
 /// What is found under a key.
 enum Found {
     Response(String),
@@ -152,7 +155,7 @@ impl<'a> Record<'a> {
         asked: &[TextStatement<'_>],
         length: Option<usize>,
         (begin, limits): (Begin, AnswerLimits),
-        body: &(dyn Fn(&[TextAnswer]) -> String + Sync),
+        body: Body<'_>,
         now: SystemTime,
     ) -> Result<Kept, Failure> {
         if let [statement] = asked
@@ -169,13 +172,14 @@ impl<'a> Record<'a> {
         );
         let mut statements = vec![insert];
         statements.extend_from_slice(asked);
-        let written = Mutex::new(String::new());
+        let written = Mutex::new(Ok(String::new()));
         let record = |answers: &[TextAnswer]| {
             let text = body(answers.get(1..).unwrap_or_default());
-            let kept = if text.len() > MAX_KEPT_BYTES {
+            let kept = text.as_deref().unwrap_or_default();
+            let kept = if kept.len() > MAX_KEPT_BYTES {
                 ""
             } else {
-                &text
+                kept
             };
             let update = self.statement(
                 "UPDATE {} SET response = $2 WHERE key = $1",
@@ -193,7 +197,7 @@ impl<'a> Record<'a> {
             let run = self.sessions.run(self.login, request, deadline);
             let Err(error) = run.await else {
                 let text = written.into_inner().unwrap_or_else(PoisonError::into_inner);
-                return Ok(Kept::Fresh(text));
+                return text.map(Kept::Fresh);
             };
             match at_key(&error) {
                 Some("23505") => {}
@@ -229,7 +233,7 @@ impl<'a> Record<'a> {
         statement: &TextStatement<'_>,
         length: Option<usize>,
         limits: AnswerLimits,
-        body: &(dyn Fn(&[TextAnswer]) -> String + Sync),
+        body: Body<'_>,
     ) -> Result<Kept, Failure> {
         match self.find().await {
             Ok(Found::Response(text)) => return Ok(Kept::Before(text)),
@@ -240,7 +244,7 @@ impl<'a> Record<'a> {
         let request = TextRequest::one(statement, limits);
         let run = self.sessions.run(self.login, request, self.deadline);
         let answers = run.await.map_err(|error| Failure::of(error, length, 0))?;
-        let text = body(&answers);
+        let text = body(&answers)?;
         let record = self.statement(
             "INSERT INTO {} (key, request_hash, response, expires_at) VALUES ($1, $2, $3, now() + interval '1 day') \
              ON CONFLICT DO NOTHING",

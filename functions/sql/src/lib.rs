@@ -21,6 +21,7 @@ mod answer;
 mod connection_string;
 mod failure;
 mod idempotency;
+mod json;
 mod login;
 mod params;
 mod request;
@@ -364,7 +365,7 @@ impl Call<'_> {
     /// The body, and whether it is that of an earlier request.
     async fn answer(&self) -> Result<(String, bool), Failure> {
         match self.key {
-            _ if self.asked.statements.is_empty() => Ok((answer::batch(&[], &[]), false)),
+            _ if self.asked.statements.is_empty() => Ok((answer::batch(&[], &[])?, false)),
             Some(key) => self.run_once(key).await,
             None => Ok((self.run().await?, false)),
         }
@@ -378,7 +379,7 @@ impl Call<'_> {
         };
         let sessions = &self.app.sessions;
         match sessions.run(&self.login, request, self.deadline).await {
-            Ok(answers) => Ok(self.body(&answers)),
+            Ok(answers) => self.body(&answers),
             Err(error) => Err(Failure::of(error, self.batch_length(), 0)),
         }
     }
@@ -405,7 +406,7 @@ impl Call<'_> {
         self.asked.is_batch.then_some(self.asked.statements.len())
     }
 
-    fn body(&self, answers: &[TextAnswer]) -> String {
+    fn body(&self, answers: &[TextAnswer]) -> Result<String, Failure> {
         let outputs: Vec<Output> = self.asked.statements.iter().map(|s| s.output).collect();
         match (answers, outputs.as_slice()) {
             ([answer], [output]) if !self.asked.is_batch => answer::one(answer, *output),

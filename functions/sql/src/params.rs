@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use bounded_json::{RawValue, Stopped, items};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::failure::Failure;
 use crate::text::Text;
@@ -45,11 +45,10 @@ fn array(raw: &str, out: &mut String, depth: usize) -> Result<(), Failure> {
             format!("number of array dimensions exceeds the maximum allowed ({MAX_DEPTH})"),
         ));
     }
-    let items: Vec<&RawValue> =
-        serde_json::from_str(raw).map_err(|_| Failure::new("08P01", "not a valid array"))?;
     out.push('{');
-    for (at, item) in items.into_iter().enumerate() {
-        if at > 0 {
+    let mut is_first = true;
+    items(raw, |item| {
+        if !std::mem::take(&mut is_first) {
             out.push(',');
         }
         let raw = item.get();
@@ -60,7 +59,12 @@ fn array(raw: &str, out: &mut String, depth: usize) -> Result<(), Failure> {
             Some(b'{') => quote(raw, out),
             _ => out.push_str(raw),
         }
-    }
+        Ok(())
+    })
+    .map_err(|stopped| match stopped {
+        Stopped::NotAnArray(_) => Failure::new("08P01", "not a valid array"),
+        Stopped::Item(failure) => failure,
+    })?;
     out.push('}');
     Ok(())
 }

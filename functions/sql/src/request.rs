@@ -1,9 +1,13 @@
 //! What a request asks for: its body, its headers, checked before anything is allocated for them.
 
+use std::fmt;
+use std::marker::PhantomData;
+
+use bounded_json::{Limits, RawValue, Refused};
 use dsql::text::{Begin, Isolation, TextStatement};
 use lambda_http::http::HeaderMap;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::failure::Failure;
 use crate::params;
@@ -15,6 +19,12 @@ pub(crate) const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
 const MAX_BATCH: usize = 1_000;
 /// Parameters of a statement: the protocol counts in 16 bits.
 const MAX_PARAMS: usize = 65_535;
+/// What of a body is read at all.
+const LIMITS: Limits = Limits {
+    bytes: MAX_BODY_BYTES,
+    depth: 1_000,
+    values: 300_000,
+};
 /// Where what needs a session finds one.
 pub(crate) const SESSION_HINT: &str =
     "Interactive transactions need a session: exchange the password for a token at POST /token.";
@@ -67,7 +77,7 @@ struct Query<'a> {
     #[serde(borrow, default, rename = "query")]
     sql: Option<Text<'a>>,
     #[serde(borrow, default)]
-    params: Option<Vec<&'a RawValue>>,
+    params: Option<First<&'a RawValue, MAX_PARAMS>>,
     #[serde(default)]
     array_mode: Option<bool>,
 }
@@ -75,7 +85,39 @@ struct Query<'a> {
 #[derive(Deserialize)]
 struct Batch<'a> {
     #[serde(borrow)]
-    queries: Vec<Query<'a>>,
+    queries: First<Query<'a>, MAX_BATCH>,
+}
+
+/// The first `N` items of an array, and one more if there are more: the rest is skipped.
+#[derive(Debug)]
+struct First<T, const N: usize>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for First<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items<T, const N: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Items<T, N> {
+            type Value = First<T, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while items.len() <= N {
+                    match seq.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(First(items)),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(First(items))
+            }
+        }
+
+        deserializer.deserialize_seq(Items(PhantomData))
+    }
 }
 
 /// Which of the two an object is.
@@ -99,6 +141,7 @@ impl<'a> Asked<'a> {
     pub(crate) fn parse(body: &'a [u8], output: Output) -> Result<Self, Failure> {
         let text = std::str::from_utf8(body)
             .map_err(|_| Failure::new("08P01", "the body is not UTF-8"))?;
+        LIMITS.check(text).map_err(too_much)?;
         let (queries, is_batch) = queries(text)?;
         if queries.len() > MAX_BATCH {
             return Err(Failure::new(
@@ -124,6 +167,10 @@ impl<'a> Asked<'a> {
     }
 }
 
+fn too_much(refused: Refused) -> Failure {
+    Failure::new("54000", refused.to_string()).hint("Send less in a request.")
+}
+
 fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
     let shape = |error: serde_json::Error| {
         // Its position only: the error's text may quote the body.
@@ -138,7 +185,8 @@ fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
         .hint(SHAPE_HINT)
     };
     if text.trim_start().starts_with('[') {
-        return Ok((serde_json::from_str(text).map_err(shape)?, true));
+        let First(queries) = serde_json::from_str::<First<_, MAX_BATCH>>(text).map_err(shape)?;
+        return Ok((queries, true));
     }
     let is_batch = serde_json::from_str::<Shape<'_>>(text)
         .map_err(shape)?
@@ -146,7 +194,7 @@ fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
         .is_some();
     if is_batch {
         let batch: Batch<'_> = serde_json::from_str(text).map_err(shape)?;
-        Ok((batch.queries, true))
+        Ok((batch.queries.0, true))
     } else {
         Ok((vec![serde_json::from_str(text).map_err(shape)?], false))
     }
@@ -166,7 +214,7 @@ impl<'a> Query<'a> {
             return Err(Failure::nul());
         }
         refuse_transaction_control(&sql, is_batch)?;
-        let params = self.params.unwrap_or_default();
+        let params = self.params.map(|First(params)| params).unwrap_or_default();
         if params.len() > MAX_PARAMS {
             return Err(Failure::new(
                 "54000",

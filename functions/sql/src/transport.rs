@@ -113,11 +113,7 @@ fn encode(body: String, asked: &HeaderMap) -> Result<Response<Body>, Failure> {
         (Body::Text(body), size, false)
     };
     if size > max {
-        let failure = Failure::new(
-            "54000",
-            format!("response is too large (max is {max} bytes)"),
-        )
-        .detail("The request was executed and committed; only its answer is lost.");
+        let failure = Failure::answer_too_large(max);
         return Err(failure.hint(if gzip {
             PAGE_HINT.to_owned()
         } else {

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::answer::put_text;
+use crate::json::Json;
 
 mod oid {
     pub(super) const BOOL: u32 = 16;
@@ -17,18 +17,18 @@ mod oid {
 }
 
 /// Appends `text`, of the type with this OID, as JSON.
-pub(crate) fn write(text: &str, type_oid: u32, body: &mut String) {
+pub(crate) fn write(text: &str, type_oid: u32, body: &mut Json) {
     if let Some(element) = element(type_oid) {
         let before = body.len();
         if array(text, element, body).is_some() {
             return;
         }
-        body.truncate(before); // no array after all: its text
+        body.back_to(before); // no array after all: its text
     }
     scalar(text, type_oid, body);
 }
 
-fn scalar(text: &str, type_oid: u32, body: &mut String) {
+fn scalar(text: &str, type_oid: u32, body: &mut Json) {
     match type_oid {
         oid::BOOL if text == "t" => body.push_str("true"),
         oid::BOOL if text == "f" => body.push_str("false"),
@@ -37,7 +37,7 @@ fn scalar(text: &str, type_oid: u32, body: &mut String) {
         oid::JSON | oid::JSONB if serde_json::from_str::<&RawValue>(text).is_ok() => {
             body.push_str(text);
         }
-        _ => put_text(text, body),
+        _ => body.put_text(text),
     }
 }
 
@@ -64,7 +64,7 @@ fn element(type_oid: u32) -> Option<u32> {
 }
 
 /// Takes an array's text apart; `None` if it is not one.
-fn array(text: &str, element: u32, body: &mut String) -> Option<()> {
+fn array(text: &str, element: u32, body: &mut Json) -> Option<()> {
     // [0:2]={…}: bounds other than PostgreSQL's own are dropped, as in every client.
     let text = match text.strip_prefix('[') {
         Some(bounded) => bounded.split_once('=')?.1,
@@ -72,11 +72,11 @@ fn array(text: &str, element: u32, body: &mut String) -> Option<()> {
     };
     let mut rest = text.strip_prefix('{')?;
     let mut depth = 1_usize;
-    body.push('[');
+    body.push_str("[");
     let mut needs_comma = false;
     while depth > 0 {
         if let Some(after) = rest.strip_prefix('}') {
-            body.push(']');
+            body.push_str("]");
             depth -= 1;
             needs_comma = true;
             rest = after;
@@ -84,10 +84,10 @@ fn array(text: &str, element: u32, body: &mut String) -> Option<()> {
         }
         if needs_comma {
             rest = rest.strip_prefix(',')?;
-            body.push(',');
+            body.push_str(",");
         }
         if let Some(after) = rest.strip_prefix('{') {
-            body.push('[');
+            body.push_str("[");
             depth += 1;
             needs_comma = false;
             rest = after;
@@ -130,9 +130,9 @@ mod tests {
     use super::*;
 
     fn of(text: &str, type_oid: u32) -> String {
-        let mut body = String::new();
+        let mut body = Json::new(0, usize::MAX);
         write(text, type_oid, &mut body);
-        body
+        body.finish().unwrap()
     }
 
     #[test]

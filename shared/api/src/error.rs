@@ -4,6 +4,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt::Write as _, time::Duration};
 
+use bounded_json::Refused;
 use lambda_http::{
     Body, Response,
     http::{HeaderValue, StatusCode, header},
@@ -298,6 +299,20 @@ impl ApiError {
                 );
             }
         }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let code = match refused {
+            Refused::TooLarge(_) => ClientCode::TooLarge,
+            Refused::TooDeep(_) | Refused::TooMany(_) => ClientCode::Unprocessable,
+            Refused::WrongType { .. } => ClientCode::InvalidRequest,
+            Refused::NotUtf8 | Refused::Nul | Refused::NotAnObject | Refused::Malformed { .. } => {
+                ClientCode::InvalidJson
+            }
+        };
+        Self::client(code, refused.to_string())
     }
 }
 

@@ -32,7 +32,7 @@ pub use metrics::{
     METRIC_NAMES, MODEL, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, Metrics, NAMESPACE, OCC_GIVEN_UP,
     OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, STACK, SilentLine, StandardOutput,
 };
-pub use request::{Fields, bytes, deadline, known_deadline, query, segments, whole_characters};
+pub use request::{BODY, MAX_DEPTH, body, bytes, deadline, known_deadline, query, segments};
 pub use response::{empty, json, json_text};
 pub use start::start;
 pub use telemetry::{JsonLines, Level, REQUEST_ID, init};

@@ -1,6 +1,7 @@
 //! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends a model is shown text and small
 //! inline files; parts of other types are kept for the client, as they are, and shown to nobody else.
 
+use bounded_json::{Fields, RawValue, Stopped, count_values, items};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,6 +14,8 @@ pub const MAX_PARTS: usize = 20;
 pub const MAX_TEXT_CHARS: usize = 16_000;
 /// Most bytes in a message's parts, as JSON.
 pub const MAX_PARTS_BYTES: usize = 256 * 1024;
+/// Most values in a message's parts: a tree of them is never larger than some megabytes.
+const MAX_PARTS_VALUES: usize = 10_000;
 /// Most bytes in a message's metadata, as JSON.
 pub const MAX_METADATA_BYTES: usize = 2 * 1024;
 /// Longest name of a file, in characters.
@@ -72,14 +75,23 @@ impl Parts {
     ///
     /// # Errors
     /// Not a list of parts, too many, too long, too large, blank, or a file of another type or by another URL than `data:`.
-    pub fn parse(value: &Value) -> Result<Self, Invalid> {
-        let Some(parts) = value.as_array() else {
-            return Err(Invalid::Malformed("parts must be an array"));
-        };
-        if parts.is_empty() || parts.len() > MAX_PARTS {
-            return Err(Invalid::NotAllowed("a message has 1 to 20 parts"));
+    pub fn parse(json: &str) -> Result<Self, Invalid> {
+        let mut parts = Vec::new();
+        sent_parts(json, |raw| {
+            let part = SentPart::read(raw);
+            parts.push(part.ok_or(Invalid::Malformed("a part is an object with a type"))?);
+            within(parts.len())
+        })?;
+        Self::of(&parts)
+    }
+
+    pub(crate) fn of(parts: &[SentPart<'_>]) -> Result<Self, Invalid> {
+        if parts.is_empty() {
+            return Err(Invalid::NotAllowed(PART_COUNT));
         }
-        let parts: Vec<Value> = parts.iter().map(part).collect::<Result<_, _>>()?;
+        within(parts.len())?;
+        let parts = parts.iter().map(SentPart::checked);
+        let parts: Vec<Value> = parts.collect::<Result<_, _>>()?;
         if !parts.iter().any(says_something) {
             return Err(Invalid::NotAllowed("the message is blank"));
         }
@@ -96,52 +108,123 @@ impl Parts {
     }
 }
 
-fn part(part: &Value) -> Result<Value, Invalid> {
-    let text = |key: &str| part.get(key).and_then(Value::as_str);
-    match text("type") {
-        None => Err(Invalid::Malformed("a part is an object with a type")),
-        Some("text") => {
-            let text = text("text").ok_or(Invalid::Malformed("a text part has a text"))?;
-            if text.chars().count() > MAX_TEXT_CHARS {
-                return Err(Invalid::NotAllowed(
-                    "a text part has at most 16000 characters",
-                ));
+const PART_COUNT: &str = "a message has 1 to 20 parts";
+
+fn within(parts: usize) -> Result<(), Invalid> {
+    if parts > MAX_PARTS {
+        return Err(Invalid::NotAllowed(PART_COUNT));
+    }
+    Ok(())
+}
+
+/// Hands the parts in `json` to `each`, one by one, if they are not too much for a tree.
+pub(crate) fn sent_parts<'a>(
+    json: &'a str,
+    each: impl FnMut(&'a RawValue) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    if count_values(json) > MAX_PARTS_VALUES {
+        return Err(Invalid::NotAllowed(
+            "a message's parts may hold 10000 values",
+        ));
+    }
+    items(json, each).map_err(|stopped| match stopped {
+        Stopped::NotAnArray(_) => Invalid::Malformed("parts must be an array"),
+        Stopped::Item(invalid) => invalid,
+    })
+}
+
+/// A part as it was sent: an object with a type.
+#[derive(Debug)]
+pub(crate) struct SentPart<'a> {
+    raw: &'a RawValue,
+    /// Its type.
+    pub(crate) kind: String,
+    /// What of it is looked at.
+    pub(crate) fields: Fields<'a>,
+}
+
+impl<'a> SentPart<'a> {
+    pub(crate) fn read(raw: &'a RawValue) -> Option<Self> {
+        let names = &[
+            "type",
+            "text",
+            "mediaType",
+            "url",
+            "filename",
+            "id",
+            "state",
+            "providerMetadata",
+        ];
+        let fields = Fields::of(raw, names)?;
+        let kind = fields.text("type").ok()??;
+        Some(Self { raw, kind, fields })
+    }
+
+    /// A field that is a text.
+    pub(crate) fn text(&self, name: &'static str) -> Option<String> {
+        self.fields.text(name).ok()?
+    }
+
+    /// All of it.
+    pub(crate) fn whole(&self) -> Option<Value> {
+        serde_json::from_str(self.raw.get()).ok()
+    }
+
+    /// What a visitor may send of it.
+    pub(crate) fn checked(&self) -> Result<Value, Invalid> {
+        match self.kind.as_str() {
+            "text" => self.checked_text(),
+            "file" => self.checked_file(),
+            name if name.is_empty() || name.len() > MAX_TYPE_BYTES => {
+                Err(Invalid::NotAllowed("a part's type has 1 to 64 bytes"))
             }
-            Ok(json!({"type": "text", "text": text}))
+            _ => self
+                .whole()
+                .ok_or(Invalid::NotAllowed("a part nests too deep")),
         }
-        Some("file") => {
-            let (media_type, url) = text("mediaType")
-                .zip(text("url"))
-                .ok_or(Invalid::Malformed("a file part has a mediaType and a url"))?;
-            let data = url
-                .strip_prefix("data:")
-                .and_then(|rest| rest.strip_prefix(media_type))
-                .and_then(|rest| rest.strip_prefix(";base64,"));
-            let is_base64 = |data: &str| {
-                !data.is_empty()
-                    && data
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
-            };
-            if !FILE_TYPES.contains(&media_type) || !data.is_some_and(is_base64) {
-                return Err(Invalid::NotAllowed(
-                    "a file is an image (PNG, JPEG, GIF, WebP), a PDF or a text (plain, Markdown, CSV, JSON) in a base64 \
-                     data: URL",
-                ));
+    }
+
+    fn checked_text(&self) -> Result<Value, Invalid> {
+        let text = self
+            .text("text")
+            .ok_or(Invalid::Malformed("a text part has a text"))?;
+        if text.chars().count() > MAX_TEXT_CHARS {
+            return Err(Invalid::NotAllowed(
+                "a text part has at most 16000 characters",
+            ));
+        }
+        Ok(json!({"type": "text", "text": text}))
+    }
+
+    fn checked_file(&self) -> Result<Value, Invalid> {
+        let (media_type, url) = self
+            .text("mediaType")
+            .zip(self.text("url"))
+            .ok_or(Invalid::Malformed("a file part has a mediaType and a url"))?;
+        let data = url
+            .strip_prefix("data:")
+            .and_then(|rest| rest.strip_prefix(media_type.as_str()))
+            .and_then(|rest| rest.strip_prefix(";base64,"));
+        let is_base64 = |data: &str| {
+            !data.is_empty()
+                && data
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+        };
+        if !FILE_TYPES.contains(&media_type.as_str()) || !data.is_some_and(is_base64) {
+            return Err(Invalid::NotAllowed(
+                "a file is an image (PNG, JPEG, GIF, WebP), a PDF or a text (plain, Markdown, CSV, JSON) in a base64 \
+                 data: URL",
+            ));
+        }
+        let mut file = json!({"type": "file", "mediaType": media_type, "url": url});
+        if let (Some(name), Some(fields)) = (self.text("filename"), file.as_object_mut()) {
+            if name.chars().count() > MAX_FILENAME_CHARS {
+                return Err(Invalid::NotAllowed("a filename has at most 255 characters"));
             }
-            let mut file = json!({"type": "file", "mediaType": media_type, "url": url});
-            if let (Some(name), Some(fields)) = (text("filename"), file.as_object_mut()) {
-                if name.chars().count() > MAX_FILENAME_CHARS {
-                    return Err(Invalid::NotAllowed("a filename has at most 255 characters"));
-                }
-                fields.insert("filename".to_owned(), name.into());
-            }
-            Ok(file)
+            fields.insert("filename".to_owned(), name.into());
         }
-        Some(name) if name.is_empty() || name.len() > MAX_TYPE_BYTES => {
-            Err(Invalid::NotAllowed("a part's type has 1 to 64 bytes"))
-        }
-        Some(_) => Ok(part.clone()),
+        Ok(file)
     }
 }
 
@@ -162,15 +245,20 @@ pub struct Metadata(String);
 impl Metadata {
     /// # Errors
     /// Not an object, or more than [`MAX_METADATA_BYTES`].
-    pub fn parse(value: &Value) -> Result<Self, Invalid> {
-        if !value.is_object() {
+    pub fn parse(json: &str) -> Result<Self, Invalid> {
+        const ESCAPE_BYTES: usize = 6; // a character written as \uXXXX
+        let too_large = Invalid::NotAllowed("a message's metadata may have 2048 bytes");
+        if !json.trim_start().starts_with('{') {
             return Err(Invalid::Malformed("metadata must be an object"));
         }
+        if json.len() > ESCAPE_BYTES * MAX_METADATA_BYTES {
+            return Err(too_large);
+        }
+        let value: Value = serde_json::from_str(json)
+            .map_err(|_| Invalid::Malformed("metadata must be an object"))?;
         let text = value.to_string();
         if text.len() > MAX_METADATA_BYTES {
-            return Err(Invalid::NotAllowed(
-                "a message's metadata may have 2048 bytes",
-            ));
+            return Err(too_large);
         }
         Ok(Self(text))
     }
@@ -229,10 +317,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn parsed(parts: &Value) -> Result<Parts, Invalid> {
+        Parts::parse(&parts.to_string())
+    }
+
     #[test]
     fn parts_keep_what_is_theirs_and_drop_the_rest() {
-        let parts = Parts::parse(&json!([{"type": "text", "text": "hi", "state": "done", "x": 1}]))
-            .unwrap();
+        let parts =
+            parsed(&json!([{"type": "text", "text": "hi", "state": "done", "x": 1}])).unwrap();
         assert_eq!(parts.as_str(), r#"[{"text":"hi","type":"text"}]"#);
     }
 
@@ -255,13 +347,15 @@ mod tests {
             json!([{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,<b>"}]),
             json!(vec![json!({"type": "text", "text": "a"}); 21]),
         ] {
-            assert!(Parts::parse(&parts).is_err(), "{parts}");
+            assert!(parsed(&parts).is_err(), "{parts}");
         }
+        let many = json!([{"type": "data-x", "data": vec![0; MAX_PARTS_VALUES]}]);
+        assert!(matches!(parsed(&many), Err(Invalid::NotAllowed(_))));
         let large = json!(vec![
             json!({"type": "text", "text": "ä".repeat(16_000)});
             20
         ]);
-        assert!(matches!(Parts::parse(&large), Err(Invalid::TooLarge(_))));
+        assert!(matches!(parsed(&large), Err(Invalid::TooLarge(_))));
     }
 
     #[test]
@@ -271,7 +365,7 @@ mod tests {
             {"type": "data-place", "id": "p", "data": {"lat": 1.5, "lon": null}},
             {"type": "tool-x", "toolCallId": "1", "state": "output-available", "output": [1]},
         ]);
-        let kept: Value = serde_json::from_str(Parts::parse(&parts).unwrap().as_str()).unwrap();
+        let kept: Value = serde_json::from_str(parsed(&parts).unwrap().as_str()).unwrap();
         assert_eq!(kept, parts);
     }
 
@@ -279,30 +373,31 @@ mod tests {
     fn a_small_inline_file_is_kept() {
         let part = json!([{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AA==", "filename": "a.png"}]);
         assert_eq!(
-            serde_json::from_str::<Value>(Parts::parse(&part).unwrap().as_str()).unwrap(),
+            serde_json::from_str::<Value>(parsed(&part).unwrap().as_str()).unwrap(),
             part
         );
         for media_type in FILE_TYPES {
             let url = format!("data:{media_type};base64,AA==");
             let file = json!([{"type": "file", "mediaType": media_type, "url": url}]);
-            assert!(Parts::parse(&file).is_ok(), "{media_type}");
+            assert!(parsed(&file).is_ok(), "{media_type}");
         }
     }
 
     #[test]
     fn metadata_is_a_small_object() {
         assert_eq!(
-            Metadata::parse(&json!({"client": "t"})).unwrap().as_str(),
+            Metadata::parse(r#"{ "client": "t"}"#).unwrap().as_str(),
             r#"{"client":"t"}"#
         );
-        assert!(Metadata::parse(&json!("x")).is_err());
-        assert!(Metadata::parse(&json!({"x": "a".repeat(2048)})).is_err());
+        assert!(Metadata::parse("\"x\"").is_err());
+        let long = json!({"x": "a".repeat(2048)}).to_string();
+        assert!(Metadata::parse(&long).is_err());
     }
 
     proptest! {
         #[test]
         fn no_text_of_a_part_is_changed(text in ".{0,200}[^\\s]") {
-            let parts = Parts::parse(&json!([{"type": "text", "text": text.clone()}])).unwrap();
+            let parts = parsed(&json!([{"type": "text", "text": text.clone()}])).unwrap();
             let read: Value = serde_json::from_str(parts.as_str()).unwrap();
             prop_assert_eq!(read[0]["text"].as_str().unwrap(), text);
         }

@@ -202,7 +202,7 @@ fn message(id: &str, text: &str) -> NewMessage {
     NewMessage {
         id: MessageId::parse(id).unwrap(),
         role: Role::User,
-        parts: Parts::parse(&json!([{"type": "text", "text": text}])).unwrap(),
+        parts: Parts::parse(&json!([{"type": "text", "text": text}]).to_string()).unwrap(),
         metadata: None,
     }
 }

@@ -31,6 +31,7 @@ mod logins;
 mod logins_crashes;
 mod logins_dropped;
 mod logins_wall;
+mod memory;
 mod openapi;
 mod page;
 mod sessions;

@@ -139,7 +139,7 @@ fn said(text: &str) -> NewMessage {
     NewMessage {
         id: MessageId::new(),
         role: Role::User,
-        parts: Parts::parse(&json!([{"type": "text", "text": text}])).unwrap(),
+        parts: Parts::parse(&json!([{"type": "text", "text": text}]).to_string()).unwrap(),
         metadata: None,
     }
 }

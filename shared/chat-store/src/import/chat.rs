@@ -1,13 +1,15 @@
 //! A chat of an import, and what is kept of its messages and votes: of a visitor what a visitor may send, of a reply what it
 //! is rendered from; a message with nothing left is skipped.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
+use bounded_json::Fields;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::ids::MessageId;
-use crate::message::{MAX_TYPE_BYTES, Metadata, Parts, Role, says_something};
+use crate::message::{MAX_TYPE_BYTES, Metadata, Parts, Role, SentPart, says_something, sent_parts};
 use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::values::{self, Invalid, MAX_TITLE_CHARS, Title};
 use crate::votes::Comment;
@@ -61,48 +63,58 @@ pub(crate) struct ImportedVote {
     pub(crate) comment: Option<Comment>,
 }
 
-pub(super) fn vote(line: &Map<String, Value>) -> Result<ImportedVote, Invalid> {
-    let message_id = line
-        .get("messageId")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let comment = line.get("comment").and_then(Value::as_str);
-    Ok(ImportedVote {
-        message_id: MessageId::parse(message_id)?.as_str().to_owned(),
-        is_upvoted: line
-            .get("isUpvoted")
-            .and_then(Value::as_bool)
-            .ok_or(Invalid::Malformed("a vote has isUpvoted"))?,
-        comment: comment
-            .map(clear_of_nul)
-            .transpose()?
-            .map(Comment::parse)
-            .transpose()?,
-    })
+/// What of a line, or of an array's message, is looked at.
+pub(super) const NAMES: &[&str] = &[
+    "type",
+    "version",
+    "id",
+    "chatId",
+    "messageId",
+    "parentId",
+    "title",
+    "pinned",
+    "archived",
+    "createdAt",
+    "updatedAt",
+    "role",
+    "seq",
+    "isCurrent",
+    "parts",
+    "content",
+    "metadata",
+    "isUpvoted",
+    "comment",
+    "chats",
+    "messages",
+];
+
+/// A field, if it is a text.
+pub(super) fn text(line: &Fields<'_>, name: &'static str) -> Option<String> {
+    line.text(name).ok()?
 }
 
-fn clear_of_nul(text: &str) -> Result<&str, Invalid> {
-    if text.contains('\0') {
-        return Err(Invalid::Malformed("a text must not contain NUL characters"));
-    }
-    Ok(text)
+/// A field, if it is a whole number.
+pub(super) fn number(line: &Fields<'_>, name: &'static str) -> Option<u64> {
+    line.number(name).ok()?
 }
 
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(key, value)| key.contains('\0') || has_nul(value)),
-        _ => false,
-    }
+fn boolean(line: &Fields<'_>, name: &'static str) -> Option<bool> {
+    line.boolean(name).ok()?
 }
 
 /// A time, if it is given as a text.
-fn time(fields: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Invalid> {
-    let text = fields.get(name).and_then(Value::as_str);
-    text.map(values::time).transpose()
+fn time(line: &Fields<'_>, name: &'static str) -> Result<Option<Timestamp>, Invalid> {
+    text(line, name).as_deref().map(values::time).transpose()
+}
+
+pub(super) fn vote(line: &Fields<'_>) -> Result<ImportedVote, Invalid> {
+    let message_id = text(line, "messageId").unwrap_or_default();
+    let comment = text(line, "comment");
+    Ok(ImportedVote {
+        message_id: MessageId::parse(&message_id)?.as_str().to_owned(),
+        is_upvoted: boolean(line, "isUpvoted").ok_or(Invalid::Malformed("a vote has isUpvoted"))?,
+        comment: comment.as_deref().map(Comment::parse).transpose()?,
+    })
 }
 
 impl ImportedChat {
@@ -121,14 +133,11 @@ impl ImportedChat {
         }
     }
 
-    pub(super) fn read(id: &str, line: &Map<String, Value>) -> Result<Self, Invalid> {
-        let title = line.get("title").and_then(Value::as_str);
-        let title = title
-            .map(clear_of_nul)
-            .transpose()?
-            .map(Title::parse)
+    pub(super) fn read(id: &str, line: &Fields<'_>) -> Result<Self, Invalid> {
+        let title = text(line, "title")
+            .map(|title| Title::parse(&title))
             .transpose()?;
-        let is = |name| line.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let is = |name| boolean(line, name).unwrap_or_default();
         Ok(Self {
             pinned: is("pinned"),
             archived: is("archived"),
@@ -139,12 +148,8 @@ impl ImportedChat {
     }
 
     /// Takes a message; false: nothing of it is kept.
-    pub(super) fn take(
-        &mut self,
-        fields: &Map<String, Value>,
-        extent: Extent,
-    ) -> Result<bool, Invalid> {
-        let role = match fields.get("role").and_then(Value::as_str) {
+    pub(super) fn take(&mut self, fields: &Fields<'_>, extent: Extent) -> Result<bool, Invalid> {
+        let role = match text(fields, "role").as_deref() {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
             Some(_) => return Ok(false),
@@ -152,60 +157,35 @@ impl ImportedChat {
         };
         let seq = match extent {
             Extent::Whole => i64::try_from(self.messages.len()).ok(),
-            Extent::Part => fields
-                .get("seq")
-                .and_then(Value::as_i64)
-                .filter(|seq| (0..=MAX_SEQ).contains(seq)),
+            Extent::Part => number(fields, "seq")
+                .and_then(|seq| i64::try_from(seq).ok())
+                .filter(|seq| *seq <= MAX_SEQ),
         };
         let seq = seq.ok_or(Invalid::Malformed(
             "a message of a part has the \"seq\" that its export gives it",
         ))?;
-        let id = match fields.get("id").and_then(Value::as_str) {
+        let id = match text(fields, "id").as_deref() {
             Some("") | None => format!("imported-{seq}"),
             Some(id) => MessageId::parse(id)?.as_str().to_owned(),
         };
-        let given = match (fields.get("parts"), fields.get("content")) {
-            (Some(parts), _) => parts.as_array().cloned(),
-            (None, Some(Value::String(text))) => Some(vec![json!({"type": "text", "text": text})]),
-            _ => None,
-        };
-        let given = given.ok_or(Invalid::Malformed("parts must be an array"))?;
-        let kept: Vec<Value> = given.iter().filter_map(|part| kept(part, role)).collect();
-        if !kept.iter().any(says_something) {
+        let Some(parts) = parts(fields, role)? else {
             return Ok(false);
-        }
-        let parts = match role {
-            Role::User => Parts::parse(&Value::Array(kept))?.as_str().to_owned(),
-            Role::Assistant => Value::Array(kept).to_string(),
         };
-        if parts.len() > MAX_REPLY_BYTES {
-            return Err(Invalid::TooLarge("a reply's parts may have 1048576 bytes"));
-        }
-        let metadata = match fields.get("metadata") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(Metadata::parse(value)?),
-        };
-        let nul = |text: &str| serde_json::from_str(text).is_ok_and(|value| has_nul(&value));
-        if nul(&parts)
-            || metadata
-                .as_ref()
-                .is_some_and(|metadata| nul(metadata.as_str()))
-        {
-            return Err(Invalid::Malformed("a text must not contain NUL characters"));
-        }
+        let metadata = fields.value("metadata");
+        let metadata = metadata
+            .map(|metadata| Metadata::parse(metadata.get()))
+            .transpose()?;
         if !self.ids.insert(id.clone()) {
             return Err(Invalid::NotAllowed("a message with this id is above it"));
         }
-        let is_current = fields.get("isCurrent").and_then(Value::as_bool) != Some(false);
-        let parent_id = match fields.get("parentId") {
-            Some(Value::String(parent)) if self.has_above(parent) && *parent != id => {
-                Some(parent.clone())
-            }
-            Some(Value::Null) => None,
-            Some(_) => {
+        let is_current = boolean(fields, "isCurrent") != Some(false);
+        let parent_id = match (fields.value("parentId"), text(fields, "parentId")) {
+            (_, Some(parent)) if self.has_above(&parent) && parent != id => Some(parent),
+            (Some(_), _) => {
                 return Err(Invalid::Malformed("its parentId names no message above it"));
             }
-            None => self.last_current().map(|before| before.id.clone()),
+            (None, _) if fields.is_null("parentId") => None,
+            (None, _) => self.last_current().map(|before| before.id.clone()),
         };
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let current = self.messages.iter().filter(|m| m.is_current).count();
@@ -256,36 +236,62 @@ impl ImportedChat {
     }
 }
 
-/// A part as it is kept: of a visitor what a visitor may send, of a reply also what it is rendered from.
-fn kept(part: &Value, role: Role) -> Option<Value> {
-    let kind = part.get("type")?.as_str()?;
-    let is_reply = role == Role::Assistant;
-    match kind {
-        _ if !is_reply => Some(part.clone()),
-        "file" => {
-            // Checked like a visitor's: no foreign URL comes in this way.
-            let checked = Parts::parse(&Value::Array(vec![part.clone()])).ok()?;
-            serde_json::from_str::<Vec<Value>>(checked.as_str())
-                .ok()?
-                .pop()
-        }
-        "step-start" if is_reply => Some(json!({"type": "step-start"})),
-        "text" | "reasoning" if is_reply => {
-            let text = part.get("text")?.as_str().filter(|text| !text.is_empty())?;
+/// The parts of a message as they are stored; `None`: nothing of them is kept.
+fn parts(fields: &Fields<'_>, role: Role) -> Result<Option<String>, Invalid> {
+    let given = match (fields.value("parts"), text(fields, "content")) {
+        (Some(parts), _) => Cow::Borrowed(parts.get()),
+        (None, Some(text)) => Cow::Owned(json!([{"type": "text", "text": text}]).to_string()),
+        _ => return Err(Invalid::Malformed("parts must be an array")),
+    };
+    let mut sent = Vec::new();
+    sent_parts(&given, |raw| {
+        sent.extend(SentPart::read(raw));
+        Ok(())
+    })?;
+    let is_user = role == Role::User;
+    let kept: Vec<Value> = sent
+        .iter()
+        .filter_map(|part| if is_user { part.whole() } else { kept(part) })
+        .collect();
+    if !kept.iter().any(says_something) {
+        return Ok(None);
+    }
+    let parts = if is_user {
+        Parts::of(&sent)?.as_str().to_owned()
+    } else {
+        Value::Array(kept).to_string()
+    };
+    if parts.len() > MAX_REPLY_BYTES {
+        return Err(Invalid::TooLarge("a reply's parts may have 1048576 bytes"));
+    }
+    Ok(Some(parts))
+}
+
+/// A part of a reply as it is kept: what a reply is rendered from.
+fn kept(part: &SentPart<'_>) -> Option<Value> {
+    match part.kind.as_str() {
+        // Checked like a visitor's: no foreign URL comes in this way.
+        "file" => part.checked().ok(),
+        "step-start" => Some(json!({"type": "step-start"})),
+        kind @ ("text" | "reasoning") => {
+            let text = part.text("text").filter(|text| !text.is_empty())?;
             let mut fields = Map::new();
             fields.insert("type".to_owned(), kind.into());
             fields.insert("text".to_owned(), text.into());
-            if let Some(id) = part.get("id").and_then(Value::as_str) {
+            if let Some(id) = part.text("id") {
                 fields.insert("id".to_owned(), id.into());
             }
-            if part.get("state").is_some() {
+            if part.fields.value("state").is_some() {
                 fields.insert("state".to_owned(), "done".into());
             }
-            if let Some(noted) = part.get("providerMetadata").filter(|n| n.is_object()) {
-                fields.insert("providerMetadata".to_owned(), noted.clone());
+            if let Some(noted) = part.fields.value("providerMetadata")
+                && noted.get().starts_with('{')
+            {
+                let noted = serde_json::from_str(noted.get()).ok()?;
+                fields.insert("providerMetadata".to_owned(), noted);
             }
             Some(Value::Object(fields))
         }
-        _ => (kind.len() <= MAX_TYPE_BYTES).then(|| part.clone()),
+        kind => (kind.len() <= MAX_TYPE_BYTES).then(|| part.whole())?,
     }
 }

@@ -6,5 +6,7 @@ mod chat;
 mod parse;
 mod store;
 
-pub use parse::{Counts, Import, InvalidImport, MAX_IMPORTED_CHATS, parse, parse_part};
+pub use parse::{
+    Counts, Import, InvalidImport, MAX_IMPORT_BYTES, MAX_IMPORTED_CHATS, parse, parse_part,
+};
 pub use store::{Imported, StoreError, store};

@@ -3,15 +3,31 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use bounded_json::{Fields, Limits, Refused, Stopped, Text, items};
 
-use super::chat::{Extent, ImportedChat, vote};
+use super::chat::{Extent, ImportedChat, NAMES, number, text, vote};
 use crate::values::{Invalid, Title};
 
 /// Most chats in one import.
 pub const MAX_IMPORTED_CHATS: usize = 1_000;
 /// Most chats in one part: more than 2.5 MiB of an export's lines have.
 const MAX_PART_CHATS: usize = 20_000;
+
+/// Most bytes of a file.
+pub const MAX_IMPORT_BYTES: usize = 4 * 1024 * 1024;
+/// How deep it may nest.
+const MAX_DEPTH: usize = 100;
+/// How much one line may be.
+const LINE: Limits = Limits {
+    bytes: MAX_IMPORT_BYTES,
+    depth: MAX_DEPTH,
+    values: 20_000,
+};
+/// How much an array may be: it is never held as a tree, only its messages are, one by one.
+const ARRAY: Limits = Limits {
+    values: 400_000,
+    ..LINE
+};
 
 /// Why a file is refused, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -83,18 +99,34 @@ fn malformed(line: usize, text: &'static str) -> InvalidImport {
     at(line)(Invalid::Malformed(text))
 }
 
+/// What is wrong with a text that is not read at all.
+fn unread(refused: Refused) -> Invalid {
+    match refused {
+        Refused::TooLarge(_) => Invalid::TooLarge("an import may have 4194304 bytes"),
+        Refused::TooDeep(_) => Invalid::NotAllowed("it nests more than 100 deep"),
+        Refused::TooMany(_) => Invalid::NotAllowed("it holds too many values"),
+        Refused::Nul => Invalid::Malformed("a text must not contain NUL characters"),
+        _ => Invalid::Malformed("it is not a JSON object"),
+    }
+}
+
 fn array(text: &str) -> Result<Import, InvalidImport> {
-    let messages: Vec<Value> = serde_json::from_str(text)
-        .map_err(|error| malformed(error.line(), "it is not a JSON array"))?;
+    let text = Text::judge(text.as_bytes(), &ARRAY).map_err(|refused| at(1)(unread(refused)))?;
     let mut import = Import::default();
     let mut chat = ImportedChat::new(String::new(), Title::default());
-    for (n, message) in messages.iter().enumerate() {
-        let message = message
-            .as_object()
-            .ok_or_else(|| malformed(n + 1, "a message is an object"))?;
-        let taken = chat.take(message, Extent::Whole).map_err(at(n + 1))?;
+    let mut n = 0;
+    items(text.as_str(), |message| {
+        n += 1;
+        let message =
+            Fields::of(message, NAMES).ok_or_else(|| malformed(n, "a message is an object"))?;
+        let taken = chat.take(&message, Extent::Whole).map_err(at(n))?;
         import.skipped += usize::from(!taken);
-    }
+        Ok(())
+    })
+    .map_err(|stopped| match stopped {
+        Stopped::NotAnArray(error) => malformed(error.line(), "it is not a JSON array"),
+        Stopped::Item(invalid) => invalid,
+    })?;
     if let Some(title) = chat.title_from_text() {
         chat.title = title;
     }
@@ -104,11 +136,11 @@ fn array(text: &str) -> Result<Import, InvalidImport> {
     Ok(import)
 }
 
-fn lines(text: &str, extent: Extent) -> Result<Import, InvalidImport> {
+fn lines(file: &str, extent: Extent) -> Result<Import, InvalidImport> {
     let mut import = Import::default();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut last = 1;
-    for (n, line) in text
+    for (n, line) in file
         .lines()
         .enumerate()
         .map(|(n, line)| (n + 1, line.trim()))
@@ -117,22 +149,23 @@ fn lines(text: &str, extent: Extent) -> Result<Import, InvalidImport> {
         if line.is_empty() {
             continue;
         }
-        let Ok(Value::Object(line)) = serde_json::from_str(line) else {
-            return Err(malformed(n, "it is not a JSON object"));
-        };
+        let line = Text::judge(line.as_bytes(), &LINE).map_err(|refused| at(n)(unread(refused)))?;
+        let line = line
+            .fields(NAMES)
+            .map_err(|refused| at(n)(unread(refused)))?;
         if import.end.is_some() {
             return Err(malformed(n, "there is something behind the end"));
         }
-        match line.get("type").and_then(Value::as_str) {
-            Some("meta") if line.get("version").and_then(Value::as_u64) != Some(1) => {
+        match text(&line, "type").as_deref() {
+            Some("meta") if number(&line, "version") != Some(1) => {
                 return Err(at(n)(Invalid::NotAllowed("only version 1 can be read")));
             }
             Some("chat") => {
-                let id = line.get("id").and_then(Value::as_str).unwrap_or_default();
-                if places.insert(id.to_owned(), import.chats.len()).is_some() {
+                let id = text(&line, "id").unwrap_or_default();
+                let chat = ImportedChat::read(&id, &line).map_err(at(n))?;
+                if places.insert(id, import.chats.len()).is_some() {
                     return Err(malformed(n, "a chat with this id is above it"));
                 }
-                let chat = ImportedChat::read(id, &line).map_err(at(n))?;
                 import.begin(chat, extent).map_err(at(n))?;
                 import.counts.chats += 1;
             }
@@ -153,8 +186,7 @@ fn lines(text: &str, extent: Extent) -> Result<Import, InvalidImport> {
                     .push(vote);
             }
             Some("end") => {
-                let says = |name| line.get(name).and_then(Value::as_u64);
-                let end = says("chats").zip(says("messages"));
+                let end = number(&line, "chats").zip(number(&line, "messages"));
                 let end = end.map(|(chats, messages)| Counts { chats, messages });
                 if end.is_none() || extent == Extent::Whole && end != Some(import.counts) {
                     return Err(at(n)(Invalid::NotAllowed(
@@ -193,20 +225,19 @@ impl Import {
     /// The chat that a line belongs to; one that the part does not know has begun in an earlier one.
     fn chat_of(
         &mut self,
-        line: &Map<String, Value>,
+        line: &Fields<'_>,
         places: &mut HashMap<String, usize>,
         extent: Extent,
     ) -> Result<&mut ImportedChat, Invalid> {
-        let id = line.get("chatId").and_then(Value::as_str);
-        let id = id.unwrap_or_default();
-        if extent == Extent::Part && !id.is_empty() && !places.contains_key(id) {
-            let mut chat = ImportedChat::new(id.to_owned(), Title::default());
+        let id = text(line, "chatId").unwrap_or_default();
+        if extent == Extent::Part && !id.is_empty() && !places.contains_key(&id) {
+            let mut chat = ImportedChat::new(id.clone(), Title::default());
             chat.is_continued = true;
             self.begin(chat, extent)?;
-            places.insert(id.to_owned(), self.chats.len() - 1);
+            places.insert(id.clone(), self.chats.len() - 1);
         }
         places
-            .get(id)
+            .get(&id)
             .and_then(|place| self.chats.get_mut(*place))
             .ok_or(Invalid::Malformed("its chatId names no chat above it"))
     }
@@ -216,7 +247,7 @@ impl Import {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn an_array_of_messages_is_one_chat_named_by_its_first_text() {

@@ -47,6 +47,12 @@ pub struct TextField {
 }
 
 impl TextField {
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        const ALLOCATION: usize = 32; // the smallest one, and its bookkeeping
+        size_of::<Self>() + self.name.len() + ALLOCATION
+    }
+
     pub(super) fn all(description: &RowDescriptionBody) -> std::io::Result<Vec<Self>> {
         description
             .fields()

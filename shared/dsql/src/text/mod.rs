@@ -114,7 +114,7 @@ impl Begin {
 pub struct AnswerLimits {
     /// Rows, over all statements.
     pub rows: usize,
-    /// Bytes of rows as the server sends them.
+    /// Bytes of rows as the server sends them, and of the descriptions of their columns as they are kept.
     pub bytes: usize,
 }
 

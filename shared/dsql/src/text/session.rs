@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::backend::{Header, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,6 +25,8 @@ use crate::token::Token;
 const READ_BYTES: usize = 16 * 1024;
 /// An answer over its limit is read to its end, to learn the outcome, but no further than this.
 const DRAIN_BYTES: usize = 64 * 1024 * 1024;
+/// A message of so many bytes is read whatever the limits are: an error may have that.
+const MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What a session needs before its first statement. The service refuses other names than those it lists, in SET as here
 /// (dsql.md 4.1); these give every client the same text for the same value.
@@ -216,29 +218,26 @@ async fn read_reply(
 ) -> Result<Reply, Broken> {
     let mut reply = Reply::default();
     let mut current = TextAnswer::default();
-    let (mut rows, mut bytes) = (0_usize, 0_usize);
+    let mut size = Size::default();
     loop {
-        match next(stream, input).await? {
+        match next_within(stream, input, limits).await? {
             Message::RowDescription(description) => {
-                current.fields = TextField::all(&description)?;
+                let fields = TextField::all(&description)?;
+                size.bytes += fields.iter().map(TextField::bytes).sum::<usize>();
+                reply.excess = reply.excess.or(size.beyond(limits));
+                if size.admits_more(reply.excess, limits)? {
+                    current.fields = fields;
+                }
             }
             Message::DataRow(body) => {
                 let row = TextRow::new(body);
-                rows += 1;
-                bytes += row.bytes();
-                if reply.excess.is_none() && rows > limits.rows {
-                    reply.excess = Some(Excess::Rows(limits.rows));
-                } else if reply.excess.is_none() && bytes > limits.bytes {
-                    reply.excess = Some(Excess::Bytes(limits.bytes));
-                }
-                match reply.excess {
-                    None => current.rows.push(row),
-                    Some(excess) => {
-                        current.rows.clear();
-                        if bytes > limits.bytes + DRAIN_BYTES {
-                            return Err(Broken::Flood(excess));
-                        }
-                    }
+                size.rows += 1;
+                size.bytes += row.bytes();
+                reply.excess = reply.excess.or(size.beyond(limits));
+                if size.admits_more(reply.excess, limits)? {
+                    current.rows.push(row);
+                } else {
+                    current.rows.clear();
                 }
             }
             Message::CommandComplete(body) => {
@@ -270,16 +269,68 @@ async fn read_reply(
     }
 }
 
+/// How much of an answer was read.
+#[derive(Debug, Default)]
+struct Size {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// The limit that is broken.
+    fn beyond(&self, limits: AnswerLimits) -> Option<Excess> {
+        if self.rows > limits.rows {
+            Some(Excess::Rows(limits.rows))
+        } else if self.bytes > limits.bytes {
+            Some(Excess::Bytes(limits.bytes))
+        } else {
+            None
+        }
+    }
+
+    /// Whether what was read is kept. What comes behind an excess is read to its end, so that the session can be used again,
+    /// unless it is too much for that.
+    fn admits_more(&self, excess: Option<Excess>, limits: AnswerLimits) -> Result<bool, Broken> {
+        match excess {
+            Some(excess) if self.bytes > limits.bytes + DRAIN_BYTES => Err(Broken::Flood(excess)),
+            excess => Ok(excess.is_none()),
+        }
+    }
+}
+
+/// The next message, unless it alone is larger than a whole answer may be: it would have to be in memory.
+async fn next_within(
+    stream: &mut (impl AsyncRead + Unpin),
+    input: &mut BytesMut,
+    limits: AnswerLimits,
+) -> Result<Message, Broken> {
+    loop {
+        if let Some(message) = Message::parse(input)? {
+            return Ok(message);
+        }
+        let announced = Header::parse(input)?.map_or(0, |header| header.len());
+        if usize::try_from(announced).is_ok_and(|bytes| bytes > limits.bytes.max(MESSAGE_BYTES)) {
+            return Err(Broken::Flood(Excess::Bytes(limits.bytes)));
+        }
+        read_more(stream, input).await?;
+    }
+}
+
 async fn next(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<Message> {
     loop {
         if let Some(message) = Message::parse(input)? {
             return Ok(message);
         }
-        input.reserve(READ_BYTES);
-        if stream.read_buf(input).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        read_more(stream, input).await?;
     }
+}
+
+async fn read_more(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<()> {
+    input.reserve(READ_BYTES);
+    if stream.read_buf(input).await? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }
 
 fn unexpected() -> io::Error {

@@ -1,0 +1,180 @@
+//! Memory has a ceiling: the worst JSON that a body may be, to every route that is described, and the real process stays
+//! below 64 MiB.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use dsql_local::{DsqlLocal, Options};
+use tests::function::Function;
+use tests::http::{Request, Response};
+use tests::logins::Logins;
+use tests::openapi::description;
+use tests::runtime_api::Outcome;
+
+use crate::stack::{LIMIT, Stack};
+
+/// The most that a process may ever have had.
+const CEILING_KB: u64 = 64 * 1024;
+/// What most routes read.
+const BODY_BYTES: usize = 512 * 1024;
+/// What a turn and an import may have.
+const LONG_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// The peak of a process's resident memory.
+fn peak_kb(function: &Function) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", function.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kb = line.and_then(|line| line.split_whitespace().nth(1));
+    kb.unwrap().parse().unwrap()
+}
+
+/// `unit` as often as it fits into `bytes`, between `open` and `close`.
+fn fill(open: &str, unit: &str, close: &str, bytes: usize) -> String {
+    let count = (bytes - open.len() - close.len()) / unit.len();
+    let mut text = unit.repeat(count);
+    if close.starts_with([']', '}']) {
+        text.truncate(text.len() - usize::from(unit.ends_with(',')));
+    }
+    format!("{open}{text}{close}")
+}
+
+/// JSON that is small as text and large as a tree, or slow to end, alone and under the names that routes know.
+fn worst(bytes: usize) -> Vec<String> {
+    let mut bodies = vec![
+        "[".repeat(bytes),
+        "{\"a\":".repeat(bytes / 5),
+        fill("[", "0,", "]", bytes),
+        fill("[", "{},", "]", bytes),
+        fill("[", "{\"role\":\"system\"},", "]", bytes),
+        fill("", "{\"type\":\"x\"}\n", "", bytes),
+        fill(
+            "",
+            "{\"type\":\"message\",\"chatId\":\"c\",\"role\":\"user\"}\n",
+            "",
+            bytes,
+        ),
+    ];
+    let keys: String = (0..bytes / 11).map(|n| format!("\"{n:06}\":0,")).collect();
+    bodies.push(format!("{{{}}}", keys.trim_end_matches(',')));
+    let chats: String = (0..bytes / 32)
+        .map(|n| format!("{{\"type\":\"chat\",\"id\":\"{n:06}\"}}\n"))
+        .collect();
+    bodies.push(chats);
+    for name in [
+        "id",
+        "title",
+        "message",
+        "messages",
+        "parts",
+        "metadata",
+        "messageId",
+    ] {
+        let open = format!("{{\"id\":\"c\",\"role\":\"user\",\"{name}\":");
+        bodies.push(fill(&format!("{open}["), "0,", "]}", bytes));
+        bodies.push(fill(&format!("{open}\""), "\\u0041", "\"}", bytes));
+    }
+    for open in [
+        "{\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":",
+        "{\"id\":\"c\",\"message\":{\"id\":\"u\",\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":",
+    ] {
+        let close = if open.contains("message") {
+            "}]}}"
+        } else {
+            "}]}"
+        };
+        bodies.push(fill(
+            &format!("{open}["),
+            "{\"a\":0},",
+            &format!("]{close}"),
+            bytes,
+        ));
+    }
+    bodies
+}
+
+async fn send(function: &Function, request: &Request) -> Response {
+    match function
+        .invoke(request.rest_event().to_string(), LIMIT)
+        .await
+    {
+        Outcome::Streamed(streamed) => Response::from_streamed(&streamed),
+        outcome => Response::from_answer(&outcome.response()),
+    }
+}
+
+/// The operations of a function that take a body.
+fn with_body(function: &str) -> BTreeSet<(String, String)> {
+    let mut operations = description().operations(function);
+    operations.retain(|(method, _)| method != "GET");
+    assert!(!operations.is_empty());
+    operations
+}
+
+/// Sends all of it, and returns the peak.
+async fn attack(
+    function: &Function,
+    operations: BTreeSet<(String, String)>,
+    request: impl Fn(Request) -> Request,
+) -> u64 {
+    let (usual, long) = (worst(BODY_BYTES), worst(LONG_BODY_BYTES));
+    for (method, template) in operations {
+        let path: Vec<&str> = template
+            .split('/')
+            .map(|segment| {
+                if segment.starts_with('{') {
+                    "c"
+                } else {
+                    segment
+                }
+            })
+            .collect();
+        let path = path.join("/");
+        let is_long = template.ends_with("/import")
+            || template.ends_with("/chat")
+            || method == "POST" && template == "/api/chats/{id}";
+        let bodies = if is_long { &long } else { &usual };
+        for body in bodies {
+            let begin: String = body.chars().take(40).collect();
+            let response = send(
+                function,
+                &request(Request::new(&method, &path)).body(body.clone()),
+            )
+            .await;
+            assert!(
+                response.status < 500,
+                "{method} {path} {begin}: {}",
+                response.status
+            );
+            let peak = peak_kb(function);
+            assert!(peak < CEILING_KB, "{method} {path} {begin}: {peak} kB");
+        }
+    }
+    peak_kb(function)
+}
+
+#[tokio::test]
+async fn no_body_takes_a_function_of_the_chat_beyond_64_mib() {
+    let stack = Stack::start().await;
+    let (chats, chat) = tokio::join!(stack.launch_chats().start(), stack.launch_chat().start());
+    let token = stack.token("visitor");
+    for (function, name) in [(&chats, "chats"), (&chat, "chat")] {
+        let peak = attack(function, with_body(name), |request| request.bearer(&token)).await;
+        println!("{name}: at most {peak} kB");
+    }
+}
+
+#[tokio::test]
+async fn no_body_takes_sql_beyond_64_mib() {
+    let server = DsqlLocal::start(Options::default()).await.unwrap();
+    let logins = Logins::of(&server).await;
+    let blog = logins.create("blog").await;
+    let function = logins.launch().start().await;
+    let mut operations = with_body("sql");
+    operations.insert(("POST".to_owned(), "/sql".to_owned()));
+    let connection = blog.connection_string();
+    let peak = attack(&function, operations, |request| {
+        request.header("Neon-Connection-String", &connection)
+    })
+    .await;
+    println!("sql: at most {peak} kB");
+}
