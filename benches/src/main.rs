@@ -11,6 +11,7 @@
     reason = "a bench prints its figures, measures by the machine's clock, and stops at the first surprise"
 )]
 
+mod admission;
 mod cold;
 mod contention;
 mod cost;
@@ -47,7 +48,8 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 10] = [
+const SUBJECTS: [&str; 11] = [
+    "admission",
     "cold",
     "warm",
     "instructions",
@@ -97,6 +99,7 @@ async fn measure(run: Run, subjects: &[&str]) {
     for subject in subjects {
         let begun = Instant::now();
         match *subject {
+            "admission" => admission::run(&run, &mut report),
             "cold" => cold::run(&run, &stack, &mut report).await,
             "warm" => warm::run(&run, &stack, &mut report).await,
             "instructions" => instructions::run(&mut report).await,

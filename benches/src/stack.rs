@@ -93,6 +93,7 @@ impl Stack {
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)
             .env("AUTH_JWKS", key_set(&[&self.key]))
+            .env("REQUESTS_PER_MINUTE", "1000000000")
     }
 
     pub(crate) fn chats(&self) -> Launch {

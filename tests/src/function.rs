@@ -3,6 +3,7 @@
 //! it was given: a test that started it fails otherwise.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Mutex;
@@ -177,6 +178,20 @@ impl Function {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.container.pid()
+    }
+
+    /// The most memory that the process ever had, in KiB.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn peak_memory_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("a running process has a status");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .expect("the status has a peak")
     }
 
     /// Sends an event and waits for the end. At the deadline a process that serves one request at a time is killed.

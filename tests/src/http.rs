@@ -181,6 +181,7 @@ pub const ALLOWED_HEADERS: [&str; 23] = [
     "cache-control",
     "content-encoding",
     "content-type",
+    "etag",
     "idempotent-replayed",
     "link",
     "location",

@@ -93,6 +93,18 @@ impl Description {
             .map_err(|what| format!("{method} {path} {status}: {what} in {value}"))
     }
 
+    /// The fields that the body of an operation may have, as far as its schema names them.
+    pub fn body_fields(&self, method: &str, path: &str) -> BTreeSet<String> {
+        let operation = self.operation(method, path);
+        let content =
+            operation.and_then(|operation| operation["requestBody"]["content"].as_object());
+        let schemas = content.into_iter().flat_map(|content| content.values());
+        schemas
+            .filter_map(|content| self.resolve(&content["schema"])["properties"].as_object())
+            .flat_map(|properties| properties.keys().cloned())
+            .collect()
+    }
+
     fn operation(&self, method: &str, path: &str) -> Option<&Value> {
         let asked: Vec<&str> = path.split('/').collect();
         let (_, item) = self.0["paths"].as_object()?.iter().find(|(template, _)| {

@@ -6,6 +6,7 @@ import { mint } from './token';
 
 export interface Env extends SessionEnv {
   TOKEN_KEY: string;
+  VISITOR_KEY: string;
   TOKEN_ISSUER: string;
   TOKEN_AUDIENCE: string;
   SITE: string;
@@ -51,7 +52,8 @@ async function answer(request: Request, env: Env): Promise<Response> {
 
   if (env.SQL_ENDPOINT) neonConfig.fetchEndpoint = env.SQL_ENDPOINT;
   const sql = neon(env.DATABASE_URL);
-  const { visitor, cookie } = identify(request);
+  const { secret, cookie } = identify(request);
+  const visitor = await derived(env.VISITOR_KEY, 'visitor', secret);
   const segments = new URL(request.url).pathname.split('/').filter(Boolean);
   const [root, post, what] = segments.map(decodeURIComponent);
   const route = `${request.method} ${root === 'posts' ? `/posts/:post/${what}` : `/${segments.join('/')}`}`;
@@ -76,7 +78,8 @@ async function answer(request: Request, env: Env): Promise<Response> {
       break;
     case 'POST /token': {
       // anon: a guest without an account, with a guest's limits.
-      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub: visitor, anon: true };
+      const sub = await derived(env.VISITOR_KEY, 'chat', secret);
+      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub, anon: true };
       const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
       response = reply({ token, expiresIn: TOKEN_SECONDS });
       break;
@@ -108,7 +111,7 @@ async function react(sql: Sql, post: string, visitor: string, input: unknown): P
 
 async function comments(sql: Sql, post: string): Promise<Response> {
   const rows = await sql`
-    SELECT id, name, body, created_at AS "createdAt" FROM comments WHERE post = ${post} ORDER BY created_at DESC, id LIMIT 100`;
+    SELECT id, visitor, name, body, created_at AS "createdAt" FROM comments WHERE post = ${post} ORDER BY created_at DESC, id LIMIT 100`;
   return reply(rows);
 }
 
@@ -149,12 +152,22 @@ function fields(input: unknown): Record<string, unknown> {
   return typeof input === 'object' && input !== null ? (input as Record<string, unknown>) : {};
 }
 
-// The visitor's id is a random one in a cookie; it owns his reactions, comments and chats.
-function identify(request: Request): { visitor: string; cookie?: string } {
+// The cookie holds a random secret, which is stored nowhere.
+function identify(request: Request): { secret: string; cookie?: string } {
   const known = /(?:^|;\s*)visitor=([0-9a-f-]{36})(?:;|$)/.exec(request.headers.get('Cookie') ?? '')?.[1];
-  if (known && UUID.test(known)) return { visitor: known };
-  const visitor = crypto.randomUUID();
-  return { visitor, cookie: `visitor=${visitor}; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=None` };
+  if (known && UUID.test(known)) return { secret: known };
+  const secret = crypto.randomUUID();
+  return { secret, cookie: `visitor=${secret}; Path=/; Max-Age=31536000; HttpOnly; Secure; SameSite=None` };
+}
+
+// The visitor's id for one use, a UUID: the owner of reactions and comments, and that of chats. Who reads one, in a row, a page or
+// a token, learns neither the cookie nor the other one.
+async function derived(key: string, use: string, secret: string): Promise<string> {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const hmac = await crypto.subtle.importKey('raw', bytes(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  const tag = new Uint8Array(await crypto.subtle.sign('HMAC', hmac, bytes(`${use}:${secret}`)));
+  const hex = [...tag.slice(0, 16)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
 function failure(error: unknown): Response {

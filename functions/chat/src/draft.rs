@@ -209,7 +209,7 @@ mod tests {
         };
         work(&out);
         let mut text = String::new();
-        while let Ok(piece) = reader.try_recv() {
+        while let Some(piece) = reader.try_recv() {
             text.push_str(std::str::from_utf8(&piece).unwrap());
         }
         text

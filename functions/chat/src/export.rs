@@ -1,21 +1,17 @@
 //! Everything that is the caller's, as lines of JSON. The database is read no faster than the client reads.
 
-use std::time::Duration;
-
 use api::ApiError;
 use chat_store::{Export, microseconds};
 use lambda_http::Response;
 use lambda_http::http::{HeaderValue, header};
 use tracing::Instrument as _;
 
-use crate::body::AnswerBody;
+use crate::body::{AnswerBody, PATIENCE};
 use crate::{Answer, Call};
-
-/// How long a client may read nothing before its export is cut off.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Streams the export. One without its last line, `end`, was cut off.
 pub(crate) async fn all(call: &Call<'_>) -> Answer {
+    let stream = call.app.limiter.open_stream(&call.caller, call.request)?;
     let mut export = Export::new(call.owner.clone(), microseconds(call.now));
     // Two steps before the status, so that a database that is away is a 503 and not a cut.
     let mut lines = export
@@ -27,6 +23,7 @@ pub(crate) async fn all(call: &Call<'_>) -> Answer {
     let (out, body) = AnswerBody::paced();
     let span = tracing::info_span!("export", requestId = %call.request_id);
     let task = async move {
+        let _stream = stream; // open as long as this
         let mut next = Some(lines);
         while let Some(lines) = next {
             if !lines.is_empty() && out.send_timeout(lines.into(), PATIENCE).await.is_err() {

@@ -1,9 +1,10 @@
 //! Streaming a reply from the database: one that another container is writing, or one that is there already. What is
 //! streamed is always the whole reply from its start, under the same ids.
 
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use api::ApiError;
+use api::{ApiError, OpenStream};
 use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, StoredReply, microseconds};
 use dsql::{Dsql, Error};
 use jiff::Timestamp;
@@ -37,6 +38,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
     let Ok(message) = MessageId::parse(&active.message.id) else {
         return Err(ApiError::not_found());
     };
+    let stream = call.app.limiter.open_stream(&call.caller, call.request)?;
     let (out, body) = AnswerBody::streamed();
     let follower = Follower {
         dsql: call.dsql.clone(),
@@ -46,6 +48,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
         message,
         budget: call.budget,
         request_id: call.request_id.clone(),
+        _stream: stream,
     };
     let span = tracing::info_span!("follow", requestId = %call.request_id);
     #[expect(
@@ -88,6 +91,8 @@ struct Follower {
     message: MessageId,
     budget: Budget,
     request_id: String,
+    /// Open as long as this.
+    _stream: OpenStream,
 }
 
 impl Follower {
@@ -115,6 +120,7 @@ impl Follower {
         out: &Writer,
     ) {
         let mut failures = 0;
+        let mut unread = pin!(out.unread());
         let mut last_words: Option<Instant> = None;
         let last = self.budget.last_event();
         let last = Instant::now() + last.duration_since(self.now()).unwrap_or_default();
@@ -126,6 +132,7 @@ impl Follower {
             let looked = tokio::select! {
                 biased;
                 () = out.closed() => return, // a follower has nothing to store
+                () = &mut unread => return, // nor anything to say to who does not listen
                 () = sleep_until(last) => {
                     sent.end(out);
                     return fail(out, Fault::ResumeAgain, &self.request_id);

@@ -28,7 +28,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::{
-    AddressHasher, ApiError, Authenticator, Caller, ConfigError, Cors, Edge, Line, Lookup, Metrics,
+    AddressHasher, ApiError, Authenticator, Caller, ConfigError, Cors, Edge, Limiter, Line, Lookup,
+    Metrics,
 };
 use chat_store::{OwnerId, Stopped, microseconds};
 use dsql::{Db, Dsql};
@@ -54,6 +55,7 @@ pub struct App {
     provider: Provider,
     authenticator: Authenticator,
     addresses: AddressHasher,
+    limiter: Limiter,
     settings: Settings,
     edge: Edge,
 }
@@ -72,6 +74,7 @@ impl App {
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
             addresses: AddressHasher::from_lookup(lookup)?,
+            limiter: Limiter::from_lookup(lookup)?,
             settings: Settings::from_lookup(lookup)?,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
@@ -173,7 +176,9 @@ pub async fn handle(app: &App, request: Request) -> Response<AnswerBody> {
 async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answer {
     let route = route.ok_or_else(ApiError::not_found)?;
     let now = app.edge.clock().now();
+    app.limiter.admit_address(request, now)?;
     let caller = app.authenticator.caller(request, now)?;
+    app.limiter.admit_caller(&caller, now)?;
     let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
     let context = request.lambda_context_ref();
     let end = context

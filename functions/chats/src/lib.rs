@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::{
-    AddressHasher, ApiError, Authenticator, ClientCode, ConfigError, Cors, Edge, Line, Lookup,
-    Metrics,
+    AddressHasher, ApiError, Authenticator, ConfigError, Cors, Edge, Limiter, Line, Lookup, Metrics,
 };
 use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
 use config::Limits;
@@ -33,6 +32,7 @@ pub struct App {
     dsql: Dsql,
     authenticator: Authenticator,
     addresses: AddressHasher,
+    limiter: Limiter,
     limits: Limits,
     /// What `GET /api/models` answers.
     models: Value,
@@ -52,6 +52,7 @@ impl App {
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
             addresses: AddressHasher::from_lookup(lookup)?,
+            limiter: Limiter::from_lookup(lookup)?,
             limits: Limits::from_lookup(lookup)?,
             models: config::models(lookup)?,
             edge: Edge::new(
@@ -90,11 +91,7 @@ impl Call<'_> {
         };
         match chat_store::admit(&self.db, limit, visitor, self.time()).await? {
             Admission::Admitted => Ok(()),
-            Admission::Refused { retry_after } => Err(ApiError::client(
-                ClientCode::RateLimited,
-                "too many requests: wait as Retry-After says",
-            )
-            .retry_after(retry_after)),
+            Admission::Refused { retry_after } => Err(ApiError::rate_limited(retry_after)),
         }
     }
 
@@ -255,17 +252,19 @@ async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let route = route.ok_or_else(ApiError::not_found)?;
     let now = app.edge.clock().now();
+    app.limiter.admit_address(request, now)?;
     let db = app.dsql.until(api::deadline(request, now));
     let method = request.method();
     match route {
         Route::Health if method == Method::GET => return routes::health(),
         Route::Ready if method == Method::GET => return routes::ready(&db).await,
         Route::Shared(token) if method == Method::GET => {
-            return shares::open(&db, token, microseconds(now)).await;
+            return shares::open(request, &db, token, microseconds(now)).await;
         }
         _ => {}
     }
     let caller = app.authenticator.caller(request, now)?;
+    app.limiter.admit_caller(&caller, now)?;
     let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
     let call = Call {
         app,

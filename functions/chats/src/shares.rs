@@ -4,6 +4,7 @@ use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{ChatId, Forked, Given, ShareToken, Shared};
 use dsql::Db;
 use jiff::Timestamp;
+use lambda_http::Request;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -117,16 +118,17 @@ pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
     }
 }
 
-/// A snapshot, for anyone with its token. Caches may keep it for a minute, which is how long an ended share may be seen.
-pub(crate) async fn open(db: &Db, token: &str, now: Timestamp) -> Answer {
+/// A snapshot, for anyone with its token. Caches, of browsers and of an edge, may keep it for a minute, which is how long an
+/// ended share may be seen, and then ask whether it is the same.
+pub(crate) async fn open(request: &Request, db: &Db, token: &str, now: Timestamp) -> Answer {
     let token = ShareToken::parse(token).ok_or_else(ApiError::not_found)?;
     let snapshot = chat_store::open_share(db, &token, now)
         .await?
         .ok_or_else(ApiError::not_found)?;
-    let mut response = api::json_text(StatusCode::OK, snapshot);
+    let mut response = api::with_tag(request, api::json_text(StatusCode::OK, snapshot));
     response.headers_mut().insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=60"),
+        HeaderValue::from_static("public, max-age=60, s-maxage=60"),
     );
     Ok(response)
 }

@@ -106,6 +106,11 @@ impl Failure {
         )
     }
 
+    /// Whether a password or a token did not open the login: the client's affair, unless there are many.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        matches!(self.told.code.as_str(), "28P01" | "28000")
+    }
+
     /// The words of PostgreSQL for a NUL in SQL.
     pub(crate) fn nul() -> Self {
         Self::new("22021", "invalid byte sequence for encoding \"UTF8\": 0x00")

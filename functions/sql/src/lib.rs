@@ -211,8 +211,14 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
             .await
             .unwrap_or_else(|_| Err(Failure::internal()));
         let path = notes.route.path();
+        let is_refused = answer.as_ref().is_err_and(Failure::is_refused_login);
         let failed = answer.as_ref().err().map(|failure| {
-            if let Some(cause) = failure.cause_for_log() {
+            if is_refused {
+                tracing::debug!(
+                    error.cause = failure.cause_for_log(),
+                    "POST {path} refused a login"
+                );
+            } else if let Some(cause) = failure.cause_for_log() {
                 tracing::error!(
                     dsql.sqlstate = failure.code(),
                     error.cause = cause,
@@ -240,6 +246,10 @@ pub async fn handle(app: &App, request: Request) -> Response<Body> {
             );
             app.metrics
                 .report(app.clock.now(), &request_id, app.dsql.stats());
+            if is_refused {
+                app.metrics
+                    .report_refused_login(app.clock.now(), &request_id);
+            }
         });
         response
     }

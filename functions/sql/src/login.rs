@@ -4,13 +4,15 @@
 //! 1. An unknown name and a wrong password take the same way and give the same answer.
 //! 2. A row is trusted for [`TRUSTED`]. A password that does not fit makes it be read again, so that a password just made
 //!    works at once; of a name, [`REREADS`] times in a row and then once every [`REREAD_EVERY`], so that guesses cost little.
-//! 3. The role that a row gives carries the row's generation, which is another one after every change of the login: sessions
+//! 3. Guesses of names cost no statement each: after [`MISSES`] names that are nobody's, the names there are are read, at most
+//!    once every [`REREAD_EVERY`], and others are not looked for.
+//! 4. The role that a row gives carries the row's generation, which is another one after every change of the login: sessions
 //!    of a login's past are not used any more.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dsql::Clock;
@@ -27,6 +29,8 @@ const REREADS: u32 = 4;
 const REREAD_EVERY: Duration = Duration::from_secs(1);
 /// Names kept, unknown ones too.
 const MAX_KEPT: usize = 1_000;
+/// How many names that are nobody's are looked for in a row; one more every [`REREAD_EVERY`].
+const MISSES: u32 = 32;
 /// Longest name: with the prefix of its schema, an identifier of PostgreSQL.
 const MAX_NAME_BYTES: usize = 59;
 /// One row of short texts.
@@ -41,12 +45,28 @@ const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ce
 /// The only login there is, if there is one: a second row tells that there are more.
 const READ_ONLY_ONE: &str = "SELECT name FROM chats.sql_logins WHERE password_hash <> '' LIMIT 2";
 
+/// The names of all logins, unless there are too many to keep.
+const READ_NAMES: &str = "SELECT name FROM chats.sql_logins LIMIT 1001";
+const NAMES: AnswerLimits = AnswerLimits {
+    rows: MAX_KEPT + 1,
+    bytes: 128 * 1024,
+};
+
 /// Checks names and passwords.
 #[derive(Debug)]
 pub(crate) struct Logins {
     sessions: TextSessions,
     clock: Arc<dyn Clock>,
     kept: Mutex<HashMap<String, Kept>>,
+    misses: Mutex<Misses>,
+}
+
+/// What is known of names that are nobody's.
+#[derive(Debug)]
+struct Misses {
+    allowance: Allowance,
+    /// The names there are, and since when; `None`: too many to keep.
+    names: Option<(SystemTime, Option<HashSet<String>>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,32 +79,39 @@ struct Kept {
 /// How often a row may still be read again out of turn.
 #[derive(Debug, Clone, Copy)]
 struct Allowance {
+    most: u32,
     left: u32,
     /// Since when `left` holds.
     since: SystemTime,
 }
 
 impl Allowance {
-    fn full(now: SystemTime) -> Self {
+    fn full(most: u32, now: SystemTime) -> Self {
         Self {
-            left: REREADS,
+            most,
+            left: most,
             since: now,
         }
     }
 
     /// Takes one, unless none is left.
     fn take(&mut self, now: SystemTime) -> bool {
+        let is_left = self.is_left(now);
+        self.left -= u32::from(is_left);
+        is_left
+    }
+
+    /// Whether one is left.
+    fn is_left(&mut self, now: SystemTime) -> bool {
         let passed = now.duration_since(self.since).unwrap_or_default();
         let gained = u32::try_from(passed.as_secs() / REREAD_EVERY.as_secs()).unwrap_or(u32::MAX);
-        if self.left.saturating_add(gained) >= REREADS {
-            *self = Self::full(now);
+        if self.left.saturating_add(gained) >= self.most {
+            *self = Self::full(self.most, now);
         } else {
             self.left += gained;
             self.since += REREAD_EVERY * gained;
         }
-        let is_left = self.left > 0;
-        self.left -= u32::from(is_left);
-        is_left
+        self.left > 0
     }
 }
 
@@ -109,10 +136,15 @@ impl std::fmt::Debug for Row {
 
 impl Logins {
     pub(crate) fn new(sessions: TextSessions, clock: Arc<dyn Clock>) -> Self {
+        let misses = Misses {
+            allowance: Allowance::full(MISSES, clock.now()),
+            names: None,
+        };
         Self {
             sessions,
             clock,
             kept: Mutex::default(),
+            misses: Mutex::new(misses),
         }
     }
 
@@ -211,11 +243,52 @@ impl Logins {
             if role.is_some() || !self.may_reread(name) {
                 return Ok(role);
             }
+        } else if self.is_nobodys(name, deadline).await? {
+            return Ok(admitted(None));
         }
         let row = self.read(name, deadline).await?;
+        if row.is_none() {
+            self.misses().allowance.take(self.clock.now());
+        }
         let role = admitted(row.as_ref());
         self.keep(name, row);
         Ok(role)
+    }
+
+    fn misses(&self) -> MutexGuard<'_, Misses> {
+        self.misses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the name is none of a login's, as far as that is known while names are being guessed.
+    async fn is_nobodys(&self, name: &str, deadline: SystemTime) -> Result<bool, TextError> {
+        let now = self.clock.now();
+        {
+            let mut misses = self.misses();
+            if misses.allowance.is_left(now) {
+                return Ok(false);
+            }
+            if let Some((read_at, names)) = &misses.names
+                && now
+                    .duration_since(*read_at)
+                    .is_ok_and(|age| age < REREAD_EVERY)
+            {
+                return Ok(names.as_ref().is_some_and(|names| !names.contains(name)));
+            }
+        }
+        let statement = TextStatement::new(READ_NAMES, &[]);
+        let request = TextRequest::one(&statement, NAMES).lookup();
+        let own_role = self.sessions.own_role();
+        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let rows = answers.into_iter().next().map(|answer| answer.rows);
+        let rows = rows.filter(|rows| rows.len() <= MAX_KEPT);
+        let names: Option<HashSet<String>> = rows.map(|rows| {
+            rows.iter()
+                .filter_map(|row| row.values().next().flatten().map(Cow::into_owned))
+                .collect()
+        });
+        let is_nobodys = names.as_ref().is_some_and(|names| !names.contains(name));
+        self.misses().names = Some((now, names));
+        Ok(is_nobodys)
     }
 
     /// The row as it was read less than a minute ago.
@@ -249,7 +322,7 @@ impl Logins {
         }
         let allowance = kept
             .get(name)
-            .map_or_else(|| Allowance::full(read_at), |kept| kept.allowance);
+            .map_or_else(|| Allowance::full(REREADS, read_at), |kept| kept.allowance);
         let fresh = Kept {
             read_at,
             row,
@@ -361,7 +434,7 @@ mod tests {
     #[test]
     fn a_row_is_read_again_some_times_in_a_row_and_then_now_and_then() {
         let start = UNIX_EPOCH + Duration::from_secs(1_000);
-        let mut allowance = Allowance::full(start);
+        let mut allowance = Allowance::full(REREADS, start);
         let mut taken = |after_ms: u64| {
             let now = start + Duration::from_millis(after_ms);
             (0..20).filter(|_| allowance.take(now)).count()

@@ -50,18 +50,23 @@ impl AddressHasher {
     /// The hash of the address that the gateway saw, never one that a header claims. An IPv6 visitor is its /64 network.
     pub fn hash(&self, request: &Request, now: SystemTime) -> Option<String> {
         let key = self.0.as_ref()?;
-        let address = match request.request_context_ref()? {
-            RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
-            RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
-            #[allow(
-                unreachable_patterns,
-                reason = "the crate's features decide which others there are"
-            )]
-            _ => None,
-        }?;
         let day = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S;
-        Some(hash(key, day, &network(address)))
+        Some(hash(key, day, &of(request)?))
     }
+}
+
+/// The network of the address that the gateway saw, in clear: to be kept nowhere.
+pub(crate) fn of(request: &Request) -> Option<String> {
+    let address = match request.request_context_ref()? {
+        RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        #[allow(
+            unreachable_patterns,
+            reason = "the crate's features decide which others there are"
+        )]
+        _ => None,
+    }?;
+    Some(network(address))
 }
 
 fn network(address: &str) -> String {

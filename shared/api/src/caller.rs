@@ -1,17 +1,25 @@
 //! Who is calling: the subject of a token verified here, or of an authorizer that API Gateway ran
 //! before. Nothing else of a request, neither body nor other header, ever names the caller.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use serde_json::Value;
 
 use crate::{
-    env::{AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MODE, ConfigError, Lookup, required},
+    env::{
+        AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MAX_TOKEN_SECONDS, AUTH_MODE, ConfigError,
+        Lookup, required,
+    },
     error::ApiError,
     jwk::JwkSet,
     jwt::{Claims, Policy, Rejection, checked_subject, verify},
 };
+
+/// How far ahead a token's end may lie where nothing is configured.
+const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+/// A year.
+const MOST_LIFETIME_SECONDS: u64 = 366 * 24 * 3_600;
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +92,7 @@ impl Authenticator {
             policy: Policy {
                 issuer: required(lookup, AUTH_ISSUER)?,
                 audience: required(lookup, audience)?,
+                max_lifetime: max_lifetime(lookup)?,
             },
         })
     }
@@ -122,6 +131,21 @@ impl Authenticator {
             Self::ApiGateway => None,
         }
     }
+}
+
+fn max_lifetime(lookup: Lookup<'_>) -> Result<Duration, ConfigError> {
+    let Some(text) = lookup(AUTH_MAX_TOKEN_SECONDS) else {
+        return Ok(DEFAULT_MAX_LIFETIME);
+    };
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|seconds| (60..=MOST_LIFETIME_SECONDS).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            let reason = format!("must be a whole number from 60 to {MOST_LIFETIME_SECONDS}");
+            ConfigError::new(AUTH_MAX_TOKEN_SECONDS, reason)
+        })
 }
 
 /// The token of the only `Authorization` header; the scheme is case-insensitive (RFC 9110 11.1).

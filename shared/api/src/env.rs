@@ -7,6 +7,7 @@
 //! | `AUTH_JWKS` | JSON Web Key Set with the public keys, inline (mode `jwks`) | required |
 //! | `AUTH_ISSUER` | the `iss` a token must carry (mode `jwks`) | required |
 //! | `AUTH_AUDIENCE` | the `aud` a token must carry (mode `jwks`) | required |
+//! | `AUTH_MAX_TOKEN_SECONDS` | how far ahead a token's `exp` may lie, 60 to 31622400 seconds (mode `jwks`) | 86400 |
 //! | `CORS_ALLOWED_ORIGINS` | exact origins, separated by commas | none: no CORS headers |
 //! | `ADDRESS_HASH_KEY` | secret of 16 bytes or more that client addresses are hashed with, for rate limits | none: limits count callers only |
 //! | `STACK_NAME` | the stack's name, a dimension of every metric | `none` |
@@ -21,6 +22,8 @@ pub const AUTH_JWKS: &str = "AUTH_JWKS";
 pub const AUTH_ISSUER: &str = "AUTH_ISSUER";
 /// The `aud` every token must carry.
 pub const AUTH_AUDIENCE: &str = "AUTH_AUDIENCE";
+/// How far ahead the `exp` of a token may lie, in seconds.
+pub const AUTH_MAX_TOKEN_SECONDS: &str = "AUTH_MAX_TOKEN_SECONDS";
 /// Origins that browsers may call from, exact, separated by commas.
 pub const CORS_ALLOWED_ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
 /// Secret that client addresses are hashed with before they are counted.

@@ -172,6 +172,18 @@ impl ApiError {
         }
     }
 
+    /// Too many requests: another one is worth it after `wait`, in whole seconds.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let message = "too many requests: wait as Retry-After says";
+        Self::client(ClientCode::RateLimited, message).retry_after(wait)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// A failure of ours; `cause` is for the log alone.
     pub fn server(code: ServerCode, cause: impl Into<Cause>) -> Self {
         Self {

@@ -25,6 +25,8 @@ pub struct Policy {
     pub issuer: String,
     /// One of the `aud` values must be this one.
     pub audience: String,
+    /// How far ahead `exp` may lie: a token that is lost is not good for ever.
+    pub max_lifetime: Duration,
 }
 
 /// What a verified token says about its caller.
@@ -63,6 +65,9 @@ pub enum Rejection {
     /// Another audience.
     #[error("token audience is wrong")]
     Audience,
+    /// `exp` lies further ahead than a token may live.
+    #[error("token lives too long")]
+    Lifetime,
     /// `exp` has passed.
     #[error("token has expired")]
     Expired,
@@ -130,6 +135,10 @@ pub fn verify(
     // A token without an end is refused as one that has ended.
     if claims.exp.is_none_or(|expires| now >= expires + leeway) {
         return Err(Rejection::Expired);
+    }
+    let latest = now + policy.max_lifetime.as_secs_f64() + leeway;
+    if claims.exp.is_some_and(|expires| expires > latest) {
+        return Err(Rejection::Lifetime);
     }
     if claims.nbf.is_some_and(|begins| now < begins - leeway) {
         return Err(Rejection::NotYetValid);
@@ -278,6 +287,7 @@ mod tests {
         Policy {
             issuer: "https://blog.example".into(),
             audience: "chat".into(),
+            max_lifetime: Duration::from_secs(3_600),
         }
     }
 
@@ -335,6 +345,8 @@ mod tests {
         assert_eq!(at(NOW), Ok("u1".to_owned()));
         assert_eq!(at(NOW + 300), Ok("u1".to_owned()), "within the leeway");
         assert_eq!(at(NOW + 330), Err(Rejection::Expired));
+        assert_eq!(at(NOW - 3_330), Ok("u1".to_owned()), "within the leeway");
+        assert_eq!(at(NOW - 3_331), Err(Rejection::Lifetime));
         let elsewhere = Policy {
             audience: "sql".to_owned(),
             ..policy()

@@ -50,8 +50,11 @@ pub const MODEL_INPUT_TOKENS: &str = "ModelInputTokens";
 /// Tokens that a model wrote in one reply.
 pub const MODEL_OUTPUT_TOKENS: &str = "ModelOutputTokens";
 
+/// Requests whose password or token did not open the login they named.
+pub const LOGINS_REFUSED: &str = "LoginsRefused";
+
 /// Every metric there is.
-pub const METRIC_NAMES: [&str; 12] = [
+pub const METRIC_NAMES: [&str; 13] = [
     COLD_START,
     CONNECTS,
     RECONNECTS,
@@ -64,6 +67,7 @@ pub const METRIC_NAMES: [&str; 12] = [
     OCC_GIVEN_UP,
     MODEL_INPUT_TOKENS,
     MODEL_OUTPUT_TOKENS,
+    LOGINS_REFUSED,
 ];
 
 /// Where finished lines go.
@@ -99,6 +103,7 @@ pub struct Metrics {
     last: Mutex<Option<dsql::Stats>>,
     of_invocation: Box<RawValue>,
     of_tokens: Box<RawValue>,
+    of_refusals: Box<RawValue>,
 }
 
 /// A counter of each line: its name, its unit, and its running total.
@@ -136,6 +141,7 @@ impl Metrics {
             line,
             last: Mutex::new(None),
             of_invocation: directive(&[STACK, FUNCTION], &of_invocation),
+            of_refusals: directive(&[STACK, FUNCTION], &[(LOGINS_REFUSED, "Count")]),
             of_tokens: directive(
                 &[STACK, FUNCTION, MODEL],
                 &[
@@ -199,6 +205,16 @@ impl Metrics {
         ];
         let counts = [(MODEL_INPUT_TOKENS, input), (MODEL_OUTPUT_TOKENS, output)];
         self.write(now, &self.of_tokens, &texts, &counts);
+    }
+
+    /// Writes the line of one request that did not open the login it named.
+    pub fn report_refused_login(&self, now: SystemTime, request_id: &str) {
+        let texts = [
+            (STACK, self.stack.as_str()),
+            (FUNCTION, self.function),
+            (REQUEST_ID, request_id),
+        ];
+        self.write(now, &self.of_refusals, &texts, &[(LOGINS_REFUSED, 1)]);
     }
 
     fn write(

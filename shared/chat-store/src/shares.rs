@@ -77,7 +77,7 @@ WITH chat AS (
     SELECT COALESCE(sum(octet_length(m.parts)), 0) <= $4 AS fits FROM messages m JOIN chat ON m.chat_id = chat.id
         AND m.aside_since IS NULL
 )
-SELECT fits, title, chat.created_at, m.role, m.parts FROM chat CROSS JOIN size
+SELECT fits, title, chat.created_at, m.role, m.parts, m.model IS NOT NULL AS by_model FROM chat CROSS JOIN size
 LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND m.aside_since IS NULL AND fits
 ORDER BY m.seq";
 
@@ -129,7 +129,7 @@ pub async fn share(
         .iter()
         .filter_map(|row| {
             let role: Option<&str> = row.get("role");
-            public(role?, row.get("parts"))
+            public(role?, row.get("parts"), row.get("by_model"))
         })
         .collect();
     let snapshot = json!({
@@ -158,8 +158,9 @@ pub async fn share(
     })
 }
 
-/// A message as strangers see it: its texts and files; `None` when it has neither.
-fn public(role: &str, parts: &str) -> Option<Value> {
+/// A message as strangers see it: its texts and files; `None` when it has neither. A reply that no model wrote here, since a
+/// client or an import brought it, says so.
+fn public(role: &str, parts: &str, is_by_model: bool) -> Option<Value> {
     let parts: Vec<Value> = serde_json::from_str::<Vec<Value>>(parts)
         .ok()?
         .iter()
@@ -171,7 +172,14 @@ fn public(role: &str, parts: &str) -> Option<Value> {
             _ => None,
         })
         .collect();
-    (!parts.is_empty()).then(|| json!({"role": role, "parts": parts}))
+    if parts.is_empty() {
+        return None;
+    }
+    Some(if role == "assistant" && !is_by_model {
+        json!({"role": role, "parts": parts, "writtenBy": "client"})
+    } else {
+        json!({"role": role, "parts": parts})
+    })
 }
 
 const UNSHARE: &str = "\
@@ -239,10 +247,27 @@ mod tests {
             {"type": "text", "text": "hi", "state": "done", "providerMetadata": {"secret": 1}},
         ]);
         assert_eq!(
-            public("assistant", &parts.to_string()).unwrap(),
+            public("assistant", &parts.to_string(), true).unwrap(),
             json!({"role": "assistant", "parts": [{"type": "text", "text": "hi"}]})
         );
-        assert_eq!(public("assistant", r#"[{"type":"step-start"}]"#), None);
+        assert_eq!(
+            public("assistant", r#"[{"type":"step-start"}]"#, true),
+            None
+        );
+    }
+
+    #[test]
+    fn a_reply_that_a_client_wrote_is_marked_and_a_question_needs_no_mark() {
+        let parts = r#"[{"type":"text","text":"hi"}]"#;
+        let written_by = |role, by_model| {
+            public(role, parts, by_model)
+                .unwrap()
+                .get("writtenBy")
+                .cloned()
+        };
+        assert_eq!(written_by("assistant", false), Some(json!("client")));
+        assert_eq!(written_by("assistant", true), None);
+        assert_eq!(written_by("user", false), None);
     }
 
     #[test]

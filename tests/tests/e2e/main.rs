@@ -39,6 +39,7 @@ mod shapes;
 mod sql_clients;
 mod stack;
 mod threats;
+mod strangers;
 mod visitor;
 mod warm;
 mod weight;

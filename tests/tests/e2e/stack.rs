@@ -111,6 +111,15 @@ impl Stack {
     }
 }
 
+/// Sends one request to a function whose answer may be streamed: it is read to its end.
+pub(crate) async fn send_any(function: &Function, request: &Request) -> Response {
+    let event = request.rest_event().to_string();
+    match function.invoke(event, LIMIT).await {
+        Outcome::Streamed(streamed) => Response::from_streamed(&streamed),
+        outcome => Response::from_answer(&outcome.response()),
+    }
+}
+
 /// Sends one request to a `chats` function as API Gateway's REST API does. The answer is one that the API's description has.
 pub(crate) async fn send(function: &Function, request: &Request) -> Response {
     let answer = function

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::site::{Site, json_of};
+use crate::site::{Site, failed, json_of};
 
 #[tokio::test]
 async fn an_answer_too_large_for_lambda_is_told_and_packed_it_fits() {
@@ -46,6 +46,86 @@ async fn an_answer_too_large_for_memory_is_told_and_the_connection_kept() {
     }
     assert_eq!(site.value("SELECT 1").await, "1");
     assert_eq!(site.server.stats().connections_opened, connections);
+}
+
+/// The memory that a function of the template has at least, in KiB.
+const LEAST_MEMORY_KIB: u64 = 128 * 1024;
+
+#[tokio::test]
+async fn no_answer_takes_more_memory_than_a_function_has() {
+    let site = Site::start().await;
+    let name = |n: usize| format!("{n:03}{}", "x".repeat(60));
+    let columns: Vec<String> = (0..200).map(|n| format!("\"{}\" int", name(n))).collect();
+    let create = format!("CREATE TABLE wide ({})", columns.join(","));
+    site.query(&create, &[]).await;
+    let many = ["wide.*"; 8].join(",");
+    let described = vec![json!({"query": format!("SELECT {many} FROM wide LIMIT 0")}); 1_000];
+    let nulls: Vec<String> = (0..1_600)
+        .map(|n| format!("NULL AS \"{n:04}{}\"", "x".repeat(59)))
+        .collect();
+    let nulls = format!("SELECT {} FROM generate_series(1, 2500)", nulls.join(","));
+    let texts = |text: &str, rows: usize| format!("SELECT {text} FROM generate_series(1, {rows})");
+    for (what, ask) in [
+        ("descriptions", json!({"queries": described})),
+        (
+            "NULLs under long names",
+            json!({"query": nulls, "arrayMode": false}),
+        ),
+        (
+            "escapes",
+            json!({"query": texts("repeat(chr(1), 1000000)", 15)}),
+        ),
+        (
+            "escapes in arrays",
+            json!({"query": texts("array_fill(repeat(chr(1), 1000), ARRAY[1000])", 15)}),
+        ),
+        (
+            "small rows",
+            json!({"query": texts("1", 200_000), "arrayMode": false}),
+        ),
+        (
+            "one value",
+            json!({"query": texts("repeat('x', 200000000)", 1)}),
+        ),
+    ] {
+        let response = site
+            .ask(&ask)
+            .header("accept-encoding", "gzip")
+            .header("neon-raw-text-output", "false")
+            .send()
+            .await;
+        if what == "small rows" {
+            assert_eq!(response.status, 200);
+        } else {
+            let error = failed(&response);
+            assert_eq!(error["code"], "54000", "{what}: {error}");
+        }
+        let peak = site.function.peak_memory_kib();
+        assert!(peak < LEAST_MEMORY_KIB, "{what}: {peak} KiB");
+    }
+    assert_eq!(site.value("SELECT 1").await, "1");
+}
+
+#[tokio::test]
+async fn a_body_of_too_many_values_is_refused_before_it_is_read() {
+    let site = Site::start().await;
+    let values = vec![0; 300_001];
+    for ask in [
+        json!({"query": "SELECT $1", "params": values}),
+        json!({"query": "SELECT $1", "params": [values]}),
+        json!({"queries": vec![json!({}); 150_001]}),
+    ] {
+        let error = site.ask(&ask).failed().await;
+        assert_eq!(error["code"], "54000", "{error}");
+    }
+    let many: Vec<String> = (0..65_536).map(|n| n.to_string()).collect();
+    let error = site
+        .error(
+            "SELECT 1",
+            &many.iter().map(|n| json!(n)).collect::<Vec<_>>(),
+        )
+        .await;
+    assert_eq!(error["code"], "54000", "{error}");
 }
 
 #[tokio::test]

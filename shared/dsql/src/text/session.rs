@@ -308,7 +308,7 @@ async fn next_within(
         if let Some(message) = Message::parse(input)? {
             return Ok(message);
         }
-        let announced = Header::parse(input)?.map_or(0, |header| header.len());
+        let announced = Header::parse(input)?.map_or(0, Header::len);
         if usize::try_from(announced).is_ok_and(|bytes| bytes > limits.bytes.max(MESSAGE_BYTES)) {
             return Err(Broken::Flood(Excess::Bytes(limits.bytes)));
         }
