@@ -34,7 +34,7 @@ pub(crate) fn conversation(
             } else {
                 Role::Assistant
             },
-            parts: parts(&message.parts),
+            parts: parts(&message.parts.read()),
         };
         if message.parts.is_empty() {
             continue;
@@ -128,13 +128,14 @@ fn file(media_type: String, name: String, bytes: Vec<u8>) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chat_store::StoredParts;
     use serde_json::json;
 
     fn said(role: &str, text: &str) -> chat_store::Message {
         chat_store::Message {
             id: "x".to_owned(),
             role: role.to_owned(),
-            parts: json!([{"type": "step-start"}, {"type": "reasoning", "text": "hm"}, {"type": "text", "text": text}]),
+            parts: StoredParts::parse(&json!([{"type": "step-start"}, {"type": "reasoning", "text": "hm"}, {"type": "text", "text": text}]).to_string()),
             metadata: None,
         }
     }

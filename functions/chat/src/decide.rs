@@ -115,7 +115,8 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
 mod tests {
     use super::*;
     use chat_store::{
-        ChatId, Message, NewMessage, Parts, Role, StoredMessage, StoredReply, Target, Tip,
+        ChatId, Message, NewMessage, Parts, Role, StoredMessage, StoredParts, StoredReply, Target,
+        Tip,
     };
     use serde_json::json;
 
@@ -140,7 +141,7 @@ mod tests {
             message: Message {
                 id: "a".to_owned(),
                 role: "assistant".to_owned(),
-                parts: json!([{"type": "step-start"}]),
+                parts: StoredParts::parse(r#"[{"type": "step-start"}]"#),
                 metadata: None,
             },
             status: status.to_owned(),

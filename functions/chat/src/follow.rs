@@ -69,7 +69,7 @@ pub(crate) fn replay(call: &Call<'_>, reply: &StoredReply) -> Response<AnswerBod
     let mut sent = Sent::default();
     let metadata = reply.metadata().cloned().unwrap_or_else(|| json!({}));
     begin(&out, &reply.message.id, &metadata);
-    sent.catch_up(&reply.message.parts, &out);
+    sent.catch_up(&reply.message.parts.read(), &out);
     sent.end(&out);
     end(
         &out,
@@ -100,7 +100,7 @@ impl Follower {
         let metadata = active.message.metadata.unwrap_or_else(|| json!({}));
         begin(&out, self.message.as_str(), &metadata);
         let mut sent = Sent::default();
-        sent.catch_up(&active.message.parts, &out);
+        sent.catch_up(&active.message.parts.read(), &out);
         let mut ticker = Ticker::new(&out, self.settings.keep_alive);
         if active.has_passed {
             sent.end(&out);

@@ -57,7 +57,7 @@ pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use message::{
     FILE_TYPES, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata,
-    NewMessage, Parts, Role,
+    NewMessage, Parts, Role, StoredParts,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{

@@ -282,6 +282,33 @@ pub struct NewMessage {
     pub metadata: Option<Metadata>,
 }
 
+/// Parts that are passed on as they were stored: of a page of messages no tree is built.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct StoredParts(Box<RawValue>);
+
+impl StoredParts {
+    /// Takes what is stored; what is no JSON counts as no parts.
+    pub fn parse(json: &str) -> Self {
+        Self(serde_json::from_str(json).unwrap_or_else(|_| no_parts()))
+    }
+
+    /// The parts of one message, as a tree.
+    pub fn read(&self) -> Value {
+        serde_json::from_str(self.0.get()).unwrap_or_default()
+    }
+}
+
+fn no_parts() -> Box<RawValue> {
+    serde_json::value::to_raw_value(&[(); 0]).expect("an empty array is JSON")
+}
+
+impl PartialEq for StoredParts {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
 /// A stored message, in the form the AI SDK reads: what the client sent is what it gets back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Message {
@@ -290,7 +317,7 @@ pub struct Message {
     /// `user` or `assistant`.
     pub role: String,
     /// The parts as they were stored.
-    pub parts: Value,
+    pub parts: StoredParts,
     /// What was noted; absent if nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Value>,
@@ -306,7 +333,7 @@ impl Message {
         Self {
             id,
             role,
-            parts: serde_json::from_str(parts).unwrap_or_else(|_| json!([])),
+            parts: StoredParts::parse(parts),
             metadata: metadata.and_then(|text| serde_json::from_str(text).ok()),
         }
     }

@@ -31,13 +31,20 @@ async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
 
     let shown = open(&url).await;
     assert_eq!(shown.status, 200);
-    assert_eq!(shown.header("cache-control"), Some("public, max-age=60"));
+    let caching = "public, max-age=60, s-maxage=60";
+    assert_eq!(shown.header("cache-control"), Some(caching));
+    let tag = shown.header("etag").unwrap();
+    let known = Request::new("GET", &url).header("If-None-Match", tag);
+    let same = send(&function, &known).await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    assert_eq!(same.header("cache-control"), Some(caching));
+    assert_eq!(same.header("etag"), Some(tag));
     let snapshot = shown.json();
     assert_eq!(
         snapshot["messages"],
         json!([
             {"role": "user", "parts": [{"type": "text", "text": "a question"}]},
-            {"role": "assistant", "parts": [{"type": "text", "text": "an answer"}]},
+            {"role": "assistant", "parts": [{"type": "text", "text": "an answer"}], "writtenBy": "client"},
         ])
     );
     let text = snapshot.to_string();
@@ -185,4 +192,36 @@ async fn a_share_ends_with_its_chat_whenever_that_is_by_then() {
             status
         );
     }
+}
+
+#[tokio::test]
+async fn a_share_marks_a_reply_that_no_model_wrote() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    let chat = visitor.conversation("a question").await;
+    let messages = format!("/api/chats/{chat}/messages");
+    let reply =
+        json!({"id": "a2", "role": "assistant", "parts": [{"type": "text", "text": "mine"}]});
+    let appended = visitor.ask("POST", &messages, Some(reply)).await;
+    assert_eq!(appended.status, 201);
+    // As a turn stores it.
+    let by_model = "UPDATE messages SET model = 'm' WHERE id = 'a1'";
+    let db = stack.database("admin");
+    db.query_idempotent(by_model, &[]).await.unwrap();
+
+    let share = format!("/api/chats/{chat}/share");
+    let shared = visitor.ask("POST", &share, None).await.json();
+    let open = Request::new("GET", shared["url"].as_str().unwrap());
+    let shown = send(&function, &open).await.json();
+    let marks: Vec<&Value> = shown["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| &message["writtenBy"])
+        .collect();
+    assert_eq!(marks, [&Value::Null, &Value::Null, &json!("client")]);
 }

@@ -28,49 +28,43 @@ fn fill(open: &str, unit: &str, close: &str, bytes: usize) -> String {
     format!("{open}{text}{close}")
 }
 
-/// JSON that is small as text and large as a tree, or slow to end, alone and under the names that routes know.
+/// JSON that is small as text and large as a tree, or slow to end, alone and under names that routes know.
 fn worst(bytes: usize) -> Vec<String> {
+    let keys: Vec<String> = (0..bytes / 11).map(|n| format!("\"{n:06}\":0")).collect();
     let mut bodies = vec![
         "[".repeat(bytes),
         "{\"a\":".repeat(bytes / 5),
         fill("[", "0,", "]", bytes),
+        format!("{{{}}}", keys.join(",")),
+        fill("{\"id\":\"", "\\u0041", "\"}", bytes),
+    ];
+    for (open, close) in [
+        (
+            "{\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":[",
+            "]}]}",
+        ),
+        (
+            "{\"id\":\"c\",\"message\":{\"id\":\"u\",\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":[",
+            "]}]}}",
+        ),
+    ] {
+        bodies.push(fill(open, "{\"a\":0},", close, bytes));
+    }
+    bodies
+}
+
+/// The same for routes that take many messages, lines or queries.
+fn worst_of_many(bytes: usize) -> Vec<String> {
+    let chats = (0..bytes / 32).map(|n| format!("{{\"type\":\"chat\",\"id\":\"{n:06}\"}}\n"));
+    let message = "{\"type\":\"message\",\"chatId\":\"c\",\"role\":\"user\"}\n";
+    let mut bodies = worst(bytes);
+    bodies.extend([
         fill("[", "{},", "]", bytes),
         fill("[", "{\"role\":\"system\"},", "]", bytes),
-        fill("", "{\"type\":\"x\"}\n", "", bytes),
-        fill(
-            "",
-            "{\"type\":\"message\",\"chatId\":\"c\",\"role\":\"user\"}\n",
-            "",
-            bytes,
-        ),
-    ];
-    let keys: String = (0..bytes / 11).map(|n| format!("\"{n:06}\":0,")).collect();
-    bodies.push(format!("{{{}}}", keys.trim_end_matches(',')));
-    let chats: String = (0..bytes / 32)
-        .map(|n| format!("{{\"type\":\"chat\",\"id\":\"{n:06}\"}}\n"))
-        .collect();
-    bodies.push(chats);
-    for name in ["id", "messages", "parts"] {
-        let open = format!("{{\"id\":\"c\",\"role\":\"user\",\"{name}\":");
-        bodies.push(fill(&format!("{open}["), "0,", "]}", bytes));
-        bodies.push(fill(&format!("{open}\""), "\\u0041", "\"}", bytes));
-    }
-    for open in [
-        "{\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":",
-        "{\"id\":\"c\",\"message\":{\"id\":\"u\",\"role\":\"user\",\"parts\":[{\"type\":\"x\",\"a\":",
-    ] {
-        let close = if open.contains("message") {
-            "}]}}"
-        } else {
-            "}]}"
-        };
-        bodies.push(fill(
-            &format!("{open}["),
-            "{\"a\":0},",
-            &format!("]{close}"),
-            bytes,
-        ));
-    }
+        fill("{\"id\":\"c\",\"messages\":[", "0,", "]}", bytes),
+        fill("", message, "", bytes),
+        chats.collect::<Vec<_>>().concat(),
+    ]);
     bodies
 }
 
@@ -88,7 +82,7 @@ async fn attack(
     operations: BTreeSet<(String, String)>,
     request: impl Fn(Request) -> Request,
 ) -> u64 {
-    let (usual, long) = (worst(BODY_BYTES), worst(LONG_BODY_BYTES));
+    let (usual, long) = (worst(BODY_BYTES), worst_of_many(LONG_BODY_BYTES));
     for (method, template) in operations {
         let path: Vec<&str> = template
             .split('/')
