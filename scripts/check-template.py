@@ -53,6 +53,8 @@ STREAMED = {
     ("/api/chats/{id}/{part}/stream", "get"),
     ("/api/chat/{id}/stop", "post"),
 }
+# What costs most: the model, and reading everything of an owner.
+COSTLY = {("/api/chat", "post"), ("/api/chats/{id}", "post"), ("/api/me/export", "get")}
 # X-Ray knows no resources.
 STAR_ALLOWED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 
@@ -262,6 +264,23 @@ def check_routes(resources, faults):
         faults.append(f"streamed are {sorted(streamed)}, should be {sorted(STREAMED)}")
 
 
+def check_throttles(resources, faults):
+    """Whether every method setting is that of a method there is, and what costs most has a throttle of its own."""
+    paths = resources["Api"]["Properties"]["Body"]["paths"]
+    methods = {(path, method) for path, methods in paths.items() for method in methods}
+    throttled = set()
+    for setting in resources["Apiv1Stage"]["Properties"]["MethodSettings"]:
+        path = setting["ResourcePath"].removeprefix("/").replace("~1", "/")
+        method = (path, setting["HttpMethod"].lower())
+        if method == ("*", "*"):
+            continue
+        if method not in methods:
+            faults.append(f"MethodSettings: {method[1]} {path} is no method of the API, which API Gateway refuses")
+        throttled.add(method)
+    if throttled != COSTLY:
+        faults.append(f"throttled by themselves are {sorted(throttled)}, should be {sorted(COSTLY)}")
+
+
 def check_rest(resources, text, faults):
     cluster = resources["Cluster"]
     if cluster.get("DeletionPolicy") != "Retain" or not cluster["Properties"]["DeletionProtectionEnabled"]:
@@ -380,6 +399,7 @@ def faults_of(translated, text):
     check_roles(resources, faults)
     check_calls(resources, faults)
     check_routes(resources, faults)
+    check_throttles(resources, faults)
     check_alarms(resources, faults)
     check_events(resources, faults)
     check_rest(resources, text, faults)

@@ -23,6 +23,8 @@ FAULTS = [
     ("DeletionProtectionEnabled: true", "DeletionProtectionEnabled: false", "does not survive the stack"),
     ("TimeoutInMillis: 300000", "TimeoutInMillis: 900000", "milliseconds of an integration"),
     ("    MaxValue: 3000\n", "    MaxValue: 5000\n", "connections of a cluster"),
+    ("/~1api~1me~1export", "/api/me/export", "is no method of the API"),
+    ("        - { HttpMethod: GET, ResourcePath: /~1api~1me~1export, ", "        # ", "throttled by themselves are"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
 ]
 

@@ -131,6 +131,7 @@ async fn start_ours(containers: usize) -> Ours {
         gateway_responses: std::collections::BTreeMap::new(),
         cors: None,
         throttle: None,
+        method_throttles: [].into(),
     };
     let lambda = Arc::new(lambda);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -107,6 +107,8 @@ impl Stack {
             .env("CHECKPOINT_MS", "60000")
             .env("TURNS_PER_MINUTE", "1000000")
             .env("TOKENS_PER_DAY", "1000000000")
+            .env("TOKENS_PER_DAY_ADDRESS", "1000000000")
+            .env("TOKENS_PER_DAY_ALL", "1000000000")
     }
 
     pub(crate) fn maintenance(&self) -> Launch {

@@ -70,6 +70,8 @@ migrations! {
     19 "0019_index_usage_by_day",
     20 "0020_create_sql_logins",
     21 "0021_create_sql_session_roles",
+    22 "0022_create_reservations",
+    23 "0023_index_reservations_by_expiry",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -125,7 +127,8 @@ mod tests {
                 "idempotency_expiry",
                 "rate_buckets_expiry",
                 "generations_lease",
-                "usage_daily_day"
+                "usage_daily_day",
+                "reservations_expiry"
             ]
         );
     }

@@ -12,20 +12,29 @@ const IMAGE_TOKENS: usize = 1_000;
 /// Bytes of a PDF to a token, roughly: it is compressed, and its pages are read as text and as images.
 const PDF_BYTES_PER_TOKEN: usize = 16;
 
+/// What the visitor says, as a model is shown it.
+pub(crate) fn question(stored: &str) -> Message {
+    Message {
+        role: Role::User,
+        parts: serde_json::from_str(stored)
+            .map(|value| parts(&value))
+            .unwrap_or_default(),
+    }
+}
+
+/// Tokens that are left for what was said before, of `limit_tokens` for the conversation with `question`.
+pub(crate) fn left_beside(question: &Message, limit_tokens: usize) -> usize {
+    limit_tokens.saturating_sub(tokens(question))
+}
+
 /// The conversation before `question`, oldest first, and `question` itself, within about `limit_tokens`. The question is
 /// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand.
 pub(crate) fn conversation(
     history: &[chat_store::Message],
-    question: &str,
+    question: Message,
     limit_tokens: usize,
 ) -> Vec<Message> {
-    let question = Message {
-        role: Role::User,
-        parts: serde_json::from_str(question)
-            .map(|value| parts(&value))
-            .unwrap_or_default(),
-    };
-    let mut left = limit_tokens.saturating_sub(tokens(&question));
+    let mut left = left_beside(&question, limit_tokens);
     let mut newest_first = vec![question];
     for message in history.iter().rev() {
         let message = Message {
@@ -141,10 +150,14 @@ mod tests {
     }
 
     fn shown(history: &[chat_store::Message], limit: usize) -> Vec<(Role, usize)> {
-        conversation(history, r#"[{"type":"text","text":"now"}]"#, limit)
-            .into_iter()
-            .map(|message| (message.role, message.parts.len()))
-            .collect()
+        conversation(
+            history,
+            question(r#"[{"type":"text","text":"now"}]"#),
+            limit,
+        )
+        .into_iter()
+        .map(|message| (message.role, message.parts.len()))
+        .collect()
     }
 
     #[test]
@@ -180,13 +193,13 @@ mod tests {
 
     #[test]
     fn a_text_file_is_shown_as_its_text_and_a_pdf_as_its_bytes() {
-        let question = r#"[
+        let stored = r#"[
             {"type":"file","mediaType":"text/csv","filename":"a.csv","url":"data:text/csv;base64,YSxi"},
             {"type":"file","mediaType":"application/pdf","url":"data:application/pdf;base64,AAEC"},
             {"type":"data-mine","data":1}
         ]"#;
         assert_eq!(
-            conversation(&[], question, 0)[0].parts,
+            question(stored).parts,
             [
                 Part::Text("File a.csv:\n\na,b".to_owned()),
                 Part::Pdf {
@@ -199,10 +212,9 @@ mod tests {
 
     #[test]
     fn an_image_is_shown_as_its_bytes() {
-        let question = r#"[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AAEC"},{"type":"text","text":"what?"}]"#;
-        let shown = conversation(&[], question, 0);
+        let stored = r#"[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AAEC"},{"type":"text","text":"what?"}]"#;
         assert_eq!(
-            shown[0].parts[0],
+            question(stored).parts[0],
             Part::Image {
                 media_type: "image/png".to_owned(),
                 bytes: vec![0, 1, 2]

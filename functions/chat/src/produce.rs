@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use api::Metrics;
 use chat_store::{Closing, Ended, Held, Reply, microseconds};
-use dsql::Dsql;
+use dsql::{Db, Dsql};
 use model::{Event, FinishReason, Usage};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -191,8 +191,14 @@ impl Production {
         };
         let db = self.dsql.until(self.budget.close());
         let ended = match end {
-            End::Superseded => Some(Ended::Interrupted),
-            End::Gone => Some(Ended::Gone),
+            End::Superseded => {
+                self.settle(&db, &closing).await;
+                Some(Ended::Interrupted)
+            }
+            End::Gone => {
+                self.settle(&db, &closing).await;
+                Some(Ended::Gone)
+            }
             _ => chat_store::close(&db, &self.reply, &closing)
                 .await
                 .inspect_err(|error| {
@@ -220,6 +226,18 @@ impl Production {
             Some(Ended::Gone) => send(out, &Chunk::Abort),
             Some(Ended::Interrupted) => self.tell_lost(Fault::Interrupted, out),
             None => self.tell_lost(Fault::NotStored, out),
+        }
+    }
+
+    /// Settles what was reserved for a reply that is not this writer's any more.
+    async fn settle(&self, db: &Db, closing: &Closing<'_>) {
+        let spent = closing.input_tokens + closing.output_tokens;
+        let settled = chat_store::settle(db, self.reply.stream.as_str(), spent).await;
+        if let Err(error) = settled {
+            tracing::warn!(
+                error.cause = error.report(),
+                "what was reserved for a reply could not be settled; it stays spent for the day"
+            );
         }
     }
 
@@ -302,7 +320,8 @@ impl Production {
     }
 }
 
-fn tokens(n: u64) -> i64 {
+/// As a count of the database.
+pub(crate) fn tokens(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 

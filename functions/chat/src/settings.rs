@@ -6,6 +6,8 @@
 //! | `CONTEXT_TOKENS` | how much of a conversation the model is shown, in tokens (estimated: 4 bytes each) | 16000 |
 //! | `TOKENS_PER_DAY` | tokens of an owner in a UTC day, asked and answered | 200000 |
 //! | `TOKENS_PER_DAY_GUEST` | the same for a guest | 20000 |
+//! | `TOKENS_PER_DAY_ADDRESS` | the same from one address; needs `ADDRESS_HASH_KEY` | 600000 |
+//! | `TOKENS_PER_DAY_ALL` | the same of all owners together, titles included; also read by `jobs` | 5000000 |
 //! | `TURNS_PER_MINUTE` | turns of an owner | 20 |
 //! | `TURNS_PER_MINUTE_GUEST` | the same for a guest | 6 |
 //! | `TURNS_PER_MINUTE_ADDRESS` | turns from one address; needs `ADDRESS_HASH_KEY` | 60 |
@@ -15,11 +17,12 @@
 //! | `RESUME_POLL_MS` | how often a follower looks for more, 50 to 60000 | 500 |
 //! | `TITLES_BY_MODEL` | `true`: a job has a model make a new chat's title, until then it is the first line | `false` |
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use api::{ConfigError, Lookup};
-use chat_store::Limit;
+use api::{ConfigError, Lookup, limit, number, tokens_per_day_all};
+use chat_store::{Limit, TokenLimits};
+
+use crate::context::estimate_bytes;
 
 /// Instructions that stand before every conversation.
 pub const SYSTEM_PROMPT: &str = "SYSTEM_PROMPT";
@@ -29,6 +32,8 @@ pub const CONTEXT_TOKENS: &str = "CONTEXT_TOKENS";
 pub const TOKENS_PER_DAY: &str = "TOKENS_PER_DAY";
 /// Tokens of a guest in a UTC day.
 pub const TOKENS_PER_DAY_GUEST: &str = "TOKENS_PER_DAY_GUEST";
+/// Tokens from one address in a UTC day.
+pub const TOKENS_PER_DAY_ADDRESS: &str = "TOKENS_PER_DAY_ADDRESS";
 /// Turns of an owner in a minute.
 pub const TURNS_PER_MINUTE: &str = "TURNS_PER_MINUTE";
 /// Turns of a guest in a minute.
@@ -53,8 +58,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Settings {
     pub(crate) system: Option<String>,
     pub(crate) context_tokens: usize,
-    pub(crate) tokens_per_day: i64,
-    pub(crate) tokens_per_day_guest: i64,
+    /// Of an owner who is no guest.
+    pub(crate) tokens: TokenLimits,
+    pub(crate) tokens_of_guest: i64,
     pub(crate) turns: Limit,
     pub(crate) concurrent: i64,
     pub(crate) checkpoint: Duration,
@@ -65,7 +71,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
-        let count = |name, default| number(lookup, name, default, 1..=1_000_000_000);
+        let count = |name, default| limit(lookup, name, default);
         let millis = |name, default| {
             number(lookup, name, default, 50..=60_000)
                 .map(|value| Duration::from_millis(value.unsigned_abs()))
@@ -73,8 +79,12 @@ impl Settings {
         Ok(Self {
             system: lookup(SYSTEM_PROMPT).filter(|text| !text.trim().is_empty()),
             context_tokens: usize::try_from(count(CONTEXT_TOKENS, 16_000)?).unwrap_or(usize::MAX),
-            tokens_per_day: count(TOKENS_PER_DAY, 200_000)?,
-            tokens_per_day_guest: count(TOKENS_PER_DAY_GUEST, 20_000)?,
+            tokens: TokenLimits {
+                owner: count(TOKENS_PER_DAY, 200_000)?,
+                address: count(TOKENS_PER_DAY_ADDRESS, 600_000)?,
+                deployment: tokens_per_day_all(lookup)?,
+            },
+            tokens_of_guest: count(TOKENS_PER_DAY_GUEST, 20_000)?,
             turns: Limit {
                 name: "turns",
                 window: MINUTE,
@@ -89,6 +99,11 @@ impl Settings {
             titles_by_model: flag(lookup, TITLES_BY_MODEL)?,
         })
     }
+
+    /// Tokens of what stands before every conversation, roughly.
+    pub(crate) fn system_tokens(&self) -> u64 {
+        estimate_bytes(self.system.as_deref().unwrap_or_default().len())
+    }
 }
 
 fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, ConfigError> {
@@ -97,31 +112,6 @@ fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, ConfigError> {
         Some("true") => Ok(true),
         Some(_) => Err(ConfigError::new(name, "must be true or false")),
     }
-}
-
-fn number(
-    lookup: Lookup<'_>,
-    name: &'static str,
-    default: i64,
-    limits: RangeInclusive<i64>,
-) -> Result<i64, ConfigError> {
-    let Some(text) = lookup(name) else {
-        return Ok(default);
-    };
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|number| limits.contains(number))
-        .ok_or_else(|| {
-            ConfigError::new(
-                name,
-                format!(
-                    "must be a whole number from {} to {}",
-                    limits.start(),
-                    limits.end()
-                ),
-            )
-        })
 }
 
 #[cfg(test)]
@@ -134,6 +124,7 @@ mod tests {
             (TURNS_PER_MINUTE, "0"),
             (CHECKPOINT_MS, "49"),
             (TOKENS_PER_DAY, "many"),
+            (api::TOKENS_PER_DAY_ALL, "-1"),
             (TITLES_BY_MODEL, "yes"),
         ] {
             let lookup = |asked: &str| (asked == name).then(|| value.to_owned());

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
-    Allowance, ChatId, MessageId, NewTurn, Opening, Reply, StoredReply, StreamId, Switched, ToKey,
-    TurnKey, Visitor, first_title, lease_until, microseconds, new_job_id,
+    Allowance, AtMost, Budget, Budgets, ChatId, MessageId, NewTurn, Opening, Reply, Spender,
+    StoredReply, StreamId, Switched, ToKey, TokenLimits, TurnKey, Visitor, first_title,
+    lease_until, microseconds, new_job_id,
 };
 use jiff::Timestamp;
 use lambda_http::Response;
@@ -21,7 +22,7 @@ use crate::decide::{Decision, decide, first_place};
 use crate::draft::{Draft, send};
 use crate::input::{self, Post};
 use crate::lock::{Beat, Lock};
-use crate::produce::Production;
+use crate::produce::{Production, tokens};
 use crate::{Answer, Call, context, event_stream, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
@@ -53,7 +54,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let now = microseconds(call.now);
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
     let address = call.app.addresses.hash(call.request, call.now);
-    let allowance = allowance(call, address.as_deref(), now);
+    let allowance = allowance(call, &post.chat, address.as_deref(), now);
+    let question = context::question(post.message.parts.as_str());
     let mut turn = NewTurn {
         chat: &reply.chat,
         message: &post.message,
@@ -69,6 +71,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
         lease_until: lease_until(now),
+        at_most: at_most(call, &question),
         allowance: &allowance,
     };
     let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
@@ -76,12 +79,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         Placed::Replayed(reply) => return Ok(follow::replay(call, &reply)),
         Placed::Ended => return ended(call, &reply, key.as_ref()).await,
     };
-    let messages = context::conversation(
-        &history,
-        post.message.parts.as_str(),
-        call.app.settings.context_tokens,
-    );
-    let input_tokens = context::estimate(&messages);
+    let messages = context::conversation(&history, question, call.app.settings.context_tokens);
+    let input_tokens = context::estimate(&messages) + call.app.settings.system_tokens();
     let mut lock = Lock::new(
         call.dsql.clone(),
         reply.clone(),
@@ -120,7 +119,9 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
             // The visitor's message stays; the same POST again is answered then.
             lock.settle(call.budget.settling(call.app.edge.clock().now()))
                 .await;
-            abandon(call, &reply).await;
+            // A model that says no has cost nothing; one that did not answer in time may yet.
+            let spent = matches!(refused, Ok(Err(_))).then_some(0);
+            abandon(call, &reply, spent).await;
             Err(match refused {
                 Ok(Err(error)) => refusal(error),
                 _ => ApiError::server(ServerCode::ModelUnavailable, NotAccepted),
@@ -187,16 +188,16 @@ async fn ended(call: &Call<'_>, reply: &Reply, key: Option<&TurnKey>) -> Answer 
 
 /// The answer to a turn that was stopped before its reply began: nothing was sent, and nothing is kept of it.
 async fn withdrawn(call: &Call<'_>, reply: &Reply) -> Response<AnswerBody> {
-    abandon(call, reply).await;
+    abandon(call, reply, None).await;
     let (out, body) = AnswerBody::streamed();
     send(&out, &Chunk::Abort);
     let _ = out.send(DONE);
     event_stream(body)
 }
 
-async fn abandon(call: &Call<'_>, reply: &Reply) {
+async fn abandon(call: &Call<'_>, reply: &Reply, spent: Option<i64>) {
     let db = call.dsql.until(call.budget.close());
-    if let Err(error) = chat_store::abandon(&db, reply).await {
+    if let Err(error) = chat_store::abandon(&db, reply, spent).await {
         tracing::warn!(
             error.cause = error.report(),
             "a reply that never began keeps its row, and its lock until the lease passes"
@@ -283,12 +284,8 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 )
                 .retry_after(turn.allowance.window.wait(turn.now)));
             }
-            Opening::Spent => {
-                return Err(ApiError::client(
-                    ClientCode::BudgetSpent,
-                    "the day's tokens are used up: they are renewed at midnight UTC",
-                )
-                .retry_after(until_midnight(turn.now)));
+            Opening::Spent(budget) => {
+                return Err(spent(budget).retry_after(turn.allowance.tokens.day.wait(turn.now)));
             }
         }
     }
@@ -305,9 +302,47 @@ fn busy() -> ApiError {
     )
 }
 
-fn allowance(call: &Call<'_>, address: Option<&str>, now: Timestamp) -> Allowance {
+/// What a turn may cost, by the question and by what is configured.
+fn at_most(call: &Call<'_>, question: &model::Message) -> AtMost {
+    let settings = &call.app.settings;
+    let asked = context::estimate(std::slice::from_ref(question)) + settings.system_tokens();
+    let history = context::left_beside(question, settings.context_tokens);
+    AtMost {
+        question: tokens(asked),
+        history: i64::try_from(history).unwrap_or(i64::MAX),
+        reply: call.app.provider.max_tokens().into(),
+    }
+}
+
+fn spent(budget: Budget) -> ApiError {
+    let message = match budget {
+        Budget::Owner => "this would take more tokens than are left of your day",
+        Budget::Address => "this would take more tokens than are left of your address's day",
+        Budget::Deployment => "this would take more tokens than are left of this service's day",
+    };
+    ApiError::budget_spent(
+        budget.as_str(),
+        format!("{message}: they are renewed at midnight UTC"),
+    )
+}
+
+fn allowance(call: &Call<'_>, chat: &ChatId, address: Option<&str>, now: Timestamp) -> Allowance {
     let settings = &call.app.settings;
     let is_guest = call.caller.anonymous;
+    let pseudonym = call.app.addresses.pseudonym(call.owner.as_str(), call.now);
+    let spender = Spender {
+        owner: &pseudonym,
+        address,
+        chat,
+    };
+    let limits = TokenLimits {
+        owner: if is_guest {
+            settings.tokens_of_guest
+        } else {
+            settings.tokens.owner
+        },
+        ..settings.tokens
+    };
     Allowance {
         buckets: settings.turns.buckets(Visitor {
             owner: &call.owner,
@@ -315,18 +350,9 @@ fn allowance(call: &Call<'_>, address: Option<&str>, now: Timestamp) -> Allowanc
             address,
         }),
         window: settings.turns.window_at(now),
-        tokens_per_day: if is_guest {
-            settings.tokens_per_day_guest
-        } else {
-            settings.tokens_per_day
-        },
+        tokens: Budgets::new(spender, limits, now),
         concurrent: settings.concurrent,
     }
-}
-
-fn until_midnight(now: Timestamp) -> Duration {
-    const DAY_S: i64 = 86_400;
-    Duration::from_secs((DAY_S - now.as_second().rem_euclid(DAY_S)).unsigned_abs())
 }
 
 /// The model has taken too long to accept.
@@ -346,17 +372,5 @@ fn refusal(error: model::Error) -> ApiError {
         ErrorKind::Refused => ApiError::server(ServerCode::ModelRefused, error),
         ErrorKind::Config => ApiError::server(ServerCode::Internal, error),
         _ => ApiError::server(ServerCode::ModelUnavailable, error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn midnight_is_at_most_a_day_away() {
-        let at = |text: &str| until_midnight(text.parse().unwrap()).as_secs();
-        assert_eq!(at("2026-11-25T00:00:00Z"), 86_400);
-        assert_eq!(at("2026-11-25T23:59:59Z"), 1);
     }
 }

@@ -40,7 +40,7 @@ pub struct App {
     dsql: Dsql,
     metrics: Metrics,
     #[cfg(feature = "titles")]
-    provider: Option<model::Provider>,
+    titles: Option<titles::TitleModel>,
 }
 
 impl App {
@@ -50,16 +50,26 @@ impl App {
             dsql,
             metrics,
             #[cfg(feature = "titles")]
-            provider: None,
+            titles: None,
         }
     }
 
-    /// With a model that makes titles; without one chats keep their first line.
+    /// With a model that makes titles, and what it may cost from the configuration; without one chats keep their first line.
+    ///
+    /// # Errors
+    /// When a variable is wrong; the error names it.
     #[cfg(feature = "titles")]
-    #[must_use]
-    pub fn with_provider(mut self, provider: Option<model::Provider>) -> Self {
-        self.provider = provider;
-        self
+    pub fn with_titles(
+        mut self,
+        provider: model::Provider,
+        lookup: api::Lookup<'_>,
+    ) -> Result<Self, api::ConfigError> {
+        self.titles = Some(titles::TitleModel {
+            provider,
+            pseudonyms: api::AddressHasher::from_lookup(lookup)?,
+            tokens_per_day: api::tokens_per_day_all(lookup)?,
+        });
+        Ok(self)
     }
 
     async fn work(&self, job: &Job, request_id: &str, until: SystemTime) -> Outcome {
@@ -73,7 +83,7 @@ impl App {
     async fn title(&self, job: &Job, request_id: &str, until: SystemTime) -> Outcome {
         let titles = titles::Titles {
             dsql: &self.dsql,
-            provider: self.provider.as_ref(),
+            model: self.titles.as_ref(),
             metrics: &self.metrics,
             request_id,
         };

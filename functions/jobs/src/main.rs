@@ -15,7 +15,10 @@ fn main() -> ExitCode {
         dsql.connect().await;
         let app = App::new(dsql, metrics);
         #[cfg(feature = "titles")]
-        let app = app.with_provider(provider().await?);
+        let app = match provider().await? {
+            Some(provider) => app.with_titles(provider, &api::from_process)?,
+            None => app,
+        };
         let app = Arc::new(app);
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
             let app = Arc::clone(&app);

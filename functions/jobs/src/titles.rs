@@ -3,12 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use api::Metrics;
+use api::{AddressHasher, Metrics};
 use chat_store::erasure::StepError;
 use chat_store::jobs::Job;
-use chat_store::{ChatId, OwnerId, Title, finish_title, title_from, untitled};
+use chat_store::{
+    Budgets, ChatId, OwnerId, Spender, StreamId, Title, TitleUsage, TokenLimits, finish_title,
+    microseconds, reserve_title, settle, settle_title, title_from, untitled,
+};
 use dsql::Dsql;
-use model::{ErrorKind, Event, Message, Provider, Role, Turn};
+use model::{ErrorKind, Event, Message, Provider, Role, Turn, Usage};
 use serde::Deserialize;
 
 use crate::work::{Outcome, failed};
@@ -20,6 +23,8 @@ message, without quotation marks and without a full stop. Answer with the title 
 const MAX_TOKENS: u32 = 256;
 /// So much of the message is shown to the model, in characters.
 const SHOWN_CHARS: usize = 4_000;
+/// Bytes of text to a token, on average.
+const BYTES_PER_TOKEN: usize = 4;
 /// A call that takes longer is given up.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,11 +34,20 @@ struct Payload {
     chat: String,
 }
 
+/// The model that makes titles, and what it may cost.
+#[derive(Debug)]
+pub(crate) struct TitleModel {
+    pub(crate) provider: Provider,
+    pub(crate) pseudonyms: AddressHasher,
+    /// Of the whole deployment.
+    pub(crate) tokens_per_day: i64,
+}
+
 /// What titles are made with.
 #[derive(Debug)]
 pub(crate) struct Titles<'a> {
     pub(crate) dsql: &'a Dsql,
-    pub(crate) provider: Option<&'a Provider>,
+    pub(crate) model: Option<&'a TitleModel>,
     pub(crate) metrics: &'a Metrics,
     pub(crate) request_id: &'a str,
 }
@@ -55,11 +69,16 @@ impl Titles<'_> {
             Ok(untitled) => untitled,
             Err(error) => return failed(error.report()),
         };
-        let made = match (&untitled, self.provider) {
-            (Some(untitled), Some(provider)) => {
-                match self.ask(provider, &untitled.text, until).await {
+        let made = match (&untitled, self.model) {
+            (Some(untitled), Some(model)) => {
+                let wanted = Wanted {
+                    owner: &owner,
+                    chat: &chat,
+                    text: &untitled.text,
+                };
+                match self.ask(model, &wanted, until).await {
                     Ok(title) => title,
-                    Err(error) if error.kind() == ErrorKind::Refused => {
+                    Err(Failure::Model(error)) if error.kind() == ErrorKind::Refused => {
                         let cause = api::chain(&error);
                         tracing::warn!(
                             job.id = %job.id,
@@ -68,7 +87,8 @@ impl Titles<'_> {
                         );
                         None
                     }
-                    Err(error) => return failed(api::chain(&error)),
+                    Err(Failure::Model(error)) => return failed(api::chain(&error)),
+                    Err(Failure::Database(error)) => return failed(error.report()),
                 }
             }
             _ => None,
@@ -92,41 +112,124 @@ impl Titles<'_> {
         }
     }
 
-    /// The model's title; `None` if it says nothing that could be one.
+    /// The model's title; `None` if it says nothing that could be one, or the deployment's day has no tokens left for it.
     async fn ask(
         &self,
-        provider: &Provider,
-        text: &str,
+        model: &TitleModel,
+        wanted: &Wanted<'_>,
         until: SystemTime,
-    ) -> Result<Option<Title>, model::Error> {
-        let Some(model) = provider.models().first() else {
+    ) -> Result<Option<Title>, Failure> {
+        let Some(id) = model.provider.models().first() else {
             return Ok(None);
         };
-        let shown: String = text.chars().take(SHOWN_CHARS).collect();
-        let mut reply = provider
-            .start(Turn {
-                model: model.clone(),
-                system: Some(INSTRUCTION.to_owned()),
-                messages: vec![Message::text(Role::User, shown)],
-                max_tokens: MAX_TOKENS,
-                deadline: until.min(self.dsql.clock().now() + CALL_LIMIT),
-            })
-            .await?;
-        let mut said = String::new();
+        let db = self.dsql.until(until);
+        let (now, shown) = (self.dsql.clock().now(), wanted.shown());
+        let reservation = StreamId::new();
+        let read = estimate(INSTRUCTION) + estimate(&shown);
+        let budgets = wanted.budgets(model, now);
+        let at_most = read + i64::from(MAX_TOKENS);
+        if !reserve_title(&db, reservation.as_str(), &budgets, at_most).await? {
+            tracing::warn!(
+                "the deployment's tokens of the day are used up: a chat keeps its first line"
+            );
+            return Ok(None);
+        }
+        let turn = Turn {
+            model: id.clone(),
+            system: Some(INSTRUCTION.to_owned()),
+            messages: vec![Message::text(Role::User, shown)],
+            max_tokens: MAX_TOKENS,
+            deadline: until.min(now + CALL_LIMIT),
+        };
+        let mut reply = match model.provider.start(turn).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                settle(&db, reservation.as_str(), 0).await?; // a model that says no has cost nothing
+                return Err(error.into());
+            }
+        };
+        let (mut said, mut counted) = (String::new(), None);
         while let Some(event) = reply.next().await {
             match event? {
                 Event::TextDelta { delta, .. } => said.push_str(&delta),
-                Event::Finish { usage, .. } => self.metrics.report_tokens(
-                    self.dsql.clock().now(),
-                    self.request_id,
-                    model,
-                    usage.input_tokens,
-                    usage.output_tokens,
-                ),
+                Event::Finish { usage, .. } => counted = Some(usage),
                 _ => {}
             }
         }
+        if let Some(usage) = counted {
+            self.metrics.report_tokens(
+                self.dsql.clock().now(),
+                self.request_id,
+                id,
+                usage.input_tokens,
+                usage.output_tokens,
+            );
+            let (input_tokens, output_tokens) = spent(&usage, read, &said);
+            let usage = TitleUsage {
+                chat: wanted.chat,
+                owner: wanted.owner,
+                model: id,
+                input_tokens,
+                output_tokens,
+                now: microseconds(now),
+            };
+            settle_title(&db, reservation.as_str(), &usage).await?;
+        }
         Ok(cleaned(&said))
+    }
+}
+
+/// The title that is wanted.
+#[derive(Debug)]
+struct Wanted<'a> {
+    owner: &'a OwnerId,
+    chat: &'a ChatId,
+    /// What the visitor said first.
+    text: &'a str,
+}
+
+impl Wanted<'_> {
+    fn shown(&self) -> String {
+        self.text.chars().take(SHOWN_CHARS).collect()
+    }
+
+    fn budgets(&self, model: &TitleModel, now: SystemTime) -> Budgets {
+        let spender = Spender {
+            owner: &model.pseudonyms.pseudonym(self.owner.as_str(), now),
+            address: None,
+            chat: self.chat,
+        };
+        // The owner's own day is not asked: the turn that promised the title was allowed.
+        let limits = TokenLimits {
+            owner: i64::MAX,
+            address: i64::MAX,
+            deployment: model.tokens_per_day,
+        };
+        Budgets::new(spender, limits, microseconds(now))
+    }
+}
+
+/// Why a model made no title.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    #[error(transparent)]
+    Database(#[from] dsql::Error),
+}
+
+/// Tokens of a text, roughly.
+fn estimate(text: &str) -> i64 {
+    i64::try_from(text.len().div_ceil(BYTES_PER_TOKEN)).unwrap_or(i64::MAX)
+}
+
+/// Tokens read and written: as the provider counts, else what can be told from the text.
+fn spent(usage: &Usage, read: i64, said: &str) -> (i64, i64) {
+    let tokens = |n| i64::try_from(n).unwrap_or(i64::MAX);
+    if usage.total_tokens > 0 {
+        (tokens(usage.input_tokens), tokens(usage.output_tokens))
+    } else {
+        (read, estimate(said))
     }
 }
 

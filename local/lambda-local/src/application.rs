@@ -145,6 +145,8 @@ pub struct RestApi {
     pub cors: Option<Cors>,
     /// Requests per second and at once, from `MethodSettings` for `/*` and `*`.
     pub throttle: Option<Throttle>,
+    /// The same of single methods, from the other `MethodSettings`: by method and path, such as `POST /api/chat`.
+    pub method_throttles: BTreeMap<String, Throttle>,
 }
 
 /// A method of a resource, and the function that answers it.

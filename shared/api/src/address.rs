@@ -1,4 +1,5 @@
-//! Client addresses, only ever as a keyed hash that changes every day: enough to count requests, not to follow anyone.
+//! Client addresses, only ever as a keyed hash that changes every day: enough to count requests, not to follow anyone. And
+//! owners, likewise, where a count has to outlive their erasure.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ const MIN_KEY_BYTES: usize = 16;
 const HASH_BYTES: usize = 16;
 const DAY_S: u64 = 86_400;
 
-/// Hashes the address a request came from.
+/// Hashes the address a request came from, and the owner whose request it is.
 #[derive(Clone)]
 pub struct AddressHasher(Option<hmac::Key>);
 
@@ -50,9 +51,19 @@ impl AddressHasher {
     /// The hash of the address that the gateway saw, never one that a header claims. An IPv6 visitor is its /64 network.
     pub fn hash(&self, request: &Request, now: SystemTime) -> Option<String> {
         let key = self.0.as_ref()?;
-        let day = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S;
-        Some(hash(key, day, &of(request)?))
+        Some(hash(key, day(now), &of(request)?))
     }
+
+    /// The owner's pseudonym for this UTC day. Without a key it can be found by whoever guesses the owner's id.
+    pub fn pseudonym(&self, owner: &str, now: SystemTime) -> String {
+        let known = || hmac::Key::new(hmac::HMAC_SHA256, &[]);
+        let key = self.0.clone().unwrap_or_else(known);
+        hash(&key, day(now), &format!("owner|{owner}"))
+    }
+}
+
+fn day(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S
 }
 
 /// The network of the address that the gateway saw, in clear: to be kept nowhere.
@@ -110,6 +121,26 @@ mod tests {
         assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
         assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
         assert_eq!(network("203.0.113.7"), "203.0.113.7");
+    }
+
+    #[test]
+    fn an_owners_pseudonym_lasts_for_a_day_and_is_no_address() {
+        let at = |s| UNIX_EPOCH + std::time::Duration::from_secs(s);
+        let read = |key: Option<&str>| {
+            AddressHasher::from_lookup(&|_| key.map(str::to_owned)).expect("it is long enough")
+        };
+        let keyed = read(Some("0123456789abcdef"));
+        let first = keyed.pseudonym("visitor", at(0));
+        assert!(!first.contains("visitor"));
+        assert_eq!(first, keyed.pseudonym("visitor", at(DAY_S - 1)));
+        for other in [
+            keyed.pseudonym("visitor", at(DAY_S)),
+            keyed.pseudonym("other", at(0)),
+            read(None).pseudonym("visitor", at(0)),
+            hash(keyed.0.as_ref().unwrap(), 0, "visitor"),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[test]

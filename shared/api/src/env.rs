@@ -10,9 +10,12 @@
 //! | `AUTH_MAX_TOKEN_SECONDS` | how far ahead a token's `exp` may lie, 60 to 31622400 seconds (mode `jwks`) | 86400 |
 //! | `CORS_ALLOWED_ORIGINS` | exact origins, separated by commas | none: no CORS headers |
 //! | `ADDRESS_HASH_KEY` | secret of 16 bytes or more that client addresses are hashed with, for rate limits | none: limits count callers only |
+//! | `TOKENS_PER_DAY_ALL` | tokens that models may cost in a UTC day, all owners and titles together | 5000000 |
 //! | `STACK_NAME` | the stack's name, a dimension of every metric | `none` |
 //! | `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG` | `ERROR` to `DEBUG` (`FATAL` is `ERROR`, `TRACE` is `DEBUG`) | `INFO` |
 //! | `AWS_LAMBDA_MAX_CONCURRENCY` | set by Lambda Managed Instances; above 1 the runtime is multi-threaded | 1 |
+
+use std::ops::RangeInclusive;
 
 /// Selects where the caller's identity comes from: `jwks` or `apigw`.
 pub const AUTH_MODE: &str = "AUTH_MODE";
@@ -28,6 +31,8 @@ pub const AUTH_MAX_TOKEN_SECONDS: &str = "AUTH_MAX_TOKEN_SECONDS";
 pub const CORS_ALLOWED_ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
 /// Secret that client addresses are hashed with before they are counted.
 pub const ADDRESS_HASH_KEY: &str = "ADDRESS_HASH_KEY";
+/// Tokens that models may cost in a UTC day, all owners and titles together.
+pub const TOKENS_PER_DAY_ALL: &str = "TOKENS_PER_DAY_ALL";
 /// The stack that the function belongs to, which its metrics name.
 pub const STACK_NAME: &str = "STACK_NAME";
 /// Log level that Lambda's log controls set.
@@ -36,6 +41,11 @@ pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 pub const RUST_LOG: &str = "RUST_LOG";
 /// How many requests one container serves at once.
 pub const AWS_LAMBDA_MAX_CONCURRENCY: &str = "AWS_LAMBDA_MAX_CONCURRENCY";
+
+/// The largest number that a limit may be.
+const MAX_LIMIT: i64 = 1_000_000_000;
+/// Some ten dollars of the default model, if all of it is written.
+const DEFAULT_TOKENS_PER_DAY_ALL: i64 = 5_000_000;
 
 /// How configuration is read, so that tests need not touch the process environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -72,4 +82,49 @@ pub(crate) fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String,
     lookup(name)
         .filter(|value| !value.trim().is_empty())
         .ok_or_else(|| ConfigError::new(name, "is not set"))
+}
+
+/// Reads a whole number.
+///
+/// # Errors
+/// When it is none, or not within `limits`.
+pub fn number(
+    lookup: Lookup<'_>,
+    name: &'static str,
+    default: i64,
+    limits: RangeInclusive<i64>,
+) -> Result<i64, ConfigError> {
+    let Some(text) = lookup(name) else {
+        return Ok(default);
+    };
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|number| limits.contains(number))
+        .ok_or_else(|| {
+            ConfigError::new(
+                name,
+                format!(
+                    "must be a whole number from {} to {}",
+                    limits.start(),
+                    limits.end()
+                ),
+            )
+        })
+}
+
+/// Reads how many requests, tokens or replies are allowed: at least one.
+///
+/// # Errors
+/// As [`number`].
+pub fn limit(lookup: Lookup<'_>, name: &'static str, default: i64) -> Result<i64, ConfigError> {
+    number(lookup, name, default, 1..=MAX_LIMIT)
+}
+
+/// Reads `TOKENS_PER_DAY_ALL`.
+///
+/// # Errors
+/// As [`number`].
+pub fn tokens_per_day_all(lookup: Lookup<'_>) -> Result<i64, ConfigError> {
+    limit(lookup, TOKENS_PER_DAY_ALL, DEFAULT_TOKENS_PER_DAY_ALL)
 }

@@ -47,7 +47,7 @@ pub enum ClientCode {
     Unprocessable,
     /// 429: too many requests.
     RateLimited,
-    /// 429: the day's tokens are used up.
+    /// 429: more tokens than are left of one of the day's budgets; the response names it.
     BudgetSpent,
     /// 429: the model is asked too much.
     ModelBusy,
@@ -158,6 +158,7 @@ pub struct ApiError {
     cause: Option<Cause>,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+    budget: Option<&'static str>,
 }
 
 impl ApiError {
@@ -169,6 +170,7 @@ impl ApiError {
             cause: None,
             retry_after: (code == ClientCode::GenerationInProgress).then_some(BUSY_RETRY_AFTER),
             allow: None,
+            budget: None,
         }
     }
 
@@ -192,6 +194,7 @@ impl ApiError {
             cause: Some(cause.into()),
             retry_after: (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER),
             allow: None,
+            budget: None,
         }
     }
 
@@ -208,6 +211,14 @@ impl ApiError {
     /// The one 404, for what is missing and for what is someone else's.
     pub fn not_found() -> Self {
         Self::client(ClientCode::NotFound, "not found")
+    }
+
+    /// 429 `budget_spent`, with the budget that does not suffice.
+    pub fn budget_spent(budget: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            budget: Some(budget),
+            ..Self::client(ClientCode::BudgetSpent, message)
+        }
     }
 
     /// 405 with the methods that the path has.
@@ -262,14 +273,18 @@ impl ApiError {
         self.cause.as_deref().map(|cause| chain(cause))
     }
 
-    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`.
+    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`, with the `budget` if one
+    /// does not suffice.
     pub(crate) fn into_response(self, route: &str, request_id: &str) -> Response<Body> {
         self.log(route);
-        let body = json!({
+        let mut body = json!({
             "code": self.code(),
             "message": self.client_message(),
             "requestId": request_id,
         });
+        if let (Some(budget), Some(body)) = (self.budget, body.as_object_mut()) {
+            body.insert("budget".to_owned(), budget.into());
+        }
         let mut response = with_body(self.status(), "application/problem+json", body.to_string());
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
@@ -395,6 +410,16 @@ mod tests {
         let response = ApiError::method_not_allowed("GET, POST").into_response("PUT /x", "r");
         assert_eq!(response.status(), 405);
         assert_eq!(response.headers()["allow"], "GET, POST");
+    }
+
+    #[test]
+    fn a_spent_budget_is_named() {
+        let response = ApiError::budget_spent("owner", "wait").into_response("POST /x", "r");
+        assert_eq!(response.status(), 429);
+        assert_eq!(
+            body(&response),
+            json!({"code": "budget_spent", "message": "wait", "requestId": "r", "budget": "owner"})
+        );
     }
 
     #[test]

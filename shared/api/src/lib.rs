@@ -24,7 +24,7 @@ pub use edge::Edge;
 pub use env::{
     ADDRESS_HASH_KEY, AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MAX_TOKEN_SECONDS, AUTH_MODE,
     AWS_LAMBDA_LOG_LEVEL, AWS_LAMBDA_MAX_CONCURRENCY, CORS_ALLOWED_ORIGINS, ConfigError, Lookup,
-    RUST_LOG, STACK_NAME, from_process,
+    RUST_LOG, STACK_NAME, TOKENS_PER_DAY_ALL, from_process, limit, number, tokens_per_day_all,
 };
 pub use error::{ApiError, ClientCode, ServerCode, chain};
 pub use jwk::{Algorithm, JwkSet, VerifyingKey};

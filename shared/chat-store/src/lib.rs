@@ -34,6 +34,8 @@ mod reply;
 mod root;
 mod secret;
 mod shares;
+mod spending;
+mod stored;
 mod title;
 mod turn;
 mod turn_key;
@@ -68,11 +70,12 @@ pub use reply::{
 };
 pub use secret::{NoRandomness, random_text};
 pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
-pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
-pub use turn::{
-    Allowance, EMPTY_REPLY, NewTurn, Opening, Place, Stored, StoredMessage, StoredReply, Target,
-    Tip, open,
+pub use spending::{
+    Budget, Budgets, Spender, TitleUsage, TokenLimits, reserve_title, settle, settle_title,
 };
+pub use stored::{Stored, StoredMessage, StoredReply, Target, Tip};
+pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
+pub use turn::{Allowance, AtMost, EMPTY_REPLY, NewTurn, Opening, Place, open};
 pub use turn_key::{ToKey, TurnKey, reply_to_key};
 pub use usage::{DailyUsage, usage};
 pub use values::{

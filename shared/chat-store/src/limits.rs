@@ -1,12 +1,16 @@
 //! Rate limits: fixed windows, counted per owner and per hash of an address in one statement. Where the count cannot be
-//! made, guests are refused and owners let through.
+//! made because the database is not available, guests are refused and owners let through; where it cannot because too many
+//! count at once, everyone is refused.
 
 use std::time::Duration;
 
-use dsql::{Db, Error, Type};
+use dsql::{Db, Error, ErrorKind, Type};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ids::OwnerId;
+
+/// How long a caller waits whose counter too many others write at once.
+const CONTENDED_WAIT: Duration = Duration::from_secs(1);
 
 /// How many requests of one kind fit into a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,17 @@ pub struct Window {
 }
 
 impl Window {
+    /// The window of this length, at least a second, that `now` lies in. Windows are counted from 1970, in UTC.
+    pub(crate) fn at(now: Timestamp, length: Duration) -> Self {
+        let length_s = i64::try_from(length.as_secs()).unwrap_or(i64::MAX).max(1);
+        let begun = now.as_second() - now.as_second().rem_euclid(length_s);
+        let start = Timestamp::from_second(begun).unwrap_or(now);
+        let end = start
+            .checked_add(SignedDuration::from_secs(length_s))
+            .unwrap_or(Timestamp::MAX);
+        Self { start, end }
+    }
+
     /// How long a caller waits for its end: whole seconds, at least one.
     pub fn wait(&self, now: Timestamp) -> Duration {
         let wait_s = (self.end.as_second() - now.as_second()).max(1);
@@ -52,15 +67,7 @@ pub struct Bucket {
 impl Limit {
     /// The window that `now` lies in.
     pub fn window_at(&self, now: Timestamp) -> Window {
-        let window_s = i64::try_from(self.window.as_secs())
-            .unwrap_or(i64::MAX)
-            .max(1);
-        let begun = now.as_second() - now.as_second().rem_euclid(window_s);
-        let start = Timestamp::from_second(begun).unwrap_or(now);
-        let end = start
-            .checked_add(SignedDuration::from_secs(window_s))
-            .unwrap_or(Timestamp::MAX);
-        Window { start, end }
+        Window::at(now, self.window)
     }
 
     /// The buckets that a request of `visitor` is counted in: the owner's, then the address's if it is known.
@@ -115,7 +122,8 @@ RETURNING key, n";
 /// does not wait stays refused.
 ///
 /// # Errors
-/// For guests, any [`Error`] but an unknown outcome. For owners none: they are let through.
+/// Any [`Error`] but an unknown outcome and a conflict, which is a refusal. One that says that the database is not available
+/// is for guests alone: owners are let through.
 pub async fn admit(
     db: &Db,
     limit: &Limit,
@@ -138,8 +146,7 @@ pub async fn admit(
         .await;
     let rows = match counted {
         Ok(rows) => rows,
-        Err(error) if visitor.is_guest => return Err(error),
-        Err(_) => return Ok(Admission::Admitted),
+        Err(error) => return uncounted(error, visitor.is_guest),
     };
     let beyond = rows.iter().any(|row| {
         let (key, n): (&str, i64) = (row.get("key"), row.get("n"));
@@ -153,4 +160,46 @@ pub async fn admit(
         });
     }
     Ok(Admission::Admitted)
+}
+
+/// What becomes of a request that could not be counted. Conflicts without end are a sign of many requests, not of a fault:
+/// whoever causes them must not be let through by them.
+fn uncounted(error: Error, is_guest: bool) -> Result<Admission, Error> {
+    match error.kind() {
+        ErrorKind::Conflict => Ok(Admission::Refused {
+            retry_after: CONTENDED_WAIT,
+        }),
+        ErrorKind::Unavailable if !is_guest => Ok(Admission::Admitted),
+        _ => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_owner_is_let_through_uncounted_and_only_while_the_database_is_away() {
+        let away = || Error::Deadline {
+            during: "waiting for the answer",
+        };
+        let contended = || Error::Conflict {
+            conflict: dsql::ConflictKind::Data,
+            message: "change conflicts with another transaction".to_owned(),
+            attempts: 20,
+        };
+        let denied = || Error::AccessDenied {
+            message: "access denied".to_owned(),
+            hint: None,
+        };
+        let refused = Admission::Refused {
+            retry_after: CONTENDED_WAIT,
+        };
+        assert_eq!(uncounted(away(), false).unwrap(), Admission::Admitted);
+        assert!(uncounted(away(), true).is_err());
+        for is_guest in [false, true] {
+            assert_eq!(uncounted(contended(), is_guest).unwrap(), refused);
+            assert!(uncounted(denied(), is_guest).is_err());
+        }
+    }
 }

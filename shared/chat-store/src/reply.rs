@@ -8,6 +8,7 @@ use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
 use crate::ids::{ChatId, MessageId, StreamId};
+use crate::spending::given_back;
 use crate::turn::day;
 
 /// How long a writer that says nothing keeps its lock.
@@ -142,7 +143,8 @@ pub enum Ended {
 }
 
 // A stop has counted what the last checkpoint said: what came after it is the difference, and nothing the second time.
-const CLOSE: &str = "\
+const CLOSE: &str = concat!(
+    "\
 WITH released AS (
     DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2 RETURNING owner_id
 ), found AS (
@@ -167,13 +169,16 @@ WITH released AS (
     ON CONFLICT (owner_id, day, model) DO UPDATE SET requests = u.requests + excluded.requests,
         input_tokens = u.input_tokens + excluded.input_tokens,
         output_tokens = u.output_tokens + excluded.output_tokens
-)
+), ",
+    given_back!("$2", "$9 + $10"),
+    "
 SELECT status FROM ended
 UNION ALL
-SELECT status FROM found WHERE NOT EXISTS (SELECT FROM ended)";
+SELECT status FROM found WHERE NOT EXISTS (SELECT FROM ended)"
+);
 
-/// Ends a reply: its last parts, its status, the lock, the day's usage. A reply that was stopped is given its last parts and
-/// the rest of its usage; one that was ended otherwise, or is gone, is left as it is.
+/// Ends a reply: its last parts, its status, the lock, the day's usage, and what was reserved for it. A reply that was
+/// stopped is given its last parts and the rest of its usage; one that was ended otherwise, or is gone, is left as it is.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -205,24 +210,29 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
     })
 }
 
-const ABANDON: &str = "\
+const ABANDON: &str = concat!(
+    "\
 WITH released AS (
     DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2
-)
-DELETE FROM messages WHERE chat_id = $1 AND id = $3";
+), ",
+    given_back!("$2", "$4::bigint"),
+    "
+DELETE FROM messages WHERE chat_id = $1 AND id = $3"
+);
 
 /// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still held. The visitor's message
-/// stays.
+/// stays, and so does what was reserved for the reply, unless it is known how many tokens were `spent`.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn abandon(db: &Db, reply: &Reply) -> Result<(), Error> {
+pub async fn abandon(db: &Db, reply: &Reply, spent: Option<i64>) -> Result<(), Error> {
     db.execute_idempotent(
         ABANDON,
         &[
             (&reply.chat.as_str(), Type::TEXT),
             (&reply.stream.as_str(), Type::TEXT),
             (&reply.message.as_str(), Type::TEXT),
+            (&spent, Type::INT8),
         ],
     )
     .await

@@ -6,13 +6,14 @@
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde_json::Value;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::limits::{Bucket, Window};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::messages::{MAX_MESSAGES, MAX_ROWS};
+use crate::spending::{Budget, Budgets, shards};
+use crate::stored::Stored;
 use crate::title::title_payload;
 use crate::values::{DEFAULT_TITLE, Title};
 
@@ -58,10 +59,21 @@ pub struct Allowance {
     pub buckets: Vec<Bucket>,
     /// The window that the buckets count.
     pub window: Window,
-    /// Tokens of one UTC day; the turn is refused once they are used up.
-    pub tokens_per_day: i64,
+    /// The day's tokens; a turn that may cost more than is left of one of them is refused.
+    pub tokens: Budgets,
     /// Replies of the owner that may be written at once.
     pub concurrent: i64,
+}
+
+/// What a turn may cost, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtMost {
+    /// Read, without what was said before: the message, and what stands before every conversation.
+    pub question: i64,
+    /// Read of what was said before, of which there may be less.
+    pub history: i64,
+    /// Written.
+    pub reply: i64,
 }
 
 /// A turn to open. Ids and times are fixed before the first attempt.
@@ -95,6 +107,8 @@ pub struct NewTurn<'a> {
     pub now: Timestamp,
     /// When the lock is void, unless a checkpoint has renewed it by then.
     pub lease_until: Timestamp,
+    /// What it may cost: reserved if it is opened.
+    pub at_most: AtMost,
     /// What the owner may do.
     pub allowance: &'a Allowance,
 }
@@ -125,73 +139,8 @@ pub enum Opening {
     Crowded,
     /// Too many turns in this window.
     RateLimited,
-    /// The day's tokens are used up.
-    Spent,
-}
-
-/// What is stored about a message that a client sends again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
-    /// The chat's counter; for [`Place::Behind`].
-    pub next_seq: i64,
-    /// The message itself, if it is stored.
-    pub message: Option<StoredMessage>,
-    /// What the chat has next after it.
-    pub next: Option<StoredReply>,
-    /// Whether the visitor has said more after it.
-    pub is_followed: bool,
-    /// The message that the client named besides.
-    pub target: Option<Target>,
-    /// The last message that the client shows and the chat has.
-    pub tip: Option<Tip>,
-}
-
-/// Where a client's view ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tip {
-    /// The message.
-    pub id: MessageId,
-    /// Its place.
-    pub seq: i64,
-    /// Whether it is off the chat's path.
-    pub is_aside: bool,
-}
-
-/// A stored message, as far as it decides about a turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredMessage {
-    /// Its place.
-    pub seq: i64,
-    /// `user` or `assistant`.
-    pub role: String,
-    /// Whether its parts are those of the message sent.
-    pub is_same: bool,
-    /// Whether it is off the chat's path.
-    pub is_aside: bool,
-}
-
-/// A stored reply.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredReply {
-    /// The message.
-    pub message: Message,
-    /// `complete`, `streaming`, `stopped`, `interrupted` or `error`.
-    pub status: String,
-    /// Why the model ended.
-    pub finish_reason: Option<String>,
-}
-
-/// The message that a client named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Its place.
-    pub seq: i64,
-    /// `user` or `assistant`.
-    pub role: String,
-    /// The last message of the visitor before it.
-    pub asked_by: Option<String>,
-    /// Whether it is off the chat's path.
-    pub is_aside: bool,
+    /// It may cost more than is left of a budget of the day.
+    Spent(Budget),
 }
 
 const OPEN: &str = concat!(
@@ -206,7 +155,7 @@ WITH chat AS (
     SELECT m.id, m.seq, m.aside_since IS NOT NULL AS is_aside
     FROM unnest($34::text[]) WITH ORDINALITY AS shown (id, n) JOIN messages m ON m.chat_id = $1 AND m.id = shown.id
     WHERE $17::bigint IS NULL ORDER BY shown.n DESC LIMIT 1
-), verdict AS (
+), placed AS (
     SELECT CASE
         WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
@@ -227,9 +176,25 @@ WITH chat AS (
         WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $27 THEN 'crowded'
         WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $22 AND window_start = $20 AND n >= $23)
             OR EXISTS (SELECT FROM rate_buckets WHERE key = $24 AND window_start = $20 AND n >= $25) THEN 'limited'
-        WHEN (SELECT sum(input_tokens + output_tokens) FROM usage_daily WHERE owner_id = $2 AND day = $26) >= $28
-            THEN 'spent'
         ELSE 'open' END AS verdict
+), page AS (
+    SELECT id, seq, role, parts, metadata, octet_length(parts) AS bytes FROM messages
+    WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
+        AND (SELECT verdict FROM placed) IN ('open', 'again')
+        AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
+    ORDER BY seq DESC LIMIT $29
+), cost AS (
+    SELECT $45 + LEAST($46, (COALESCE(sum(bytes), 0) + 3) / 4) AS input_tokens FROM page WHERE id <> $3
+), spent AS (
+    SELECT key, n FROM rate_buckets WHERE key = ANY($42::text[] || ARRAY[$38, $39]) AND window_start = $26
+), verdict AS (
+    SELECT input_tokens, input_tokens + $47 AS tokens, CASE
+        WHEN verdict <> 'open' THEN verdict
+        WHEN COALESCE((SELECT n FROM spent WHERE key = $38), 0) + input_tokens + $47 > $28 THEN 'owner'
+        WHEN COALESCE((SELECT n FROM spent WHERE key = $39), 0) + input_tokens + $47 > $40 THEN 'address'
+        WHEN COALESCE((SELECT sum(n) FROM spent WHERE key = ANY($42)), 0) + input_tokens + $47 > $43 THEN 'deployment'
+        ELSE verdict END AS verdict
+    FROM placed, cost
 ), touched AS (
     INSERT INTO chats AS c
         (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
@@ -272,8 +237,9 @@ WITH chat AS (
     WHERE chat_id = $1 AND id = (SELECT message_id FROM taken_over) AND status = 'streaming'
         AND ($17::bigint IS NULL OR seq <= $17)
 ), reply AS (
-    INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, model, checkpoint_at, created_at)
-    SELECT $1, $6, next_seq - 1, $3, 'assistant', $31, $11, 'streaming', $10, $8, $8 FROM touched
+    INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, model, input_tokens, checkpoint_at,
+        created_at)
+    SELECT $1, $6, next_seq - 1, $3, 'assistant', $31, $11, 'streaming', $10, input_tokens, $8, $8 FROM touched, verdict
 ), locked AS (
     INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until)
     SELECT $1, $6, $7, $2, $9 FROM touched
@@ -281,9 +247,14 @@ WITH chat AS (
         owner_id = excluded.owner_id, lease_until = excluded.lease_until
 ), counted AS (
     INSERT INTO rate_buckets (key, window_start, n, expires_at)
-    SELECT bucket.key, $20, 1, $21 FROM (VALUES ($22), ($24)) AS bucket (key), touched
-    WHERE bucket.key IS NOT NULL
-    ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + 1
+    SELECT b.key, b.window_start, COALESCE(b.n, v.tokens), b.expires_at
+    FROM (VALUES ($22, $20, 1, $21), ($24, $20, 1, $21), ($38, $26, NULL::bigint, $44), ($39, $26, NULL, $44), ($41, $26, NULL, $44))
+        AS b (key, window_start, n, expires_at), touched, verdict v
+    WHERE b.key IS NOT NULL
+    ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + excluded.n
+), reserved AS (
+    INSERT INTO reservations (id, tokens, day, owner_key, address_key, deployment_key, expires_at)
+    SELECT $7, tokens, $26, $38, $39, $41, $44 FROM touched, verdict
 ), titling AS (
     INSERT INTO jobs (id, kind, payload, state, attempts, run_after, created_at)
     SELECT $32, 'title', $33, 'pending', 0, $8, $8 FROM touched
@@ -315,15 +286,8 @@ LEFT JOIN LATERAL (
     FROM messages m WHERE m.chat_id = $1 AND m.id = $16 AND v.verdict = 'stored'
 ) t ON true
 LEFT JOIN LATERAL (
-    SELECT id, seq, role, parts, metadata,
-        sum(octet_length(parts)) OVER (ORDER BY seq DESC) AS bytes
-    FROM (
-        SELECT id, seq, role, parts, metadata FROM messages
-        WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
-            AND v.verdict IN ('open', 'again')
-            AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
-        ORDER BY seq DESC LIMIT $29
-    ) page
+    SELECT id, seq, role, parts, metadata, sum(bytes) OVER (ORDER BY seq DESC) AS bytes FROM page
+    WHERE v.verdict IN ('open', 'again')
 ) h ON h.bytes <= $30
 ORDER BY h.seq"
 );
@@ -345,7 +309,8 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
     let allowance = turn.allowance;
     let mut buckets = allowance.buckets.iter();
     let (first, second) = (buckets.next(), buckets.next());
-    let day: Date = day(turn.now);
+    let (budgets, at_most) = (&allowance.tokens, &turn.at_most);
+    let address = budgets.address.as_ref();
     let rows = db
         .query_idempotent(
             OPEN,
@@ -378,9 +343,9 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&first.map(|bucket| bucket.most), Type::INT8),
                 (&second.map(|bucket| bucket.key.as_str()), Type::TEXT),
                 (&second.map(|bucket| bucket.most), Type::INT8),
-                (&day, Type::DATE),
+                (&budgets.day.start, Type::TIMESTAMPTZ),
                 (&allowance.concurrent, Type::INT8),
-                (&allowance.tokens_per_day, Type::INT8),
+                (&budgets.owner.most, Type::INT8),
                 (&MAX_HISTORY, Type::INT8),
                 (&MAX_HISTORY_BYTES, Type::INT8),
                 (&EMPTY_REPLY, Type::TEXT),
@@ -390,6 +355,16 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&turn.replaced.as_str(), Type::TEXT),
                 (&is_new, Type::BOOL),
                 (&MAX_ROWS, Type::INT8),
+                (&budgets.owner.key.as_str(), Type::TEXT),
+                (&address.map(|bucket| bucket.key.as_str()), Type::TEXT),
+                (&address.map(|bucket| bucket.most), Type::INT8),
+                (&budgets.deployment.key.as_str(), Type::TEXT),
+                (&shards(), Type::TEXT_ARRAY),
+                (&budgets.deployment.most, Type::INT8),
+                (&budgets.day.end, Type::TIMESTAMPTZ),
+                (&at_most.question, Type::INT8),
+                (&at_most.history, Type::INT8),
+                (&at_most.reply, Type::INT8),
             ],
         )
         .await?;
@@ -409,8 +384,8 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         (Some("full"), _) => Opening::Full,
         (Some("crowded"), _) => Opening::Crowded,
         (Some("limited"), _) => Opening::RateLimited,
-        (Some("spent"), _) => Opening::Spent,
-        _ => Opening::Changed,
+        (Some(verdict), _) => Budget::of_verdict(verdict).map_or(Opening::Changed, Opening::Spent),
+        (None, _) => Opening::Changed,
     })
 }
 
@@ -428,54 +403,4 @@ fn history(rows: &[Row], without: &str) -> Vec<Message> {
             })
         })
         .collect()
-}
-
-impl Stored {
-    fn from_row(row: &Row) -> Self {
-        Self {
-            next_seq: row.get::<_, Option<i64>>("next_seq").unwrap_or(0),
-            message: row
-                .get::<_, Option<i64>>("stored_seq")
-                .map(|seq| StoredMessage {
-                    seq,
-                    role: row.get("stored_role"),
-                    is_same: row.get("is_same"),
-                    is_aside: row.get("stored_is_aside"),
-                }),
-            next: row
-                .get::<_, Option<String>>("next_id")
-                .map(|id| StoredReply {
-                    message: Message::from_stored(
-                        id,
-                        row.get("next_role"),
-                        row.get("next_parts"),
-                        row.get("next_metadata"),
-                    ),
-                    status: row.get("next_status"),
-                    finish_reason: row.get("next_finish_reason"),
-                }),
-            is_followed: row.get::<_, Option<bool>>("is_followed").unwrap_or(false),
-            target: row.get::<_, Option<i64>>("target_seq").map(|seq| Target {
-                seq,
-                role: row.get("target_role"),
-                asked_by: row.get("asked_by"),
-                is_aside: row.get("target_is_aside"),
-            }),
-            tip: row
-                .get::<_, Option<&str>>("tip_id")
-                .and_then(|id| MessageId::parse(id).ok())
-                .map(|id| Tip {
-                    id,
-                    seq: row.get("tip_seq"),
-                    is_aside: row.get("tip_is_aside"),
-                }),
-        }
-    }
-}
-
-impl StoredReply {
-    /// What was noted about it.
-    pub fn metadata(&self) -> Option<&Value> {
-        self.message.metadata.as_ref()
-    }
 }

@@ -6,7 +6,7 @@ use dsql::{Db, Error, Type};
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::Message;
 use crate::secret::sha256_hex;
-use crate::turn::StoredReply;
+use crate::stored::StoredReply;
 use crate::values::Invalid;
 
 /// Characters of each hash in a reply's id, which has 64 at most.

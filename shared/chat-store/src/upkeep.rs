@@ -12,21 +12,29 @@ const BATCH: i64 = 1_000;
 pub enum Expiring {
     /// Answers kept for repeated requests.
     IdempotencyKeys,
-    /// Counts of rate limits.
+    /// Counts of rate limits, and of the day's tokens.
     RateBuckets,
+    /// Reservations of a day that is over: nobody settles them any more.
+    Reservations,
     /// Jobs that are over, receipts of erasures excepted.
     Jobs,
 }
 
 impl Expiring {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::IdempotencyKeys, Self::RateBuckets, Self::Jobs];
+    pub const ALL: [Self; 4] = [
+        Self::IdempotencyKeys,
+        Self::RateBuckets,
+        Self::Reservations,
+        Self::Jobs,
+    ];
 
     /// In reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::IdempotencyKeys => "idempotencyKeys",
             Self::RateBuckets => "rateBuckets",
+            Self::Reservations => "reservations",
             Self::Jobs => "jobs",
         }
     }
@@ -40,6 +48,10 @@ impl Expiring {
             Self::RateBuckets => {
                 "DELETE FROM rate_buckets WHERE (key, window_start) IN (
     SELECT key, window_start FROM rate_buckets WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"
+            }
+            Self::Reservations => {
+                "DELETE FROM reservations WHERE id IN (
+    SELECT id FROM reservations WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"
             }
             Self::Jobs => {
                 "DELETE FROM jobs WHERE id IN (

@@ -67,7 +67,12 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
         assert!(refused >= 2, "{variable}: {refused} refused");
     }
 
-    let chat = stack.chat().env("TOKENS_PER_DAY", "3").start().await;
+    let chat = stack
+        .chat()
+        .env("MODEL_MAX_TOKENS", "10")
+        .env("TOKENS_PER_DAY", "14")
+        .start()
+        .await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -82,6 +87,7 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
         (said_no.status(), said_no.code().as_str()),
         (429, "budget_spent")
     );
+    assert_eq!(said_no.response.json()["budget"], "owner");
     assert!(said_no.response.header("retry-after").is_some());
     // What is there can still be had.
     assert_eq!(

@@ -13,6 +13,7 @@
 )]
 
 mod branches;
+mod ceiling;
 mod crashes;
 mod ends;
 mod exports;
@@ -21,6 +22,7 @@ mod limits;
 mod plans;
 mod samples;
 mod settled;
+mod spending;
 mod stack;
 mod stops;
 mod turns;

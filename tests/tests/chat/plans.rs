@@ -8,9 +8,9 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use chat_store::{
-    Allowance, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit, MessageId,
-    NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role, ShareToken,
-    SoFar, Stopped, StreamId, Title, Visitor,
+    Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit,
+    MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role,
+    ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage, TokenLimits, Visitor,
 };
 use dsql::{Db, Type};
 use dsql_local::Options;
@@ -170,6 +170,9 @@ async fn fill(db: &Db) {
         "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n",
         "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() + interval '1 h' FROM generate_series(1, 2400) n",
+        "INSERT INTO rate_buckets SELECT 'tokens|owner|' || n, date_trunc('day', now(), 'UTC'), 1, now() + interval '1 h' \
+            FROM generate_series(1, 2400) n",
+        "INSERT INTO reservations SELECT 's' || n, 1, now(), 'k' || n, NULL, 'k', now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO idempotency SELECT 'o' || n % 60, 'k' || n, 'h', 200, '{}', now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO usage_daily SELECT 'o' || n % 60, current_date - n / 60, 'm', 1, 1, 1 FROM generate_series(1, 2400) n",
         "INSERT INTO jobs SELECT 'j' || n, 'erase_user', '{}', 'done', NULL, '{}', 1, now(), now() FROM generate_series(1, 2400) n",
@@ -190,6 +193,7 @@ async fn fill(db: &Db) {
         "shares",
         "generations",
         "rate_buckets",
+        "reservations",
         "idempotency",
         "usage_daily",
         "jobs",
@@ -239,6 +243,11 @@ impl Opener<'_> {
             expires_at: None,
             now: self.now,
             lease_until: self.now + Duration::from_secs(60),
+            at_most: AtMost {
+                question: 1,
+                history: 10,
+                reply: 100,
+            },
             allowance: &self.allowance,
         };
         let opening = chat_store::open(self.db, self.owner, &turn).await.unwrap();
@@ -274,7 +283,19 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         allowance: Allowance {
             buckets: limit.buckets(visitor),
             window: limit.window_at(now),
-            tokens_per_day: 1_000_000,
+            tokens: Budgets::new(
+                Spender {
+                    owner: "pseudonym",
+                    address: Some("hash"),
+                    chat: &ChatId::parse("new").unwrap(),
+                },
+                TokenLimits {
+                    owner: 1_000_000,
+                    address: 1_000_000,
+                    deployment: 1_000_000,
+                },
+                now,
+            ),
             concurrent: 1_000,
         },
         now,
@@ -341,7 +362,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     assert_eq!(history.len(), 60);
     // Near the 500th message they are counted: a chat that was never cut has fewer than its counter says.
     plans.judge("open in a long chat", 400);
-    chat_store::abandon(&db, &reply).await.unwrap();
+    chat_store::abandon(&db, &reply, Some(0)).await.unwrap();
     plans.judge("abandon", 0);
     let target = Some(MessageId::parse("m397").unwrap());
     let (opening, _) = opener
@@ -359,7 +380,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     let (opening, reply) = opener.open("c1", &message("m396", "edited"), place).await;
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("edit", 60);
-    chat_store::abandon(&db, &reply).await.unwrap();
+    chat_store::abandon(&db, &reply, None).await.unwrap();
     plans.judge("abandon an edit", 0);
 
     // 1021 = 17 * 60 + 1: a chat of o1 whose writer has died.
@@ -371,6 +392,30 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         .await
         .unwrap();
     plans.judge("interrupt", 0);
+
+    let budgets = &opener.allowance.tokens;
+    assert!(
+        chat_store::reserve_title(&db, "title", budgets, 100)
+            .await
+            .unwrap()
+    );
+    plans.judge("reserve a title", 0);
+    let usage = TitleUsage {
+        chat: &reply.chat,
+        owner: &owner,
+        model: "m",
+        input_tokens: 1,
+        output_tokens: 1,
+        now,
+    };
+    chat_store::settle_title(&db, "title", &usage)
+        .await
+        .unwrap();
+    plans.judge("settle a title", 0);
+    chat_store::settle(&db, reply.stream.as_str(), 1)
+        .await
+        .unwrap();
+    plans.judge("settle", 0);
 }
 
 #[tokio::test]

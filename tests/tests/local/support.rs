@@ -78,6 +78,7 @@ pub(crate) fn api() -> RestApi {
         gateway_responses: BTreeMap::from([("DEFAULT_4XX".to_owned(), response)]),
         cors: None,
         throttle: None,
+        method_throttles: BTreeMap::new(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use chat_store::import::{self, Import, StoreError};
 use chat_store::{
-    Allowance, ChatId, Comment, JobKind, Limit, MessageId, NewMessage, NewTurn, OwnerId, Parts,
-    Place, Role, ShareToken, StreamId, Title, Visitor,
+    Allowance, AtMost, Budgets, ChatId, Comment, JobKind, Limit, MessageId, NewMessage, NewTurn,
+    OwnerId, Parts, Place, Role, ShareToken, Spender, StreamId, Title, TokenLimits, Visitor,
 };
 use dsql::{Db, Error};
 use dsql_local::DsqlLocal;
@@ -108,7 +108,19 @@ impl Writer {
         let allowance = Allowance {
             buckets: limit.buckets(visitor),
             window: limit.window_at(now),
-            tokens_per_day: 1_000_000,
+            tokens: Budgets::new(
+                Spender {
+                    owner: "pseudonym",
+                    address: None,
+                    chat,
+                },
+                TokenLimits {
+                    owner: 1_000_000_000,
+                    address: 1_000_000_000,
+                    deployment: 1_000_000_000,
+                },
+                now,
+            ),
             concurrent: 1_000_000,
         };
         let (job, reply, stream) = (chat_store::new_job_id(), MessageId::new(), StreamId::new());
@@ -128,6 +140,11 @@ impl Writer {
             expires_at: Some(self.end),
             now,
             lease_until: now + Duration::from_secs(8),
+            at_most: AtMost {
+                question: 1,
+                history: 1,
+                reply: 1,
+            },
             allowance: &allowance,
         };
         let opening = chat_store::open(&self.db, &self.owner, &turn).await?;

@@ -14,6 +14,9 @@ const ACCOUNT_THROTTLE: Throttle = Throttle {
     burst: 5_000.0,
 };
 
+/// What `MethodSettings` hold for every method of every path under.
+const EVERY_METHOD: &str = "* /*";
+
 /// Properties that have no effect here.
 const WITHOUT_EFFECT: [&str; 12] = [
     "AccessLogSetting",
@@ -50,9 +53,9 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<RestApi, Fa
         }
     }
     let cors = fields.take("Cors")?.map(cors).transpose()?;
-    let throttle = match fields.take("MethodSettings")? {
-        None => None,
-        Some(settings) => throttle(&settings)?,
+    let mut throttles = match fields.take("MethodSettings")? {
+        None => BTreeMap::new(),
+        Some(settings) => throttles(&settings)?,
     };
     fields.ignore(&WITHOUT_EFFECT);
     fields.finish()?;
@@ -64,7 +67,8 @@ pub(super) fn read(scope: &Scope<'_>, resource: &Resource) -> Result<RestApi, Fa
         binary_media_types,
         gateway_responses,
         cors,
-        throttle,
+        throttle: throttles.remove(EVERY_METHOD),
+        method_throttles: throttles,
     })
 }
 
@@ -138,30 +142,39 @@ fn quoted(item: &Item<'_>) -> Result<String, Fault> {
     Ok(inner.to_owned())
 }
 
-fn throttle(settings: &Item<'_>) -> Result<Option<Throttle>, Fault> {
-    let mut throttle = None;
+/// Throttles by method and path; those that hold for every method under [`EVERY_METHOD`].
+fn throttles(settings: &Item<'_>) -> Result<BTreeMap<String, Throttle>, Fault> {
+    let mut throttles = BTreeMap::new();
     for setting in settings.list()? {
         let mut fields = setting.fields()?;
-        let method = fields.text("HttpMethod")?;
-        let path = fields.text("ResourcePath")?;
-        let is_for_all = method.as_deref() == Some("*") && path.as_deref() == Some("/*");
+        let method = fields.require("HttpMethod")?.text()?;
+        let path = resource_path(&fields.require("ResourcePath")?)?;
         let rate = fields.take("ThrottlingRateLimit")?;
         let burst = fields.take("ThrottlingBurstLimit")?;
-        if let Some(item) = rate.as_ref().or(burst.as_ref()) {
-            if !is_for_all {
-                let problem = Problem::Unsupported("a throttle of one method".to_owned());
-                return Err(item.fault(problem));
-            }
+        if rate.is_some() || burst.is_some() {
             let bound = |item: Option<Item<'_>>, otherwise: f64| {
                 item.map_or(Ok(otherwise), |item| item.number_within(0.0..=f64::MAX))
             };
-            throttle = Some(Throttle {
+            let throttle = Throttle {
                 rate: bound(rate, ACCOUNT_THROTTLE.rate)?,
                 burst: bound(burst, ACCOUNT_THROTTLE.burst)?,
-            });
+            };
+            throttles.insert(format!("{method} {path}"), throttle);
         }
         fields.ignore(&["DataTraceEnabled", "LoggingLevel", "MetricsEnabled"]);
         fields.finish()?;
     }
-    Ok(throttle)
+    Ok(throttles)
+}
+
+/// A path as `MethodSettings` write it: `/*` for all, else each slash but the first as `~1`, the path's own first one too.
+fn resource_path(item: &Item<'_>) -> Result<String, Fault> {
+    let text = item.text()?;
+    match text.strip_prefix('/') {
+        Some(path @ ("*" | "")) => Ok(format!("/{path}")),
+        Some(path) if path.starts_with("~1") && !path.contains('/') => Ok(path.replace("~1", "/")),
+        _ => Err(item.fault(Problem::Unsupported(format!(
+            "a path whose slashes are not written as ~1, {text},"
+        )))),
+    }
 }

@@ -102,6 +102,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("MODEL_ID", MODEL),
                 ("MODEL_ALLOWED", ""),
                 ("MODEL_MAX_TOKENS", "4096"),
+                ("TOKENS_PER_DAY_ALL", "5000000"),
                 ("BEDROCK_REGION", "us-east-1"),
                 ("OPENAI_BASE_URL", ""),
                 ("AUTH_JWKS", r#"{"keys":[]}"#),
@@ -117,6 +118,8 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("DSQL_ROLE", "jobs"),
                 ("MODEL_PROVIDER", ""),
                 ("MODEL_ID", ""),
+                ("ADDRESS_HASH_KEY", HASH_KEY),
+                ("TOKENS_PER_DAY_ALL", "5000000"),
                 ("BEDROCK_REGION", "us-east-1"),
                 ("OPENAI_BASE_URL", ""),
             ],
@@ -179,6 +182,19 @@ fn every_route_leads_to_its_function_and_the_chat_functions_stream() {
         burst: 200.0,
     };
     assert_eq!(api.throttle, Some(throttle));
+    let of_methods: Vec<_> = api
+        .method_throttles
+        .iter()
+        .map(|(method, throttle)| (method.as_str(), throttle.rate, throttle.burst))
+        .collect();
+    assert_eq!(
+        of_methods,
+        [
+            ("GET /api/me/export", 5.0, 10.0),
+            ("POST /api/chat", 20.0, 40.0),
+            ("POST /api/chats/{id}", 20.0, 40.0),
+        ]
+    );
     let routes: Vec<_> = api
         .routes
         .iter()

@@ -21,7 +21,9 @@ Resources:
       Name: my-api
       StageName: live
       BinaryMediaTypes: [image~1png]
-      MethodSettings: [{ HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 5 }]
+      MethodSettings:
+        - { HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 5 }
+        - { HttpMethod: POST, ResourcePath: '/~1items~1{id}', ThrottlingRateLimit: 1, ThrottlingBurstLimit: 2 }
       GatewayResponses:
         DEFAULT_4XX:
           StatusCode: 418
@@ -37,6 +39,12 @@ Resources:
         burst: 5_000.0,
     };
     assert_eq!(api.throttle, Some(throttle));
+    let of_method = Throttle {
+        rate: 1.0,
+        burst: 2.0,
+    };
+    let by_method = [("POST /items/{id}".to_owned(), of_method)];
+    assert_eq!(api.method_throttles, by_method.into());
     let response = GatewayResponse {
         status: Some(418),
         headers: owned(&[("Access-Control-Allow-Origin", "*")]),
@@ -53,6 +61,27 @@ Resources:
         ..Cors::default()
     };
     assert_eq!(api.cors, Some(cors));
+}
+
+#[test]
+fn a_method_setting_whose_path_is_not_encoded_stops_the_start() {
+    let of = |path: &str| {
+        format!(
+            "
+Resources:
+  Api:
+    Type: AWS::Serverless::Api
+    Properties:
+      StageName: v1
+      MethodSettings: [{{ HttpMethod: POST, ResourcePath: '{path}', ThrottlingRateLimit: 1 }}]
+"
+        )
+    };
+    for path in ["/items/{id}", "/items", "items", "~1items"] {
+        let fault = resolve(&of(path), &stack()).unwrap_err().to_string();
+        assert!(fault.contains("~1"), "{path}: {fault}");
+    }
+    assert!(resolve(&of("/~1items"), &stack()).is_ok());
 }
 
 #[test]
