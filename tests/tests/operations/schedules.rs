@@ -20,6 +20,7 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
         "INSERT INTO shares VALUES ('kept', 'owner-1', '{}', now())",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() - interval '1 s' FROM generate_series(1, 2300) n",
         "INSERT INTO rate_buckets VALUES ('live', now(), 1, now() + interval '1 h')",
+        "INSERT INTO reservations SELECT 'r' || n, 1, now(), 'k', NULL, 'k', now() + (n - 1200) * interval '1 h' FROM generate_series(1, 2300) n",
         "INSERT INTO idempotency SELECT 'owner', 'k' || n, 'h', 200, '{}', now() + (n - 2) * interval '1 hour' FROM generate_series(1, 3) n",
     ] {
         db.execute(sql, &[]).await.unwrap();
@@ -38,12 +39,13 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
     let report = invoke(&function, &json!({"task": "purge"})).await;
     assert_eq!(
         report["deleted"],
-        json!({"chats": 60, "idempotencyKeys": 2, "rateBuckets": 2300, "jobs": 1})
+        json!({"chats": 60, "idempotencyKeys": 2, "rateBuckets": 2300, "reservations": 1200, "jobs": 1})
     );
     assert_eq!(report["complete"], true);
     assert_eq!(number(&db, "SELECT count(*) FROM messages").await, 30);
     assert_eq!(number(&db, "SELECT count(*) FROM chats").await, 3);
     assert_eq!(number(&db, "SELECT count(*) FROM rate_buckets").await, 1);
+    assert_eq!(number(&db, "SELECT count(*) FROM reservations").await, 1100);
     assert_eq!(number(&db, "SELECT count(*) FROM jobs").await, 2);
     assert_eq!(
         number(&db, "SELECT count(*) FROM shares").await,

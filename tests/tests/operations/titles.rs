@@ -146,3 +146,54 @@ async fn without_a_model_the_first_line_stays_and_no_job_is_promised() {
     let chats = stack.launch_chats().start().await;
     assert_eq!(title(&stack, &chats, "asked").await, FIRST_LINE);
 }
+
+#[tokio::test]
+async fn a_title_is_counted_and_none_is_made_beyond_the_deployments_day() {
+    let stack = Stack::with_operations().await;
+    let db = database(&stack.server);
+    let key = ("ADDRESS_HASH_KEY", "0123456789abcdef");
+    let (function, chats) = (
+        chat(&stack).env(key.0, key.1).start().await,
+        stack.launch_chats().start().await,
+    );
+    let spent = "SELECT sum(n)::bigint FROM rate_buckets WHERE key LIKE 'tokens|all|%'";
+    let of_owners = "SELECT sum(n)::bigint FROM rate_buckets WHERE key LIKE 'tokens|owner|%'";
+    let used = "SELECT sum(input_tokens + output_tokens)::bigint FROM usage_daily";
+    say(&stack, &function, "counted", "m1", FIRST_LINE).await;
+    let before = number(&db, spent).await;
+    let worker = jobs(&stack).env(key.0, key.1).start().await;
+    let report = invoke(&worker, &json!({"run": "due"})).await;
+    assert_eq!(report["outcomes"], json!(["done"]));
+    assert_eq!(title(&stack, &chats, "counted").await, TITLE);
+    let after = number(&db, spent).await;
+    assert!(after > before, "{before} {after}");
+    assert_eq!(number(&db, of_owners).await, after);
+    assert_eq!(number(&db, used).await, after, "the owner is shown it");
+    let owners = "SELECT count(*) FROM rate_buckets WHERE key LIKE 'tokens|owner|%'";
+    assert_eq!(
+        number(&db, owners).await,
+        1,
+        "chat and jobs agree on who it is"
+    );
+    let replies = "SELECT sum(requests)::bigint FROM usage_daily";
+    assert_eq!(number(&db, replies).await, 1);
+
+    // A model that says no costs nothing, and one that is not asked neither.
+    say(&stack, &function, "no", "m1", "No [[refuse invalid]]").await;
+    let before = number(&db, spent).await;
+    let report = invoke(&worker, &json!({"run": "due"})).await;
+    assert_eq!(report["outcomes"], json!(["done"]));
+    assert_eq!(number(&db, spent).await, before);
+    say(&stack, &function, "spent", "m1", FIRST_LINE).await;
+    let before = number(&db, spent).await;
+    let thrifty = jobs(&stack)
+        .env(key.0, key.1)
+        .env("TOKENS_PER_DAY_ALL", before.to_string())
+        .start()
+        .await;
+    let report = invoke(&thrifty, &json!({"run": "due"})).await;
+    assert_eq!(report["outcomes"], json!(["done"]));
+    assert_eq!(title(&stack, &chats, "spent").await, FIRST_LINE);
+    assert_eq!(number(&db, spent).await, before);
+    assert_eq!(number(&db, "SELECT count(*) FROM reservations").await, 0);
+}
