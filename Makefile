@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
+.PHONY: help dev watch test soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,12 @@ test: ## every test, from unit to real clients
 test-system: ## dsql-local's own tests on the system's PostgreSQL, where there is one
 	@scripts/install-tools.sh psql
 	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip soak:: --skip postgresql_16
+
+# The same test is in `make test`, for a minute and a half.
+soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQUESTS=100000, SEED=: as a run before)
+	@scripts/install-tools.sh postgres
+	scripts/build-release.sh
+	SOAK_SECONDS=$(SECONDS) SOAK_REQUESTS=$(REQUESTS) SOAK_SEED=$(SEED) TEST_PROFILE=release cargo test --locked -p tests --test soak -- --nocapture
 
 smoke: ## what a new user does: a fresh clone, make dev, README's blocks, Ctrl-C, as an unprivileged user
 	scripts/smoke.py

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lambda_local::clock::Clock;
 use lambda_local::gateway::NoFront;
 use lambda_local::stack::{Options, Stack};
 use tokio::signal::unix::{SignalKind, signal};
@@ -100,6 +101,7 @@ impl Cli {
             invoke: self.invoke_listen,
             containers: self.containers.into(),
             is_frozen_when_idle: !self.no_freeze,
+            clock: Clock::wall(),
         }
     }
 }

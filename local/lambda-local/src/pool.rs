@@ -165,6 +165,15 @@ impl Pool {
         self.0.lock().len()
     }
 
+    /// The containers that there are.
+    pub fn running(&self) -> Vec<Arc<Container>> {
+        let slots = self.0.lock();
+        slots
+            .iter()
+            .map(|slot| Arc::clone(&slot.container))
+            .collect()
+    }
+
     /// Every kept line that the containers wrote which are still there.
     pub fn output(&self) -> Vec<String> {
         let slots = self.0.lock();

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::application::Application;
 use crate::clock::Clock;
-use crate::container::Launch;
+use crate::container::{Container, Launch};
 use crate::custom_resource::{CustomResourceError, CustomResources};
 use crate::gateway::{Front, Gateway};
 use crate::identity::Identities;
@@ -62,6 +62,8 @@ pub struct Options {
     pub containers: usize,
     /// Whether containers are stopped between invocations.
     pub is_frozen_when_idle: bool,
+    /// What deadlines, triggers and roles go by. The functions see it only where `variables` put them under it.
+    pub clock: Clock,
 }
 
 /// Why a stack does not start.
@@ -147,6 +149,7 @@ impl Options {
             invoke: anywhere,
             containers: 8,
             is_frozen_when_idle: true,
+            clock: Clock::wall(),
         }
     }
 }
@@ -162,7 +165,7 @@ impl Stack {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Self, StackError> {
         let template = Template::read(&options.template)?;
-        let clock = Clock::wall();
+        let clock = options.clock.clone();
         // Taken first: whoever has the wrong port waits for nothing.
         let api_listener = listen(options.api).await?;
         let invoke_listener = listen(options.invoke).await?;
@@ -287,6 +290,12 @@ impl Stack {
         self.database.as_ref()
     }
 
+    /// The containers of a function, by its name, logical id or ARN, for whoever stops or kills them.
+    pub fn containers(&self, function: &str) -> Vec<Arc<Container>> {
+        let pool = self.lambda.pool(function);
+        pool.map(Pool::running).unwrap_or_default()
+    }
+
     /// Invokes a function by its name, logical id or ARN.
     ///
     /// # Errors
@@ -362,7 +371,7 @@ impl Options {
             self.stack_id(),
             self.state_file(database),
             invoker.clone(),
-            Clock::wall(),
+            self.clock.clone(),
         )
         .await?;
         for resource in &application.custom_resources {
@@ -427,6 +436,7 @@ impl Options {
             let binary = programs::binary_name(base, function)?;
             let sink = log_file(&logs.join(format!("{binary}.log")))?;
             let mut launch = Launch::function(&program, function)
+                .clock(self.clock.clone())
                 .keep_lines(KEPT_LINES)
                 .pass_lines_to(sink)
                 .env("AWS_REGION", &self.region)
