@@ -6,16 +6,15 @@
 //! Served without the stage in the path, as under a custom domain. Throttles are not applied.
 
 mod answer;
+mod body;
 mod event;
 mod routes;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
@@ -24,6 +23,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
 use crate::application::{RestApi, Route};
@@ -35,6 +35,7 @@ use crate::pool::{AcquireError, Lease};
 use crate::runtime_api::{Invocation, Outcome};
 use crate::task::Task;
 
+pub use body::Body;
 pub use event::ApiRequest;
 
 /// The largest request body that API Gateway takes (its quotas).
@@ -56,9 +57,6 @@ const HOP_BY_HOP: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
-
-/// A response's body: whole, or as it comes.
-pub type Body = Either<Full<Bytes>, Channel<Bytes, Infallible>>;
 
 /// What stands before the API, for a page or a test's controls. All methods have a default that changes nothing.
 pub trait Front: Send + Sync + 'static {
@@ -326,9 +324,9 @@ impl<F: Front> Shared<F> {
             watched.ended().await;
             drop(lease);
         });
-        let (sender, body) = Channel::new(STREAM_BUFFER);
+        let (sender, body) = body::streamed(STREAM_BUFFER);
         self.runtime.spawn(pass_on(invocation, sender));
-        answer::streamed(&prelude, Either::Right(body)).ok_or(Fault::Function)
+        answer::streamed(&prelude, body).ok_or(Fault::Function)
     }
 
     fn event(
@@ -450,9 +448,9 @@ impl<F: Front> Shared<F> {
 }
 
 /// Passes a stream on. A client that leaves is no reason for the function to stop; a stream that breaks off ends.
-async fn pass_on(mut invocation: Invocation, mut sender: Sender<Bytes, Infallible>) {
+async fn pass_on(mut invocation: Invocation, sender: Sender<Bytes>) {
     while let Ok(Some(chunk)) = timeout(STREAM_IDLE_LIMIT, invocation.chunk()).await {
-        if sender.send_data(chunk.data).await.is_err() {
+        if sender.send(chunk.data).await.is_err() {
             return;
         }
     }
