@@ -21,7 +21,7 @@ fn each_ns(count: usize, mut one: impl FnMut(usize)) -> f64 {
     begun.elapsed().as_secs_f64() * 1e9 / f64::from(u32::try_from(count).unwrap())
 }
 
-pub(crate) fn run(run: &Run, report: &mut Report) {
+pub(crate) fn run(run: Run, report: &mut Report) {
     report.section("Admission");
     let lookup = |name: &str| (name == REQUESTS_PER_MINUTE).then(|| "1000000000".to_owned());
     let limiter = Limiter::from_lookup(&lookup).unwrap();

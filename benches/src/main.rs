@@ -99,7 +99,7 @@ async fn measure(run: Run, subjects: &[&str]) {
     for subject in subjects {
         let begun = Instant::now();
         match *subject {
-            "admission" => admission::run(&run, &mut report),
+            "admission" => admission::run(run, &mut report),
             "cold" => cold::run(&run, &stack, &mut report).await,
             "warm" => warm::run(&run, &stack, &mut report).await,
             "instructions" => instructions::run(&mut report).await,

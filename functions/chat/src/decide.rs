@@ -118,7 +118,6 @@ mod tests {
         ChatId, Message, NewMessage, Parts, Role, StoredMessage, StoredParts, StoredReply, Target,
         Tip,
     };
-    use serde_json::json;
 
     fn post(trigger: Trigger, message_id: Option<&str>) -> Post {
         Post {

@@ -176,7 +176,8 @@ impl World<'_> {
             id: MessageId::new(),
             role: Role::User,
             parts: Parts::parse(
-                &json!([{"type": "text", "text": "x".repeat(self.random.usize(1..60))}]),
+                &json!([{"type": "text", "text": "x".repeat(self.random.usize(1..60))}])
+                    .to_string(),
             )
             .unwrap(),
             metadata: None,
