@@ -51,7 +51,7 @@ impl Ids<'_> {
             "pinned": true,
             "role": "user",
             "parts": parts,
-            "message": {"id": "e1", "role": "user", "parts": parts},
+            "message": {"id": "a1", "role": "user", "parts": parts},
             "messageId": "a1",
             "type": "edit",
             "isUpvoted": false,
