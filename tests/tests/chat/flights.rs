@@ -14,6 +14,8 @@ async fn a_turn_costs_as_few_flights_as_promised() {
         chats: &chats,
         token: stack.token("visitor"),
     };
+    // A session that was idle for seconds is asked first whether it lives.
+    visitor.post(&submit("before", "u", "hi")).await;
     let regenerate = with(
         submit("c", "u1", "edited"),
         "trigger",
