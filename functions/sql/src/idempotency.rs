@@ -207,8 +207,12 @@ impl<'a> Record<'a> {
                 Some(code) if NO_TABLE.contains(&code) => return Err(no_table()),
                 _ => return Err(Failure::of(error, length, 1)),
             }
-            if let Found::Response(text) = self.find().await? {
-                return Ok(Kept::Before(text));
+            match self.find().await {
+                Ok(Found::Response(text)) => return Ok(Kept::Before(text)),
+                Ok(Found::Gone) => {}
+                Err(failure) if tells(&failure) => return Err(failure),
+                // The key is there, so the request was carried out; only its answer cannot be read.
+                Err(_) => return Err(Failure::of(TextError::OutcomeUnknown, None, 0)),
             }
         }
         Err(Failure::new(
@@ -221,7 +225,7 @@ impl<'a> Record<'a> {
     async fn outcome(&self, unknown: TextError) -> Result<Kept, Failure> {
         match self.find().await {
             Ok(Found::Response(text)) => Ok(Kept::Before(text)),
-            Err(failure) if matches!(failure.code(), "22023" | "54000") => Err(failure),
+            Err(failure) if tells(&failure) => Err(failure),
             Ok(Found::Gone) | Err(_) => Err(Failure::of(unknown, None, 0)),
         }
     }
@@ -321,6 +325,11 @@ impl<'a> Record<'a> {
             params: params.collect(),
         }
     }
+}
+
+/// Whether what was found under a key is itself the answer: another request, or one whose answer was not kept.
+fn tells(failure: &Failure) -> bool {
+    matches!(failure.code(), "22023" | "54000")
 }
 
 /// Whether the service wants it alone in its transaction.

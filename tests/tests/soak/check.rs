@@ -84,7 +84,15 @@ pub(crate) async fn check(world: &World, model: &Model) {
     check_logins(&db, model).await;
 }
 
+/// Counts what came of a write that its client knows nothing about.
+fn resolve(facts: &mut Facts, outcome: Outcome, times: usize) {
+    if outcome == Outcome::Unknown {
+        facts.resolved[usize::from(times == 0)] += 1;
+    }
+}
+
 fn check_times(facts: &mut Facts, object: &str, outcome: Outcome, times: usize) {
+    resolve(facts, outcome, times);
     let is_right = match outcome {
         Outcome::Done => times == 1,
         Outcome::Refused => times == 0,
@@ -248,6 +256,7 @@ impl Stored {
             .deletions
             .iter()
             .any(|deletion| deletion.may_delete(write));
+        resolve(facts, write.outcome, times);
         let is_right = match write.outcome {
             Outcome::Done => (1..=1 + message.repeats).contains(&times),
             Outcome::Refused => times == 0,

@@ -77,8 +77,12 @@ impl Answer {
             .collect()
     }
 
+    fn is_stream(&self) -> bool {
+        self.body.starts_with(b"data: ") || self.body.starts_with(b":")
+    }
+
     /// Whether a stream ended as none may: whole, without a terminal chunk, from a container that was left alone.
-    pub(crate) fn is_without_end(&self) -> bool {
+    fn is_without_end(&self) -> bool {
         self.status == 200 && self.is_whole && !self.is_harmed && self.terminal().is_none()
     }
 
@@ -131,6 +135,13 @@ impl Call<'_> {
             );
         }
         let denied_until = model.facts().denied_until;
+        if answer.is_without_end() && answer.is_stream() {
+            let what = format!(
+                "{route}: a stream without an end, {}",
+                world.witness.tell(&name)
+            );
+            model.violation(&name, &what);
+        }
         if answer.status == 500 && denied_until.is_none_or(|until| until < begun) {
             model.violation(&name, &format!("{route}: {}", answer.json()));
         }

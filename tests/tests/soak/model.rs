@@ -108,6 +108,8 @@ pub(crate) struct Facts {
     pub(crate) appends: BTreeMap<String, Outcome>,
     /// What was read of a list, in its order.
     pub(crate) lists: Vec<(i64, Vec<String>)>,
+    /// Of the writes with an unknown outcome: how many were found, and how many not.
+    pub(crate) resolved: [u64; 2],
     /// Until when logins were refused as denied: to an operator that is a fault of the deployment, a 500.
     pub(crate) denied_until: Option<Instant>,
     log: HashMap<String, VecDeque<String>>,

@@ -68,6 +68,10 @@ pub(crate) fn whole(model: &Model, seed: u64, elapsed: Duration, stats: &Stats) 
         let (messages, rows) = outcomes(outcome);
         let _ = writeln!(text, "| {outcome:?} | {messages} | {rows} |");
     }
-    let _ = writeln!(text, "\n{stats:#?}");
+    let [found, absent] = facts.resolved;
+    let _ = writeln!(
+        text,
+        "\nOf the unknown ones, imports included, {found} had been done and {absent} had not.\n\n{stats:#?}"
+    );
     text
 }

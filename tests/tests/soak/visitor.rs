@@ -250,12 +250,7 @@ impl Visitor<'_> {
                 format!("/api/chats/{chat}/{chat}/stream"),
             )
         };
-        let answer = self.send(owner, route, None, None).await;
-        if answer.is_without_end() {
-            let text = String::from_utf8_lossy(&answer.body);
-            self.model
-                .violation(chat, &format!("a resumed stream without an end: {text}"));
-        }
+        self.send(owner, route, None, None).await;
     }
 
     async fn delete(&mut self, owner: &str, chat: &str) {

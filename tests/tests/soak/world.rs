@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -164,7 +164,7 @@ impl dsql::Clock for Ahead {
 /// Which container served which request, and which were stopped or killed.
 #[derive(Default)]
 pub(crate) struct Witness {
-    served: Mutex<HashMap<String, i32>>,
+    served: Mutex<HashMap<String, (i32, Weak<Container>)>>,
     harmed: Mutex<HashSet<i32>>,
 }
 
@@ -177,10 +177,22 @@ impl Witness {
         lock(&self.harmed).insert(container.pid());
     }
 
+    /// What is known of the request's container, for whoever looks into a violation.
+    pub(crate) fn tell(&self, request: &str) -> String {
+        let served = lock(&self.served);
+        match served.get(request) {
+            None => "no container".to_owned(),
+            Some((pid, container)) => match container.upgrade() {
+                None => format!("container {pid}, which is gone"),
+                Some(container) => format!("container {pid}, end {:?}", container.exit_status()),
+            },
+        }
+    }
+
     /// Whether the request's container was killed or stopped by a fault; without a container nothing is known against it.
     pub(crate) fn was_harmed(&self, request: &str) -> bool {
         let served = lock(&self.served);
-        let Some(pid) = served.get(request) else {
+        let Some((pid, _)) = served.get(request) else {
             return false;
         };
         lock(&self.harmed).contains(pid)
@@ -192,7 +204,8 @@ struct Watch(Arc<Witness>);
 impl Front for Watch {
     fn began(&self, head: &Parts, container: &Arc<Container>) {
         if let Some(name) = head.headers.get(NAME).and_then(|name| name.to_str().ok()) {
-            lock(&self.0.served).insert(name.to_owned(), container.pid());
+            let served = (container.pid(), Arc::downgrade(container));
+            lock(&self.0.served).insert(name.to_owned(), served);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Requests with a key: done once, however often they are sent.
 
-use dsql_local::Faults;
+use dsql_local::{Faults, Refuse};
 use serde_json::{Value, json};
 
 use crate::site::Site;
@@ -121,6 +121,27 @@ async fn a_lost_commit_is_found_out_and_the_request_done_exactly_once() {
         assert_eq!(body["results"][0]["rows"], json!([[n.to_string()]]));
     }
     assert_eq!(site.value("SELECT count(*) FROM log").await, "20");
+}
+
+#[tokio::test]
+async fn a_lost_commit_is_not_called_undone_because_its_repetition_was_turned_away() {
+    let site = counting().await;
+    site.query("SELECT 1", &[]).await;
+    site.faults(Faults {
+        drop_at_commit: 1,
+        refuse_connections: Some(Refuse::AccessDenied),
+        ..Faults::default()
+    });
+    let answer = site
+        .ask(&add(1))
+        .header("Idempotency-Key", "k")
+        .send()
+        .await;
+    assert_eq!(answer.json()["code"], "08007");
+    site.faults(Faults::default());
+    let body = site.ask(&add(1)).header("Idempotency-Key", "k").ok().await;
+    assert_eq!(body["results"][0]["rows"], json!([["1"]]));
+    assert_eq!(site.value("SELECT count(*) FROM log").await, "1");
 }
 
 #[tokio::test]

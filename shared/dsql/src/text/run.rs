@@ -69,16 +69,25 @@ impl TextSessions {
         let counters = &self.warm().counters;
         let (clock, policy) = (&*self.warm().config.clock, self.warm().config.retry);
         let (mut attempts, mut replays) = (0, 0);
+        // An attempt was lost that may have been committed: what stops the ones after it says nothing about that.
+        let mut is_open = false;
         loop {
-            let lease = self.lease(role, request.harmless, deadline).await?;
+            let lease = match self.lease(role, request.harmless, deadline).await {
+                Ok(lease) => lease,
+                Err(_) if is_open => return Err(TextError::OutcomeUnknown),
+                Err(error) => return Err(error.into()),
+            };
             count(&counters.attempts);
             attempts += 1;
             match self.attempt(lease, request, &first, deadline).await {
                 Attempt::Done(answers) => return Ok(answers),
+                Attempt::Failed(_) if is_open => return Err(TextError::OutcomeUnknown),
                 Attempt::Failed(error) => return Err(error),
                 Attempt::Silent => {} // the next one is another, or finds the time up
                 Attempt::Refused(error, statement) => {
                     let conflict = ConflictKind::of(&error.code, &error.message);
+                    let is_turned_away =
+                        conflict.is_some() || is_unavailable(&error.code, &error.message);
                     let may_repeat = match conflict {
                         Some(conflict) => {
                             count(&counters.conflicts);
@@ -95,6 +104,9 @@ impl TextSessions {
                         if conflict.is_some() {
                             count(&counters.conflicts_given_up);
                         }
+                        if is_open && is_turned_away {
+                            return Err(TextError::OutcomeUnknown);
+                        }
                         return Err(TextError::Server {
                             error,
                             statement,
@@ -107,12 +119,12 @@ impl TextSessions {
                     timed_out,
                 } => {
                     count(&counters.lost);
+                    is_open |= may_be_committed && !request.only_reads;
                     let may_repeat = !may_be_committed || request.harmless;
                     let is_time_left = !remaining(clock.now(), deadline).is_zero();
                     if !(may_repeat && is_time_left && replays < REPLAYS) {
-                        let is_unknown = may_be_committed && !request.only_reads;
                         return Err(match timed_out {
-                            _ if is_unknown => TextError::OutcomeUnknown,
+                            _ if is_open => TextError::OutcomeUnknown,
                             true => TextError::Deadline,
                             false => TextError::Lost,
                         });
