@@ -40,6 +40,7 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
         chat: stack
             .launch_chat()
             .env("ECHO_DELAY_MS", "0")
+            .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000000")
             .env("TOKENS_PER_DAY", "1000000000")
             .env("TOKENS_PER_DAY_ADDRESS", "1000000000")

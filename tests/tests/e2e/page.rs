@@ -38,6 +38,7 @@ async fn site() -> (Stack, Gateway) {
         chat: stack
             .launch_chat()
             .env("ECHO_DIRECTIVES", "true")
+            .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000")
             .env("TOKENS_PER_DAY", "10000000"),
         ..Functions::same(stack.launch_chats())

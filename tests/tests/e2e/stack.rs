@@ -99,6 +99,7 @@ impl Stack {
             .env("AUTH_ISSUER", ISSUER)
             .env("AUTH_AUDIENCE", AUDIENCE)
             .env("AUTH_JWKS", key_set(&[&self.key]))
+            .env("REQUESTS_PER_MINUTE", "1000000")
             .env("WRITES_PER_MINUTE", "1000000")
     }
 

@@ -61,6 +61,7 @@ impl World {
             ("ModelId", "echo"),
         ];
         let mut variables: Vec<(&str, String)> = [
+            "REQUESTS_PER_MINUTE",
             "WRITES_PER_MINUTE",
             "TURNS_PER_MINUTE",
             "TURNS_PER_MINUTE_GUEST",
@@ -71,6 +72,8 @@ impl World {
         for (name, value) in [
             ("TOKENS_PER_DAY", "1000000000"),
             ("TOKENS_PER_DAY_GUEST", "1000000000"),
+            ("TOKENS_PER_DAY_ADDRESS", "1000000000"),
+            ("TOKENS_PER_DAY_ALL", "1000000000"),
             ("CHECKPOINT_MS", "200"),
             ("RESUME_POLL_MS", "200"),
             ("ECHO_DIRECTIVES", "true"),
