@@ -10,7 +10,7 @@ use crate::message::Message;
 /// What is stored about a message that a client sends again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// The chat's counter; for [`Place::Behind`].
+    /// The chat's counter; for [`Place::Behind`](crate::Place::Behind).
     pub next_seq: i64,
     /// The message itself, if it is stored.
     pub message: Option<StoredMessage>,
