@@ -1,7 +1,7 @@
 //! Owns the end of a run: faults off, time passes, schedules run; then the database is held against the model.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dsql::Db;
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ use crate::world::World;
 /// Rounds of schedules until nothing is open: each is half a minute of everybody's clock.
 const ROUNDS: usize = 60;
 const ROUND: Duration = Duration::from_secs(30);
+/// Jobs that a queue has are worked on in the machine's time: the clocks wait for them, or leases would pass under workers.
+const WORK: Duration = Duration::from_secs(1);
 
 /// What must not be there at the end, as one count each.
 const NOTHING: [(&str, &str); 7] = [
@@ -65,6 +67,11 @@ pub(crate) async fn settle(world: &World, model: &Model) {
             if let Err(error) = world.stack.invoke("maintenance", event).await {
                 model.violation(task, &format!("without a fault: {error}"));
             }
+        }
+        let until = Instant::now() + WORK;
+        let under_way = "SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')";
+        while Instant::now() < until && count(&db, under_way).await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
