@@ -72,10 +72,8 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
         let count = |name, default| limit(lookup, name, default);
-        let millis = |name, default| {
-            number(lookup, name, default, 50..=60_000)
-                .map(|value| Duration::from_millis(value.unsigned_abs()))
-        };
+        let millis =
+            |name, default| number(lookup, name, default, 50..=60_000).map(Duration::from_millis);
         Ok(Self {
             system: lookup(SYSTEM_PROMPT).filter(|text| !text.trim().is_empty()),
             context_tokens: usize::try_from(count(CONTEXT_TOKENS, 16_000)?).unwrap_or(usize::MAX),

@@ -17,7 +17,7 @@ use lru::LruCache;
 
 use crate::address;
 use crate::caller::Caller;
-use crate::env::{ConfigError, Lookup};
+use crate::env::{ConfigError, Lookup, number};
 use crate::error::ApiError;
 
 /// Requests of a caller that one container admits in a minute.
@@ -55,20 +55,9 @@ impl Limiter {
     /// # Errors
     /// When it is no number from 1 to 1000000000.
     pub fn from_lookup(lookup: Lookup<'_>) -> Result<Self, ConfigError> {
-        let per_minute = match lookup(REQUESTS_PER_MINUTE) {
-            None => DEFAULT_PER_MINUTE,
-            Some(text) => text
-                .trim()
-                .parse()
-                .ok()
-                .filter(|n| (1..=MOST_PER_MINUTE).contains(n))
-                .ok_or_else(|| {
-                    let reason = format!("must be a whole number from 1 to {MOST_PER_MINUTE}");
-                    ConfigError::new(REQUESTS_PER_MINUTE, reason)
-                })?,
-        };
+        let limits = 1..=MOST_PER_MINUTE;
         Ok(Self {
-            per_minute,
+            per_minute: number(lookup, REQUESTS_PER_MINUTE, DEFAULT_PER_MINUTE, limits)?,
             paid_until: Mutex::new(LruCache::new(REMEMBERED)),
             hasher: RandomState::new(),
             streams: Streams::default(),

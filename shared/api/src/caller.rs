@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     env::{
         AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MAX_TOKEN_SECONDS, AUTH_MODE, ConfigError,
-        Lookup, required,
+        Lookup, number, required,
     },
     error::ApiError,
     jwk::JwkSet,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How far ahead a token's end may lie where nothing is configured.
-const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 3_600);
+const DEFAULT_LIFETIME_SECONDS: u64 = 24 * 3_600;
 /// A year.
 const MOST_LIFETIME_SECONDS: u64 = 366 * 24 * 3_600;
 
@@ -134,18 +134,14 @@ impl Authenticator {
 }
 
 fn max_lifetime(lookup: Lookup<'_>) -> Result<Duration, ConfigError> {
-    let Some(text) = lookup(AUTH_MAX_TOKEN_SECONDS) else {
-        return Ok(DEFAULT_MAX_LIFETIME);
-    };
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|seconds| (60..=MOST_LIFETIME_SECONDS).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| {
-            let reason = format!("must be a whole number from 60 to {MOST_LIFETIME_SECONDS}");
-            ConfigError::new(AUTH_MAX_TOKEN_SECONDS, reason)
-        })
+    let limits = 60..=MOST_LIFETIME_SECONDS;
+    number(
+        lookup,
+        AUTH_MAX_TOKEN_SECONDS,
+        DEFAULT_LIFETIME_SECONDS,
+        limits,
+    )
+    .map(Duration::from_secs)
 }
 
 /// The token of the only `Authorization` header; the scheme is case-insensitive (RFC 9110 11.1).

@@ -15,7 +15,9 @@
 //! | `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG` | `ERROR` to `DEBUG` (`FATAL` is `ERROR`, `TRACE` is `DEBUG`) | `INFO` |
 //! | `AWS_LAMBDA_MAX_CONCURRENCY` | set by Lambda Managed Instances; above 1 the runtime is multi-threaded | 1 |
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// Selects where the caller's identity comes from: `jwks` or `apigw`.
 pub const AUTH_MODE: &str = "AUTH_MODE";
@@ -88,12 +90,12 @@ pub(crate) fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String,
 ///
 /// # Errors
 /// When it is none, or not within `limits`.
-pub fn number(
+pub fn number<N: FromStr + PartialOrd + Display>(
     lookup: Lookup<'_>,
     name: &'static str,
-    default: i64,
-    limits: RangeInclusive<i64>,
-) -> Result<i64, ConfigError> {
+    default: N,
+    limits: RangeInclusive<N>,
+) -> Result<N, ConfigError> {
     let Some(text) = lookup(name) else {
         return Ok(default);
     };
