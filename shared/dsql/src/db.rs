@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row};
 use crate::Dsql;
 use crate::clock::remaining;
 use crate::error::{Error, Failure, Stage};
-use crate::lead::is_transaction_control;
+use crate::lead::{is_transaction_control, looks_like_read};
 use crate::stats::count;
 use crate::warm::{Lease, Pin, Use, Warm};
 
@@ -95,7 +95,8 @@ impl Db {
     /// replayed when the connection is lost.
     ///
     /// # Errors
-    /// Any [`Error`] but [`Error::OutcomeUnknown`].
+    /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the statement reads as one
+    /// that only reads (a function that it calls is not looked into); else any [`Error`].
     pub async fn query_idempotent(
         &self,
         sql: &'static str,
@@ -147,6 +148,36 @@ impl Db {
         if is_transaction_control(sql) {
             return Err(Error::TransactionControl);
         }
+        let mut lost = false;
+        let error = match self.attempts(sql, params, replay, &mut lost).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        // What stops a replay says nothing about the attempt before it.
+        if !lost || (replay == Replay::Harmless && looks_like_read(sql)) {
+            return Err(error);
+        }
+        tracing::debug!(
+            error.cause = error.report(),
+            "a statement was sent and not answered"
+        );
+        Err(Error::OutcomeUnknown {
+            stage: Stage::Statement,
+            source: match error {
+                Error::Lost { source } => source,
+                _ => None,
+            },
+        })
+    }
+
+    /// Sends the statement until it is answered. `lost` is set as soon as the outcome of an attempt is not known.
+    async fn attempts(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+        replay: Replay,
+        lost: &mut bool,
+    ) -> Result<Answer, Error> {
         let (warm, clock) = (&self.warm, &*self.warm.config.clock);
         let policy = warm.config.retry;
         let (mut attempts, mut replays) = (0, 0);
@@ -179,40 +210,27 @@ impl Db {
                     }
                     Failure::Unavailable(message) => {
                         drop(lease);
-                        if replay == Replay::Never {
-                            return Err(Error::OutcomeUnknown {
-                                stage: Stage::Statement,
-                                source: None,
-                            });
-                        }
-                        if !policy.wait(attempts, clock, self.deadline).await {
+                        *lost = true;
+                        if replay == Replay::Never
+                            || !policy.wait(attempts, clock, self.deadline).await
+                        {
                             return Err(Error::Unavailable { message, attempts });
                         }
                         continue;
                     }
                     Failure::Lost(error) => {
                         lease.discard();
+                        *lost = true;
                         if !may_replay {
                             let source = Some(Box::new(error));
-                            return Err(match replay {
-                                Replay::Never => Error::OutcomeUnknown {
-                                    stage: Stage::Statement,
-                                    source,
-                                },
-                                Replay::Harmless => Error::Lost { source },
-                            });
+                            return Err(Error::Lost { source });
                         }
                     }
                     Failure::Final(error) => return Err(error),
                 },
                 Err(_) => {
                     lease.discard();
-                    if replay == Replay::Never {
-                        return Err(Error::OutcomeUnknown {
-                            stage: Stage::Statement,
-                            source: None,
-                        });
-                    }
+                    *lost = true;
                     if !may_replay || remaining(clock.now(), self.deadline).is_zero() {
                         return Err(Error::Deadline {
                             during: "waiting for an answer",

@@ -52,6 +52,23 @@ pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether a statement begins like one that reads, and no word of it, outside quotes and comments, is one that writes. A
+/// function that it calls may still write.
+pub(crate) fn looks_like_read(sql: &str) -> bool {
+    let [first, _] = leading_words(sql);
+    let reads = matches!(
+        first.as_str(),
+        "" | "select" | "with" | "values" | "table" | "show" | "explain"
+    );
+    reads && !words(sql).any(is_write)
+}
+
+fn is_write(word: &str) -> bool {
+    ["insert", "update", "delete", "merge", "into"]
+        .iter()
+        .any(|verb| word.eq_ignore_ascii_case(verb))
+}
+
 /// Skips blanks and comments, and semicolons where an empty statement may stand.
 fn skip(sql: &str, semicolons: bool) -> &str {
     let mut rest = sql;
@@ -151,5 +168,28 @@ mod tests {
         assert_eq!(leading_words("SHOW; BEGIN"), ["show", ""]);
         assert_eq!(leading_words("select$1"), ["select$1", ""]);
         assert_eq!(leading_words("select'a' b"), ["select", ""]);
+    }
+
+    #[test]
+    fn what_may_write_is_not_taken_for_a_read() {
+        for sql in [
+            "select 1",
+            "(select 1)",
+            "",
+            "WITH a AS (SELECT 1) TABLE a",
+            "SELECT * FROM log WHERE verb = 'delete' AND \"update\" -- into",
+            "SELECT /* insert /* nested */ */ updated FROM t",
+            "SELECT place_order($1)",
+        ] {
+            assert!(looks_like_read(sql), "{sql}");
+        }
+        for sql in [
+            "WITH a AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT 1",
+            "select * from t for update",
+            "SELECT 'it''s' INTO t",
+            "CREATE TABLE t (a int)",
+        ] {
+            assert!(!looks_like_read(sql), "{sql}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dsql::{Dsql, Error, Stage};
-use dsql_local::Faults;
+use dsql_local::{Faults, Refuse};
 
 use crate::fixture::Fixture;
 
@@ -84,6 +84,55 @@ async fn an_idempotent_statement_is_sent_again() {
         .unwrap();
     assert_eq!(fixture.count(&client, "a").await, 5);
     assert_eq!(client.stats().replays, 1);
+}
+
+/// The statement is executed, its answer lost, and no connection can be had to replay it.
+#[tokio::test]
+async fn what_stops_a_replay_does_not_make_a_write_undone() {
+    for refusal in [
+        Refuse::AccessDenied,
+        Refuse::RateExceeded,
+        Refuse::TooManyConnections,
+        Refuse::WakingUp,
+    ] {
+        let (fixture, client) = warm_fixture().await;
+        let faults = Faults {
+            drop_at_commit: 1,
+            refuse_connections: Some(refusal),
+            ..Faults::default()
+        };
+        fixture.server.set_faults(faults).unwrap();
+        let db = client.until(fixture.deadline(Duration::from_millis(100)));
+        let set = "UPDATE counters SET n = 5 WHERE id = 'a'";
+        let result = db.execute_idempotent(set, &[]).await;
+        assert!(
+            matches!(
+                result,
+                Err(Error::OutcomeUnknown {
+                    stage: Stage::Statement,
+                    ..
+                })
+            ),
+            "{refusal:?}: {result:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_read_whose_replay_is_refused_is_not_called_unknown() {
+    let (fixture, client) = warm_fixture().await;
+    let faults = Faults {
+        drop_rate: 1.0,
+        refuse_connections: Some(Refuse::AccessDenied),
+        ..Faults::default()
+    };
+    fixture.server.set_faults(faults).unwrap();
+    let db = fixture.db(&client);
+    let result = db.query_idempotent("SELECT n FROM counters", &[]).await;
+    assert!(
+        matches!(result, Err(Error::AccessDenied { .. })),
+        "{result:?}"
+    );
 }
 
 #[tokio::test]

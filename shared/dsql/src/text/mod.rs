@@ -197,7 +197,7 @@ impl<'a> TextRequest<'a> {
             && self
                 .statements
                 .iter()
-                .all(|one| read::looks_like_read(&one.sql));
+                .all(|one| read::worth_trying(&one.sql));
         is_read.then(|| Self {
             begin: Some(Begin {
                 read_only: true,

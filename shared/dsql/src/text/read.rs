@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use super::{TextRequest, TextRole};
+use crate::lead::looks_like_read;
 
 /// SQLSTATE of a statement that would write in such a transaction.
 pub(super) const REFUSED: &str = "25006";
@@ -43,47 +44,20 @@ fn hash(role: &TextRole, request: &TextRequest<'_>) -> u64 {
     hasher.finish()
 }
 
-/// Whether a statement begins like one that reads, and no word of it, outside quotes and comments, is one that writes.
-pub(super) fn looks_like_read(sql: &str) -> bool {
-    let [first, _] = crate::leading_words(sql);
-    let reads = matches!(
-        first.as_str(),
-        "" | "select" | "with" | "values" | "table" | "show" | "explain"
-    );
-    reads && !crate::lead::words(sql).any(is_write) && !super::run::mentions(sql, &[OWN_MODE])
-}
-
-fn is_write(word: &str) -> bool {
-    ["insert", "update", "delete", "merge", "into"]
-        .iter()
-        .any(|verb| word.eq_ignore_ascii_case(verb))
+/// Whether a statement is worth the try: it looks like a read, and does not ask for what the try would change.
+pub(super) fn worth_trying(sql: &str) -> bool {
+    looks_like_read(sql) && !super::run::mentions(sql, &[OWN_MODE])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::looks_like_read;
+    use super::worth_trying;
 
     #[test]
-    fn what_may_write_is_not_taken_for_a_read() {
-        for sql in [
-            "select 1",
-            "(select 1)",
-            "",
-            "WITH a AS (SELECT 1) TABLE a",
-            "SELECT * FROM log WHERE verb = 'delete' AND \"update\" -- into",
-            "SELECT /* insert /* nested */ */ updated FROM t",
-            "SELECT place_order($1)",
-        ] {
-            assert!(looks_like_read(sql), "{sql}");
-        }
-        for sql in [
-            "WITH a AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT 1",
-            "select * from t for update",
-            "SELECT 'it''s' INTO t",
-            "CREATE TABLE t (a int)",
-            "SELECT current_setting('transaction_read_only')",
-        ] {
-            assert!(!looks_like_read(sql), "{sql}");
-        }
+    fn what_asks_for_the_mode_of_its_transaction_is_not_tried_in_another() {
+        assert!(worth_trying("SELECT place_order($1)"));
+        assert!(!worth_trying(
+            "SELECT current_setting('transaction_read_only')"
+        ));
     }
 }
