@@ -17,6 +17,7 @@
 pub mod background;
 pub mod binary;
 pub mod clock;
+pub mod cloudflare;
 pub mod function;
 pub mod gateway;
 pub mod http;

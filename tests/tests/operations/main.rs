@@ -17,6 +17,7 @@ mod desired_state;
 mod discard;
 mod doctor;
 mod erasure;
+mod hyperdrive;
 mod jobs;
 mod relay;
 mod schedules;
