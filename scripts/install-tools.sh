@@ -12,6 +12,7 @@
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
 #   install-tools.sh psql        PostgreSQL's client
+#   install-tools.sh pgbouncer   PgBouncer, the pooler that tests put between clients and dsql-local
 #   install-tools.sh blog        the chat page, built into examples/blog/dist
 #   install-tools.sh page        a browser and what drives it through the chat page
 #   install-tools.sh nuxt        Nuxt, for a project that takes the chat page over
@@ -127,6 +128,27 @@ install_psql() {
   fi
 }
 
+# PgBouncer below .tools/pgbouncer from Debian's package, unpacked and not installed, with the libraries that a machine may
+# lack; that of the PATH on other systems.
+install_pgbouncer() {
+  local folder=.tools/pgbouncer libraries
+  [ ! -x "$folder/usr/sbin/pgbouncer" ] || return 0
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    command -v pgbouncer >/dev/null || fail "PgBouncer is missing: install it with your system's package manager"
+    return 0
+  fi
+  echo "unpacking PgBouncer into $folder" >&2
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  apt-cache show pgbouncer >/dev/null 2>&1 || [ "$(id -u)" -ne 0 ] || apt-get update -qq >&2
+  libraries=$(apt-cache depends pgbouncer | grep -oE 'Depends: lib(c-?ares|event)[-.0-9a-z]*' | cut -d' ' -f2)
+  # shellcheck disable=SC2086 # several names
+  (cd "$folder" && apt-get download -qq pgbouncer $libraries >&2) || fail "PgBouncer's package could not be had: run 'sudo apt-get update'"
+  local package
+  for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
+  rm "$folder"/*.deb
+}
+
 # A browser for the test of the chat page; CHROMIUM names another one.
 install_chromium() {
   command -v "${CHROMIUM:-chromium}" >/dev/null && return
@@ -161,6 +183,7 @@ for part in "$@"; do
     emulator) pip_into .tools/emulator scripts/requirements-emulator.txt ;;
     postgres) install_postgres ;;
     psql) install_psql ;;
+    pgbouncer) install_pgbouncer ;;
     ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
     sql-clients)
       npm_into .tools/sql-clients tests/clients/sql
@@ -180,6 +203,6 @@ for part in "$@"; do
       ;;
     nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, pgbouncer, node" ;;
   esac
 done

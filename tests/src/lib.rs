@@ -25,6 +25,8 @@ pub mod jwt;
 pub mod log;
 pub mod logins;
 pub mod openapi;
+pub mod pooler;
+pub mod preload;
 pub mod proxy;
 pub mod python;
 pub mod response_url;

@@ -17,19 +17,19 @@ use crate::support::{invoke, sample};
 const BLOG: &str = "00000000000000000000000000000b10";
 const SHOP: &str = "000000000000000000000000000005b0";
 /// The time between two runs: a quarter of a token's life.
-const QUARTER: Duration = Duration::from_secs(900);
+pub(crate) const QUARTER: Duration = Duration::from_secs(900);
 
 /// Two logins, and a configuration for each.
-struct Site {
-    server: DsqlLocal,
+pub(crate) struct Site {
+    pub(crate) server: DsqlLocal,
     logins: Logins,
     cloudflare: Cloudflare,
     /// The functions' and that of the IAM roles; the server's moves with it.
-    clock: WallClock,
+    pub(crate) clock: WallClock,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let server = DsqlLocal::start(Options::default()).await;
         let server = server.expect("dsql-local starts");
         let clock = WallClock::new();
@@ -46,12 +46,12 @@ impl Site {
         }
     }
 
-    fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.server.advance(by);
     }
 
-    fn launch(&self) -> Launch {
+    pub(crate) fn launch(&self) -> Launch {
         self.logins
             .launch_maintenance()
             .env("HYPERDRIVE_CONFIGS", format!("blog={BLOG},shop={SHOP}"))
@@ -59,6 +59,11 @@ impl Site {
             .env("CLOUDFLARE_API_TOKEN", TOKEN)
             .env("CLOUDFLARE_API_URL", self.cloudflare.url())
             .clock(&self.clock)
+    }
+
+    /// The origin of the login `blog`.
+    pub(crate) fn origin(&self) -> Value {
+        self.cloudflare.origin(BLOG).unwrap()
     }
 
     /// The logins whose configuration's origin opens a session, each as itself.
@@ -92,7 +97,7 @@ fn as_answered(server: &DsqlLocal, origin: &Value) -> Value {
     given
 }
 
-async fn refresh(function: &Function) -> Value {
+pub(crate) async fn refresh(function: &Function) -> Value {
     invoke(function, &sample("maintenance", "refresh-hyperdrive")).await
 }
 

@@ -19,6 +19,7 @@ mod doctor;
 mod erasure;
 mod hyperdrive;
 mod jobs;
+mod pooler;
 mod relay;
 mod schedules;
 #[allow(dead_code, reason = "shared with the other test binaries")]
