@@ -1,4 +1,4 @@
-//! Owns the programs that the tests use and that we did not write: Python packages, psql, a pooler.
+//! Owns the programs that the tests use and that we did not write: Python packages, psql, a pooler, JDBC.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -41,6 +41,16 @@ pub fn pgbouncer() -> (PathBuf, PathBuf) {
         program.unwrap_or_else(|| "pgbouncer".into()),
         folder.join(multiarch),
     )
+}
+
+/// PostgreSQL's JDBC driver; installed now if it is missing.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn jdbc_driver() -> PathBuf {
+    install("jdbc");
+    let unpacked = workspace().join(".tools/jdbc/usr/share/java/postgresql.jar");
+    std::env::var_os("JDBC_DRIVER").map_or(unpacked, PathBuf::from)
 }
 
 fn install(part: &str) {

@@ -75,6 +75,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "sessions: the Neon driver over WebSocket, pipelineConnect ",
             "sessions: the Neon driver in workerd, with nothing but the connection string",
             "psql_connects_in_one_line_and_as_a_service",
+            "jdbc_holds_a_transaction_with_a_conflict_and_reads_the_catalogue",
             "psycopg_holds_a_transaction_and_hears_that_its_cancel_request_arrived",
         ],
     ),
