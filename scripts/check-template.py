@@ -102,6 +102,9 @@ EVERYTHING = {
     "ApiDomainName": "api.example.com",
     "ApiAuthDomainName": "apiauth.example.com",
     "SqlHostName": "db.example.com",
+    "HyperdriveConfigs": "blog=0123456789abcdef0123456789abcdef",
+    "CloudflareAccountId": "0123456789abcdef0123456789abcdef",
+    "CloudflareTokenSecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:cloudflare-0a1b2c",
     "CertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/0a1b",
     "HostedZoneId": "Z0123456789",
     "ReservedConcurrency": 50,
@@ -132,6 +135,11 @@ CLUSTER_ARN = {
         {"Fn::Sub": "arn:${AWS::Partition}:dsql:${AWS::Region}:${AWS::AccountId}:cluster/${ClusterId}"},
     ]
 }
+
+
+# Who may become a login: the function that gives its tokens, and the one that writes them into Hyperdrive, where it does.
+SQL_ROLE, MAINTENANCE_ROLE = ({"Fn::GetAtt": [f"{name}Role", "Arn"]} for name in ("Sql", "Maintenance"))
+SESSION_TRUST = {"AWS": {"Fn::If": ["HasHyperdrive", [SQL_ROLE, MAINTENANCE_ROLE], SQL_ROLE]}}
 
 
 def listed(value):
@@ -244,6 +252,13 @@ def check_roles(resources, faults):
                 faults.append(f"{name}Role: dsql actions on something else than the cluster")
         if actions - COMMON != wanted:
             faults.append(f"{name}Role: {sorted(actions - COMMON)} instead of {sorted(wanted)}")
+
+
+    for name, role in resources.items():
+        if name.startswith("SqlSession"):
+            trust = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+            if [statement["Principal"] for statement in trust] != [SESSION_TRUST]:
+                faults.append(f"{name}: trusts others than sql, and maintenance where it writes tokens into Hyperdrive")
 
 
 def check_routes(resources, faults):

@@ -12,6 +12,8 @@
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
 #   install-tools.sh psql        PostgreSQL's client
+#   install-tools.sh pgbouncer   PgBouncer, the pooler that tests put between clients and dsql-local
+#   install-tools.sh jdbc        Java, and PostgreSQL's JDBC driver
 #   install-tools.sh blog        the chat page, built into examples/blog/dist
 #   install-tools.sh page        a browser and what drives it through the chat page
 #   install-tools.sh nuxt        Nuxt, for a project that takes the chat page over
@@ -127,19 +129,64 @@ install_psql() {
   fi
 }
 
+# A package of the system, where apt-get may install it.
+apt_install() { # package, what to say where it may not
+  local as_root=()
+  command -v apt-get >/dev/null || fail "$2"
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo -n true 2>/dev/null || fail "$2"
+    as_root=(sudo -n)
+  fi
+  echo "installing $1 with apt-get" >&2
+  "${as_root[@]}" apt-get update -qq >&2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
+}
+
+# Debian's packages, unpacked into a folder and not installed.
+unpack() { # folder, packages…
+  local folder=$1 package
+  shift
+  echo "unpacking $* into $folder" >&2
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  (cd "$folder" && apt-get download -qq "$@" >&2) || fail "a package of $* could not be had: run 'sudo apt-get update'"
+  for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
+  rm "$folder"/*.deb
+}
+
+# Whether the system has Debian's packages; their lists are fetched where there are none.
+has_packages() { # one that is wanted
+  command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+  apt-cache show "$1" >/dev/null 2>&1 || [ "$(id -u)" -ne 0 ] || apt-get update -qq >&2
+}
+
+# PgBouncer below .tools/pgbouncer, with the libraries that a machine may lack; that of the PATH on other systems.
+install_pgbouncer() {
+  local folder=.tools/pgbouncer libraries
+  [ ! -x "$folder/usr/sbin/pgbouncer" ] || return 0
+  if ! has_packages pgbouncer; then
+    command -v pgbouncer >/dev/null || fail "PgBouncer is missing: install it with your system's package manager"
+    return 0
+  fi
+  libraries=$(apt-cache depends pgbouncer | grep -oE 'Depends: lib(c-?ares|event)[-.0-9a-z]*' | cut -d' ' -f2)
+  # shellcheck disable=SC2086 # several names
+  unpack "$folder" pgbouncer $libraries
+}
+
+# PostgreSQL's JDBC driver below .tools/jdbc; JDBC_DRIVER names the file on other systems.
+install_jdbc() {
+  command -v java >/dev/null || apt_install default-jre-headless "Java is missing: install Java 17 or newer with your system's package manager"
+  [ -z "${JDBC_DRIVER:-}" ] || return 0
+  [ ! -e .tools/jdbc/usr/share/java/postgresql.jar ] || return 0
+  has_packages libpostgresql-jdbc-java || fail "JDBC_DRIVER has to name postgresql.jar: no package of this system is known here"
+  unpack .tools/jdbc libpostgresql-jdbc-java
+}
+
 # A browser for the test of the chat page; CHROMIUM names another one.
 install_chromium() {
   command -v "${CHROMIUM:-chromium}" >/dev/null && return
   [ -z "${CHROMIUM:-}" ] || fail "CHROMIUM names no program: $CHROMIUM"
-  local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    sudo -n true 2>/dev/null || fail "Chromium is missing: run 'sudo apt-get install chromium', or set CHROMIUM to a browser of its kind"
-    as_root=(sudo -n)
-  fi
-  command -v apt-get >/dev/null || fail "Chromium is missing: install it with your system's package manager, or set CHROMIUM"
-  echo "installing Chromium with apt-get" >&2
-  "${as_root[@]}" apt-get update -qq >&2
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >&2
+  apt_install chromium "Chromium is missing: install it with your system's package manager, or set CHROMIUM to a browser of its kind"
 }
 
 # The package has a module alone; cargo-lambda asks for a program of this name.
@@ -161,6 +208,8 @@ for part in "$@"; do
     emulator) pip_into .tools/emulator scripts/requirements-emulator.txt ;;
     postgres) install_postgres ;;
     psql) install_psql ;;
+    pgbouncer) install_pgbouncer ;;
+    jdbc) install_jdbc ;;
     ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
     sql-clients)
       npm_into .tools/sql-clients tests/clients/sql
@@ -180,6 +229,6 @@ for part in "$@"; do
       ;;
     nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
   esac
 done

@@ -25,6 +25,7 @@ FAULTS = [
     ("    MaxValue: 3000\n", "    MaxValue: 5000\n", "connections of a cluster"),
     ("/~1api~1me~1export", "/api/me/export", "is no method of the API"),
     ("        - { HttpMethod: GET, ResourcePath: /~1api~1me~1export, ", "        # ", "throttled by themselves are"),
+    ("!GetAtt MaintenanceRole.Arn], !GetAtt SqlRole.Arn]", "!GetAtt MaintenanceRole.Arn], !GetAtt JobsRole.Arn]", "trusts others than sql"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
 ]
 

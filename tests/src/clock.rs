@@ -1,18 +1,16 @@
 //! Owns the clocks of the functions under test. An unmodified binary is started with a preloaded library
 //! (`clock_shim.c`) that reads the offsets from a mapped file; a change is visible to it at once.
 
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::NamedTempFile;
 
-use crate::binary::target_dir;
+use crate::preload;
 
 const SHIM_SOURCE: &str = include_str!("../clock_shim.c");
 
@@ -140,29 +138,8 @@ fn path_text(path: &Path) -> String {
         .to_owned()
 }
 
-/// The compiled library, named by its source so that it is made once.
+/// The compiled library.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let mut hasher = DefaultHasher::new();
-        SHIM_SOURCE.hash(&mut hasher);
-        let folder = target_dir().join("tmp");
-        fs::create_dir_all(&folder).expect("the target folder is writable");
-        let library = folder.join(format!("clock_shim-{:016x}.so", hasher.finish()));
-        if !library.exists() {
-            // Renamed into place: another test process may be doing the same.
-            let unfinished = folder.join(format!("clock_shim-{}.so", std::process::id()));
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clock_shim.c");
-            let status = Command::new("cc")
-                .args(["-shared", "-fPIC", "-O2", "-o"])
-                .arg(&unfinished)
-                .arg(source)
-                .arg("-ldl")
-                .status()
-                .expect("a C compiler `cc`, which Rust needs to link anyway");
-            assert!(status.success(), "clock_shim.c does not compile");
-            fs::rename(&unfinished, &library).expect("the target folder is writable");
-        }
-        library
-    })
+    SHIM.get_or_init(|| preload::library("clock_shim", SHIM_SOURCE))
 }

@@ -32,11 +32,12 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// The programs whose log is checked: what is deployed.
 const DEPLOYED: [&str; 6] = ["admin", "chat", "chats", "jobs", "maintenance", "sql"];
 /// Variables whose values nobody may read in a log.
-const SECRET_VARIABLES: [&str; 4] = [
+const SECRET_VARIABLES: [&str; 5] = [
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "ADDRESS_HASH_KEY",
     "OPENAI_API_KEY",
+    "CLOUDFLARE_API_TOKEN",
 ];
 
 /// What to start and how.

@@ -17,6 +17,7 @@
 pub mod background;
 pub mod binary;
 pub mod clock;
+pub mod cloudflare;
 pub mod function;
 pub mod gateway;
 pub mod http;
@@ -24,6 +25,8 @@ pub mod jwt;
 pub mod log;
 pub mod logins;
 pub mod openapi;
+pub mod pooler;
+pub mod preload;
 pub mod proxy;
 pub mod python;
 pub mod response_url;

@@ -1,5 +1,5 @@
 //! Owns logins of the `sql` function in a `dsql-local`: the real `admin` makes them, for a principal that is the function's
-//! own and may do nothing else.
+//! own and may do nothing else. `maintenance` has another, which may assume the logins' IAM roles too.
 
 use std::time::Duration;
 
@@ -16,10 +16,13 @@ use crate::runtime_api::Outcome;
 
 const ROLE: &str = "sql_function";
 /// Roles that are not a login's: those of the functions.
-const NO_LOGINS: [&str; 6] = ["admin", "chat", "chats", "jobs", "maintenance", ROLE];
+const NO_LOGINS: [&str; 6] = ["admin", "chat", "chats", "jobs", MAINTENANCE, ROLE];
 const ARN: &str = "arn:aws:iam::111122223333:user/sql-function";
 /// The access key of that principal.
 const KEY: &str = "AKIASQLFUNCTION00000";
+const MAINTENANCE: &str = "maintenance";
+const MAINTENANCE_ARN: &str = "arn:aws:iam::111122223333:user/maintenance";
+const MAINTENANCE_KEY: &str = "AKIAMAINTENANCE00000";
 /// What logins are given for sessions, one each.
 const SESSION_ROLES: [&str; 2] = [
     "arn:aws:iam::111122223333:role/session-1",
@@ -66,6 +69,7 @@ impl Login {
 pub struct Logins {
     admin: Function,
     env: Vec<(String, String)>,
+    of_maintenance: Vec<(String, String)>,
     /// Where the function assumes the logins' IAM roles.
     _sts: sts::Endpoint,
 }
@@ -73,32 +77,19 @@ pub struct Logins {
 impl Logins {
     /// Migrates the server, with a principal for the function.
     pub async fn of(server: &DsqlLocal) -> Self {
-        let principal = Principal {
-            access_key_id: KEY.to_owned(),
-            secret_access_key: Secret::new("secret-of-the-sql-function"),
-            session_token: None,
-            arn: ARN.to_owned(),
-            actions: vec![Action::DbConnect],
-            expires_at: None,
-        };
-        let mut env = server.env();
-        for (name, value) in &mut env {
-            match name.as_str() {
-                "AWS_ACCESS_KEY_ID" => value.clone_from(&principal.access_key_id),
-                "AWS_SECRET_ACCESS_KEY" => {
-                    principal.secret_access_key.expose().clone_into(value);
-                }
-                _ => {}
-            }
-        }
-        env.push(("DSQL_ROLE".to_owned(), ROLE.to_owned()));
-        server
-            .add_principal(principal)
-            .expect("the ARN is well formed");
+        Self::on_clock(server, Clock::wall()).await
+    }
+
+    /// With IAM roles whose credentials end by a clock that is moved.
+    pub async fn on_clock(server: &DsqlLocal, clock: Clock) -> Self {
+        let mut env = variables(server, (ROLE, ARN, KEY));
+        let mut of_maintenance = variables(server, (MAINTENANCE, MAINTENANCE_ARN, MAINTENANCE_KEY));
         let roles: Vec<AssumableRole> = SESSION_ROLES.map(|arn| assumable(server, arn)).into();
-        let sts = sts::Endpoint::start(roles, Clock::wall()).await;
+        let sts = sts::Endpoint::start(roles, clock).await;
         let sts = sts.expect("a port of loopback can be had");
-        env.push(("AWS_ENDPOINT_URL_STS".to_owned(), sts.url()));
+        for env in [&mut env, &mut of_maintenance] {
+            env.push(("AWS_ENDPOINT_URL_STS".to_owned(), sts.url()));
+        }
         let admin = Launch::binary("admin")
             .envs(server.env())
             .env("DSQL_ROLE", "admin")
@@ -108,6 +99,7 @@ impl Logins {
         let logins = Self {
             admin,
             env,
+            of_maintenance,
             _sts: sts,
         };
         logins.migrate().await;
@@ -116,13 +108,19 @@ impl Logins {
 
     /// Brings schema, roles and mappings up to date, as every deployment does.
     pub async fn migrate(&self) {
-        self.command(json!({"command": "migrate", "roles": {ROLE: ARN}}))
+        let roles = json!({ROLE: ARN, MAINTENANCE: MAINTENANCE_ARN});
+        self.command(json!({"command": "migrate", "roles": roles}))
             .await;
     }
 
     /// The function, as its own principal.
     pub fn launch(&self) -> Launch {
         self.launch_program(Launch::binary("sql"))
+    }
+
+    /// `maintenance`, as its own principal.
+    pub fn launch_maintenance(&self) -> Launch {
+        Launch::binary(MAINTENANCE).envs(self.of_maintenance.clone())
     }
 
     /// Another program in its place.
@@ -169,7 +167,35 @@ impl Logins {
     }
 }
 
-/// An IAM role that the function may assume, and that may connect.
+/// The variables of a function: its database role, and a principal of its own.
+fn variables(
+    server: &DsqlLocal,
+    (role, arn, access_key_id): (&str, &str, &str),
+) -> Vec<(String, String)> {
+    let secret = format!("secret-of-{role}");
+    server
+        .add_principal(Principal {
+            access_key_id: access_key_id.to_owned(),
+            secret_access_key: Secret::new(secret.clone()),
+            session_token: None,
+            arn: arn.to_owned(),
+            actions: vec![Action::DbConnect],
+            expires_at: None,
+        })
+        .expect("the ARN is well formed");
+    let mut env = server.env();
+    for (name, value) in &mut env {
+        match name.as_str() {
+            "AWS_ACCESS_KEY_ID" => access_key_id.clone_into(value),
+            "AWS_SECRET_ACCESS_KEY" => value.clone_from(&secret),
+            _ => {}
+        }
+    }
+    env.push(("DSQL_ROLE".to_owned(), role.to_owned()));
+    env
+}
+
+/// An IAM role that the functions may assume, and that may connect.
 fn assumable(server: &DsqlLocal, arn: &str) -> AssumableRole {
     let keys = Keys::random();
     let session = arn.replacen(":iam:", ":sts:", 1);
@@ -187,7 +213,7 @@ fn assumable(server: &DsqlLocal, arn: &str) -> AssumableRole {
     AssumableRole {
         arn: arn.to_owned(),
         keys,
-        trusted: [KEY.to_owned()].into(),
+        trusted: [KEY.to_owned(), MAINTENANCE_KEY.to_owned()].into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns what the tests use as Python packages: clients and servers we did not write.
+//! Owns the programs that the tests use and that we did not write: Python packages, psql, a pooler, JDBC.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,6 +26,31 @@ pub fn psql() -> PathBuf {
     Some(workspace().join(".tools/psql/bin/psql"))
         .filter(|path| path.exists())
         .unwrap_or_else(|| "psql".into())
+}
+
+/// `PgBouncer`, and the folder of the libraries that come with it; installed now if it is missing.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn pgbouncer() -> (PathBuf, PathBuf) {
+    install("pgbouncer");
+    let folder = workspace().join(".tools/pgbouncer/usr");
+    let program = Some(folder.join("sbin/pgbouncer")).filter(|path| path.exists());
+    let multiarch = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
+    (
+        program.unwrap_or_else(|| "pgbouncer".into()),
+        folder.join(multiarch),
+    )
+}
+
+/// PostgreSQL's JDBC driver; installed now if it is missing.
+///
+/// # Panics
+/// When it cannot be installed.
+pub fn jdbc_driver() -> PathBuf {
+    install("jdbc");
+    let unpacked = workspace().join(".tools/jdbc/usr/share/java/postgresql.jar");
+    std::env::var_os("JDBC_DRIVER").map_or(unpacked, PathBuf::from)
 }
 
 fn install(part: &str) {

@@ -12,6 +12,14 @@ use crate::binary::workspace;
 /// # Panics
 /// When it cannot be read or resolved.
 pub fn application() -> Application {
+    application_with(&[], &[])
+}
+
+/// With further parameters, and what they lead to that is known when the stack runs.
+///
+/// # Panics
+/// As [`application`].
+pub fn application_with(further: &[(&str, &str)], known: &[(&str, &str)]) -> Application {
     let template = Template::read(&workspace().join("template.yaml"));
     let template = template.unwrap_or_else(|error| panic!("{error}"));
     let parameters = [
@@ -32,8 +40,8 @@ pub fn application() -> Application {
         stack: "chat".to_owned(),
         region: "us-east-1".to_owned(),
         account: "123456789012".to_owned(),
-        parameters: owned(&parameters),
-        attributes: owned(&attributes),
+        parameters: owned(&[&parameters, further].concat()),
+        attributes: owned(&[&attributes, known].concat()),
     };
     template
         .resolve(&inputs)

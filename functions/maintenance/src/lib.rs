@@ -1,18 +1,31 @@
-//! The `maintenance` function: what time makes necessary, started by schedules whose input says which task. Every task goes
-//! in batches of one transaction, stops before the deadline, and does the rest in its next run; it may run twice at once.
+//! The `maintenance` function: scheduled work, started by schedules whose input says which task. Every task stops before the
+//! deadline, and does the rest in its next run; it may run twice at once. What changes rows goes in batches of one transaction.
+//!
+//! | Variable | |
+//! |---|---|
+//! | `JOBS_QUEUE_URL`, `JOBS_DLQ_URL` | the queue of `jobs` and its dead-letter queue; without them nothing is relayed |
+//! | `HYPERDRIVE_CONFIGS` | logins and their Hyperdrive configurations, `blog=<id>,shop=<id>`; without it no token is written |
+//! | `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_API_TOKEN` | the account of those, and a token of its API that may write them |
+//!
+//! Besides these, the variables of `dsql`; `DSQL_ROLE` is `maintenance`.
 
+mod cloudflare;
+mod hyperdrive;
 mod relay;
 mod tasks;
 
 use std::time::Duration;
 
-use api::Metrics;
+use api::{HYPERDRIVE_REFRESHED, Metrics};
 use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
+pub use crate::hyperdrive::{
+    CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_API_TOKEN, CLOUDFLARE_API_URL, HYPERDRIVE_CONFIGS, Hyperdrive,
+};
 pub use crate::relay::{JOBS_DLQ_URL, JOBS_QUEUE_URL, Queue};
 
 /// Where the platform tells no deadline (direct calls to a function under a local emulator).
@@ -23,15 +36,22 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
 pub struct App {
     dsql: Dsql,
     queue: Option<Queue>,
+    hyperdrive: Option<Hyperdrive>,
     metrics: Metrics,
 }
 
 impl App {
-    /// An app on this database, which relays to `queue` if there is one.
-    pub fn new(dsql: Dsql, queue: Option<Queue>, metrics: Metrics) -> Self {
+    /// An app on this database, which relays to `queue` and writes tokens into `hyperdrive`, if they are there.
+    pub fn new(
+        dsql: Dsql,
+        queue: Option<Queue>,
+        hyperdrive: Option<Hyperdrive>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             dsql,
             queue,
+            hyperdrive,
             metrics,
         }
     }
@@ -49,6 +69,8 @@ pub enum Task {
     RollUpUsage,
     /// Send due jobs to the queue and given-up ones to the dead-letter queue.
     Relay,
+    /// Write fresh tokens into the configurations of Cloudflare Hyperdrive.
+    RefreshHyperdrive,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,12 +84,15 @@ struct Event {
 pub enum MaintenanceError {
     /// The event names no task.
     #[error(
-        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\"}}: {0}"
+        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\" | \"refresh-hyperdrive\"}}: {0}"
     )]
     UnknownTask(#[from] serde_json::Error),
     /// The relay has no queue.
     #[error("{JOBS_QUEUE_URL} and {JOBS_DLQ_URL} are not set: there is no queue to relay to")]
     NoQueue,
+    /// There is nothing to write tokens into.
+    #[error("{HYPERDRIVE_CONFIGS} is not set: there is no configuration to write a token into")]
+    NoHyperdrive,
     /// The queue.
     #[error("the queue did not take the jobs: {0}")]
     Queue(String),
@@ -81,6 +106,7 @@ impl From<MaintenanceError> for Diagnostic {
         let error_type = match &error {
             MaintenanceError::UnknownTask(_) => "UnknownTask",
             MaintenanceError::NoQueue => "NoQueue",
+            MaintenanceError::NoHyperdrive => "NoHyperdrive",
             MaintenanceError::Queue(_) => "Queue",
             MaintenanceError::Database(_) => "Database",
         };
@@ -109,6 +135,17 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Maint
             Task::Relay => {
                 let queue = app.queue.as_ref().ok_or(MaintenanceError::NoQueue)?;
                 relay::run(&app.dsql, queue, deadline).await?
+            }
+            Task::RefreshHyperdrive => {
+                let hyperdrive = app.hyperdrive.as_ref();
+                let hyperdrive = hyperdrive.ok_or(MaintenanceError::NoHyperdrive)?;
+                let refreshed = hyperdrive.refresh(&app.dsql, deadline).await;
+                app.metrics.report_count(
+                    app.dsql.clock().now(),
+                    &request_id,
+                    (HYPERDRIVE_REFRESHED, u64::from(refreshed.is_whole())),
+                );
+                refreshed.report()
             }
         };
         tracing::info!(task = ?task, "{task:?}: {report}");

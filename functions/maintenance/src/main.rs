@@ -1,4 +1,4 @@
-//! Wiring: configuration, connection, queue, handler.
+//! Wiring: configuration, connection, queue, Hyperdrive, handler.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 use api::{Metrics, StandardOutput};
 use dsql::{Config, Dsql};
 use lambda_runtime::{LambdaEvent, service_fn};
-use maintenance::{App, Queue};
+use maintenance::{App, Hyperdrive, Queue};
 
 fn main() -> ExitCode {
     api::start(async {
         let metrics = Metrics::new("maintenance", Arc::new(StandardOutput));
         let queue = Queue::from_lookup(&api::from_process)?;
+        let hyperdrive = Hyperdrive::from_lookup(&api::from_process)?;
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
-        let app = Arc::new(App::new(dsql, queue, metrics));
+        let app = Arc::new(App::new(dsql, queue, hyperdrive, metrics));
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
             let app = Arc::clone(&app);
             async move { maintenance::handle(&app, event).await }

@@ -1,8 +1,9 @@
 //! Sessions of logins that are opened in Init, beside the function's own, so that the first request finds one: of the logins
 //! that a variable names, or of the only one there is.
 //!
-//! A named one is opened at once, before its row is read, as an owner of a schema by its own name: so it costs no flight more
-//! than the function's own session. It is kept if the row, read right after, says the same.
+//! A named one is opened at once, before its row is read, as an owner of a schema by its own name: so its connection costs no
+//! time beside the function's own. It is kept if the row, read right after, says the same. The name and the row of the only
+//! login are one read.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,13 +32,15 @@ pub(crate) async fn connect(
         };
         (name.clone(), open(sessions, &owner, deadline).await)
     });
-    let (is_open, mut early) = join(sessions.connect(deadline), join_all(early)).await;
+    let (is_open, early) = join(sessions.connect(deadline), join_all(early)).await;
     if !is_open {
         return;
     }
-    if names.is_empty() {
-        let only = logins.only(deadline).await.ok().flatten();
-        early.extend(only.map(|name| (name, None)));
+    if names.is_empty()
+        && let Ok(Some(role)) = logins.only(deadline).await
+        && let Some(session) = open(sessions, &role, deadline).await
+    {
+        session.keep_for(&role);
     }
     for (name, opened) in early {
         let Ok(Some(role)) = logins.learn(&name, deadline).await else {

@@ -27,7 +27,6 @@ mod params;
 mod request;
 mod session_role;
 mod session_token;
-mod sts;
 mod text;
 mod transport;
 mod value;

@@ -42,8 +42,9 @@ const LIMITS: AnswerLimits = AnswerLimits {
 const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
      FROM chats.sql_logins WHERE name = $1";
 
-/// The only login there is, if there is one: a second row tells that there are more.
-const READ_ONLY_ONE: &str = "SELECT name FROM chats.sql_logins WHERE password_hash <> '' LIMIT 2";
+/// The row and the name of the only login there is, if there is one: a second row tells that there are more.
+const READ_ONLY_ONE: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint, name \
+     FROM chats.sql_logins WHERE password_hash <> '' LIMIT 2";
 
 /// The names of all logins, unless there are too many to keep.
 const READ_NAMES: &str = "SELECT name FROM chats.sql_logins LIMIT 1001";
@@ -126,6 +127,26 @@ struct Row {
     generation: String,
     /// That of the password before, and until when it is good.
     previous: Option<(String, SystemTime)>,
+}
+
+impl Row {
+    /// From the first five values of a row of the table.
+    fn of<'a>(values: &mut impl Iterator<Item = Option<Cow<'a, str>>>) -> Self {
+        let mut next = || values.next().flatten();
+        let hash = next().unwrap_or_default().into_owned();
+        let schemas = next().unwrap_or_default().into_owned();
+        let generation = next().unwrap_or_default().into_owned();
+        let previous = next().map(Cow::into_owned);
+        let until = next()
+            .and_then(|text| text.parse().ok())
+            .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        Self {
+            hash,
+            schemas,
+            generation,
+            previous: previous.zip(until),
+        }
+    }
 }
 
 impl std::fmt::Debug for Row {
@@ -211,21 +232,27 @@ impl Logins {
         Ok(role)
     }
 
-    /// The name of the only login there is.
+    /// The role of the only login there is, whose row is read ahead of its first request.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub(crate) async fn only(&self, deadline: SystemTime) -> Result<Option<String>, TextError> {
+    pub(crate) async fn only(&self, deadline: SystemTime) -> Result<Option<TextRole>, TextError> {
         let statement = TextStatement::new(READ_ONLY_ONE, &[]);
         let limits = AnswerLimits { rows: 2, ..LIMITS };
         let request = TextRequest::one(&statement, limits).lookup();
         let own_role = self.sessions.own_role();
         let answers = self.sessions.run(&own_role, request, deadline).await?;
         let rows = answers.first().map(|answer| answer.rows.as_slice());
-        Ok(match rows {
-            Some([row]) => row.values().next().flatten().map(Cow::into_owned),
-            _ => None,
-        })
+        let Some([only]) = rows else {
+            return Ok(None);
+        };
+        let mut values = only.values();
+        let row = Row::of(&mut values);
+        Ok(values.next().flatten().map(|name| {
+            let role = role(&name, Some(&row));
+            self.keep(&name, Some(row));
+            role
+        }))
     }
 
     async fn find(
@@ -337,23 +364,7 @@ impl Logins {
         let own_role = self.sessions.own_role();
         let answers = self.sessions.run(&own_role, request, deadline).await?;
         let row = answers.first().and_then(|answer| answer.rows.first());
-        Ok(row.map(|row| {
-            let mut values = row.values();
-            let mut next = || values.next().flatten();
-            let hash = next().unwrap_or_default().into_owned();
-            let schemas = next().unwrap_or_default().into_owned();
-            let generation = next().unwrap_or_default().into_owned();
-            let previous = next().map(Cow::into_owned);
-            let until = next()
-                .and_then(|text| text.parse().ok())
-                .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-            Row {
-                hash,
-                schemas,
-                generation,
-                previous: previous.zip(until),
-            }
-        }))
+        Ok(row.map(|row| Row::of(&mut row.values())))
     }
 }
 

@@ -14,11 +14,12 @@ use std::time::{Duration, SystemTime};
 
 use api::{ConfigError, Lookup};
 use dsql::text::{TextRole, TextSessions};
-use dsql::{DSQL_CA_FILE, Dsql, TOKEN_LIFETIME};
+use dsql::{AWS_REGION, DSQL_CA_FILE, Dsql, TOKEN_LIFETIME};
 use serde::{Deserialize, Serialize};
+use session_roles::{AWS_ENDPOINT_URL_STS, SessionRoles};
 
 use crate::failure::Failure;
-use crate::session_role::{self, SessionRoles};
+use crate::session_role;
 
 /// Whether tokens are given: `on` or `off`.
 pub const SQL_TOKENS: &str = "SQL_TOKENS";
@@ -105,7 +106,7 @@ impl SessionTokens {
         };
         Ok(Some(Self {
             max_lifetime,
-            roles: SessionRoles::from_lookup(lookup),
+            roles: SessionRoles::new(lookup(AWS_REGION), lookup(AWS_ENDPOINT_URL_STS)),
             root_certificates: var(DSQL_CA_FILE).unwrap_or_else(|| "system".to_owned()),
             given: Mutex::default(),
         }))
@@ -181,7 +182,7 @@ impl SessionTokens {
         let now = dsql.clock().now();
         let times = (now, now + lifetime);
         let credentials = self.roles.credentials(&role, &login.name, times).await;
-        let credentials = credentials.map_err(failed)?;
+        let credentials = credentials.map_err(|error| failed(api::chain(&error)))?;
         let tokens = dsql.tokens_for(&login.name, credentials);
         let tokens = tokens.with_lifetime(lifetime);
         let token = tokens.token().await;

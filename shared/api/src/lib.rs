@@ -30,9 +30,10 @@ pub use error::{ApiError, ClientCode, ServerCode, chain};
 pub use jwk::{Algorithm, JwkSet, VerifyingKey};
 pub use jwt::{Claims, Policy, Rejection, verify};
 pub use metrics::{
-    ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, LOGINS_REFUSED, LOST,
-    Line, METRIC_NAMES, MODEL, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, Metrics, NAMESPACE,
-    OCC_GIVEN_UP, OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, STACK, SilentLine, StandardOutput,
+    ATTEMPTS, COLD_START, CONNECT_FAILURES, CONNECT_MS, CONNECTS, FUNCTION, HYPERDRIVE_REFRESHED,
+    LOGINS_REFUSED, LOST, Line, METRIC_NAMES, MODEL, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS,
+    Metrics, NAMESPACE, OCC_GIVEN_UP, OCC_RETRIES, RECONNECTS, RETIRED_BY_AGE, STACK, SilentLine,
+    StandardOutput,
 };
 pub use request::{BODY, MAX_DEPTH, body, bytes, deadline, known_deadline, query, segments};
 pub use response::{empty, json, json_text, with_tag};

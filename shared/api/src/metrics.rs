@@ -53,8 +53,11 @@ pub const MODEL_OUTPUT_TOKENS: &str = "ModelOutputTokens";
 /// Requests whose password or token did not open the login they named.
 pub const LOGINS_REFUSED: &str = "LoginsRefused";
 
+/// 1 for a run that gave each configuration of Hyperdrive a fresh token, else 0.
+pub const HYPERDRIVE_REFRESHED: &str = "HyperdriveRefreshed";
+
 /// Every metric there is.
-pub const METRIC_NAMES: [&str; 13] = [
+pub const METRIC_NAMES: [&str; 14] = [
     COLD_START,
     CONNECTS,
     RECONNECTS,
@@ -68,6 +71,7 @@ pub const METRIC_NAMES: [&str; 13] = [
     MODEL_INPUT_TOKENS,
     MODEL_OUTPUT_TOKENS,
     LOGINS_REFUSED,
+    HYPERDRIVE_REFRESHED,
 ];
 
 /// Where finished lines go.
@@ -215,6 +219,22 @@ impl Metrics {
             (REQUEST_ID, request_id),
         ];
         self.write(now, &self.of_refusals, &texts, &[(LOGINS_REFUSED, 1)]);
+    }
+
+    /// Writes the line of one count of its own, for what happens seldom.
+    pub fn report_count(
+        &self,
+        now: SystemTime,
+        request_id: &str,
+        (name, count): (&'static str, u64),
+    ) {
+        let texts = [
+            (STACK, self.stack.as_str()),
+            (FUNCTION, self.function),
+            (REQUEST_ID, request_id),
+        ];
+        let directive = directive(&[STACK, FUNCTION], &[(name, "Count")]);
+        self.write(now, &directive, &texts, &[(name, count)]);
     }
 
     fn write(

@@ -37,6 +37,7 @@ mod page;
 mod sessions;
 mod shapes;
 mod sql_clients;
+mod sql_rows;
 mod stack;
 mod strangers;
 mod threats;

@@ -1,9 +1,9 @@
-//! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has it, psycopg, asyncpg.
+//! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has it, psycopg, asyncpg, JDBC.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use tests::python::{psql, python_path};
+use tests::python::{jdbc_driver, psql, python_path};
 
 use crate::sql_clients::Site;
 
@@ -90,6 +90,71 @@ async def main():
 asyncio.run(main())
 ";
 
+/// Lines of Java that are run as they are: a transaction with a conflict, and what tools ask of the catalogue.
+const JAVA: &str = r#"
+import java.net.URI;
+import java.net.http.*;
+import java.sql.*;
+import java.util.Properties;
+import java.util.regex.*;
+
+class Sessions {
+    static String field(String json, String name) {
+        Matcher found = Pattern.compile("\"" + name + "\":\"?([^\",}]*)").matcher(json);
+        if (!found.find()) throw new IllegalStateException(name);
+        return found.group(1);
+    }
+
+    static Connection open() throws Exception {
+        HttpRequest request = HttpRequest.newBuilder(URI.create(System.getenv("API_URL") + "/token"))
+            .header("Neon-Connection-String", System.getenv("DATABASE_URL"))
+            .POST(HttpRequest.BodyPublishers.noBody()).build();
+        String token = HttpClient.newHttpClient().send(request, HttpResponse.BodyHandlers.ofString()).body();
+        Properties properties = new Properties();
+        for (String name : new String[] {"user", "password", "sslmode", "sslrootcert", "options"})
+            properties.setProperty(name, field(token, name));
+        return DriverManager.getConnection("jdbc:postgresql://" + field(token, "host") + ":" + field(token, "port") + "/postgres", properties);
+    }
+
+    static int number(Connection session, String sql) throws SQLException {
+        try (ResultSet rows = session.createStatement().executeQuery(sql)) {
+            rows.next();
+            return rows.getInt(1);
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        try (Connection theirs = open()) {
+            theirs.createStatement().execute("CREATE TABLE sums (id int PRIMARY KEY, n int NOT NULL)");
+            theirs.createStatement().execute("INSERT INTO sums VALUES (1, 0)");
+            try (Connection ours = open()) {
+                ours.setAutoCommit(false);
+                for (int attempt = 1; ; attempt++) {
+                    try {
+                        int n = number(ours, "SELECT n FROM sums WHERE id = 1");
+                        if (attempt == 1) theirs.createStatement().execute("UPDATE sums SET n = n + 1");
+                        try (PreparedStatement update = ours.prepareStatement("UPDATE sums SET n = ? WHERE id = ?")) {
+                            update.setInt(1, n + 10);
+                            update.setInt(2, 1);
+                            update.executeUpdate();
+                        }
+                        ours.commit();
+                        break;
+                    } catch (SQLException lost) {
+                        ours.rollback();
+                        System.out.println(lost.getSQLState());
+                    }
+                }
+            }
+            System.out.println(number(theirs, "SELECT n FROM sums"));
+            try (ResultSet columns = theirs.getMetaData().getColumns(null, "blog", "sums", null)) {
+                while (columns.next()) System.out.println(columns.getString("COLUMN_NAME") + " " + columns.getString("TYPE_NAME"));
+            }
+        }
+    }
+}
+"#;
+
 fn text(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -146,4 +211,28 @@ async fn asyncpg_holds_a_pool_and_a_transaction_with_a_conflict() {
     let folder = tempfile::tempdir().unwrap();
     let answered = run(&site, "python3", &["-c", ASYNCPG], folder.path()).await;
     assert_eq!(answered, "blog blog\n40001\n11\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jdbc_holds_a_transaction_with_a_conflict_and_reads_the_catalogue() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (source, hosts) = (
+        folder.path().join("Sessions.java"),
+        folder.path().join("hosts"),
+    );
+    std::fs::write(&source, JAVA).unwrap();
+    let server = &site.stack.server;
+    let entry = format!(
+        "{} {}\n127.0.0.1 localhost\n",
+        server.hostaddr(),
+        server.endpoint()
+    );
+    std::fs::write(&hosts, entry).unwrap();
+    let by_name = format!("-Djdk.net.hosts.file={}", hosts.display());
+    let (driver, source) = (jdbc_driver(), source.display().to_string());
+    let driver = driver.display().to_string();
+    let arguments = [by_name.as_str(), "-cp", &driver, &source];
+    let answered = run(&site, "java", &arguments, folder.path()).await;
+    assert_eq!(answered, "40001\n11\nid int4\nn int4\n");
 }

@@ -152,6 +152,11 @@ async fn sessions_by_a_token_work_in_every_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drizzle_kit_pushes_and_pulls_what_dsql_takes() {
+    Site::start().await.run("migrations.test.mjs", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_worker_works() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap(); // the script keeps the key where it lies itself

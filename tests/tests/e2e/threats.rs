@@ -6,7 +6,7 @@ use std::path::Path;
 use tests::binary::workspace;
 
 /// The names of all functions in the Rust files below `folder`.
-fn functions(folder: &Path, names: &mut BTreeSet<String>) {
+pub(crate) fn functions(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

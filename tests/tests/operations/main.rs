@@ -17,7 +17,9 @@ mod desired_state;
 mod discard;
 mod doctor;
 mod erasure;
+mod hyperdrive;
 mod jobs;
+mod pooler;
 mod relay;
 mod schedules;
 #[allow(dead_code, reason = "shared with the other test binaries")]

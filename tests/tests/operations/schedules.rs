@@ -114,12 +114,15 @@ async fn an_unknown_task_says_which_are_known() {
         assert_eq!(error_type, "UnknownTask");
         assert!(message.contains("\"purge\""), "{message}");
     }
-    let outcome = function
-        .invoke(json!({"task": "relay"}).to_string(), LIMIT)
-        .await;
-    let Outcome::FunctionError { message, .. } = outcome else {
-        panic!("a relay without a queue was accepted")
-    };
-    assert!(message.contains("JOBS_QUEUE_URL"), "{message}");
+    for (task, variable) in [
+        ("relay", "JOBS_QUEUE_URL"),
+        ("refresh-hyperdrive", "HYPERDRIVE_CONFIGS"),
+    ] {
+        let event = json!({"task": task}).to_string();
+        let Outcome::FunctionError { message, .. } = function.invoke(event, LIMIT).await else {
+            panic!("{task} was done without {variable}")
+        };
+        assert!(message.contains(variable), "{message}");
+    }
     let _: Value = invoke(&function, &json!({"task": "purge"})).await;
 }

@@ -119,6 +119,23 @@ async fn the_only_login_and_those_that_are_named_are_connected_before_the_first_
     connected_ahead(&site, &named.start().await, &[&site.blog, &reader], started).await;
 }
 
+#[tokio::test]
+async fn a_cold_container_sends_one_flight_more_than_chats() {
+    let site = Site::start().await;
+    for (ahead, name) in [("", "the only login"), ("blog", "a named one")] {
+        let started = Instant::now();
+        let before = site.flights();
+        let launch = site.logins.launch().env("SQL_CONNECT_AHEAD", ahead);
+        let function = launch.start().await;
+        let body = json!({"query": ONE}).to_string();
+        let request = driver_request(&site.blog.connection_string(), body);
+        assert_eq!(send(&function, &request, LIMIT).await.status, 200);
+        // `chats` sends one, its request: the login's row is the other.
+        let spent = site.flights() - before;
+        assert!(is_as_expected(spent, 2, 1, started), "{name}: {spent}");
+    }
+}
+
 async fn connected_ahead(site: &Site, function: &Function, logins: &[&Login], started: Instant) {
     let sql = "SELECT current_user, current_setting('search_path')";
     let body = json!({"query": sql}).to_string();

@@ -1,5 +1,5 @@
-//! `AssumeRole` of AWS STS, once an hour for a login that asks for tokens: one signed request, with the signer, the XML reader
-//! and the HTTP client that are there anyhow. The SDK's client for it would be half of the function's binary.
+//! `AssumeRole` of AWS STS, about once an hour for a login: one signed request, with the signer, the XML reader and the HTTP
+//! client that are there anyhow. The SDK's client for it would be half of a function's binary.
 //!
 //! The request is the Query API's: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
 
@@ -12,8 +12,8 @@ use aws_sigv4::sign::v4;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use http_body_util::{BodyExt as _, Full, Limited};
 use https::{Client, HttpError};
-use lambda_http::http::header::CONTENT_TYPE;
-use lambda_http::http::{Request, StatusCode};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 const VERSION: &str = "2011-06-15";
@@ -28,21 +28,34 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Why there are no credentials.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StsError {
+#[non_exhaustive]
+pub enum StsError {
+    /// Its endpoint is that of a Region.
     #[error("AWS_REGION is not set")]
     NoRegion,
+    /// The signer takes neither the address nor the credentials.
     #[error("the request to STS cannot be signed: {0}")]
     Signing(String),
-    #[error("STS cannot be reached: {0}")]
-    Unreachable(String),
+    /// No connection, or one that was lost before the answer.
+    #[error("STS cannot be reached")]
+    Unreachable(#[source] HttpError),
+    /// The answer broke off, or is longer than any of STS.
+    #[error("the answer of STS cannot be read: {0}")]
+    Unreadable(String),
+    /// All attempts together took too long.
     #[error("STS did not answer within {LIMIT:?}")]
     Late,
+    /// An answer that is none of credentials.
     #[error("STS refuses with {code} ({status}): {message}")]
     Refused {
+        /// Of HTTP.
         status: StatusCode,
+        /// The error's name, such as `AccessDenied`.
         code: String,
+        /// In words.
         message: String,
     },
+    /// No answer that STS is known to give.
     #[error("the answer of STS ({0}) is not understood")]
     Malformed(StatusCode),
 }
@@ -51,7 +64,7 @@ impl StsError {
     /// Whether the same request may succeed in a moment.
     fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) => true,
+            Self::Unreachable(_) | Self::Unreadable(_) => true,
             Self::Refused { status, code, .. } => {
                 status.is_server_error() || code.starts_with("Throttling")
             }
@@ -168,13 +181,13 @@ fn signed(
 }
 
 async fn send(client: &Client, request: Call) -> Result<Credentials, StsError> {
-    let lost = |error: HttpError| StsError::Unreachable(api::chain(&error));
-    let answer = client.send(request).await.map_err(lost)?;
+    let answer = client.send(request).await;
+    let answer = answer.map_err(StsError::Unreachable)?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
         .collect()
         .await
-        .map_err(|error| StsError::Unreachable(error.to_string()))?
+        .map_err(|error| StsError::Unreadable(error.to_string()))?
         .to_bytes();
     let text = std::str::from_utf8(&body).map_err(|_| StsError::Malformed(status))?;
     let mut fields = fields(text).map_err(|_| StsError::Malformed(status))?;
