@@ -65,6 +65,11 @@ pub(crate) enum Chunk<'a> {
 
 /// The last event of every stream.
 pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// The last event of a stream that has brought all of a reply: with its id a client that resumes says so.
+pub(crate) fn done(message_id: &str) -> Bytes {
+    format!("id: {message_id}\ndata: [DONE]\n\n").into()
+}
 /// A comment, against the idle limits on the way.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 

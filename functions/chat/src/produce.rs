@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
-use crate::chunk::{Chunk, DONE, Fault};
+use crate::chunk::{Chunk, Fault, done};
 use crate::context::estimate_bytes;
 use crate::draft::{Draft, Kind, send};
 use crate::lock::{Beat, Lock};
@@ -117,7 +117,7 @@ impl Production {
             self.close(end, &draft, &out).await;
         };
         ticker.during(closed).await;
-        let _ = out.send(DONE);
+        let _ = out.send(done(self.reply.message.as_str()));
     }
 
     /// Passes the reply on until it ends.
@@ -187,6 +187,7 @@ impl Production {
             model: &self.model,
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),
+            is_unheard: out.is_left(),
             now: microseconds(now),
         };
         let db = self.dsql.until(self.budget.close());

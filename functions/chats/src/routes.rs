@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use api::{ApiError, ClientCode};
 use bounded_json::Fields;
 use chat_store::{
-    Appended, Changes, Chat, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS,
+    Appended, Changes, Chat, ChatId, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, Listing,
     MAX_RETENTION_HOURS, Message, NewChat, Role, expiry,
 };
 use dsql::Db;
@@ -70,16 +70,13 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
         input::cursor(call.request)?,
     );
     let (archived, search) = (input::archived(call.request)?, input::search(call.request)?);
-    let page = chat_store::list(
-        &call.db,
-        &call.owner,
+    let listing = Listing {
         archived,
         search,
-        after.as_ref(),
+        after: after.as_ref(),
         limit,
-        call.time(),
-    )
-    .await?;
+    };
+    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
     let next = page.next.map(|cursor| cursor.encode());
     let is_bare = match api::query(call.request, "shape")? {
         None => false,
@@ -152,9 +149,29 @@ async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiErro
         input::limit(call.request, 100)?,
         input::before(call.request)?,
     );
-    chat_store::get(&call.db, &call.owner, &id, before, limit, call.time())
+    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time())
         .await?
-        .ok_or_else(ApiError::not_found)
+        .ok_or_else(ApiError::not_found)?;
+    if before.is_none() {
+        note_what_is_shown(call, &id, &found).await;
+    }
+    Ok(found)
+}
+
+/// A page that is shown a chat without the reply being written will come for it; one that is shown it will not.
+async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation) {
+    let (db, owner) = (&call.db, &call.owner);
+    let noted = match (&shown.left_out, &shown.awaited) {
+        (Some(reply), _) => chat_store::awaited(db, owner, chat, reply, call.time()).await,
+        (None, Some(reply)) => chat_store::delivered(db, owner, chat, reply).await,
+        (None, None) => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::warn!(
+            error.cause = error.report(),
+            "what a page was shown could not be noted: a resume may miss a reply, or repeat one"
+        );
+    }
 }
 
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {

@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
 
+use crate::fold::fold;
+
 /// The title of a chat without one.
 pub const DEFAULT_TITLE: &str = "New chat";
 /// Longest title, in characters.
@@ -52,6 +54,11 @@ impl Title {
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The form in which it is searched.
+    pub(crate) fn folded(&self) -> String {
+        fold(&self.0)
     }
 }
 
