@@ -19,6 +19,7 @@ mod follow;
 mod input;
 mod lock;
 mod nagle;
+mod parts;
 mod produce;
 mod settings;
 mod ticker;

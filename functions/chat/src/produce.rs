@@ -16,8 +16,9 @@ use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, Fault, done};
 use crate::context::estimate_bytes;
-use crate::draft::{Draft, Kind, send};
+use crate::draft::Draft;
 use crate::lock::{Beat, Lock};
+use crate::parts::{Kind, send, tool_call};
 use crate::settings::Settings;
 use crate::ticker::Ticker;
 
@@ -336,11 +337,35 @@ fn take(
         Some(Ok(event)) => match event {
             Event::TextStart { id } => draft.start(Kind::Text, id, out),
             Event::TextDelta { id, delta } => draft.push(Kind::Text, id, &delta, out),
-            Event::TextEnd { id } => draft.end(Kind::Text, id, out),
+            Event::TextEnd { id } => draft.end(Kind::Text, id, None, out),
             Event::ReasoningStart { id } => draft.start(Kind::Reasoning, id, out),
             Event::ReasoningDelta { id, delta } => draft.push(Kind::Reasoning, id, &delta, out),
-            Event::ReasoningEnd { id } => draft.end(Kind::Reasoning, id, out),
-            Event::Source { url, title } => draft.cite(url, title, out),
+            Event::ReasoningEnd { id, metadata } => {
+                draft.end(Kind::Reasoning, id, metadata, out);
+            }
+            Event::Source { url, title } => {
+                let mut part =
+                    json!({"type": "source-url", "sourceId": draft.next_source(), "url": url});
+                if let Some(title) = title {
+                    merge(&mut part, &json!({"title": title}));
+                }
+                draft.add(part, out);
+            }
+            Event::Document { title, media_type } => {
+                let id = draft.next_source();
+                let part = json!({"type": "source-document", "sourceId": id, "mediaType": media_type, "title": title});
+                draft.add(part, out);
+            }
+            Event::File { data, .. } if draft.bytes() + data.len() > MAX_REPLY_BYTES => {
+                return Some(End::Finished(FinishReason::Length, None));
+            }
+            Event::File { media_type, data } => {
+                let url = format!("data:{media_type};base64,{data}");
+                let part = json!({"type": "file", "mediaType": media_type, "url": url});
+                draft.add(part, out);
+            }
+            Event::ToolCall { id, name, input } => draft.add(tool_call(&id, &name, &input), out),
+            Event::ToolResult { id, output } => draft.answer(&id, output, out),
             Event::Finish { reason, usage } if draft.is_blank() => {
                 return Some(End::Empty(reason, Some(usage)));
             }
