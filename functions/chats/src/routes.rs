@@ -74,6 +74,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
         archived,
         search,
         after: after.as_ref(),
+        behind: None,
         limit,
     };
     let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
@@ -115,6 +116,34 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
     Ok(response)
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct History<'a> {
+    chats: &'a [Chat],
+    has_more: bool,
+}
+
+/// The list as the sidebar of vercel/chatbot asks for it: behind the last chat that it has.
+pub(crate) async fn history(call: &Call<'_>) -> Answer {
+    let behind = api::query(call.request, "ending_before")?
+        .filter(|id| !id.is_empty())
+        .map(input::chat_id)
+        .transpose()?;
+    let listing = Listing {
+        archived: false,
+        search: None,
+        after: None,
+        behind: behind.as_ref(),
+        limit: input::limit(call.request, 20)?,
+    };
+    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
+    let history = History {
+        chats: &page.items,
+        has_more: page.next.is_some(),
+    };
+    api::json(StatusCode::OK, &history)
+}
+
 pub(crate) async fn create(call: &Call<'_>) -> Answer {
     let body = input::body(call.request)?;
     let fields = body.fields(&["id", "title", "message"])?;
@@ -143,19 +172,28 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
     }
 }
 
-async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
+/// The caller's own chat.
+async fn conversation(call: &Call<'_>, id: &str) -> Result<Option<Conversation>, ApiError> {
     let id = input::chat_id(id)?;
     let (limit, before) = (
         input::limit(call.request, 100)?,
         input::before(call.request)?,
     );
-    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time())
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    if before.is_none() {
-        note_what_is_shown(call, &id, &found).await;
+    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time()).await?;
+    if let Some(found) = &found
+        && before.is_none()
+    {
+        note_what_is_shown(call, &id, found).await;
     }
     Ok(found)
+}
+
+/// A chat that someone else has made public.
+async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
+    let id = input::chat_id(id)?;
+    chat_store::read_public(&call.db, &id, call.time())
+        .await?
+        .ok_or_else(ApiError::not_found)
 }
 
 /// A page that is shown a chat without the reply being written will come for it; one that is shown it will not.
@@ -175,10 +213,13 @@ async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation
 }
 
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
-    let found = conversation(call, id).await?;
+    let (found, is_owner) = match conversation(call, id).await? {
+        Some(found) => (found, true),
+        None => (made_public(call, id).await?, false),
+    };
     let whole = Whole {
         chat: &found.chat,
-        is_owner: true,
+        is_owner,
         active_stream_id: found.active_stream_id.as_deref(),
         page: Page::from(&found),
     };
@@ -187,6 +228,7 @@ pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
 
 pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     let found = conversation(call, id).await?;
+    let found = found.ok_or_else(ApiError::not_found)?;
     api::json(StatusCode::OK, &Page::from(&found))
 }
 

@@ -36,7 +36,7 @@ impl Chat {
         Self {
             id: row.get("id"),
             title: row.get("title"),
-            visibility: row.get("visibility"),
+            visibility: Visibility::told(row.get("visibility")).to_owned(),
             pinned: row.get("pinned"),
             archived: row.get("archived"),
             created_at: row.get("created_at"),

@@ -33,6 +33,7 @@ mod list;
 mod message;
 mod messages;
 mod outbox;
+mod public;
 mod reply;
 mod root;
 mod secret;
@@ -67,11 +68,14 @@ pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
+pub use public::read_public;
 pub use reply::{
     Closing, Ended, Held, LEASE, Reply, SoFar, abandon, checkpoint, close, lease_until,
 };
 pub use secret::{NoRandomness, random_text};
-pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
+pub use shares::{
+    MAX_SHARES, Share, ShareId, ShareToken, Shared, open_share, share, shares, unshare, unshare_one,
+};
 pub use spending::{
     Budget, Budgets, Spender, TitleUsage, TokenLimits, reserve_title, settle, settle_title,
 };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::chats::Chat;
 use crate::cursor::Cursor;
 use crate::fold::{containing, fold};
-use crate::ids::OwnerId;
+use crate::ids::{ChatId, OwnerId};
 
 /// Titles that one statement folds: an owner has rarely as many from before titles were folded.
 const FOLDED_AT_ONCE: i64 = 500;
@@ -29,6 +29,8 @@ pub struct Listing<'a> {
     pub search: Option<&'a str>,
     /// Where the page begins.
     pub after: Option<&'a Cursor>,
+    /// The chat that it begins behind, for who has no cursor; behind a chat that is gone there is nothing.
+    pub behind: Option<&'a ChatId>,
     /// How many at most.
     pub limit: u16,
 }
@@ -37,6 +39,7 @@ pub struct Listing<'a> {
 const LIST: &str = "\
 SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at, title_folded IS NULL AS is_unfolded FROM chats
 WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $2 AND (updated_at, id) < ($3, $4)
+    AND ($8::text IS NULL OR (updated_at, id) < (SELECT updated_at, id FROM chats WHERE id = $8 AND owner_id = $1))
     AND ($5::text IS NULL OR title_folded LIKE $5 OR title_folded IS NULL)
 ORDER BY updated_at DESC, id DESC LIMIT $6";
 
@@ -62,6 +65,7 @@ pub async fn list(
         (&pattern as _, Type::TEXT),
         (&(i64::from(listing.limit) + 1) as _, Type::INT8),
         (&now as _, Type::TIMESTAMPTZ),
+        (&listing.behind.map(ChatId::as_str) as _, Type::TEXT),
     ];
     let mut rows = db.query_idempotent(LIST, &params).await?;
     if listing.search.is_some() && rows.iter().any(|row| row.get("is_unfolded")) {

@@ -73,7 +73,7 @@ impl Default for Title {
 pub enum Visibility {
     /// Its owner.
     Private,
-    /// Anyone with a share.
+    /// Anyone who knows it.
     Public,
 }
 
@@ -88,11 +88,19 @@ impl Visibility {
         }
     }
 
-    /// As it is stored.
+    /// As it is stored. `public` is there too: a chat that is only shared, of which its shares alone are public.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
-            Self::Public => "public",
+            Self::Public => "open",
+        }
+    }
+
+    /// What is stored, as it is told.
+    pub(crate) fn told(stored: &str) -> &'static str {
+        match stored {
+            "private" => "private",
+            _ => "public",
         }
     }
 }

@@ -452,6 +452,7 @@ async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
                 archived,
                 search: None,
                 after: after.as_ref(),
+                behind: None,
                 limit: 10,
             };
             let page = chat_store::list(&db, &owner, listing, now).await.unwrap();
