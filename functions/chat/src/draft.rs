@@ -94,8 +94,8 @@ impl Draft {
     pub(crate) fn answer(&mut self, call: &str, output: Result<Value, String>, out: &Writer) {
         let call = self.parts.iter_mut().find_map(|part| match part {
             Part::Whole(Value::Object(part)) => {
-                let is_meant = part.get("toolCallId").is_some_and(|id| id == call);
-                is_meant.then_some(part)
+                let is = |key: &str, value: &str| part.get(key).is_some_and(|of| of == value);
+                (is("toolCallId", call) && is("state", "input-available")).then_some(part)
             }
             _ => None,
         });

@@ -18,7 +18,8 @@ use tracing::Instrument as _;
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, DONE, Fault, done};
-use crate::parts::{Kind, close, is_answered, part_id, send, send_delta, send_start, send_whole};
+use crate::parts::send;
+use crate::sent::Sent;
 use crate::settings::Settings;
 use crate::ticker::Ticker;
 use crate::{Answer, Call, event_stream, input};
@@ -293,127 +294,4 @@ fn end(
 fn fail(out: &Writer, fault: Fault, request_id: &str) {
     let error_text = &fault.text(request_id);
     send(out, &Chunk::Error { error_text });
-}
-
-/// How much of a stored reply was sent. Parts only grow: of what is said only the last one does, and a tool's call gets its
-/// output.
-#[derive(Debug, Default)]
-struct Sent {
-    parts: Vec<SentPart>,
-}
-
-#[derive(Debug)]
-enum SentPart {
-    Said {
-        kind: Kind,
-        id: String,
-        length: usize,
-        metadata: Option<Value>,
-        is_open: bool,
-    },
-    Whole {
-        is_answered: bool,
-    },
-}
-
-impl Sent {
-    /// Sends what is new in `parts`; says whether anything was.
-    fn catch_up(&mut self, parts: &Value, out: &Writer) -> bool {
-        let mut has_news = false;
-        let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
-        let kind = |part: &Value| match part.get("type")?.as_str()? {
-            "text" => Some(Kind::Text),
-            "reasoning" => Some(Kind::Reasoning),
-            _ => None,
-        };
-        let told = parts
-            .iter()
-            .filter(|part| kind(part).is_some() || is_answered(part).is_some());
-        for (index, part) in told.enumerate() {
-            if index >= self.parts.len() {
-                self.end(out);
-                has_news = true;
-                let begun = if let Some(kind) = kind(part) {
-                    self.begin(kind, out)
-                } else {
-                    send_whole(part, false, out);
-                    let is_answered = is_answered(part) == Some(true);
-                    SentPart::Whole { is_answered }
-                };
-                self.parts.push(begun);
-            }
-            has_news |= match self.parts.get_mut(index) {
-                Some(sent) => sent.go_on(part, out),
-                None => false,
-            };
-        }
-        has_news
-    }
-
-    fn begin(&self, kind: Kind, out: &Writer) -> SentPart {
-        let is_like =
-            |part: &&SentPart| matches!(part, SentPart::Said { kind: k, .. } if *k == kind);
-        let id = part_id(kind, self.parts.iter().filter(is_like).count());
-        send_start(kind, &id, out);
-        SentPart::Said {
-            kind,
-            id,
-            length: 0,
-            metadata: None,
-            is_open: true,
-        }
-    }
-
-    /// Ends every part that is open.
-    fn end(&mut self, out: &Writer) {
-        for part in &mut self.parts {
-            if let SentPart::Said {
-                kind,
-                id,
-                metadata,
-                is_open,
-                ..
-            } = part
-                && *is_open
-            {
-                *is_open = false;
-                close(*kind, id, metadata.as_ref(), out);
-            }
-        }
-    }
-}
-
-impl SentPart {
-    /// Sends what the part has more by now; says whether it has.
-    fn go_on(&mut self, part: &Value, out: &Writer) -> bool {
-        match self {
-            Self::Said {
-                kind,
-                id,
-                length,
-                metadata,
-                ..
-            } => {
-                *metadata = part.get("providerMetadata").cloned();
-                let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
-                let delta = text.get(*length..).unwrap_or_default();
-                if delta.is_empty() {
-                    return false;
-                }
-                send_delta(*kind, id, delta, out);
-                *length = text.len();
-                true
-            }
-            Self::Whole { is_answered: true } => false,
-            Self::Whole {
-                is_answered: is_sent,
-            } => {
-                *is_sent = is_answered(part) == Some(true);
-                if *is_sent {
-                    send_whole(part, true, out);
-                }
-                *is_sent
-            }
-        }
-    }
 }

@@ -21,6 +21,7 @@ mod lock;
 mod nagle;
 mod parts;
 mod produce;
+mod sent;
 mod settings;
 mod ticker;
 mod turn;

@@ -154,6 +154,24 @@ async fn a_plain_reply_is_read_and_the_request_is_signed() {
 }
 
 #[tokio::test]
+async fn a_pdf_is_a_document_with_a_name_of_ours_and_a_text_beside_it() {
+    let server = Server::answers(OK, [message_stop("end_turn"), metadata()].concat());
+    let mut asked = turn("");
+    asked.messages[0].parts = vec![Part::Pdf {
+        name: "a.pdf".to_owned(),
+        bytes: b"pdf".to_vec(),
+    }];
+    run(&at(&server.url()), asked).await.unwrap();
+    assert_eq!(
+        server.request().body["messages"][0]["content"],
+        json!([
+            {"document": {"format": "pdf", "name": "document 0", "source": {"bytes": "cGRm"}}},
+            {"text": "See the document."},
+        ])
+    );
+}
+
+#[tokio::test]
 async fn reasoning_comes_before_the_text_with_its_signature_and_what_only_the_provider_can_read() {
     let reasoning = |payload: Value| delta(0, &json!({"reasoningContent": payload}));
     let lines = read(&[

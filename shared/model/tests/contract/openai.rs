@@ -89,6 +89,21 @@ async fn a_plain_reply_is_read_and_the_request_is_as_documented() {
 }
 
 #[tokio::test]
+async fn a_pdf_is_a_file_with_its_name() {
+    let server = Server::answers(OK, "data: [DONE]\n\n");
+    let mut asked = turn("");
+    asked.messages[0].parts = vec![Part::Pdf {
+        name: "a.pdf".to_owned(),
+        bytes: b"pdf".to_vec(),
+    }];
+    run(&at(&server.url()), asked).await.unwrap();
+    assert_eq!(
+        server.request().body["messages"][0]["content"],
+        json!([{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,cGRm"}}])
+    );
+}
+
+#[tokio::test]
 async fn both_spellings_of_reasoning_end_where_the_text_begins() {
     for name in ["reasoning_content", "reasoning"] {
         let stream = format!(
