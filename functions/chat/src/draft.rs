@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chat_store::is_blank;
 use serde_json::{Value, json};
 
 use crate::body::Writer;
@@ -43,7 +44,7 @@ impl Draft {
     /// Whether nothing was answered; reasoning, sources and tools alone are no answer.
     pub(crate) fn is_blank(&self) -> bool {
         let is_answer = |part: &Part| match part {
-            Part::Said(said) => said.kind == Kind::Text && !said.text.trim().is_empty(),
+            Part::Said(said) => said.kind == Kind::Text && !is_blank(&said.text),
             Part::Whole(part) => part.get("type").is_some_and(|kind| kind == "file"),
         };
         !self.parts.iter().any(is_answer)

@@ -62,7 +62,7 @@ pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use list::{ChatPage, Listing, list};
 pub use message::{
     FILE_TYPES, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata,
-    NewMessage, Parts, Role, StoredParts,
+    NewMessage, Parts, Role, StoredParts, is_blank,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
