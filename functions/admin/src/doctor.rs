@@ -209,7 +209,8 @@ async fn database(db: &Db) -> Vec<Finding> {
                     .get(&migration.version)
                     .is_some_and(|checksum| *checksum != migration.checksum())
             });
-            let found = format!("version {} of {}", applied.len(), migrations::latest());
+            let newest = applied.keys().next_back().copied().unwrap_or_default();
+            let found = format!("version {newest} of {}", migrations::latest());
             match changed {
                 Some(migration) => Finding::bad(
                     "schema",

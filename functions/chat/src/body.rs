@@ -48,6 +48,11 @@ impl Writer {
         self.pieces.send(piece)
     }
 
+    /// Whether the client left.
+    pub(crate) fn is_left(&self) -> bool {
+        self.pieces.is_closed()
+    }
+
     /// Waits until the client left.
     pub(crate) async fn closed(&self) {
         self.pieces.closed().await;

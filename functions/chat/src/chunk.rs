@@ -37,12 +37,24 @@ pub(crate) enum Chunk<'a> {
     },
     ReasoningEnd {
         id: &'a str,
-    },
-    SourceUrl {
-        source_id: &'a str,
-        url: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
-        title: Option<&'a str>,
+        provider_metadata: Option<&'a Value>,
+    },
+    ToolInputAvailable {
+        tool_call_id: &'a str,
+        tool_name: &'a str,
+        input: &'a Value,
+        provider_executed: bool,
+    },
+    ToolOutputAvailable {
+        tool_call_id: &'a str,
+        output: &'a Value,
+        provider_executed: bool,
+    },
+    ToolOutputError {
+        tool_call_id: &'a str,
+        error_text: &'a str,
+        provider_executed: bool,
     },
     #[serde(rename = "data-chat-title")]
     ChatTitle {
@@ -61,10 +73,18 @@ pub(crate) enum Chunk<'a> {
     Error {
         error_text: &'a str,
     },
+    /// A part that is sent whole: a source or a file, which is the same as a chunk and as a part of a message.
+    #[serde(untagged)]
+    Whole(&'a Value),
 }
 
 /// The last event of every stream.
 pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// The last event of a stream that has brought all of a reply: with its id a client that resumes says so.
+pub(crate) fn done(message_id: &str) -> Bytes {
+    format!("id: {message_id}\ndata: [DONE]\n\n").into()
+}
 /// A comment, against the idle limits on the way.
 pub(crate) const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
@@ -158,7 +178,10 @@ mod tests {
                 r#"{"type":"text-delta","id":"t0","delta":"a\nb"}"#,
             ),
             (
-                Chunk::ReasoningEnd { id: "r0" },
+                Chunk::ReasoningEnd {
+                    id: "r0",
+                    provider_metadata: None,
+                },
                 r#"{"type":"reasoning-end","id":"r0"}"#,
             ),
             (

@@ -37,14 +37,15 @@ pub(crate) fn conversation(
     let mut left = left_beside(&question, limit_tokens);
     let mut newest_first = vec![question];
     for message in history.iter().rev() {
-        let message = Message {
-            role: if message.role == "user" {
-                Role::User
-            } else {
-                Role::Assistant
-            },
-            parts: parts(&message.parts.read()),
+        let mut said = parts(&message.parts.read());
+        let role = if message.role == "user" {
+            Role::User
+        } else {
+            // What a model has made, providers take from nobody but a visitor.
+            said.retain(|part| matches!(part, Part::Text(_)));
+            Role::Assistant
         };
+        let message = Message { role, parts: said };
         if message.parts.is_empty() {
             continue;
         }
@@ -174,6 +175,23 @@ mod tests {
             shown(&history, 1_000),
             [(Role::User, 2), (Role::Assistant, 1), (Role::User, 2)]
         );
+    }
+
+    #[test]
+    fn of_a_reply_the_text_is_said_again_and_nothing_else() {
+        let reply = json!([
+            {"type": "reasoning", "text": "hm", "providerMetadata": {"p": {"signature": "s"}}},
+            {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,AAEC"},
+            {"type": "tool-x", "toolCallId": "c", "state": "output-available", "input": {}, "output": 1},
+            {"type": "source-url", "sourceId": "s0", "url": "https://example.com/"},
+            {"type": "text", "text": "here"},
+        ]);
+        let mut said = said("assistant", "");
+        said.parts = StoredParts::parse(&reply.to_string());
+        let history = [self::said("user", "draw"), said];
+        let question = question(r#"[{"type":"text","text":"now"}]"#);
+        let shown = conversation(&history, question, 1_000);
+        assert_eq!(shown[1], Message::text(Role::Assistant, "here"));
     }
 
     #[test]

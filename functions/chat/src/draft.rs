@@ -2,27 +2,28 @@
 
 use std::collections::HashMap;
 
+use chat_store::is_blank;
 use serde_json::{Value, json};
 
 use crate::body::Writer;
-use crate::chunk::Chunk;
+use crate::parts::{Kind, close, part_id, send_delta, send_start, send_whole};
 
-/// What a part says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Text,
-    Reasoning,
-    /// A page that the reply rests on; `text` is its address.
-    Source,
+/// A part, as far as it was said.
+#[derive(Debug)]
+enum Part {
+    /// Grows by deltas.
+    Said(Said),
+    /// Was there at once: a source, a file, or the call of a tool, as it is stored.
+    Whole(Value),
 }
 
 #[derive(Debug)]
-struct Part {
+struct Said {
     kind: Kind,
     id: String,
     text: String,
-    /// Of a source.
-    title: Option<String>,
+    /// What the provider says of it.
+    metadata: Option<Value>,
     is_open: bool,
 }
 
@@ -35,56 +36,79 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Bytes of text and reasoning.
+    /// Bytes of what was said, files and tools included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether nothing was said; reasoning alone is no answer.
+    /// Whether nothing was answered; reasoning, sources and tools alone are no answer.
     pub(crate) fn is_blank(&self) -> bool {
-        let is_said = |part: &Part| part.kind == Kind::Text && !part.text.trim().is_empty();
-        !self.parts.iter().any(is_said)
+        let is_answer = |part: &Part| match part {
+            Part::Said(said) => said.kind == Kind::Text && !is_blank(&said.text),
+            Part::Whole(part) => part.get("type").is_some_and(|kind| kind == "file"),
+        };
+        !self.parts.iter().any(is_answer)
     }
 
-    /// Begins a part that the provider calls `name`. The one before ends: only the last part ever grows, which is what
-    /// followers rely on.
+    fn said(&self) -> impl Iterator<Item = &Said> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Said(said) => Some(said),
+            Part::Whole(_) => None,
+        })
+    }
+
+    /// Begins a part that the provider calls `name`. The one before ends: of what is said only the last part ever grows, which
+    /// is what followers rely on.
     pub(crate) fn start(&mut self, kind: Kind, name: String, out: &Writer) {
         if self.open.contains_key(&(kind, name.clone())) {
             return;
         }
         self.end_all(out);
-        let id = self.next_id(kind);
+        let id = part_id(kind, self.said().filter(|said| said.kind == kind).count());
         send_start(kind, &id, out);
         self.open.insert((kind, name), self.parts.len());
-        self.parts.push(Part {
+        self.parts.push(Part::Said(Said {
             kind,
             id,
             text: String::new(),
-            title: None,
+            metadata: None,
             is_open: true,
-        });
+        }));
     }
 
-    fn next_id(&self, kind: Kind) -> String {
-        part_id(
-            kind,
-            self.parts.iter().filter(|part| part.kind == kind).count(),
-        )
-    }
-
-    /// Adds a page that the reply rests on.
-    pub(crate) fn cite(&mut self, url: String, title: Option<String>, out: &Writer) {
+    /// Adds a part that is there at once.
+    pub(crate) fn add(&mut self, part: Value, out: &Writer) {
         self.end_all(out);
-        let id = self.next_id(Kind::Source);
-        send_source(&id, &url, title.as_deref(), out);
-        self.bytes += url.len() + title.as_deref().map_or(0, str::len);
-        self.parts.push(Part {
-            kind: Kind::Source,
-            id,
-            text: url,
-            title,
-            is_open: false,
+        self.bytes += part.to_string().len();
+        send_whole(&part, false, out);
+        self.parts.push(Part::Whole(part));
+    }
+
+    /// The id of the next source.
+    pub(crate) fn next_source(&self) -> String {
+        let is_source =
+            |part: &&Part| matches!(part, Part::Whole(part) if part.get("sourceId").is_some());
+        format!("s{}", self.parts.iter().filter(is_source).count())
+    }
+
+    /// Adds what became of the call of a tool.
+    pub(crate) fn answer(&mut self, call: &str, output: Result<Value, String>, out: &Writer) {
+        let call = self.parts.iter_mut().find_map(|part| match part {
+            Part::Whole(Value::Object(part)) => {
+                let is = |key: &str, value: &str| part.get(key).is_some_and(|of| of == value);
+                (is("toolCallId", call) && is("state", "input-available")).then_some(part)
+            }
+            _ => None,
         });
+        let Some(call) = call else { return };
+        let (state, key, value) = match output {
+            Ok(output) => ("output-available", "output", output),
+            Err(reason) => ("output-error", "errorText", reason.into()),
+        };
+        self.bytes += value.to_string().len();
+        call.insert("state".to_owned(), state.into());
+        call.insert(key.to_owned(), value);
+        send_whole(&Value::Object(call.clone()), true, out);
     }
 
     /// Adds to a part; one that was never begun begins here, because a delta without a start fails every client.
@@ -95,47 +119,44 @@ impl Draft {
         if !self.open.contains_key(&key) {
             self.start(kind, key.1.clone(), out);
         }
-        let part = self
-            .open
-            .get(&key)
-            .and_then(|index| self.parts.get_mut(*index));
-        let Some(part) = part.filter(|_| !delta.is_empty()) else {
+        let index = self.open.get(&key);
+        let Some(Part::Said(said)) = index.and_then(|index| self.parts.get_mut(*index)) else {
             return;
         };
-        part.text.push_str(&delta);
-        self.bytes += delta.len();
-        send_delta(kind, &part.id, &delta, out);
+        if !delta.is_empty() {
+            said.text.push_str(&delta);
+            self.bytes += delta.len();
+            send_delta(kind, &said.id, &delta, out);
+        }
     }
 
-    /// Ends a part.
-    pub(crate) fn end(&mut self, kind: Kind, name: String, out: &Writer) {
+    /// Ends a part, with what the provider says of it.
+    pub(crate) fn end(&mut self, kind: Kind, name: String, metadata: Option<Value>, out: &Writer) {
         let index = self.open.remove(&(kind, name));
-        if let Some(part) = index.and_then(|index| self.parts.get_mut(index)) {
-            close(part, out);
+        if let Some(Part::Said(said)) = index.and_then(|index| self.parts.get_mut(index)) {
+            self.bytes += metadata.as_ref().map_or(0, |noted| noted.to_string().len());
+            said.metadata = metadata;
+            said.close(out);
         }
     }
 
     /// Ends every part that is open.
     pub(crate) fn end_all(&mut self, out: &Writer) {
         self.open.clear();
-        for part in self.parts.iter_mut().filter(|part| part.is_open) {
-            close(part, out);
+        for part in &mut self.parts {
+            if let Part::Said(said) = part
+                && said.is_open
+            {
+                said.close(out);
+            }
         }
     }
 
     /// The parts as they are stored. Each is `done`: they are read only once nobody adds to them.
     pub(crate) fn parts(&self) -> Value {
-        let parts = self.parts.iter().map(|part| match part.kind {
-            Kind::Text => json!({"type": "text", "text": part.text, "state": "done"}),
-            Kind::Reasoning => {
-                json!({"type": "reasoning", "id": part.id, "text": part.text, "state": "done"})
-            }
-            Kind::Source => match &part.title {
-                Some(title) => {
-                    json!({"type": "source-url", "sourceId": part.id, "url": part.text, "title": title})
-                }
-                None => json!({"type": "source-url", "sourceId": part.id, "url": part.text}),
-            },
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Whole(part) => part.clone(),
+            Part::Said(said) => said.part(),
         });
         std::iter::once(json!({"type": "step-start"}))
             .chain(parts)
@@ -143,59 +164,24 @@ impl Draft {
     }
 }
 
-fn close(part: &mut Part, out: &Writer) {
-    part.is_open = false;
-    send_end(part.kind, &part.id, out);
-}
-
-/// A source is sent whole, by [`send_source`]: it has no start, deltas and end.
-pub(crate) fn send_start(kind: Kind, id: &str, out: &Writer) {
-    match kind {
-        Kind::Text => send(out, &Chunk::TextStart { id }),
-        Kind::Reasoning => send(out, &Chunk::ReasoningStart { id }),
-        Kind::Source => {}
+impl Said {
+    fn close(&mut self, out: &Writer) {
+        self.is_open = false;
+        close(self.kind, &self.id, self.metadata.as_ref(), out);
     }
-}
 
-pub(crate) fn send_delta(kind: Kind, id: &str, delta: &str, out: &Writer) {
-    match kind {
-        Kind::Text => send(out, &Chunk::TextDelta { id, delta }),
-        Kind::Reasoning => send(out, &Chunk::ReasoningDelta { id, delta }),
-        Kind::Source => {}
+    fn part(&self) -> Value {
+        let mut part = match self.kind {
+            Kind::Text => json!({"type": "text", "text": self.text, "state": "done"}),
+            Kind::Reasoning => {
+                json!({"type": "reasoning", "id": self.id, "text": self.text, "state": "done"})
+            }
+        };
+        if let (Some(metadata), Some(fields)) = (&self.metadata, part.as_object_mut()) {
+            fields.insert("providerMetadata".to_owned(), metadata.clone());
+        }
+        part
     }
-}
-
-pub(crate) fn send_end(kind: Kind, id: &str, out: &Writer) {
-    match kind {
-        Kind::Text => send(out, &Chunk::TextEnd { id }),
-        Kind::Reasoning => send(out, &Chunk::ReasoningEnd { id }),
-        Kind::Source => {}
-    }
-}
-
-pub(crate) fn send_source(source_id: &str, url: &str, title: Option<&str>, out: &Writer) {
-    send(
-        out,
-        &Chunk::SourceUrl {
-            source_id,
-            url,
-            title,
-        },
-    );
-}
-
-/// The id of the `n`th part of its kind.
-pub(crate) fn part_id(kind: Kind, n: usize) -> String {
-    match kind {
-        Kind::Text => format!("t{n}"),
-        Kind::Reasoning => format!("r{n}"),
-        Kind::Source => format!("s{n}"),
-    }
-}
-
-/// Sends a chunk. A client that left is none of the writer's business: the reply is stored all the same.
-pub(crate) fn send(out: &Writer, chunk: &Chunk<'_>) {
-    let _ = out.send(chunk.encode());
 }
 
 #[cfg(test)]
@@ -221,7 +207,8 @@ mod tests {
         let text = sent(|out| {
             draft.start(Kind::Reasoning, "x".into(), out);
             draft.push(Kind::Reasoning, "x".into(), "hm", out);
-            draft.end(Kind::Reasoning, "x".into(), out);
+            let signature = json!({"p": {"signature": "s"}});
+            draft.end(Kind::Reasoning, "x".into(), Some(signature), out);
             draft.push(Kind::Text, "y".into(), "a\0b", out);
             draft.end_all(out);
         });
@@ -245,7 +232,7 @@ mod tests {
             draft.parts(),
             json!([
                 {"type": "step-start"},
-                {"type": "reasoning", "id": "r0", "text": "hm", "state": "done"},
+                {"type": "reasoning", "id": "r0", "text": "hm", "state": "done", "providerMetadata": {"p": {"signature": "s"}}},
                 {"type": "text", "text": "ab", "state": "done"},
             ])
         );

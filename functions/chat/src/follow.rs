@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use api::{ApiError, OpenStream};
-use chat_store::{Active, ChatId, MessageId, OwnerId, Progress, StoredReply, microseconds};
+use chat_store::{
+    Active, ChatId, MessageId, OwnerId, Progress, Resumable, StoredReply, microseconds,
+};
 use dsql::{Dsql, Error};
 use jiff::Timestamp;
 use lambda_http::Response;
@@ -15,8 +17,9 @@ use tracing::Instrument as _;
 
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
-use crate::chunk::{Chunk, DONE, Fault};
-use crate::draft::{Kind, part_id, send, send_delta, send_end, send_source, send_start};
+use crate::chunk::{Chunk, DONE, Fault, done};
+use crate::parts::send;
+use crate::sent::Sent;
 use crate::settings::Settings;
 use crate::ticker::Ticker;
 use crate::{Answer, Call, event_stream, input};
@@ -26,18 +29,28 @@ const MAX_FAILURES: u32 = 5;
 /// How long a follower waits for the last words of a reply that was stopped: its writer has them until its next checkpoint.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 
-/// The reply being written in the chat, from its start and then live; 204 when there is none, or no such chat.
+/// The reply being written in the chat, from its start and then live, or the last one, if it has just ended and the page
+/// waits for it; 204 when there is neither, or no such chat.
 pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
     let Ok(chat) = input::chat_id(id) else {
         return Ok(nothing()); // no chat has such an id
     };
-    let now = microseconds(call.now);
-    let Some(active) = chat_store::active(&call.db, &call.owner, &chat, now).await? else {
-        return Ok(nothing());
+    let (db, owner) = (&call.db, &call.owner);
+    let shows = input::last_event_id(call.request);
+    let found = chat_store::resumable(db, owner, &chat, shows, microseconds(call.now)).await?;
+    let parse = |reply: &chat_store::Message| {
+        MessageId::parse(&reply.id).map_err(|_| ApiError::not_found())
     };
-    let Ok(message) = MessageId::parse(&active.message.id) else {
-        return Err(ApiError::not_found());
+    let active = match found {
+        None => return Ok(nothing()),
+        Some(Resumable::Ended(reply)) => {
+            let message = parse(&reply.message)?;
+            chat_store::delivered(db, owner, &chat, &message).await?;
+            return Ok(replay(call, &reply));
+        }
+        Some(Resumable::Active(active)) => active,
     };
+    let message = parse(&active.message)?;
     let stream = call.app.limiter.open_stream(&call.caller, call.request)?;
     let (out, body) = AnswerBody::streamed();
     let follower = Follower {
@@ -78,7 +91,7 @@ pub(crate) fn replay(call: &Call<'_>, reply: &StoredReply) -> Response<AnswerBod
         &metadata,
         &call.request_id,
     );
-    let _ = out.send(DONE);
+    let _ = out.send(done(&reply.message.id));
     event_stream(body)
 }
 
@@ -102,23 +115,30 @@ impl Follower {
         let mut sent = Sent::default();
         sent.catch_up(&active.message.parts.read(), &out);
         let mut ticker = Ticker::new(&out, self.settings.keep_alive);
-        if active.has_passed {
+        let is_whole = if active.has_passed {
             sent.end(&out);
             ticker.during(self.interrupt(&out)).await;
+            true
         } else {
             self.follow(active.checkpoint_at, &mut sent, &mut ticker, &out)
-                .await;
+                .await
+        };
+        if is_whole {
+            let _ = out.send(done(self.message.as_str()));
+        } else {
+            let _ = out.send(DONE);
+            self.note(true).await;
         }
-        let _ = out.send(DONE);
     }
 
+    /// Follows the reply; says whether it was to its end.
     async fn follow(
         &self,
         mut seen: Option<Timestamp>,
         sent: &mut Sent,
         ticker: &mut Ticker,
         out: &Writer,
-    ) {
+    ) -> bool {
         let mut failures = 0;
         let mut unread = pin!(out.unread());
         let mut last_words: Option<Instant> = None;
@@ -131,11 +151,12 @@ impl Follower {
             };
             let looked = tokio::select! {
                 biased;
-                () = out.closed() => return, // a follower has nothing to store
-                () = &mut unread => return, // nor anything to say to who does not listen
+                () = out.closed() => return false, // a follower has nothing to store
+                () = &mut unread => return false, // nor anything to say to who does not listen
                 () = sleep_until(last) => {
                     sent.end(out);
-                    return fail(out, Fault::ResumeAgain, &self.request_id);
+                    fail(out, Fault::ResumeAgain, &self.request_id);
+                    return false;
                 }
                 looked = ticker.during(look) => looked,
             };
@@ -143,7 +164,8 @@ impl Follower {
                 Ok(Some(progress)) => progress,
                 Ok(None) => {
                     sent.end(out);
-                    return send(out, &Chunk::Abort); // the chat, or this reply, was deleted
+                    send(out, &Chunk::Abort); // the chat, or this reply, was deleted
+                    return true;
                 }
                 Err(error) => {
                     failures += 1;
@@ -155,7 +177,8 @@ impl Follower {
                         continue;
                     }
                     sent.end(out);
-                    return fail(out, Fault::ResumeAgain, &self.request_id);
+                    fail(out, Fault::ResumeAgain, &self.request_id);
+                    return false;
                 }
             };
             failures = 0;
@@ -171,11 +194,17 @@ impl Follower {
                 sent.end(out);
                 let metadata = progress.metadata.unwrap_or_else(|| json!({}));
                 let reason = progress.finish_reason.as_deref();
-                return end(out, &progress.status, reason, &metadata, &self.request_id);
+                if progress.is_awaited {
+                    // Before the page can ask again.
+                    ticker.during(self.note(false)).await;
+                }
+                end(out, &progress.status, reason, &metadata, &self.request_id);
+                return true;
             }
             if progress.has_passed {
                 sent.end(out);
-                return ticker.during(self.interrupt(out)).await;
+                ticker.during(self.interrupt(out)).await;
+                return true;
             }
         }
     }
@@ -187,10 +216,28 @@ impl Follower {
         chat_store::poll(&db, &self.owner, &self.chat, &self.message, seen, now).await
     }
 
+    /// Notes whether the page still waits for the reply.
+    async fn note(&self, is_awaited: bool) {
+        let db = self.dsql.until(self.budget.close());
+        let (owner, chat, reply) = (&self.owner, &self.chat, &self.message);
+        let noted = if is_awaited {
+            chat_store::awaited(&db, owner, chat, reply, microseconds(self.now())).await
+        } else {
+            chat_store::delivered(&db, owner, chat, reply).await
+        };
+        if let Err(error) = noted {
+            tracing::warn!(
+                error.cause = error.report(),
+                "it could not be noted whether a page has a reply: a resume may miss or repeat it"
+            );
+        }
+    }
+
     /// The writer is gone: what it left is the reply.
     async fn interrupt(&self, out: &Writer) {
         let db = self.dsql.until(self.budget.close());
         let now = microseconds(self.now());
+        self.note(false).await;
         if let Err(error) = chat_store::interrupt(&db, &self.owner, &self.chat, now).await {
             tracing::warn!(
                 error.cause = error.report(),
@@ -247,59 +294,4 @@ fn end(
 fn fail(out: &Writer, fault: Fault, request_id: &str) {
     let error_text = &fault.text(request_id);
     send(out, &Chunk::Error { error_text });
-}
-
-/// How much of a stored reply was sent. Parts only grow, and only the last one does.
-#[derive(Debug, Default)]
-struct Sent {
-    parts: Vec<(Kind, String, usize)>,
-    ended: usize,
-}
-
-impl Sent {
-    /// Sends what is new in `parts`; says whether anything was.
-    fn catch_up(&mut self, parts: &Value, out: &Writer) -> bool {
-        let mut has_news = false;
-        let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
-        let text = |part: &'_ Value, key: &str| Some(part.get(key)?.as_str()?.to_owned());
-        let said = parts.iter().filter_map(|part| {
-            Some(match part.get("type")?.as_str()? {
-                "text" => (Kind::Text, text(part, "text")?, None),
-                "reasoning" => (Kind::Reasoning, text(part, "text")?, None),
-                "source-url" => (Kind::Source, text(part, "url")?, text(part, "title")),
-                _ => return None,
-            })
-        });
-        for (index, (kind, text, title)) in said.enumerate() {
-            if index >= self.parts.len() {
-                self.end(out);
-                let n = self.parts.iter().filter(|part| part.0 == kind).count();
-                let id = part_id(kind, n);
-                send_start(kind, &id, out);
-                if kind == Kind::Source {
-                    send_source(&id, &text, title.as_deref(), out);
-                }
-                self.parts.push((kind, id, 0));
-                has_news = true;
-            }
-            let Some((_, id, length)) = self.parts.get_mut(index) else {
-                continue;
-            };
-            let delta = text.get(*length..).unwrap_or_default();
-            if !delta.is_empty() {
-                send_delta(kind, id, delta, out);
-                *length = text.len();
-                has_news = true;
-            }
-        }
-        has_news
-    }
-
-    /// Ends every part that is open.
-    fn end(&mut self, out: &Writer) {
-        for (kind, id, _) in self.parts.iter().skip(self.ended) {
-            send_end(*kind, id, out);
-        }
-        self.ended = self.parts.len();
-    }
 }

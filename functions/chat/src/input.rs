@@ -215,6 +215,12 @@ fn last_of_user(messages: &RawValue) -> Result<(&RawValue, Vec<MessageId>), ApiE
     last.ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))
 }
 
+/// The last message that a page which resumes shows, if it says so: the id of the last event that it has read.
+pub(crate) fn last_event_id(request: &Request) -> Option<&str> {
+    let value = request.headers().get("last-event-id")?;
+    value.to_str().ok().filter(|id| !id.is_empty())
+}
+
 /// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
 pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
     if api::bytes(request).is_empty() {

@@ -14,10 +14,11 @@ use tracing::Instrument as _;
 
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
-use crate::chunk::{Chunk, DONE, Fault};
+use crate::chunk::{Chunk, Fault, done};
 use crate::context::estimate_bytes;
-use crate::draft::{Draft, Kind, send};
+use crate::draft::Draft;
 use crate::lock::{Beat, Lock};
+use crate::parts::{Kind, send, tool_call};
 use crate::settings::Settings;
 use crate::ticker::Ticker;
 
@@ -117,7 +118,7 @@ impl Production {
             self.close(end, &draft, &out).await;
         };
         ticker.during(closed).await;
-        let _ = out.send(DONE);
+        let _ = out.send(done(self.reply.message.as_str()));
     }
 
     /// Passes the reply on until it ends.
@@ -187,6 +188,7 @@ impl Production {
             model: &self.model,
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),
+            is_unheard: out.is_left(),
             now: microseconds(now),
         };
         let db = self.dsql.until(self.budget.close());
@@ -335,11 +337,35 @@ fn take(
         Some(Ok(event)) => match event {
             Event::TextStart { id } => draft.start(Kind::Text, id, out),
             Event::TextDelta { id, delta } => draft.push(Kind::Text, id, &delta, out),
-            Event::TextEnd { id } => draft.end(Kind::Text, id, out),
+            Event::TextEnd { id } => draft.end(Kind::Text, id, None, out),
             Event::ReasoningStart { id } => draft.start(Kind::Reasoning, id, out),
             Event::ReasoningDelta { id, delta } => draft.push(Kind::Reasoning, id, &delta, out),
-            Event::ReasoningEnd { id } => draft.end(Kind::Reasoning, id, out),
-            Event::Source { url, title } => draft.cite(url, title, out),
+            Event::ReasoningEnd { id, metadata } => {
+                draft.end(Kind::Reasoning, id, metadata, out);
+            }
+            Event::Source { url, title } => {
+                let mut part =
+                    json!({"type": "source-url", "sourceId": draft.next_source(), "url": url});
+                if let Some(title) = title {
+                    merge(&mut part, &json!({"title": title}));
+                }
+                draft.add(part, out);
+            }
+            Event::Document { title, media_type } => {
+                let id = draft.next_source();
+                let part = json!({"type": "source-document", "sourceId": id, "mediaType": media_type, "title": title});
+                draft.add(part, out);
+            }
+            Event::File { data, .. } if draft.bytes() + data.len() > MAX_REPLY_BYTES => {
+                return Some(End::Finished(FinishReason::Length, None));
+            }
+            Event::File { media_type, data } => {
+                let url = format!("data:{media_type};base64,{data}");
+                let part = json!({"type": "file", "mediaType": media_type, "url": url});
+                draft.add(part, out);
+            }
+            Event::ToolCall { id, name, input } => draft.add(tool_call(&id, &name, &input), out),
+            Event::ToolResult { id, output } => draft.answer(&id, output, out),
             Event::Finish { reason, usage } if draft.is_blank() => {
                 return Some(End::Empty(reason, Some(usage)));
             }

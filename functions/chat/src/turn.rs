@@ -19,9 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::body::AnswerBody;
 use crate::chunk::{Chunk, DONE};
 use crate::decide::{Decision, decide, first_place};
-use crate::draft::{Draft, send};
+use crate::draft::Draft;
 use crate::input::{self, Post};
 use crate::lock::{Beat, Lock};
+use crate::parts::send;
 use crate::produce::{Production, tokens};
 use crate::{Answer, Call, context, event_stream, follow};
 

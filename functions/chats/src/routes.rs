@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use api::{ApiError, ClientCode};
 use bounded_json::Fields;
 use chat_store::{
-    Appended, Changes, Chat, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS,
+    Appended, Changes, Chat, ChatId, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, Listing,
     MAX_RETENTION_HOURS, Message, NewChat, Role, expiry,
 };
 use dsql::Db;
@@ -70,16 +70,14 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
         input::cursor(call.request)?,
     );
     let (archived, search) = (input::archived(call.request)?, input::search(call.request)?);
-    let page = chat_store::list(
-        &call.db,
-        &call.owner,
+    let listing = Listing {
         archived,
         search,
-        after.as_ref(),
+        after: after.as_ref(),
+        behind: None,
         limit,
-        call.time(),
-    )
-    .await?;
+    };
+    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
     let next = page.next.map(|cursor| cursor.encode());
     let is_bare = match api::query(call.request, "shape")? {
         None => false,
@@ -118,6 +116,34 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
     Ok(response)
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct History<'a> {
+    chats: &'a [Chat],
+    has_more: bool,
+}
+
+/// The list as the sidebar of vercel/chatbot asks for it: behind the last chat that it has.
+pub(crate) async fn history(call: &Call<'_>) -> Answer {
+    let behind = api::query(call.request, "ending_before")?
+        .filter(|id| !id.is_empty())
+        .map(input::chat_id)
+        .transpose()?;
+    let listing = Listing {
+        archived: false,
+        search: None,
+        after: None,
+        behind: behind.as_ref(),
+        limit: input::limit(call.request, 20)?,
+    };
+    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
+    let history = History {
+        chats: &page.items,
+        has_more: page.next.is_some(),
+    };
+    api::json(StatusCode::OK, &history)
+}
+
 pub(crate) async fn create(call: &Call<'_>) -> Answer {
     let body = input::body(call.request)?;
     let fields = body.fields(&["id", "title", "message"])?;
@@ -146,22 +172,54 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
     }
 }
 
-async fn conversation(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
+/// The caller's own chat.
+async fn conversation(call: &Call<'_>, id: &str) -> Result<Option<Conversation>, ApiError> {
     let id = input::chat_id(id)?;
     let (limit, before) = (
         input::limit(call.request, 100)?,
         input::before(call.request)?,
     );
-    chat_store::get(&call.db, &call.owner, &id, before, limit, call.time())
+    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time()).await?;
+    if let Some(found) = &found
+        && before.is_none()
+    {
+        note_what_is_shown(call, &id, found).await;
+    }
+    Ok(found)
+}
+
+/// A chat that someone else has made public.
+async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
+    let id = input::chat_id(id)?;
+    chat_store::read_public(&call.db, &id, call.time())
         .await?
         .ok_or_else(ApiError::not_found)
 }
 
+/// A page that is shown a chat without the reply being written will come for it; one that is shown it will not.
+async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation) {
+    let (db, owner) = (&call.db, &call.owner);
+    let noted = match (&shown.left_out, &shown.awaited) {
+        (Some(reply), _) => chat_store::awaited(db, owner, chat, reply, call.time()).await,
+        (None, Some(reply)) => chat_store::delivered(db, owner, chat, reply).await,
+        (None, None) => Ok(()),
+    };
+    if let Err(error) = noted {
+        tracing::warn!(
+            error.cause = error.report(),
+            "what a page was shown could not be noted: a resume may miss a reply, or repeat one"
+        );
+    }
+}
+
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
-    let found = conversation(call, id).await?;
+    let (found, is_owner) = match conversation(call, id).await? {
+        Some(found) => (found, true),
+        None => (made_public(call, id).await?, false),
+    };
     let whole = Whole {
         chat: &found.chat,
-        is_owner: true,
+        is_owner,
         active_stream_id: found.active_stream_id.as_deref(),
         page: Page::from(&found),
     };
@@ -170,6 +228,7 @@ pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
 
 pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     let found = conversation(call, id).await?;
+    let found = found.ok_or_else(ApiError::not_found)?;
     api::json(StatusCode::OK, &Page::from(&found))
 }
 

@@ -1,7 +1,7 @@
 //! Copies of chats: forks, and snapshots that anyone may read who has their token.
 
 use api::{ApiError, ClientCode, ServerCode};
-use chat_store::{ChatId, Forked, Given, ShareToken, Shared};
+use chat_store::{ChatId, Forked, Given, ShareId, ShareToken, Shared};
 use dsql::Db;
 use jiff::Timestamp;
 use lambda_http::Request;
@@ -105,6 +105,27 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
             created(&token_of(nonce))
         },
     )
+}
+
+/// The shares of the chat.
+pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let shares = chat_store::shares(&call.db, &call.owner, &chat, call.time())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    api::json(StatusCode::OK, &json!({"shares": shares}))
+}
+
+/// Ends one share of the chat; with the last one, a chat that was not made public otherwise is private again.
+pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answer {
+    let chat = input::chat_id(id)?;
+    let share = ShareId::parse(share).ok_or_else(ApiError::not_found)?;
+    call.admit_write().await?;
+    if chat_store::unshare_one(&call.db, &call.owner, &chat, &share, call.time()).await? {
+        Ok(api::empty())
+    } else {
+        Err(ApiError::not_found())
+    }
 }
 
 /// Ends all shares of the chat and makes it private.

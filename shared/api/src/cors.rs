@@ -9,7 +9,7 @@ use lambda_http::{
 use crate::env::{CORS_ALLOWED_ORIGINS, ConfigError, Lookup};
 
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
-const HEADERS: &str = "authorization, content-type, idempotency-key";
+const HEADERS: &str = "authorization, content-type, idempotency-key, last-event-id";
 const EXPOSED: &str = "x-vercel-ai-ui-message-stream, retry-after, x-request-id, link";
 const MAX_AGE_S: &str = "600";
 

@@ -4,9 +4,8 @@ use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::cursor::Cursor;
 use crate::generations::settled;
-use crate::ids::{ChatId, OwnerId};
+use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
 
@@ -37,7 +36,7 @@ impl Chat {
         Self {
             id: row.get("id"),
             title: row.get("title"),
-            visibility: row.get("visibility"),
+            visibility: Visibility::told(row.get("visibility")).to_owned(),
             pinned: row.get("pinned"),
             archived: row.get("archived"),
             created_at: row.get("created_at"),
@@ -73,9 +72,9 @@ pub enum Created {
 
 const CREATE: &str = "\
 WITH chat AS (
-    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at,
+    INSERT INTO chats (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, created_at, updated_at,
         expires_at)
-    VALUES ($1, $2, $3, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4, $9)
+    VALUES ($1, $2, $3, $10, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4, $9)
     ON CONFLICT (id) DO NOTHING
     RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
 ), message AS (
@@ -114,80 +113,11 @@ pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, 
                     Type::TEXT,
                 ),
                 (&new.expires_at, Type::TIMESTAMPTZ),
+                (&new.title.folded(), Type::TEXT),
             ],
         )
         .await?;
     Ok(row.map_or(Created::IdTaken, |row| Created::Chat(Chat::from_row(&row))))
-}
-
-/// A page of chats, the last changed first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChatPage {
-    /// The chats.
-    pub items: Vec<Chat>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<Cursor>,
-}
-
-const LIST: &str = "\
-SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
-WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $2 AND (updated_at, id) < ($3, $4) AND ($5::text IS NULL OR title ILIKE $5)
-ORDER BY updated_at DESC, id DESC LIMIT $6";
-
-/// Lists the owner's chats behind `after`, at most `limit`, whose title contains `search`.
-///
-/// # Errors
-/// Any [`Error`] but an unknown outcome.
-pub async fn list(
-    db: &Db,
-    owner: &OwnerId,
-    archived: bool,
-    search: Option<&str>,
-    after: Option<&Cursor>,
-    limit: u16,
-    now: Timestamp,
-) -> Result<ChatPage, Error> {
-    let start = Cursor::start();
-    let after = after.unwrap_or(&start);
-    let pattern = search.map(containing);
-    let rows = db
-        .query_idempotent(
-            LIST,
-            &[
-                (&owner.as_str(), Type::TEXT),
-                (&archived, Type::BOOL),
-                (&after.updated_at, Type::TIMESTAMPTZ),
-                (&after.id, Type::TEXT),
-                (&pattern, Type::TEXT),
-                (&(i64::from(limit) + 1), Type::INT8),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    let items: Vec<Chat> = rows
-        .iter()
-        .take(usize::from(limit))
-        .map(Chat::from_row)
-        .collect();
-    let more = rows.len() > items.len();
-    let next = items.last().filter(|_| more).map(|chat| Cursor {
-        updated_at: chat.updated_at,
-        id: chat.id.clone(),
-    });
-    Ok(ChatPage { items, next })
-}
-
-/// The LIKE pattern for texts that contain `search`, whose own `%`, `_` and `\` mean themselves.
-fn containing(search: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in search.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// A chat with a page of its messages, in their order.
@@ -197,6 +127,10 @@ pub struct Conversation {
     pub chat: Chat,
     /// The reply being written just now, whose message is left out until it is done.
     pub active_stream_id: Option<String>,
+    /// That message, also when its writer is gone.
+    pub left_out: Option<MessageId>,
+    /// Which of the messages a page was waiting for.
+    pub awaited: Option<MessageId>,
     /// The last messages before the given place.
     pub messages: Vec<Message>,
     /// Where the page before begins, if there is one.
@@ -213,14 +147,15 @@ const MESSAGE_BYTES: usize = 256;
 
 const GET: &str = "\
 SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
-    c.expires_at, CASE WHEN g.lease_until > $5 THEN g.stream_id END AS stream_id, m.message_id, m.seq, m.role, m.parts, m.metadata, m.found
+    c.expires_at, CASE WHEN g.lease_until > $5 THEN g.stream_id END AS stream_id, g.message_id AS left_out,
+    m.message_id, m.seq, m.role, m.parts, m.metadata, m.is_awaited, m.found
 FROM chats c
 LEFT JOIN generations g ON g.chat_id = c.id
 LEFT JOIN (
-    SELECT message_id, seq, role, parts, metadata, count(*) OVER () AS found,
+    SELECT message_id, seq, role, parts, metadata, is_awaited, count(*) OVER () AS found,
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) - octet_length(parts) AS bytes_behind
     FROM (
-        SELECT id AS message_id, seq, role, parts, metadata FROM messages
+        SELECT id AS message_id, seq, role, parts, metadata, awaited_at IS NOT NULL AS is_awaited FROM messages
         WHERE chat_id = $1 AND seq < $3 AND status <> 'streaming' AND aside_since IS NULL ORDER BY seq DESC LIMIT $4
     ) page
 ) m ON m.bytes_behind < $6
@@ -257,6 +192,7 @@ pub async fn get(
     };
     let found: i64 = first.get::<_, Option<i64>>("found").unwrap_or(0);
     let mut page: Vec<(i64, Message)> = Vec::new();
+    let mut awaited = None;
     let mut sent = 0;
     for row in rows.iter().take(usize::from(limit)) {
         let Some(seq) = row.get::<_, Option<i64>>("seq") else {
@@ -267,7 +203,10 @@ pub async fn get(
         if sent > MAX_SENT_BYTES && !page.is_empty() {
             break;
         }
-        let (id, role) = (row.get("message_id"), row.get("role"));
+        let (id, role): (String, _) = (row.get("message_id"), row.get("role"));
+        if awaited.is_none() && row.get("is_awaited") {
+            awaited = MessageId::parse(&id).ok();
+        }
         page.push((seq, Message::from_stored(id, role, parts, metadata)));
     }
     let more = usize::try_from(found).is_ok_and(|found| found > page.len());
@@ -277,6 +216,10 @@ pub async fn get(
     Ok(Some(Conversation {
         chat: Chat::from_row(first),
         active_stream_id: first.get("stream_id"),
+        left_out: first
+            .get::<_, Option<&str>>("left_out")
+            .and_then(|id| MessageId::parse(id).ok()),
+        awaited,
         messages,
         previous,
     }))
@@ -312,7 +255,7 @@ pub struct Changes {
 }
 
 const CHANGE: &str = "\
-UPDATE chats SET title = COALESCE($3, title), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
+UPDATE chats SET title = COALESCE($3, title), title_folded = COALESCE($10, title_folded), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
     archived = COALESCE($6, archived), updated_at = GREATEST(updated_at, $7),
     expires_at = CASE WHEN $8 THEN $9 ELSE expires_at END
 WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $7)
@@ -346,6 +289,7 @@ pub async fn change(
                 (&now, Type::TIMESTAMPTZ),
                 (&changes.ends.is_some(), Type::BOOL),
                 (&expires_at, Type::TIMESTAMPTZ),
+                (&changes.title.as_ref().map(Title::folded), Type::TEXT),
             ],
         )
         .await?;
@@ -386,7 +330,7 @@ pub async fn delete(db: &Db, owner: &OwnerId, id: &ChatId) -> Result<bool, Error
 
 #[cfg(test)]
 mod tests {
-    use super::{containing, sent_bytes};
+    use super::sent_bytes;
     use proptest::prelude::*;
 
     proptest! {
@@ -396,10 +340,5 @@ mod tests {
             let sent = serde_json::to_string(&stored).unwrap();
             prop_assert_eq!(sent_bytes(&stored), sent.len() - "\"\"".len());
         }
-    }
-
-    #[test]
-    fn a_search_for_wildcards_finds_wildcards() {
-        assert_eq!(containing(r"50%_\"), r"%50\%\_\\%");
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::ids::OwnerId;
+use crate::values::Visibility;
 
 /// The format that `meta` names.
 pub const EXPORT_VERSION: u32 = 1;
@@ -219,7 +220,7 @@ async fn page_of_chats(
                     "type": "chat",
                     "id": id,
                     "title": row.get::<_, &str>("title"),
-                    "visibility": row.get::<_, &str>("visibility"),
+                    "visibility": Visibility::told(row.get("visibility")),
                     "pinned": row.get::<_, bool>("pinned"),
                     "archived": row.get::<_, bool>("archived"),
                     "createdAt": row.get::<_, Timestamp>("created_at"),

@@ -28,16 +28,17 @@ const FORK: &str = concat!(
         "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
         AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming'
             AND aside_since IS NULL)",
-        "id, title, expires_at"
+        "id, title, title_folded, expires_at"
     ),
     ", source AS (
-    SELECT chat.title, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
+    SELECT chat.title, chat.title_folded, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
 ), size AS (
     SELECT COALESCE(sum(octet_length(parts)), 0) <= $6 AS fits FROM messages
     WHERE chat_id = $1 AND seq <= (SELECT seq FROM source) AND aside_since IS NULL
 ), forked AS (
-    INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
-    SELECT $4, $2, title, 'private', false, false, seq + 1, expires_at, $5, $5 FROM source, size WHERE fits
+    INSERT INTO chats (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at,
+        updated_at)
+    SELECT $4, $2, title, title_folded, 'private', false, false, seq + 1, expires_at, $5, $5 FROM source, size WHERE fits
     RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
 ), copied AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, finish_reason, model, input_tokens,

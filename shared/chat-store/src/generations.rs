@@ -41,43 +41,6 @@ pub struct Active {
     pub has_passed: bool,
 }
 
-const ACTIVE: &str = "\
-SELECT m.id, m.role, m.parts, m.metadata, m.checkpoint_at, g.lease_until <= $3 AS has_passed
-FROM generations g JOIN messages m ON m.chat_id = g.chat_id AND m.id = g.message_id
-WHERE g.chat_id = $1 AND g.owner_id = $2";
-
-/// Finds the reply being written in the owner's chat, if there is one.
-///
-/// # Errors
-/// Any [`Error`] but an unknown outcome.
-pub async fn active(
-    db: &Db,
-    owner: &OwnerId,
-    chat: &ChatId,
-    now: Timestamp,
-) -> Result<Option<Active>, Error> {
-    let row = db
-        .query_opt_idempotent(
-            ACTIVE,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    Ok(row.map(|row| Active {
-        message: Message::from_stored(
-            row.get("id"),
-            row.get("role"),
-            row.get("parts"),
-            row.get("metadata"),
-        ),
-        checkpoint_at: row.get("checkpoint_at"),
-        has_passed: row.get("has_passed"),
-    }))
-}
-
 /// A reply, looked at again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
@@ -93,6 +56,8 @@ pub struct Progress {
     pub checkpoint_at: Option<Timestamp>,
     /// Whether it still streams although its writer must be gone.
     pub has_passed: bool,
+    /// Whether a page is noted to wait for it.
+    pub is_awaited: bool,
 }
 
 impl Progress {
@@ -107,7 +72,7 @@ impl Progress {
 }
 
 const POLL: &str = "\
-SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at,
+SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at, m.awaited_at IS NOT NULL AS is_awaited,
     CASE WHEN m.checkpoint_at IS DISTINCT FROM $4 THEN m.parts END AS parts,
     m.status = 'streaming' AND g.lease_until IS NOT NULL AND g.lease_until <= $5 AS has_passed
 FROM messages m JOIN chats c ON c.id = m.chat_id LEFT JOIN generations g ON g.chat_id = m.chat_id
@@ -145,6 +110,7 @@ pub async fn poll(
         metadata: row.get::<_, Option<&str>>("metadata").and_then(json),
         checkpoint_at: row.get("checkpoint_at"),
         has_passed: row.get("has_passed"),
+        is_awaited: row.get("is_awaited"),
     }))
 }
 

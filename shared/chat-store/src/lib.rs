@@ -14,12 +14,14 @@
 /// Nobody but the functions' roles may use it, and nobody but `admin` creates anything in it.
 pub const SCHEMA: &str = "chats";
 
+mod awaited;
 mod branches;
 mod chats;
 mod claim;
 mod cursor;
 pub mod erasure;
 mod export;
+mod fold;
 mod fork;
 mod generations;
 mod idempotency;
@@ -27,9 +29,11 @@ mod ids;
 pub mod import;
 pub mod jobs;
 mod limits;
+mod list;
 mod message;
 mod messages;
 mod outbox;
+mod public;
 mod reply;
 mod root;
 mod secret;
@@ -44,32 +48,34 @@ mod usage;
 mod values;
 mod votes;
 
+pub use awaited::{REPLAY_WINDOW, Resumable, awaited, delivered, resumable};
 pub use branches::{Branch, Pruned, Siblings, Switched, branches, prune, switch};
-pub use chats::{
-    Changes, Chat, ChatPage, Conversation, Created, Ends, NewChat, change, create, delete, get,
-    list,
-};
+pub use chats::{Changes, Chat, Conversation, Created, Ends, NewChat, change, create, delete, get};
 pub use claim::claim;
 pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
-pub use generations::{Active, Progress, Stopped, active, interrupt, poll, reap, stop};
+pub use generations::{Active, Progress, Stopped, interrupt, poll, reap, stop};
 pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, given_parts, once};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
+pub use list::{ChatPage, Listing, list};
 pub use message::{
     FILE_TYPES, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata,
-    NewMessage, Parts, Role, StoredParts,
+    NewMessage, Parts, Role, StoredParts, is_blank,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
     JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
 };
+pub use public::read_public;
 pub use reply::{
     Closing, Ended, Held, LEASE, Reply, SoFar, abandon, checkpoint, close, lease_until,
 };
 pub use secret::{NoRandomness, random_text};
-pub use shares::{MAX_SHARES, ShareToken, Shared, open_share, share, unshare};
+pub use shares::{
+    MAX_SHARES, Share, ShareId, ShareToken, Shared, open_share, share, shares, unshare, unshare_one,
+};
 pub use spending::{
     Budget, Budgets, Spender, TitleUsage, TokenLimits, reserve_title, settle, settle_title,
 };

@@ -125,6 +125,8 @@ pub struct Closing<'a> {
     pub input_tokens: i64,
     /// Tokens written.
     pub output_tokens: i64,
+    /// Whether its client left before the end, so that a page may come back for it.
+    pub is_unheard: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -156,7 +158,8 @@ WITH released AS (
             THEN ($5::jsonb - 'finishReason' || '{\"status\":\"stopped\"}'::jsonb)::text ELSE $5 END,
         status = CASE status WHEN 'stopped' THEN status ELSE $6 END,
         finish_reason = CASE status WHEN 'stopped' THEN NULL ELSE $7 END,
-        input_tokens = $9, output_tokens = $10, checkpoint_at = $11
+        input_tokens = $9, output_tokens = $10, checkpoint_at = $11,
+        awaited_at = CASE WHEN $13::bool AND status = 'streaming' THEN $11 ELSE awaited_at END
     WHERE chat_id = $1 AND id = $3
         AND (status = 'stopped' OR status = 'streaming' AND EXISTS (SELECT FROM released))
     RETURNING status
@@ -199,6 +202,7 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
                 (&closing.output_tokens, Type::INT8),
                 (&closing.now, Type::TIMESTAMPTZ),
                 (&day(closing.now), Type::DATE),
+                (&closing.is_unheard, Type::BOOL),
             ],
         )
         .await?;

@@ -2,10 +2,12 @@
 //! no reasoning and no tools.
 //!
 //! Whether a share opens is decided by its chat alone, when it is opened: the chat is public and has not ended. Sharing a chat
-//! that is private first deletes the shares of its past, so that only the new one opens.
+//! that is private first deletes the shares of its past, so that only the new one opens. A chat that is public only by its
+//! shares is private again when the last of them is ended.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::ids::{ChatId, OwnerId};
@@ -85,7 +87,7 @@ ORDER BY m.seq";
 // was before.
 const SHARE: &str = concat!(
     root!(
-        "visibility = 'public'",
+        "visibility = CASE visibility WHEN 'open' THEN 'open' ELSE 'public' END",
         "id = $2 AND owner_id = $3
         AND (visibility = 'private' OR (SELECT count(*) FROM shares WHERE chat_id = $2) < $6)",
         "id"
@@ -160,7 +162,7 @@ pub async fn share(
 
 /// A message as strangers see it: its texts and files; `None` when it has neither. A reply that no model wrote here, since a
 /// client or an import brought it, says so.
-fn public(role: &str, parts: &str, is_by_model: bool) -> Option<Value> {
+pub(crate) fn public(role: &str, parts: &str, is_by_model: bool) -> Option<Value> {
     let parts: Vec<Value> = serde_json::from_str::<Vec<Value>>(parts)
         .ok()?
         .iter()
@@ -212,9 +214,105 @@ pub async fn unshare(
     Ok(row.is_some())
 }
 
+/// What a share is known by: not its token, which only its reader has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareId(String);
+
+impl ShareId {
+    /// What a list answered; `None` if it cannot be that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hash =
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        is_hash.then(|| Self(text.to_owned()))
+    }
+}
+
+/// A share, as its chat's owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// What it is ended by.
+    pub id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+const LIST: &str = "\
+SELECT s.token_hash, s.created_at FROM chats c LEFT JOIN shares s ON s.chat_id = c.id
+WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
+ORDER BY s.created_at, s.token_hash";
+
+/// The shares of the owner's chat, those that open only once it is public again among them, the oldest first; `None` if there is no such chat.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn shares(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    now: Timestamp,
+) -> Result<Option<Vec<Share>>, Error> {
+    let rows = db
+        .query_idempotent(
+            LIST,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+            ],
+        )
+        .await?;
+    let shares = rows.iter().filter_map(|row| {
+        Some(Share {
+            id: row.get::<_, Option<String>>("token_hash")?,
+            created_at: row.get("created_at"),
+        })
+    });
+    Ok((!rows.is_empty()).then(|| shares.collect()))
+}
+
+// The other clauses see the shares as they were before. Writing the chat's row makes two of these at once conflict, so that
+// the last one is known.
+const UNSHARE_ONE: &str = concat!(
+    root!(
+        "visibility = CASE WHEN visibility = 'public' AND NOT EXISTS (
+            SELECT FROM shares WHERE chat_id = $1 AND token_hash <> $4
+        ) THEN 'private' ELSE visibility END",
+        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
+        "id"
+    ),
+    ", gone AS (DELETE FROM shares WHERE token_hash = $4 AND chat_id IN (SELECT id FROM chat))
+SELECT id FROM chat"
+);
+
+/// Ends one share of the owner's chat, if it is there. False: there is no such chat.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub async fn unshare_one(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    share: &ShareId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let row = db
+        .query_opt_idempotent(
+            UNSHARE_ONE,
+            &[
+                (&chat.as_str(), Type::TEXT),
+                (&owner.as_str(), Type::TEXT),
+                (&now, Type::TIMESTAMPTZ),
+                (&share.0, Type::TEXT),
+            ],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 const OPEN: &str = "\
 SELECT s.snapshot FROM shares s JOIN chats c ON c.id = s.chat_id
-WHERE s.token_hash = $1 AND c.visibility = 'public' AND (c.expires_at IS NULL OR c.expires_at > $2)";
+WHERE s.token_hash = $1 AND c.visibility <> 'private' AND (c.expires_at IS NULL OR c.expires_at > $2)";
 
 /// The snapshot behind a token, as JSON.
 ///

@@ -74,7 +74,8 @@ pub async fn untitled(db: &Db, owner: &OwnerId, chat: &ChatId) -> Result<Option<
     }))
 }
 
-const RETITLE: &str = "UPDATE chats SET title = $4 WHERE id = $1 AND owner_id = $2 AND title = $3";
+const RETITLE: &str = "\
+UPDATE chats SET title = $4, title_folded = $5 WHERE id = $1 AND owner_id = $2 AND title = $3";
 
 /// Ends the job that titles a chat, in one transaction with the better title, if there is one: `new` in place of `old`,
 /// which the chat must still have. What the payload said about a person goes. Returns whether the chat got the title.
@@ -99,6 +100,7 @@ pub async fn finish_title(
                         (&owner.as_str(), Type::TEXT),
                         (&old, Type::TEXT),
                         (&new.as_str(), Type::TEXT),
+                        (&new.folded(), Type::TEXT),
                     ],
                 )
                 .await?;

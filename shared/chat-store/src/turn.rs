@@ -197,11 +197,12 @@ WITH chat AS (
     FROM placed, cost
 ), touched AS (
     INSERT INTO chats AS c
-        (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
-    SELECT $1, $2, $12, 'private', false, false, 2, $14, $8, $8 FROM verdict WHERE verdict = 'open'
+        (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
+    SELECT $1, $2, $12, $48, 'private', false, false, 2, $14, $8, $8 FROM verdict WHERE verdict = 'open'
     ON CONFLICT (id) DO UPDATE SET
         next_seq = c.next_seq + 2,
         title = CASE WHEN c.title = $13 THEN $12 ELSE c.title END,
+        title_folded = CASE WHEN c.title = $13 THEN $48 ELSE c.title_folded END,
         updated_at = GREATEST(c.updated_at, $8)
     WHERE c.owner_id = $2
     RETURNING c.next_seq
@@ -365,6 +366,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&at_most.question, Type::INT8),
                 (&at_most.history, Type::INT8),
                 (&at_most.reply, Type::INT8),
+                (&turn.title.folded(), Type::TEXT),
             ],
         )
         .await?;

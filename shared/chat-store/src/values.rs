@@ -7,6 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde::Serialize;
 
+use crate::fold::fold;
+
 /// The title of a chat without one.
 pub const DEFAULT_TITLE: &str = "New chat";
 /// Longest title, in characters.
@@ -53,6 +55,11 @@ impl Title {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The form in which it is searched.
+    pub(crate) fn folded(&self) -> String {
+        fold(&self.0)
+    }
 }
 
 impl Default for Title {
@@ -66,7 +73,7 @@ impl Default for Title {
 pub enum Visibility {
     /// Its owner.
     Private,
-    /// Anyone with a share.
+    /// Anyone who knows it.
     Public,
 }
 
@@ -81,11 +88,19 @@ impl Visibility {
         }
     }
 
-    /// As it is stored.
+    /// As it is stored. `public` is there too: a chat that is only shared, of which its shares alone are public.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
-            Self::Public => "public",
+            Self::Public => "open",
+        }
+    }
+
+    /// What is stored, as it is told.
+    pub(crate) fn told(stored: &str) -> &'static str {
+        match stored {
+            "private" => "private",
+            _ => "public",
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use serde_json::{Map, Value, json};
+
 use crate::event::{Event, FinishReason, Usage};
 
 /// Most sources of a reply.
@@ -12,6 +14,23 @@ const MAX_SOURCES: usize = 50;
 const MAX_URL_BYTES: usize = 2_048;
 #[cfg(any(feature = "http", feature = "echo"))]
 const MAX_TITLE_CHARS: usize = 300;
+/// Most calls of tools in a reply.
+#[cfg(any(feature = "openai", feature = "echo"))]
+const MAX_CALLS: usize = 50;
+/// Longest name of a tool, in characters.
+#[cfg(any(feature = "openai", feature = "echo"))]
+const MAX_NAME_CHARS: usize = 50;
+/// What files a model makes are passed on: those that a page can show and that carry no script.
+#[cfg(any(feature = "http", feature = "echo"))]
+const FILE_TYPES: [&str; 5] = [
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "application/pdf",
+];
+
+const NO_TOOL: &str = "no tool of this name is configured";
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +43,19 @@ pub(crate) enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
     open: Option<(Kind, String)>,
+    /// What the provider says of the open block.
+    metadata: Map<String, Value>,
     texts: u32,
     reasonings: u32,
     ready: VecDeque<Event>,
     /// Sources that wait for the end of the open block.
     cited: Vec<Event>,
-    /// Every address that was cited.
+    /// Every address and document that was cited.
     urls: HashSet<String>,
+    /// Calls of tools.
+    calls: HashSet<String>,
+    /// Those without a result, in their order.
+    unanswered: Vec<String>,
 }
 
 impl Blocks {
@@ -66,6 +91,19 @@ impl Blocks {
         id
     }
 
+    /// Adds what the provider says of the open block of reasoning; without one it is a block of its own, of which nobody but
+    /// the provider can read the text.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn sign(&mut self, provider: &str, name: &str, value: &str) {
+        if !matches!(self.open, Some((Kind::Reasoning, _))) {
+            self.begin(Kind::Reasoning);
+        }
+        let said = self.metadata.entry(provider).or_insert_with(|| json!({}));
+        if let Some(said) = said.as_object_mut() {
+            said.insert(name.to_owned(), value.into());
+        }
+    }
+
     /// Names a source, once; it is told when the open block ends. Addresses that are no web pages are left out.
     #[cfg(any(feature = "http", feature = "echo"))]
     pub(crate) fn cite(&mut self, url: &str, title: Option<&str>) {
@@ -81,20 +119,87 @@ impl Blocks {
         }
     }
 
+    /// Names a document as a source, once, as [`cite`](Self::cite) does a page.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn cite_document(&mut self, title: &str, media_type: &str) {
+        let title: String = title.chars().take(MAX_TITLE_CHARS).collect();
+        if title.is_empty() || self.urls.len() >= MAX_SOURCES {
+            return;
+        }
+        if self.urls.insert(format!("{media_type} {title}")) {
+            self.cited.push(Event::Document {
+                title,
+                media_type: media_type.to_owned(),
+            });
+        }
+    }
+
+    /// Takes a file that the model made, in base64; ends the open block. What a page cannot show is left out.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn file(&mut self, media_type: &str, data: &str) {
+        let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
+        if FILE_TYPES.contains(&media_type) && !data.is_empty() && data.bytes().all(is_base64) {
+            self.end();
+            self.ready.push_back(Event::File {
+                media_type: media_type.to_owned(),
+                data: data.to_owned(),
+            });
+        }
+    }
+
+    /// Calls a tool, once for each id; ends the open block.
+    #[cfg(any(feature = "openai", feature = "echo"))]
+    pub(crate) fn call(&mut self, id: &str, name: &str, input: Value) {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name: String = name.chars().map(plain).take(MAX_NAME_CHARS).collect();
+        let is_told = id.is_empty() || name.is_empty() || self.calls.len() >= MAX_CALLS;
+        if is_told || !self.calls.insert(id.to_owned()) {
+            return;
+        }
+        self.end();
+        self.unanswered.push(id.to_owned());
+        self.ready.push_back(Event::ToolCall {
+            id: id.to_owned(),
+            name,
+            input,
+        });
+    }
+
+    /// Answers a call that has no answer yet.
+    #[cfg(any(feature = "openai", feature = "echo"))]
+    pub(crate) fn answer(&mut self, id: &str, output: Result<Value, String>) {
+        if let Some(at) = self.unanswered.iter().position(|call| call == id) {
+            let id = self.unanswered.remove(at);
+            self.ready.push_back(Event::ToolResult { id, output });
+        }
+    }
+
     /// Ends the open block, if there is one, and tells what was cited in it.
     pub(crate) fn end(&mut self) {
         if let Some((kind, id)) = self.open.take() {
+            let metadata = std::mem::take(&mut self.metadata);
+            let metadata = (!metadata.is_empty()).then_some(Value::Object(metadata));
             self.ready.push_back(match kind {
                 Kind::Text => Event::TextEnd { id },
-                Kind::Reasoning => Event::ReasoningEnd { id },
+                Kind::Reasoning => Event::ReasoningEnd { id, metadata },
             });
         }
         self.ready.extend(self.cited.drain(..));
     }
 
-    /// Ends the reply.
+    /// Ends the reply. No tool is configured here: a call without a result will get none.
     pub(crate) fn finish(&mut self, reason: FinishReason, usage: Usage) {
         self.end();
+        for id in self.unanswered.drain(..) {
+            let output = Err(NO_TOOL.to_owned());
+            self.ready.push_back(Event::ToolResult { id, output });
+        }
         self.ready.push_back(Event::Finish { reason, usage });
     }
 
@@ -128,7 +233,10 @@ mod tests {
                     id: id("r0"),
                     delta: id("hm")
                 },
-                Event::ReasoningEnd { id: id("r0") },
+                Event::ReasoningEnd {
+                    id: id("r0"),
+                    metadata: None
+                },
                 Event::TextStart { id: id("t0") },
                 Event::TextDelta {
                     id: id("t0"),

@@ -11,6 +11,7 @@
 //! | `[[reasoning]]` | reasons before it answers |
 //! | `[[words 400]]` | answers with so many words, `word1 word2 …` |
 //! | `[[source https://example.com/]]` | names that page as its source |
+//! | `[[parts]]` | has one of everything that a reply may hold besides text, before its last word |
 //! | `[[calls]]` | answers with the number of turns this process has started |
 //! | `[[finish length]]` | ends with that reason |
 //! | `[[refuse throttled 7]]`, `[[refuse throttled]]`, `[[refuse invalid]]`, `[[refuse unavailable]]` | does not accept the turn; the number is `retry_after` in seconds |
@@ -23,6 +24,8 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::blocks::{Blocks, Kind};
 use crate::config::{self, ConfigError, Lookup};
@@ -37,6 +40,10 @@ pub const ECHO_DELAY_MS: &str = "ECHO_DELAY_MS";
 pub const ECHO_REASONING: &str = "ECHO_REASONING";
 /// `echo`: `true` lets the message steer the reply, for tests. Default `false`.
 pub const ECHO_DIRECTIVES: &str = "ECHO_DIRECTIVES";
+
+/// A PNG of one pixel.
+const PIXEL: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII=";
 
 const REASONING: &str = "The user wants to hear this again.";
 
@@ -63,6 +70,7 @@ enum Break {
 pub(crate) struct EchoReply {
     pieces: VecDeque<(Kind, String)>,
     source: Option<String>,
+    has_parts: bool,
     delay: Duration,
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
     broken: Option<(usize, Break)>,
@@ -219,6 +227,7 @@ impl Echo {
         Ok(EchoReply {
             pieces,
             source: script.value("source").map(str::to_owned),
+            has_parts: script.has("parts"),
             delay: script
                 .number("delay")
                 .map_or(self.delay, Duration::from_millis),
@@ -273,12 +282,30 @@ impl EchoReply {
                 .await;
             self.wait = None;
         }
+        if self.has_parts && self.pieces.len() == 1 {
+            parts(blocks);
+        }
         if let Some((kind, word)) = self.pieces.pop_front() {
             self.said += 1;
             blocks.push(kind, word);
         }
         Ok(Progress::More)
     }
+}
+
+/// One of everything.
+fn parts(blocks: &mut Blocks) {
+    blocks.push(Kind::Reasoning, "Signed.");
+    blocks.sign("echo", "signature", "c2lnbmVk");
+    blocks.end();
+    blocks.sign("echo", "redactedData", "aGlkZGVu");
+    blocks.end();
+    blocks.cite("https://example.com/a", None);
+    blocks.cite_document("Handbook", "application/pdf");
+    blocks.file("image/png", PIXEL);
+    blocks.call("call-1", "weather", json!({"place": "Bern"}));
+    blocks.answer("call-1", Ok(json!({"degrees": 7})));
+    blocks.call("call-2", "unknown tool", json!({}));
 }
 
 /// The words of a text, each with the space that follows it, so that together they are the text.

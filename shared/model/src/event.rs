@@ -1,5 +1,7 @@
 //! What a reply consists of.
 
+use serde_json::Value;
+
 /// One event of a reply. A block's id (`t0`, `r1`, …) is unique within the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -36,6 +38,8 @@ pub enum Event {
     ReasoningEnd {
         /// The block.
         id: String,
+        /// What the provider says of it, under its own name: a signature, or reasoning that only it can read.
+        metadata: Option<Value>,
     },
     /// The reply rests on a page; said between blocks, each page once.
     Source {
@@ -43,6 +47,36 @@ pub enum Event {
         url: String,
         /// The page's title, if the provider knows it.
         title: Option<String>,
+    },
+    /// The reply rests on a document that has no address; said between blocks, each once.
+    Document {
+        /// What it is called.
+        title: String,
+        /// What kind of file it is.
+        media_type: String,
+    },
+    /// A file that the model made; said between blocks.
+    File {
+        /// For example `image/png`.
+        media_type: String,
+        /// The bytes, in base64.
+        data: String,
+    },
+    /// The model calls a tool; said between blocks. Its [`Event::ToolResult`] follows before the reply is complete.
+    ToolCall {
+        /// The call, unique within the reply.
+        id: String,
+        /// The tool: letters, digits, `_` and `-`.
+        name: String,
+        /// What it is given.
+        input: Value,
+    },
+    /// A tool has been called.
+    ToolResult {
+        /// The call.
+        id: String,
+        /// What it gave, or why it failed.
+        output: Result<Value, String>,
     },
     /// The reply is complete; nothing follows.
     Finish {

@@ -2,6 +2,7 @@
 // AI_SDK_ROOT: where the packages are installed. API_URL: the site. ONLY: part of the names to run.
 import { client } from './client.mjs'
 import { alone, failures } from './failures.mjs'
+import { parts } from './parts.mjs'
 import { streams } from './streams.mjs'
 import { Visitor } from './story.mjs'
 import { turns } from './turns.mjs'
@@ -34,7 +35,7 @@ async function run([name, scenario]) {
 }
 
 const chosen = scenarios => Object.entries(scenarios).filter(([name]) => name.includes(process.env.ONLY ?? ''))
-const queue = chosen({ ...turns, ...streams, ...failures })
+const queue = chosen({ ...turns, ...streams, ...parts, ...failures })
 await Promise.all(Array.from({ length: AT_ONCE }, async () => {
   for (let next; (next = queue.shift());) await run(next)
 }))

@@ -117,7 +117,7 @@ export function answered(page, text) {
   assert.equal(reply.role, 'assistant')
   assert.equal(reply.metadata.status, 'complete')
   assert.equal(textOf(reply), text)
-  assert.ok(reply.parts.every(part => part.state === undefined || part.state === 'done'))
+  assert.ok(reply.parts.every(part => !part.state?.endsWith('streaming')))
   return reply
 }
 

@@ -103,6 +103,54 @@ export const streams = {
     await sameAfterReload(visitor, again)
   },
 
+  async 'a reply that ends between load and resume is shown, once'(visitor, id) {
+    const first = visitor.page({ id })
+    const { sent, stored } = await begun(visitor, first, '[[reasoning]] [[words 60]] [[delay 20]]')
+    await sent
+    const again = visitor.page({ id, messages: stored.messages })
+    await again.chat.resumeStream()
+    answered(again, words(60))
+    // As useChat does on each mount.
+    await again.chat.resumeStream()
+    assert.deepEqual(again.errors.map(String), [])
+    assert.equal(again.chat.status, 'ready')
+    assert.equal(again.chat.messages.length, 2)
+    const { messages } = await sameAfterReload(visitor, again)
+    const loaded = visitor.page({ id, messages })
+    await loaded.chat.resumeStream()
+    assert.deepEqual(comparable(loaded.chat.messages), comparable(messages))
+    await loaded.chat.sendMessage({ text: 'go on' })
+    answered(loaded, 'You said: go on')
+  },
+
+  async 'a chat loaded with its finished reply is not shown it twice'(visitor, id) {
+    const first = visitor.page({ id })
+    const { sent } = await begun(visitor, first, '[[words 40]] [[delay 20]]')
+    await sent
+    const { messages } = await visitor.settled(id)
+    const page = visitor.page({ id, messages })
+    await page.chat.resumeStream()
+    assert.deepEqual(comparable(page.chat.messages), comparable(messages))
+    assert.equal(await page.transport.reconnectToStream({ chatId: id }), null)
+  },
+
+  async 'a page that lost its network gets the reply that ended meanwhile, by what it says it shows'(visitor, id) {
+    const page = visitor.page({ id })
+    const { sent } = await begun(visitor, page, '[[words 40]] [[delay 20]]')
+    const question = page.chat.messages[0]
+    await page.chat.stop()
+    await sent
+    const list = async () => (await visitor.json('GET', '/api/me/usage')).total.requests > 0
+    await until('the end of the reply', list)
+    const headers = { 'last-event-id': question.id }
+    const again = visitor.page({ id, messages: [question], headers })
+    await again.chat.resumeStream()
+    answered(again, words(40))
+    headers['last-event-id'] = again.chat.messages.at(-1).id
+    assert.equal(await again.transport.reconnectToStream({ chatId: id }), null)
+    await sameAfterReload(visitor, again)
+  },
+
   async 'a resume with nothing to resume changes nothing'(visitor, id) {
     const page = visitor.page({ id })
     await page.chat.resumeStream()

@@ -30,7 +30,7 @@ use crate::stack::Stack;
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How many scenarios there are: fewer would mean that some did not run.
-const SCENARIOS: usize = 30;
+const SCENARIOS: usize = 36;
 
 /// Where the packages are; installed first if they are not.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -271,6 +271,7 @@ impl World<'_> {
             model: "m",
             input_tokens: writer.read,
             output_tokens: writer.written,
+            is_unheard: false,
             now: self.now,
         };
         for _ in 0..times {

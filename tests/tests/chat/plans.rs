@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use chat_store::{
     Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit,
-    MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply, Role,
-    ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage, TokenLimits, Visitor,
+    Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply,
+    Resumable, Role, ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage, TokenLimits,
+    Visitor,
 };
 use dsql::{Db, Type};
 use dsql_local::Options;
@@ -319,7 +320,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         assert_eq!(held.unwrap(), Held::Yes);
         plans.judge(name, 0);
     }
-    let active = chat_store::active(&db, &owner, &reply.chat, now)
+    let active = chat_store::resumable(&db, &owner, &reply.chat, None, now)
         .await
         .unwrap();
     assert!(active.is_some());
@@ -335,6 +336,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         model: "m",
         input_tokens: 1,
         output_tokens: 1,
+        is_unheard: true,
         now,
     };
     for name in ["close", "close again, after a lost answer"] {
@@ -342,6 +344,19 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         assert_eq!(ended.unwrap(), Ended::Stored);
         plans.judge(name, 0);
     }
+    let resumable = || chat_store::resumable(&db, &owner, &reply.chat, None, now);
+    assert!(matches!(
+        resumable().await.unwrap(),
+        Some(Resumable::Ended(_))
+    ));
+    plans.judge("resume what has ended", 0);
+    let (chat, id) = (&reply.chat, &reply.message);
+    chat_store::delivered(&db, &owner, chat, id).await.unwrap();
+    plans.judge("note that a reply was delivered", 0);
+    chat_store::awaited(&db, &owner, chat, id, now)
+        .await
+        .unwrap();
+    plans.judge("note that a reply is awaited", 0);
     let (_, reply) = opener.open("new", &message("u2", "hi"), Place::End).await;
     plans.judge("open a plain turn", 0);
     let stopped = chat_store::stop(&db, &owner, &reply.chat, None, now).await;
@@ -433,9 +448,14 @@ async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
     for archived in [false, true] {
         let mut after: Option<Cursor> = None;
         for name in ["list", "list further"] {
-            let page = chat_store::list(&db, &owner, archived, None, after.as_ref(), 10, now)
-                .await
-                .unwrap();
+            let listing = Listing {
+                archived,
+                search: None,
+                after: after.as_ref(),
+                behind: None,
+                limit: 10,
+            };
+            let page = chat_store::list(&db, &owner, listing, now).await.unwrap();
             assert_eq!(page.items.len(), 10);
             after = page.next;
             plans.judge(name, 0);

@@ -297,7 +297,11 @@ fn events(body: &str) -> Vec<String> {
     body.split_inclusive("\n\n")
         .filter_map(|event| event.strip_suffix("\n\n"))
         .filter(|event| !event.starts_with(':'))
-        .map(|event| event.strip_prefix("data: ").unwrap().to_owned())
+        .map(|event| {
+            let mut lines = event.lines();
+            let data = lines.find_map(|line| line.strip_prefix("data: "));
+            data.unwrap().to_owned()
+        })
         .collect()
 }
 

@@ -117,6 +117,153 @@ async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
 }
 
 #[tokio::test]
+async fn shares_are_listed_and_ended_one_by_one_and_with_the_last_the_chat_is_private() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    let chat = visitor.conversation("a question").await;
+    let path = format!("/api/chats/{chat}/share");
+    assert_eq!(visitor.get(&path).await, json!({"shares": []}));
+    let mut urls = Vec::new();
+    for _ in 0..2 {
+        let made = visitor.ask("POST", &path, None).await.json();
+        urls.push(made["url"].as_str().unwrap().to_owned());
+    }
+    let shares = visitor.get(&path).await["shares"].clone();
+    let ids: Vec<&str> = (0..2).map(|n| shares[n]["id"].as_str().unwrap()).collect();
+    let open = async |url: &str| send(&function, &Request::new("GET", url)).await.status;
+    let visibility =
+        async || visitor.get(&format!("/api/chats/{chat}")).await["visibility"].clone();
+    let end = async |id: &str| {
+        visitor
+            .ask("DELETE", &format!("{path}/{id}"), None)
+            .await
+            .status
+    };
+
+    assert_eq!(end(ids[0]).await, 204);
+    assert_eq!((open(&urls[0]).await, open(&urls[1]).await), (404, 200));
+    assert_eq!(visibility().await, "public");
+    assert_eq!(end(ids[0]).await, 204, "it is ended already");
+    assert_eq!((open(&urls[1]).await, end("no-id").await), (200, 404));
+    assert_eq!(end(ids[1]).await, 204);
+    assert_eq!(open(&urls[1]).await, 404);
+    assert_eq!(visibility().await, "private");
+    assert_eq!(visitor.get(&path).await, json!({"shares": []}));
+}
+
+#[tokio::test]
+async fn a_chat_that_is_made_public_is_read_by_others_and_a_shared_one_is_not() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let of = |who: &str| Visitor {
+        function: &function,
+        token: stack.token(who),
+    };
+    let (visitor, other) = (of("visitor"), of("other"));
+    let chat = visitor.conversation("a question").await;
+    let path = format!("/api/chats/{chat}");
+    let share = format!("{path}/share");
+    let seen = async || other.ask("GET", &path, None).await;
+    assert_eq!(seen().await.status, 404);
+    assert_eq!(visitor.ask("POST", &share, None).await.status, 201);
+    assert_eq!(seen().await.status, 404, "a share is not the chat");
+
+    let change = async |changes: Value| visitor.ask("PATCH", &path, Some(changes)).await.status;
+    assert_eq!(
+        change(json!({"visibility": "public", "pinned": true})).await,
+        200
+    );
+    let shown = seen().await.json();
+    assert_eq!(
+        (&shown["isOwner"], &shown["visibility"], &shown["pinned"]),
+        (&json!(false), &json!("public"), &json!(false))
+    );
+    assert_eq!(
+        shown["messages"],
+        json!([
+            {"id": "public-0", "role": "user", "parts": [{"type": "text", "text": "a question"}]},
+            {"id": "public-1", "role": "assistant", "parts": [{"type": "text", "text": "an answer"}], "metadata": {"writtenBy": "client"}},
+        ])
+    );
+    let own = visitor.get(&path).await;
+    assert_eq!(
+        (&own["isOwner"], &own["pinned"]),
+        (&json!(true), &json!(true))
+    );
+    for (method, path) in [
+        ("GET", format!("{path}/messages")),
+        ("GET", format!("{path}/votes")),
+        ("GET", share.clone()),
+        ("DELETE", path.clone()),
+    ] {
+        assert_eq!(
+            other.ask(method, &path, None).await.status,
+            404,
+            "{method} {path}"
+        );
+    }
+
+    // It is public by itself, not by its shares.
+    let id = visitor.get(&share).await["shares"][0]["id"].clone();
+    let ended = format!("{share}/{}", id.as_str().unwrap());
+    assert_eq!(visitor.ask("DELETE", &ended, None).await.status, 204);
+    assert_eq!(seen().await.status, 200);
+    assert_eq!(visitor.ask("POST", &share, None).await.status, 201);
+    assert_eq!(seen().await.status, 200);
+    assert_eq!(change(json!({"visibility": "private"})).await, 200);
+    assert_eq!(seen().await.status, 404);
+}
+
+#[tokio::test]
+async fn the_list_is_there_as_the_sidebar_of_a_chat_template_pages_it() {
+    let stack = Stack::start().await;
+    let function = stack.launch_chats().start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    for n in 0..5 {
+        let chat = json!({"id": format!("c{n}"), "title": format!("Chat {n}")});
+        assert_eq!(
+            visitor.ask("POST", "/api/chats", Some(chat)).await.status,
+            201
+        );
+    }
+    let mut path = "/api/history?limit=2".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = visitor.get(&path).await;
+        let chats = page["chats"].as_array().unwrap();
+        seen.extend(
+            chats
+                .iter()
+                .map(|chat| chat["id"].as_str().unwrap().to_owned()),
+        );
+        if page["hasMore"] == false {
+            break;
+        }
+        path = format!(
+            "/api/history?ending_before={}&limit=2",
+            seen.last().unwrap()
+        );
+    }
+    assert_eq!(seen, ["c4", "c3", "c2", "c1", "c0"]);
+    let unknown = visitor.get("/api/history?ending_before=gone").await;
+    assert_eq!(unknown, json!({"chats": [], "hasMore": false}));
+    assert_eq!(
+        visitor
+            .ask("GET", "/api/history?limit=0", None)
+            .await
+            .status,
+        400
+    );
+}
+
+#[tokio::test]
 async fn a_chat_that_was_private_is_shared_by_a_new_link_alone() {
     let stack = Stack::start().await;
     let function = stack.launch_chats().start().await;

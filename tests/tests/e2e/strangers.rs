@@ -16,6 +16,7 @@ const NOBODYS: Ids<'_> = Ids {
     chat: "00000000000000000000000000000000",
     job: "00000000-0000-7000-8000-000000000000",
 };
+const NOBODYS_SHARE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// Where a chat is made: the id of another's is taken, and the answer says so.
 const MAKE_CHATS: [(&str, &str); 3] = [
     ("POST", "/api/chats"),
@@ -36,6 +37,7 @@ impl Ids<'_> {
             "{id}" | "{sameId}" => self.chat,
             "{messageId}" => "a1",
             "{jobId}" => self.job,
+            "{shareId}" => NOBODYS_SHARE,
             segment => segment,
         });
         segments.collect::<Vec<_>>().join("/")

@@ -274,7 +274,13 @@ fn kept(part: &SentPart<'_>) -> Option<Value> {
         "file" => part.checked().ok(),
         "step-start" => Some(json!({"type": "step-start"})),
         kind @ ("text" | "reasoning") => {
-            let text = part.text("text").filter(|text| !text.is_empty())?;
+            let noted = part.fields.value("providerMetadata");
+            let noted = noted.filter(|noted| noted.get().starts_with('{'));
+            // Reasoning that only its provider can read has no text.
+            let is_hidden = kind == "reasoning" && noted.is_some();
+            let text = part
+                .text("text")
+                .filter(|text| is_hidden || !text.is_empty())?;
             let mut fields = Map::new();
             fields.insert("type".to_owned(), kind.into());
             fields.insert("text".to_owned(), text.into());
@@ -284,9 +290,7 @@ fn kept(part: &SentPart<'_>) -> Option<Value> {
             if part.fields.value("state").is_some() {
                 fields.insert("state".to_owned(), "done".into());
             }
-            if let Some(noted) = part.fields.value("providerMetadata")
-                && noted.get().starts_with('{')
-            {
+            if let Some(noted) = noted {
                 let noted = serde_json::from_str(noted.get()).ok()?;
                 fields.insert("providerMetadata".to_owned(), noted);
             }

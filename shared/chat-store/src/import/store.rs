@@ -38,10 +38,11 @@ pub struct Imported {
 }
 
 const CHATS: &str = "\
-INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
-SELECT id, $1, title, 'private', pinned, archived, next_seq, $2, created_at, updated_at
-FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], $8::timestamptz[], $9::timestamptz[])
-    AS chat (id, title, pinned, archived, next_seq, created_at, updated_at)
+INSERT INTO chats (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at,
+    updated_at)
+SELECT id, $1, title, title_folded, 'private', pinned, archived, next_seq, $2, created_at, updated_at
+FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], $8::timestamptz[], $9::timestamptz[],
+    $10::text[]) AS chat (id, title, pinned, archived, next_seq, created_at, updated_at, title_folded)
 ON CONFLICT (id) DO NOTHING";
 
 // A chat takes its messages up to the most that a chat may have, those of earlier parts among them, or none of the batch.
@@ -125,7 +126,7 @@ pub async fn store(
         .partition(|(_, chat)| chat.is_continued);
     for batch in batches(&new, LIMITS, |(_, chat)| Weight {
         rows: 1,
-        bytes: ROW_BYTES + chat.title.as_str().len(),
+        bytes: ROW_BYTES + 2 * chat.title.as_str().len(),
     }) {
         store_chats(db, owner, batch, expires_at, now).await?;
     }
@@ -168,6 +169,7 @@ async fn store_chats(
 ) -> Result<(), Error> {
     let ids: Vec<&str> = batch.iter().map(|(id, _)| id.as_str()).collect();
     let titles: Vec<&str> = batch.iter().map(|(_, chat)| chat.title.as_str()).collect();
+    let folded: Vec<String> = batch.iter().map(|(_, chat)| chat.title.folded()).collect();
     let pinned: Vec<bool> = batch.iter().map(|(_, chat)| chat.pinned).collect();
     let archived: Vec<bool> = batch.iter().map(|(_, chat)| chat.archived).collect();
     let next_seqs: Vec<i64> = batch
@@ -196,6 +198,7 @@ async fn store_chats(
             (&next_seqs, Type::INT8_ARRAY),
             (&created, Type::TIMESTAMPTZ_ARRAY),
             (&updated, Type::TIMESTAMPTZ_ARRAY),
+            (&folded, Type::TEXT_ARRAY),
         ],
     )
     .await

@@ -17,11 +17,13 @@ use aws_sdk_bedrockruntime::operation::converse_stream::ConverseStreamError;
 use aws_sdk_bedrockruntime::primitives::event_stream::EventReceiver;
 use aws_sdk_bedrockruntime::types::error::ConverseStreamOutputError;
 use aws_sdk_bedrockruntime::types::{
-    CitationLocation, ContentBlockDelta, ConverseStreamOutput, InferenceConfiguration,
-    ReasoningContentBlockDelta, StopReason, SystemContentBlock, TokenUsage,
+    CitationLocation, CitationsDelta, ContentBlockDelta, ContentBlockStart, ConverseStreamOutput,
+    ImageFormat, ImageSource, InferenceConfiguration, ReasoningContentBlockDelta, StopReason,
+    SystemContentBlock, TokenUsage,
 };
 use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::RawMessage;
 use dsql::Clock;
 use https::{Client, Connector};
@@ -38,6 +40,8 @@ pub const BEDROCK_REGION: &str = "BEDROCK_REGION";
 /// `bedrock`: an address to call instead of the region's, for tests and private endpoints.
 pub const AWS_ENDPOINT_URL_BEDROCK_RUNTIME: &str = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME";
 
+/// Whose metadata it is: the name that the AI SDK's own provider has.
+const PROVIDER: &str = "bedrock";
 const AWS_REGION: &str = "AWS_REGION";
 const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
@@ -122,6 +126,8 @@ impl Bedrock {
         Ok(BedrockReply {
             stream: output.stream,
             block: None,
+            image: None,
+            signature: String::new(),
             reason: None,
             closed: false,
         })
@@ -192,6 +198,10 @@ fn broken(error: &SdkError<ConverseStreamOutputError, RawMessage>) -> Error {
 pub(crate) struct BedrockReply {
     stream: EventReceiver<ConverseStreamOutput, ConverseStreamOutputError>,
     block: Option<i32>,
+    /// The format of the image that the block holds.
+    image: Option<ImageFormat>,
+    /// That of the block's reasoning, so far.
+    signature: String,
     reason: Option<FinishReason>,
     closed: bool,
 }
@@ -218,26 +228,45 @@ impl BedrockReply {
                 if self.block != index {
                     blocks.end();
                     self.block = index;
+                    self.signature.clear();
                 }
                 match event.delta {
                     Some(ContentBlockDelta::Text(text)) => blocks.push(Kind::Text, text),
                     Some(ContentBlockDelta::ReasoningContent(
                         ReasoningContentBlockDelta::Text(text),
                     )) => blocks.push(Kind::Reasoning, text),
-                    Some(ContentBlockDelta::Citation(cited)) => {
-                        if let Some(CitationLocation::Web(page)) = &cited.location
-                            && let Some(url) = &page.url
+                    Some(ContentBlockDelta::ReasoningContent(
+                        ReasoningContentBlockDelta::Signature(piece),
+                    )) => {
+                        self.signature.push_str(&piece);
+                        blocks.sign(PROVIDER, "signature", &self.signature);
+                    }
+                    Some(ContentBlockDelta::ReasoningContent(
+                        ReasoningContentBlockDelta::RedactedContent(hidden),
+                    )) => blocks.sign(PROVIDER, "redactedData", &base64::encode(hidden)),
+                    Some(ContentBlockDelta::Citation(cited)) => cite(&cited, blocks),
+                    Some(ContentBlockDelta::Image(image)) => {
+                        if let (Some(format), Some(ImageSource::Bytes(bytes))) =
+                            (&self.image, image.source)
                         {
-                            blocks.cite(url, cited.title.as_deref());
+                            let media_type = format!("image/{}", format.as_str());
+                            blocks.file(&media_type, &base64::encode(bytes));
                         }
                     }
-                    // Signatures matter only when tools continue a reply; tools and images have no event.
+                    // Tools are used only when a request names some.
                     _ => {}
                 }
+            }
+            ConverseStreamOutput::ContentBlockStart(event) => {
+                self.image = match event.start {
+                    Some(ContentBlockStart::Image(image)) => Some(image.format),
+                    _ => None,
+                };
             }
             ConverseStreamOutput::ContentBlockStop(_) => {
                 blocks.end();
                 self.block = None;
+                self.signature.clear();
             }
             ConverseStreamOutput::MessageStop(event) => {
                 blocks.end();
@@ -256,6 +285,27 @@ impl BedrockReply {
     fn close(&mut self, blocks: &mut Blocks, usage: Usage) {
         self.closed = true;
         blocks.finish(self.reason.unwrap_or(FinishReason::Other), usage);
+    }
+}
+
+/// A page by its address; else the document by its name.
+fn cite(cited: &CitationsDelta, blocks: &mut Blocks) {
+    let source = cited.source.as_deref();
+    let title = cited.title.as_deref();
+    match &cited.location {
+        Some(CitationLocation::Web(page)) => {
+            if let Some(url) = &page.url {
+                blocks.cite(url, title);
+            }
+        }
+        Some(CitationLocation::SearchResultLocation(_))
+            if source.is_some_and(|source| source.starts_with("http")) =>
+        {
+            blocks.cite(source.unwrap_or_default(), title);
+        }
+        // Of what a visitor attaches only a PDF is sent as a document.
+        Some(_) => blocks.cite_document(title.or(source).unwrap_or_default(), "application/pdf"),
+        None => {}
     }
 }
 

@@ -1,5 +1,7 @@
 //! One `data:` of the stream, read tolerantly: everything may be missing or null, unknown keys are ignored.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::blocks::{Blocks, Kind};
@@ -14,6 +16,16 @@ pub(super) struct Progress {
     pub(super) usage: Usage,
     think: Think,
     refused: bool,
+    /// Calls of tools, by the index that the server gives them.
+    calls: BTreeMap<u64, Call>,
+}
+
+/// The call of a tool, as far as it was said.
+#[derive(Debug, Default)]
+struct Call {
+    id: String,
+    name: String,
+    input: String,
 }
 
 impl Progress {
@@ -31,6 +43,15 @@ impl Progress {
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = read_usage(usage);
         }
+        // As servers name their sources that search by themselves.
+        for page in list(&chunk, "search_results") {
+            if let Some(url) = page.get("url").and_then(Value::as_str) {
+                blocks.cite(url, page.get("title").and_then(Value::as_str));
+            }
+        }
+        for url in list(&chunk, "citations").filter_map(Value::as_str) {
+            blocks.cite(url, None);
+        }
         let Some(choice) = chunk.pointer("/choices/0") else {
             return Ok(());
         };
@@ -40,6 +61,11 @@ impl Progress {
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
             self.think.end(blocks);
             blocks.end();
+            for call in std::mem::take(&mut self.calls).into_values() {
+                let input = serde_json::from_str(&call.input)
+                    .unwrap_or_else(|_| Value::String(call.input.clone()));
+                blocks.call(&call.id, &call.name, input);
+            }
             self.reason = Some(match (self.refused, finish_reason(reason)) {
                 (true, FinishReason::Stop) => FinishReason::ContentFilter,
                 (_, reason) => reason,
@@ -53,6 +79,14 @@ impl Progress {
         if let Some(reasoning) = text("reasoning_content").or_else(|| text("reasoning")) {
             blocks.push(Kind::Reasoning, reasoning);
         }
+        for detail in list(delta, "reasoning_details") {
+            let text = |name: &str| detail.get(name).and_then(Value::as_str);
+            if let Some(signature) = text("signature").filter(|text| !text.is_empty()) {
+                blocks.sign("openai", "signature", signature);
+            } else if let Some(hidden) = text("data").filter(|text| !text.is_empty()) {
+                blocks.sign("openai", "redactedData", hidden);
+            }
+        }
         match delta.get("content") {
             Some(Value::String(text)) => self.think.push(text, blocks),
             Some(Value::Array(parts)) => {
@@ -62,18 +96,42 @@ impl Progress {
             }
             _ => {}
         }
-        let cited = delta.get("annotations").and_then(Value::as_array);
-        for cited in cited.into_iter().flatten() {
-            let text = |name: &str| cited.pointer(&format!("/url_citation/{name}"))?.as_str();
-            if let Some(url) = text("url") {
-                blocks.cite(url, text("title"));
+        for cited in list(delta, "annotations") {
+            let text = |pointer: &str| cited.pointer(pointer)?.as_str();
+            if let Some(url) = text("/url_citation/url") {
+                blocks.cite(url, text("/url_citation/title"));
             }
+            if let Some(name) = text("/file_citation/filename").or_else(|| text("/file/name")) {
+                blocks.cite_document(name, "application/octet-stream");
+            }
+        }
+        for image in list(delta, "images") {
+            let url = image.pointer("/image_url/url").and_then(Value::as_str);
+            let data = url.and_then(|url| url.strip_prefix("data:"));
+            if let Some((media_type, data)) = data.and_then(|data| data.split_once(";base64,")) {
+                blocks.file(media_type, data);
+            }
+        }
+        for (n, said) in (0..).zip(list(delta, "tool_calls")) {
+            let index = said.get("index").and_then(Value::as_u64).unwrap_or(n);
+            let call = self.calls.entry(index).or_default();
+            let text = |pointer: &str| said.pointer(pointer).and_then(Value::as_str);
+            call.id.push_str(text("/id").unwrap_or_default());
+            call.name
+                .push_str(text("/function/name").unwrap_or_default());
+            call.input
+                .push_str(text("/function/arguments").unwrap_or_default());
         }
         if let Some(refusal) = text("refusal").filter(|refusal| !refusal.is_empty()) {
             self.refused = true;
             blocks.push(Kind::Text, refusal);
         }
     }
+}
+
+/// The items of a list, if there is one of that name.
+fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    of.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn finish_reason(name: &str) -> FinishReason {

@@ -154,18 +154,41 @@ async fn a_plain_reply_is_read_and_the_request_is_signed() {
 }
 
 #[tokio::test]
-async fn reasoning_comes_before_the_text_and_its_signature_is_passed_over() {
+async fn a_pdf_is_a_document_with_a_name_of_ours_and_a_text_beside_it() {
+    let server = Server::answers(OK, [message_stop("end_turn"), metadata()].concat());
+    let mut asked = turn("");
+    asked.messages[0].parts = vec![Part::Pdf {
+        name: "a.pdf".to_owned(),
+        bytes: b"pdf".to_vec(),
+    }];
+    run(&at(&server.url()), asked).await.unwrap();
+    assert_eq!(
+        server.request().body["messages"][0]["content"],
+        json!([
+            {"document": {"format": "pdf", "name": "document 0", "source": {"bytes": "cGRm"}}},
+            {"text": "See the document."},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn reasoning_comes_before_the_text_with_its_signature_and_what_only_the_provider_can_read() {
     let reasoning = |payload: Value| delta(0, &json!({"reasoningContent": payload}));
     let lines = read(&[
         message_start(),
         reasoning(json!({"text": "hm"})),
-        reasoning(json!({"signature": "c2ln"})),
-        reasoning(json!({"redactedContent": "c2VjcmV0"})),
+        reasoning(json!({"signature": "c2"})),
+        reasoning(json!({"signature": "ln"})),
         block_stop(0),
-        text(1, "Hello"),
+        delta(
+            1,
+            &json!({"reasoningContent": {"redactedContent": "c2VjcmV0"}}),
+        ),
         block_stop(1),
-        text(2, "again"),
-        text(3, "and again"),
+        text(2, "Hello"),
+        block_stop(2),
+        text(3, "again"),
+        text(4, "and again"),
         message_stop("stop_sequence"),
         metadata(),
     ])
@@ -175,7 +198,9 @@ async fn reasoning_comes_before_the_text_and_its_signature_is_passed_over() {
         [
             "reasoning-start r0",
             "reasoning-delta r0 hm",
-            "reasoning-end r0",
+            r#"reasoning-end r0 {"bedrock":{"signature":"c2ln"}}"#,
+            "reasoning-start r1",
+            r#"reasoning-end r1 {"bedrock":{"redactedData":"c2VjcmV0"}}"#,
             "text-start t0",
             "text-delta t0 Hello",
             "text-end t0",
@@ -191,7 +216,7 @@ async fn reasoning_comes_before_the_text_and_its_signature_is_passed_over() {
 }
 
 #[tokio::test]
-async fn tools_citations_and_events_of_the_future_are_passed_over() {
+async fn tools_citations_of_nothing_and_events_of_the_future_are_passed_over() {
     let lines = read(&[
         message_start(),
         event(
@@ -218,6 +243,45 @@ async fn tools_citations_and_events_of_the_future_are_passed_over() {
             "text-delta t0  again",
             "text-end t0",
             "finish tool-calls 9+2=11 cached 4",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn citations_of_pages_and_documents_and_images_are_told_between_the_blocks() {
+    let cited = |citation: Value| delta(0, &json!({"citation": citation}));
+    let page = json!({"title": "A", "location": {"web": {"url": "https://a.example/", "domain": "a.example"}}});
+    let found = json!({"source": "https://b.example/", "location": {"searchResultLocation": {"searchResultIndex": 0, "start": 0, "end": 1}}});
+    let leaf = json!({"title": "Handbook", "location": {"documentPage": {"documentIndex": 0, "start": 1, "end": 2}}});
+    let lines = read(&[
+        message_start(),
+        text(0, "Hello"),
+        cited(page),
+        cited(found),
+        cited(leaf.clone()),
+        cited(leaf),
+        block_stop(0),
+        event(
+            "contentBlockStart",
+            &json!({"contentBlockIndex": 1, "start": {"image": {"format": "png"}}}),
+        ),
+        delta(1, &json!({"image": {"source": {"bytes": "cG5n"}}})),
+        block_stop(1),
+        message_stop("end_turn"),
+        metadata(),
+    ])
+    .await;
+    assert_eq!(
+        lines,
+        [
+            "text-start t0",
+            "text-delta t0 Hello",
+            "text-end t0",
+            "source https://a.example/ A",
+            "source https://b.example/ -",
+            "document Handbook application/pdf",
+            "file image/png cG5n",
+            "finish stop 9+2=11 cached 4",
         ]
     );
 }

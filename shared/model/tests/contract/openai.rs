@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{ErrorKind, Message, Part, Provider, Role};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::{Server, Step};
 use crate::told::{provider, rest, run, told, turn};
@@ -89,6 +89,21 @@ async fn a_plain_reply_is_read_and_the_request_is_as_documented() {
 }
 
 #[tokio::test]
+async fn a_pdf_is_a_file_with_its_name() {
+    let server = Server::answers(OK, "data: [DONE]\n\n");
+    let mut asked = turn("");
+    asked.messages[0].parts = vec![Part::Pdf {
+        name: "a.pdf".to_owned(),
+        bytes: b"pdf".to_vec(),
+    }];
+    run(&at(&server.url()), asked).await.unwrap();
+    assert_eq!(
+        server.request().body["messages"][0]["content"],
+        json!([{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,cGRm"}}])
+    );
+}
+
+#[tokio::test]
 async fn both_spellings_of_reasoning_end_where_the_text_begins() {
     for name in ["reasoning_content", "reasoning"] {
         let stream = format!(
@@ -128,7 +143,7 @@ async fn a_refusal_is_text_that_ends_as_filtered() {
 }
 
 #[tokio::test]
-async fn every_finish_reason_has_its_name_and_tool_calls_are_passed_over() {
+async fn every_finish_reason_has_its_name() {
     for (theirs, ours) in [
         ("stop", "stop"),
         ("length", "length"),
@@ -139,12 +154,87 @@ async fn every_finish_reason_has_its_name_and_tool_calls_are_passed_over() {
         ("eos_token", "other"),
     ] {
         let stream = format!(
-            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"id\":\"c\",\"function\":{{\"name\":\"f\",\"arguments\":\"{{}}\"}}}}]}}}}]}}\n\n\
-             data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"{theirs}\"}}]}}\n\ndata: [DONE]\n\n"
+            "data: {{\"choices\":[{{\"delta\":{{}},\"finish_reason\":\"{theirs}\"}}]}}\n\ndata: [DONE]\n\n"
         );
         let expected = format!("finish {ours} 0+0=0 cached 0");
         assert_eq!(read(&stream).await, [expected], "{theirs}");
     }
+}
+
+/// What is understood of chunks with these deltas.
+async fn read_deltas(deltas: &[Value]) -> Vec<String> {
+    let chunk = |delta: &Value| format!("data: {}\n\n", json!({"choices": [{"delta": delta}]}));
+    let stream: String = deltas.iter().map(chunk).collect();
+    let end = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+    read(&format!("{stream}data: {end}\n\ndata: [DONE]\n\n")).await
+}
+
+#[tokio::test]
+async fn a_call_of_a_tool_is_put_together_and_answered_by_that_there_is_none() {
+    let call = |call: Value| json!({"tool_calls": [call]});
+    let told = read_deltas(&[
+        call(json!({"index": 0, "id": "c", "function": {"name": "get weather", "arguments": "{\"place\":"}})),
+        call(json!({"index": 0, "function": {"arguments": "\"Bern\"}"}})),
+        call(json!({"index": 1, "id": "d", "function": {"name": "f", "arguments": "not JSON"}})),
+        call(json!({"index": 2, "function": {"name": "without an id", "arguments": "{}"}})),
+    ])
+    .await;
+    assert_eq!(
+        told,
+        [
+            r#"tool-call c get_weather {"place":"Bern"}"#,
+            r#"tool-call d f "not JSON""#,
+            "tool-error c no tool of this name is configured",
+            "tool-error d no tool of this name is configured",
+            "finish stop 0+0=0 cached 0",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn sources_files_and_signatures_are_carried_as_servers_spell_them() {
+    let told = read_deltas(&[
+        json!({"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}),
+        json!({"reasoning_details": [{"type": "reasoning.text", "signature": "sig"}]}),
+        json!({"content": "Hello", "annotations": [
+            {"type": "url_citation", "url_citation": {"url": "https://a.example/", "title": "A"}},
+            {"type": "file_citation", "file_citation": {"filename": "a.pdf"}},
+        ]}),
+        json!({"images": [
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5n"}},
+            {"type": "image_url", "image_url": {"url": "https://a.example/track.png"}},
+            {"type": "image_url", "image_url": {"url": "data:text/html;base64,PGI+"}},
+        ]}),
+        json!({"reasoning_details": [{"type": "reasoning.encrypted", "data": "aGlkZGVu"}]}),
+    ])
+    .await;
+    assert_eq!(
+        told,
+        [
+            "reasoning-start r0",
+            "reasoning-delta r0 hm",
+            r#"reasoning-end r0 {"openai":{"signature":"sig"}}"#,
+            "text-start t0",
+            "text-delta t0 Hello",
+            "text-end t0",
+            "source https://a.example/ A",
+            "document a.pdf application/octet-stream",
+            "file image/png cG5n",
+            "reasoning-start r1",
+            r#"reasoning-end r1 {"openai":{"redactedData":"aGlkZGVu"}}"#,
+            "finish stop 0+0=0 cached 0",
+        ]
+    );
+    let found = json!({
+        "search_results": [{"url": "https://b.example/", "title": "B"}],
+        "citations": ["https://b.example/", "https://c.example/"],
+        "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
+    });
+    let told = read(&format!("data: {found}\n\ndata: [DONE]\n\n")).await;
+    assert_eq!(
+        told[..2],
+        ["source https://b.example/ B", "source https://c.example/ -"]
+    );
 }
 
 #[tokio::test]

@@ -42,10 +42,20 @@ pub(crate) fn told(event: &Result<Event, Error>) -> String {
         Ok(Event::TextEnd { id }) => format!("text-end {id}"),
         Ok(Event::ReasoningStart { id }) => format!("reasoning-start {id}"),
         Ok(Event::ReasoningDelta { id, delta }) => format!("reasoning-delta {id} {delta}"),
-        Ok(Event::ReasoningEnd { id }) => format!("reasoning-end {id}"),
+        Ok(Event::ReasoningEnd { id, metadata }) => match metadata {
+            None => format!("reasoning-end {id}"),
+            Some(metadata) => format!("reasoning-end {id} {metadata}"),
+        },
         Ok(Event::Source { url, title }) => {
             format!("source {url} {}", title.as_deref().unwrap_or("-"))
         }
+        Ok(Event::Document { title, media_type }) => format!("document {title} {media_type}"),
+        Ok(Event::File { media_type, data }) => format!("file {media_type} {data}"),
+        Ok(Event::ToolCall { id, name, input }) => format!("tool-call {id} {name} {input}"),
+        Ok(Event::ToolResult { id, output }) => match output {
+            Ok(output) => format!("tool-result {id} {output}"),
+            Err(reason) => format!("tool-error {id} {reason}"),
+        },
         Ok(Event::Finish { reason, usage }) => format!(
             "finish {} {}+{}={} cached {}",
             reason.as_str(),
