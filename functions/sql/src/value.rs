@@ -19,7 +19,7 @@ mod oid {
 /// Appends `text`, of the type with this OID, as JSON.
 pub(crate) fn write(text: &str, type_oid: u32, body: &mut Json) {
     if let Some(element) = element(type_oid) {
-        let before = body.len();
+        let before = body.mark();
         if array(text, element, body).is_some() {
             return;
         }
@@ -133,6 +133,13 @@ mod tests {
         let mut body = Json::new(0, usize::MAX);
         write(text, type_oid, &mut body);
         body.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_no_array_after_all_needs_no_room_for_one() {
+        let mut body = Json::new(0, 16);
+        write("{{1,2,{3,4}}", 1000, &mut body);
+        assert_eq!(body.finish().as_deref(), Some("\"{{1,2,{3,4}}\""));
     }
 
     #[test]
