@@ -3,6 +3,8 @@
 //! knows, each as it was written, and an array is read item by item. No tree is built of what nobody asked for.
 
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod items;
 mod text;
 

@@ -21,6 +21,8 @@ mod cursor;
 pub mod erasure;
 mod export;
 mod fork;
+#[cfg(test)]
+mod fuzz;
 mod generations;
 mod idempotency;
 mod ids;
