@@ -25,6 +25,8 @@ FAULTS = [
     ("    MaxValue: 3000\n", "    MaxValue: 5000\n", "connections of a cluster"),
     ("/~1api~1me~1export", "/api/me/export", "is no method of the API"),
     ("        - { HttpMethod: GET, ResourcePath: /~1api~1me~1export, ", "        # ", "throttled by themselves are"),
+    ("TracingEnabled: false", "TracingEnabled: true", "keep URLs and addresses"),
+    ("DataTraceEnabled: false", "DataTraceEnabled: true", "keep headers and bodies"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
 ]
 
