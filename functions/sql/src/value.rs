@@ -42,7 +42,9 @@ fn scalar(text: &str, type_oid: u32, body: &mut Json) {
 }
 
 fn is_number(text: &str) -> bool {
-    text.bytes().any(|b| b.is_ascii_digit()) && serde_json::from_str::<f64>(text).is_ok()
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && text.ends_with(|c: char| c.is_ascii_digit())
+        && serde_json::from_str::<f64>(text).is_ok()
 }
 
 /// The element type of the array types that are taken apart.
@@ -149,6 +151,8 @@ mod tests {
             ("f", 16, "false"),
             ("-42", 23, "-42"),
             ("7", 21, "7"),
+            (" 7", 21, "\" 7\""),
+            ("7\n", 21, "\"7\\n\""),
             ("1.5e+300", 701, "1.5e+300"),
             ("NaN", 701, "\"NaN\""),
             ("-Infinity", 700, "\"-Infinity\""),

@@ -6,10 +6,12 @@ mod fields;
 #[cfg(test)]
 mod fuzz;
 mod items;
+mod object;
 mod text;
 
 pub use fields::Fields;
 pub use items::{Stopped, items};
+pub use object::Object;
 pub use serde_json::value::RawValue;
 pub use text::{Limits, Text, count_values};
 

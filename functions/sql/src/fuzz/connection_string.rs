@@ -12,9 +12,10 @@ fn decoded(text: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.into_owned())
 }
 
-/// What the URL says, if it is one that both readers take alike: blanks that a URL's parser removes are part of a name here.
+/// What the URL says, if it is one that both readers take alike: of a browser's parser blanks are no part of a name, and a
+/// backslash ends the host.
 fn as_url(text: &str) -> Option<Url> {
-    let is_changed = text.contains(['\t', '\n', '\r']) || text.contains(|c: char| c.is_control());
+    let is_changed = text.contains(|c: char| c.is_control() || c == '\\');
     let url = Url::parse(text).ok()?;
     let is_ours = matches!(url.scheme(), "postgres" | "postgresql") && url.has_authority();
     (is_ours && !is_changed && text.trim() == text).then_some(url)
