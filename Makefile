@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,14 @@ soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQU
 	@scripts/install-tools.sh postgres
 	scripts/build-release.sh
 	SOAK_SECONDS=$(SECONDS) SOAK_REQUESTS=$(REQUESTS) SOAK_SEED=$(SEED) TEST_PROFILE=release cargo test --locked -p tests --test soak -- --nocapture
+
+# A target is a test named fuzz:: beside the reader that it is about; `make test` runs each with a thousand inputs.
+FUZZED := bounded-json api chat-store chats chat sql admin dsql-dialect dsql-local
+
+fuzz: ## mutated inputs for whatever reads what strangers send, half a minute a target (FUZZ_SECONDS=, FUZZ_INPUTS=1000000, FUZZ_SEED=: as a run before, ONLY=jwt)
+	@scripts/install-tools.sh postgres
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),$(if $(FUZZ_INPUTS),,30)) FUZZ_INPUTS=$(FUZZ_INPUTS) FUZZ_SEED=$(FUZZ_SEED) \
+		cargo test --locked --no-fail-fast $(FUZZED:%=-p %) --lib --test dialect --test surfaces fuzz::$(ONLY) -- --nocapture
 
 smoke: ## what a new user does: a fresh clone, make dev, README's blocks, Ctrl-C, as an unprivileged user
 	scripts/smoke.py

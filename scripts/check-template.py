@@ -7,7 +7,7 @@
 Checked: streamed routes are streamed and no others are; every function has a role of its own with exactly the actions
 below, each of which its code calls; alarms watch every function; every schedule has its event file; the cluster survives
 the stack; no value looks like a secret; what needs the schema waits for it; nothing has a name that a second stack would
-want too; the services' quotas are kept. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
+want too; no trace holds a URL; the services' quotas are kept. Then the same translation with every optional part is left in `.aws-sam/` for cfn-lint.
 """
 import copy
 import functools
@@ -342,6 +342,17 @@ def check_names(resources, faults):
             faults.append(f"Dashboard: a metric of any stack, {metric}")
 
 
+def check_traces(resources, faults):
+    """Whether no trace has a URL, which holds a share's token and what was searched for, or a caller's address."""
+    for name, resource in resources.items():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::ApiGateway::Stage" and properties.get("TracingEnabled") is not False:
+            faults.append(f"{name}: X-Ray would keep URLs and addresses of its requests")
+        settings = properties.get("MethodSettings", []) if resource["Type"] == "AWS::ApiGateway::Stage" else []
+        if any(setting.get("DataTraceEnabled") or "LoggingLevel" in setting for setting in settings):
+            faults.append(f"{name}: its log would keep headers and bodies")
+
+
 def check_gateway(resources, faults):
     """Whether a page may read what API Gateway answers by itself."""
     responses = resources["Api"]["Properties"]["Body"].get("x-amazon-apigateway-gateway-responses", {})
@@ -420,6 +431,7 @@ def faults_of(translated, text):
     check_rest(resources, text, faults)
     check_order(resources, faults)
     check_names(resources, faults)
+    check_traces(resources, faults)
     check_gateway(resources, faults)
     check_notices(resources, faults)
     check_quotas(translated, faults)

@@ -26,6 +26,8 @@ FAULTS = [
     ("/~1api~1me~1export", "/api/me/export", "is no method of the API"),
     ("        - { HttpMethod: GET, ResourcePath: /~1api~1me~1export, ", "        # ", "throttled by themselves are"),
     ("!GetAtt MaintenanceRole.Arn], !GetAtt SqlRole.Arn]", "!GetAtt MaintenanceRole.Arn], !GetAtt JobsRole.Arn]", "trusts others than sql"),
+    ("TracingEnabled: false", "TracingEnabled: true", "keep URLs and addresses"),
+    ("DataTraceEnabled: false", "DataTraceEnabled: true", "keep headers and bodies"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
 ]
 

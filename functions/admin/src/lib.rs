@@ -14,6 +14,8 @@ mod ddl;
 mod digest;
 mod doctor;
 mod fingerprint;
+#[cfg(test)]
+mod fuzz;
 mod indexes;
 mod login;
 mod logins;

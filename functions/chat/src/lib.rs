@@ -16,6 +16,8 @@ mod decide;
 mod draft;
 mod export;
 mod follow;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod lock;
 mod nagle;

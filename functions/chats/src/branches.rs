@@ -6,7 +6,7 @@ use lambda_http::http::StatusCode;
 use serde_json::json;
 
 use crate::routes::Answer;
-use crate::{Call, input};
+use crate::{Call, body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
@@ -19,7 +19,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
 /// `{messageId}`: the chat leads through that message from now on.
 pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let message = input::message_id(&input::body(call.request)?.fields(&["messageId"])?)?;
+    let message = body::message_id(call.request)?;
     call.admit_write().await?;
     match chat_store::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
         Switched::Done => api::json(StatusCode::OK, &json!({"success": true})),

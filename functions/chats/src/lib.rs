@@ -1,8 +1,11 @@
 //! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] routes; each route checks its
 //! input, makes one call into `chat-store`, and answers. Every failure leaves through `api::Edge`.
 
+mod body;
 mod branches;
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod me;
 mod once;
@@ -286,7 +289,7 @@ async fn answer(
         ("GET", Route::Chats) => routes::list(&call).await,
         ("POST", Route::Chats) => routes::create(&call).await,
         ("GET", Route::Chat(id)) => routes::get(&call, id).await,
-        ("PATCH", Route::Chat(id)) => routes::change(&call, id, routes::CHANGEABLE).await,
+        ("PATCH", Route::Chat(id)) => routes::change(&call, id, body::CHANGEABLE).await,
         ("PATCH", Route::Title(id)) => routes::change(&call, id, &["title"]).await,
         ("PATCH", Route::Visibility(id)) => routes::change(&call, id, &["visibility"]).await,
         ("DELETE", Route::Chat(id)) => routes::delete(&call, id).await,

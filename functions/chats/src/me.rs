@@ -8,7 +8,7 @@ use lambda_http::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::routes::Answer;
-use crate::{Call, input, once};
+use crate::{Call, body, input, once};
 
 /// Longest time between the days of a usage query.
 const MAX_USAGE_DAYS: i32 = 366;
@@ -54,10 +54,7 @@ pub(crate) async fn usage(call: &Call<'_>) -> Answer {
 
 /// `{guestToken}`: the guest's chats become the caller's, which takes both tokens.
 pub(crate) async fn claim(call: &Call<'_>) -> Answer {
-    let token = input::body(call.request)?
-        .fields(&["guestToken"])?
-        .text("guestToken")?
-        .ok_or_else(|| ApiError::invalid("\"guestToken\" is missing"))?;
+    let token = body::guest_token(call.request)?;
     if call.is_guest {
         return Err(refused("a guest cannot claim chats: log in first"));
     }

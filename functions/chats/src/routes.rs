@@ -3,19 +3,16 @@
 use std::fmt::Write as _;
 
 use api::{ApiError, ClientCode};
-use bounded_json::Fields;
 use chat_store::{
-    Appended, Changes, Chat, ChatId, Conversation, Created, Cut, CutOff, Ends, GUEST_DAYS, Listing,
-    MAX_RETENTION_HOURS, Message, NewChat, Role, expiry,
+    Appended, Chat, ChatId, Conversation, Created, CutOff, Listing, Message, NewChat, expiry,
 };
 use dsql::Db;
-use jiff::{SignedDuration, Timestamp};
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{Call, input};
+use crate::{Call, body, input};
 
 pub(crate) type Answer = Result<Response<Body>, ApiError>;
 
@@ -145,20 +142,11 @@ pub(crate) async fn history(call: &Call<'_>) -> Answer {
 }
 
 pub(crate) async fn create(call: &Call<'_>) -> Answer {
-    let body = input::body(call.request)?;
-    let fields = body.fields(&["id", "title", "message"])?;
-    let message = match fields.object("message", input::MESSAGE)? {
-        Some(message) => Some(input::message(&message, Some(Role::User))?),
-        None => None,
-    };
+    let body = body::new_chat(call.request)?;
     let new = NewChat {
-        id: fields
-            .text("id")?
-            .map(|id| input::chat_id(&id))
-            .transpose()?
-            .unwrap_or_default(),
-        title: input::title(&fields)?.unwrap_or_default(),
-        message,
+        id: body.id,
+        title: body.title,
+        message: body.message,
         created_at: call.time(),
         expires_at: expiry(call.is_guest, call.time()),
     };
@@ -232,37 +220,10 @@ pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     api::json(StatusCode::OK, &Page::from(&found))
 }
 
-/// What a PATCH of a chat may change.
-pub(crate) const CHANGEABLE: &[&str] = &["title", "visibility", "pinned", "archived", "retention"];
-
 /// Changes the fields in `allowed`; others are refused, not ignored.
 pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answer {
     let id = input::chat_id(id)?;
-    let body = input::body(call.request)?;
-    let fields = body.fields(CHANGEABLE)?;
-    let is_given =
-        |name: &str| fields.value(name).is_some() || (name == "retention" && fields.is_null(name));
-    for name in CHANGEABLE {
-        if is_given(name) && !allowed.contains(name) {
-            return Err(ApiError::invalid(format!(
-                "\"{name}\" cannot be changed here: only {}",
-                allowed.join(", ")
-            )));
-        }
-    }
-    if !allowed.iter().any(|name| is_given(name)) {
-        return Err(ApiError::invalid(format!(
-            "nothing to change: give {}",
-            allowed.join(", ")
-        )));
-    }
-    let changes = Changes {
-        title: input::title(&fields)?,
-        visibility: input::visibility(&fields)?,
-        pinned: fields.boolean("pinned")?,
-        archived: fields.boolean("archived")?,
-        ends: retention(call, &fields)?,
-    };
+    let changes = body::changes(call.request, allowed, call.is_guest, call.time())?;
     call.admit_write().await?;
     chat_store::change(&call.db, &call.owner, &id, &changes, call.time())
         .await?
@@ -270,31 +231,6 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
             || Err(ApiError::not_found()),
             |chat| api::json(StatusCode::OK, &chat),
         )
-}
-
-/// `retention`: hours from now, or `null` for ever, which guests cannot have.
-fn retention(call: &Call<'_>, fields: &Fields<'_>) -> Result<Option<Ends>, ApiError> {
-    let most = if call.is_guest {
-        24 * u64::from(GUEST_DAYS)
-    } else {
-        MAX_RETENTION_HOURS
-    };
-    let refused = || {
-        let text = format!("\"retention\" is 1 to {most} hours");
-        Err(ApiError::client(ClientCode::Unprocessable, text))
-    };
-    match fields.number("retention")? {
-        None if !fields.is_null("retention") => Ok(None),
-        None if call.is_guest => refused(),
-        None => Ok(Some(Ends::Never)),
-        Some(hours) if (1..=most).contains(&hours) => {
-            let kept = SignedDuration::from_hours(i64::try_from(hours).unwrap_or(i64::MAX));
-            Ok(Some(Ends::At(
-                call.time().checked_add(kept).unwrap_or(Timestamp::MAX),
-            )))
-        }
-        Some(_) => refused(),
-    }
 }
 
 pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
@@ -309,7 +245,7 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
 
 pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let message = input::message(&input::body(call.request)?.fields(input::MESSAGE)?, None)?;
+    let message = body::message(call.request)?;
     call.admit_write().await?;
     match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
         None => Err(ApiError::not_found()),
@@ -331,14 +267,7 @@ pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
 /// `{messageId, type}`: what a page does before it edits a message or asks for another reply.
 pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let body = input::body(call.request)?;
-    let fields = body.fields(&["messageId", "type"])?;
-    let message = input::message_id(&fields)?;
-    let cut = match fields.text("type")?.as_deref() {
-        Some("edit") => Cut::Edit,
-        Some("regenerate") => Cut::Regenerate,
-        _ => return Err(ApiError::invalid("\"type\" must be edit or regenerate")),
-    };
+    let (message, cut) = body::cut(call.request)?;
     call.admit_write().await?;
     match chat_store::cut(&call.db, &call.owner, &chat, &message, cut, call.time()).await? {
         None => Err(ApiError::not_found()),

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::once::{self, Key};
 use crate::routes::Answer;
-use crate::{Call, input};
+use crate::{Call, body, input};
 
 /// `{messageId}`: a new chat that begins as this one did, up to that message.
 pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     let source = input::chat_id(id)?;
-    let message = input::message_id(&input::body(call.request)?.fields(&["messageId"])?)?;
+    let message = body::message_id(call.request)?;
     let key = once::key(call)?;
     call.admit_heavy().await?;
     let (new, now) = (ChatId::new(), call.time());

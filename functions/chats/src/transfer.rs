@@ -5,6 +5,7 @@ use api::{ApiError, ClientCode, ServerCode};
 use chat_store::import::{Counts, Import, Imported, MAX_IMPORT_BYTES, StoreError};
 use chat_store::{Given, Invalid, Keyed, expiry, import};
 use jiff::Timestamp;
+use lambda_http::Request;
 use lambda_http::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::{Call, input, once};
 
 pub(crate) async fn import(call: &Call<'_>) -> Answer {
     let part = input::part(call.request)?;
-    let file = file(call, part)?;
+    let file = file(call.request, part)?;
     let key = once::key(call)?.map(|key| key.keyed);
     match (part, key) {
         (None, None) => {
@@ -39,8 +40,8 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
 }
 
 /// What the body says.
-fn file(call: &Call<'_>, part: Option<u16>) -> Result<Import, ApiError> {
-    let bytes = api::bytes(call.request);
+pub(crate) fn file(request: &Request, part: Option<u16>) -> Result<Import, ApiError> {
+    let bytes = api::bytes(request);
     if bytes.len() > MAX_IMPORT_BYTES {
         let text =
             format!("the body may have {MAX_IMPORT_BYTES} bytes; a longer export comes in parts");

@@ -1,12 +1,13 @@
 //! Votes on replies.
 
 use api::ApiError;
-use chat_store::{Comment, MessageId, Voted};
+use chat_store::{Comment, Voted};
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
+use crate::body::VoteBody;
 use crate::routes::Answer;
-use crate::{Call, input};
+use crate::{Call, body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
@@ -21,18 +22,11 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
 /// `{messageId, isUpvoted?, comment?}`, the message in the path or in the body; without `isUpvoted` the vote is taken back.
 pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> Answer {
     let chat = input::chat_id(id)?;
-    let body = input::body(call.request)?;
-    let fields = body.fields(&["messageId", "isUpvoted", "comment"])?;
-    let message = match message {
-        Some(text) => MessageId::parse(text).map_err(input::refusal)?,
-        None => input::message_id(&fields)?,
-    };
-    let is_upvoted = fields.boolean("isUpvoted")?;
-    let comment = fields
-        .text("comment")?
-        .map(|comment| Comment::parse(&comment))
-        .transpose()
-        .map_err(input::refusal)?;
+    let VoteBody {
+        message,
+        is_upvoted,
+        comment,
+    } = body::vote(call.request, message)?;
     call.admit_write().await?;
     let (db, owner) = (&call.db, &call.owner);
     match chat_store::vote(

@@ -13,6 +13,13 @@ pub(crate) struct Json {
     is_full: bool,
 }
 
+/// A place in a text of JSON.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    length: usize,
+    is_full: bool,
+}
+
 impl Json {
     /// An empty one, with room for `expected_bytes` at first.
     pub(crate) fn new(expected_bytes: usize, max_bytes: usize) -> Self {
@@ -34,13 +41,17 @@ impl Json {
     }
 
     /// Where the text ends now, for [`Json::back_to`].
-    pub(crate) fn len(&self) -> usize {
-        self.text.len()
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            length: self.text.len(),
+            is_full: self.is_full,
+        }
     }
 
-    /// Takes back what was written since it had this length.
-    pub(crate) fn back_to(&mut self, length: usize) {
-        self.text.truncate(length);
+    /// Takes back what was written since, also what did not fit.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        self.text.truncate(mark.length);
+        self.is_full = mark.is_full;
     }
 
     /// Appends JSON as it is.

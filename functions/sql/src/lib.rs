@@ -20,6 +20,8 @@ mod ahead;
 mod answer;
 mod connection_string;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod idempotency;
 mod json;
 mod login;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use bounded_json::{Limits, RawValue, Refused};
+use bounded_json::{Limits, Object, RawValue, Refused};
 use dsql::text::{Begin, Isolation, TextStatement};
 use lambda_http::http::HeaderMap;
 use serde::Deserialize;
@@ -85,7 +85,7 @@ struct Query<'a> {
 #[derive(Deserialize)]
 struct Batch<'a> {
     #[serde(borrow)]
-    queries: First<Query<'a>, MAX_BATCH>,
+    queries: First<Object<Query<'a>>, MAX_BATCH>,
 }
 
 /// The first `N` items of an array, and one more if there are more: the rest is skipped.
@@ -150,7 +150,7 @@ impl<'a> Asked<'a> {
             ));
         }
         let length = queries.len();
-        let statements = queries.into_iter().enumerate().map(|(at, query)| {
+        let statements = queries.into_iter().enumerate().map(|(at, Object(query))| {
             let statement = query.check(output, is_batch);
             statement.map_err(|failure| {
                 if is_batch {
@@ -171,7 +171,7 @@ fn too_much(refused: Refused) -> Failure {
     Failure::new("54000", refused.to_string()).hint("Send less in a request.")
 }
 
-fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
+fn queries(text: &str) -> Result<(Vec<Object<Query<'_>>>, bool), Failure> {
     let shape = |error: serde_json::Error| {
         // Its position only: the error's text may quote the body.
         Failure::new(
@@ -188,12 +188,13 @@ fn queries(text: &str) -> Result<(Vec<Query<'_>>, bool), Failure> {
         let First(queries) = serde_json::from_str::<First<_, MAX_BATCH>>(text).map_err(shape)?;
         return Ok((queries, true));
     }
-    let is_batch = serde_json::from_str::<Shape<'_>>(text)
+    let is_batch = serde_json::from_str::<Object<Shape<'_>>>(text)
         .map_err(shape)?
+        .0
         .queries
         .is_some();
     if is_batch {
-        let batch: Batch<'_> = serde_json::from_str(text).map_err(shape)?;
+        let Object(batch): Object<Batch<'_>> = serde_json::from_str(text).map_err(shape)?;
         Ok((batch.queries.0, true))
     } else {
         Ok((vec![serde_json::from_str(text).map_err(shape)?], false))
@@ -386,6 +387,8 @@ mod tests {
             "{\"query\":\"SELECT 1\",\"params\":{}}",
             "{\"queries\":{}}",
             "{\"queries\":[1]}",
+            "{\"queries\":[[\"SELECT 1\"]]}",
+            "[[\"SELECT 1\",[]]]",
             "{\"query\":\"SELECT 1\"",
         ] {
             assert_eq!(refused(body), "08P01", "{body}");

@@ -19,7 +19,7 @@ mod oid {
 /// Appends `text`, of the type with this OID, as JSON.
 pub(crate) fn write(text: &str, type_oid: u32, body: &mut Json) {
     if let Some(element) = element(type_oid) {
-        let before = body.len();
+        let before = body.mark();
         if array(text, element, body).is_some() {
             return;
         }
@@ -42,7 +42,9 @@ fn scalar(text: &str, type_oid: u32, body: &mut Json) {
 }
 
 fn is_number(text: &str) -> bool {
-    text.bytes().any(|b| b.is_ascii_digit()) && serde_json::from_str::<f64>(text).is_ok()
+    text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && text.ends_with(|c: char| c.is_ascii_digit())
+        && serde_json::from_str::<f64>(text).is_ok()
 }
 
 /// The element type of the array types that are taken apart.
@@ -136,12 +138,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_array_after_all_needs_no_room_for_one() {
+        let mut body = Json::new(0, 16);
+        write("{{1,2,{3,4}}", 1000, &mut body);
+        assert_eq!(body.finish().as_deref(), Some("\"{{1,2,{3,4}}\""));
+    }
+
+    #[test]
     fn values_become_json_where_json_can_hold_them() {
         for (text, type_oid, json) in [
             ("t", 16, "true"),
             ("f", 16, "false"),
             ("-42", 23, "-42"),
             ("7", 21, "7"),
+            (" 7", 21, "\" 7\""),
+            ("7\n", 21, "\"7\\n\""),
             ("1.5e+300", 701, "1.5e+300"),
             ("NaN", 701, "\"NaN\""),
             ("-Infinity", 700, "\"-Infinity\""),

@@ -1,6 +1,7 @@
 //! The significant tokens of a statement, with byte ranges. Comments and white space are left out, except a
 //! comment that never ends: that one is an error PostgreSQL must see.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use squawk_lexer::{LiteralKind, TokenKind};
@@ -49,11 +50,21 @@ impl Token<'_> {
     }
 }
 
+/// `sql` for a parser that skips a byte order mark: PostgreSQL's takes one for a letter, so another one stands in its place.
+pub(crate) fn marked(sql: &str) -> Cow<'_, str> {
+    const MARK: char = '\u{feff}';
+    const LETTER: &str = "\u{fefc}"; // as long
+    match sql.strip_prefix(MARK) {
+        Some(rest) => Cow::Owned(format!("{LETTER}{rest}")),
+        None => Cow::Borrowed(sql),
+    }
+}
+
 /// The tokens of `sql` without trivia.
 pub(crate) fn lex(sql: &str) -> Vec<Token<'_>> {
     let mut start = 0;
     let mut tokens = Vec::new();
-    for token in squawk_lexer::tokenize(sql) {
+    for token in squawk_lexer::tokenize(&marked(sql)) {
         let range = start..start + token.len as usize;
         start = range.end;
         let kind = match token.kind {

@@ -10,7 +10,7 @@ use std::{ops::Range, panic, thread};
 use squawk_syntax::{SourceFile, SyntaxKind, SyntaxNode};
 
 use crate::{
-    lexer::{Lexeme, Token, lex},
+    lexer::{Lexeme, Token, lex, marked},
     session::Session,
 };
 
@@ -118,7 +118,7 @@ fn nesting(tokens: &[Token<'_>]) -> usize {
 impl<'a> Parsed<'a> {
     fn read(sql: &'a str, tokens: Vec<Token<'a>>, partial: bool, session: &'a Session) -> Self {
         let own = OwnWords::find(&tokens);
-        let parse = SourceFile::parse(&own.blanked(sql));
+        let parse = SourceFile::parse(&marked(&own.blanked(sql)));
         let root = parse.syntax_node();
         let node = root
             .children()

@@ -31,8 +31,8 @@ mod control;
 mod data_dir;
 mod dialect;
 mod faults;
-#[cfg(any(test, feature = "fuzz"))]
-pub mod fuzz;
+#[cfg(test)]
+mod fuzz;
 mod instance;
 mod internal_query;
 mod job_runner;

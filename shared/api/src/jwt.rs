@@ -7,7 +7,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, de::IgnoredAny};
+use bounded_json::Object;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 use crate::jwk::{Algorithm, JwkSet};
 
@@ -83,7 +85,13 @@ pub enum Rejection {
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<IgnoredAny>,
+    /// Whatever its value is.
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Deserialize)]
@@ -115,7 +123,7 @@ pub fn verify(
     now: SystemTime,
 ) -> Result<Claims, Rejection> {
     let payload = verified_payload(token, keys)?;
-    let claims: RawClaims = serde_json::from_slice(&payload).map_err(|_| Rejection::Malformed)?;
+    let claims: RawClaims = object(&payload)?;
     if claims.iss.as_deref() != Some(policy.issuer.as_str()) {
         return Err(Rejection::Issuer);
     }
@@ -157,12 +165,11 @@ fn verified_payload(token: &str, keys: &JwkSet) -> Result<Vec<u8>, Rejection> {
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
     let (header, payload) = message.split_once('.').ok_or(Rejection::Malformed)?;
-    let header: Header =
-        serde_json::from_slice(&decode(header)?).map_err(|_| Rejection::Malformed)?;
+    let header: Header = object(&decode(header)?)?;
     let payload = decode(payload)?; // a further dot is no base64url: refused here
     let signature = decode(signature)?;
     let algorithm = Algorithm::parse(&header.alg).ok_or(Rejection::Algorithm)?;
-    if header.crit.is_some() {
+    if header.crit {
         return Err(Rejection::Critical);
     }
     let key = keys
@@ -184,6 +191,14 @@ pub(crate) fn checked_subject(subject: String) -> Result<String, Rejection> {
     } else {
         Err(Rejection::Subject)
     }
+}
+
+/// A JSON object, all of whose text is UTF-8, also what is skipped.
+fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Rejection> {
+    let text = std::str::from_utf8(json).map_err(|_| Rejection::Malformed)?;
+    serde_json::from_str(text)
+        .map(|Object(read)| read)
+        .map_err(|_| Rejection::Malformed)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, Rejection> {
@@ -432,11 +447,24 @@ mod tests {
     #[test]
     fn a_critical_extension_is_refused() {
         let signer = Signer::new();
-        let token = signer.ed(
-            &json!({"alg": "EdDSA", "kid": "ed", "crit": ["b64"]}),
-            &claims(),
-        );
-        assert_eq!(signer.check(&token), Err(Rejection::Critical));
+        for crit in [json!(["b64"]), json!([]), Value::Null] {
+            let header = json!({"alg": "EdDSA", "kid": "ed", "crit": crit});
+            let token = signer.ed(&header, &claims());
+            assert_eq!(signer.check(&token), Err(Rejection::Critical), "{crit}");
+        }
+    }
+
+    #[test]
+    fn header_and_claims_are_objects() {
+        let signer = Signer::new();
+        let header = json!({"alg": "EdDSA", "kid": "ed"});
+        let listed = json!(["https://blog.example", "chat", "u1", NOW + 300, null, false]);
+        for token in [
+            signer.ed(&json!(["EdDSA", "ed"]), &claims()),
+            signer.ed(&header, &listed),
+        ] {
+            assert_eq!(signer.check(&token), Err(Rejection::Malformed));
+        }
     }
 
     #[test]

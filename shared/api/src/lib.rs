@@ -8,6 +8,8 @@ mod cors;
 mod edge;
 mod env;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod jwk;
 mod jwt;
 mod metrics;

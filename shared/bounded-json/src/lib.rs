@@ -3,11 +3,15 @@
 //! knows, each as it was written, and an array is read item by item. No tree is built of what nobody asked for.
 
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod items;
+mod object;
 mod text;
 
 pub use fields::Fields;
 pub use items::{Stopped, items};
+pub use object::Object;
 pub use serde_json::value::RawValue;
 pub use text::{Limits, Text, count_values};
 

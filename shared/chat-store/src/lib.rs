@@ -23,6 +23,8 @@ pub mod erasure;
 mod export;
 mod fold;
 mod fork;
+#[cfg(test)]
+mod fuzz;
 mod generations;
 mod idempotency;
 mod ids;

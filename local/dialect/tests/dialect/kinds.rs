@@ -224,3 +224,13 @@ fn conditions_on_the_catalog_name_table_and_column() {
         "0A000 cannot drop primary key column c"
     );
 }
+
+#[test]
+fn a_byte_order_mark_is_a_letter_as_for_postgresql() {
+    assert_eq!(classify("\u{feff}COMMIT").kind, Kind::Other);
+    assert!(classify("\u{feff}COMMIT").unsure);
+    assert_eq!(
+        classify("SELECT 1 AS \u{feff}a").kind,
+        classify("SELECT 1 AS a").kind
+    );
+}

@@ -7,6 +7,7 @@
 )]
 
 mod accepted;
+mod fuzz;
 mod garbage;
 mod kinds;
 mod probes;

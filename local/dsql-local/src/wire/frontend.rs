@@ -167,8 +167,9 @@ impl Frontend {
     }
 }
 
+/// As PostgreSQL, which takes no message that goes on behind its last string.
 fn query(mut body: Bytes) -> Option<Text> {
-    Text::take(&mut body)
+    Text::take(&mut body).filter(|_| body.is_empty())
 }
 
 impl Parse {
@@ -295,10 +296,8 @@ impl Close {
             b'P' => Target::Portal,
             _ => return None,
         };
-        Some(Self {
-            target,
-            name: take_cstr(&mut body)?,
-        })
+        let name = take_cstr(&mut body)?;
+        body.is_empty().then_some(Self { target, name })
     }
 }
 

@@ -1,9 +1,9 @@
-//! Statements that were changed at random: none ends the server, and none that is accepted changes what a rule forbids.
-//! `MUTATIONS=100000` runs more of them.
+//! Fuzz target: mutated statements on a server. None ends it, and none that is accepted changes what a rule forbids.
 
 use std::time::Duration;
 
 use dsql_local::{DsqlLocal, Options};
+use fuzzing::{Corpus, Inputs, Strategy, inputs};
 use tokio_postgres::Client;
 
 use crate::support::admin;
@@ -122,42 +122,8 @@ const SETTINGS: &str = "SELECT name FROM pg_settings WHERE source = 'session' AN
      'transaction_deferrable', 'default_transaction_isolation', 'default_transaction_read_only', 'default_transaction_deferrable') \
     AND name NOT LIKE 'enable\\_%'";
 
-fn words(sql: &str) -> Vec<&str> {
-    sql.split_inclusive([' ', '(', ')', ',', ';', '='])
-        .collect()
-}
-
-/// One to three words of a statement left out, doubled, exchanged, or taken from another one.
-fn mutated(random: &mut fastrand::Rng, seeds: &[String]) -> String {
-    let mut text = words(&seeds[random.usize(..seeds.len())]);
-    for _ in 0..random.usize(1..4) {
-        let at = random.usize(..text.len());
-        match random.u8(..6) {
-            0 if text.len() > 1 => drop(text.remove(at)),
-            1 => text.insert(at, text[at]),
-            2 => {
-                let other = random.usize(..text.len());
-                text.swap(at, other);
-            }
-            3 => text.insert(
-                at,
-                ["/* x */ ", "-- y\n", "; ", "ONLY ", "EXPLAIN ", "\"a\" "][random.usize(..6)],
-            ),
-            _ => {
-                let other = words(&seeds[random.usize(..seeds.len())]);
-                let word = other[random.usize(..other.len())];
-                if random.bool() {
-                    text[at] = word;
-                } else {
-                    text.insert(at, word);
-                }
-            }
-        }
-    }
-    text.concat()
-}
-
-fn seeds() -> Vec<String> {
+/// Recorded statements and forbidden ones, changed.
+fn statements() -> Inputs<impl Strategy<Value = String>> {
     let probes: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("../../../../tests/conformance/probes.json")).unwrap();
     let recorded = probes.iter().flat_map(|probe| {
@@ -166,10 +132,12 @@ fn seeds() -> Vec<String> {
     });
     let own = FORBIDDEN.iter().map(|sql| (*sql).to_owned());
     // Waiting is not what this is about.
-    recorded
+    let seeds = recorded
         .chain(own)
-        .filter(|sql| !sql.contains("pg_sleep") && !sql.contains("wait_for_job") && !sql.is_empty())
-        .collect()
+        .filter(|sql| !sql.contains("pg_sleep") && !sql.contains("wait_for_job"));
+    let corpus =
+        Corpus::new(seeds).words(["ONLY ", "EXPLAIN ", "\"a\" ", "; ", "/* x */ ", "-- y\n"]);
+    inputs(corpus.text(), 1_500)
 }
 
 async fn begin_anew(dsql: &DsqlLocal) -> Client {
@@ -182,45 +150,50 @@ async fn begin_anew(dsql: &DsqlLocal) -> Client {
 
 #[tokio::test]
 async fn what_is_accepted_of_mutated_statements_changes_nothing_that_a_rule_forbids() {
-    let count: usize = std::env::var("MUTATIONS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1500);
     let options = Options {
         connect_burst: 1_000_000,
         ..Options::default()
     };
     let dsql = DsqlLocal::start(options).await.unwrap();
-    let seed = fastrand::u64(..);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let seeds = seeds();
+    let mut inputs = statements();
+    let seed = inputs.seed();
     let superuser = superuser(&dsql).await;
-    let mut client = begin_anew(&dsql).await;
-    let mut sent = Vec::new();
-    for number in 1..=count {
-        let sql = mutated(&mut random, &seeds);
-        let run = tokio::time::timeout(Duration::from_secs(60), client.batch_execute(&sql));
-        let ended = run.await;
-        assert!(ended.is_ok(), "seed {seed}: hangs: {sql}");
-        sent.push(sql);
-        assert!(
-            !client.is_closed(),
-            "seed {seed}: ends the session: {:?}",
-            sent.last()
-        );
-        if number % 50 != 0 && number != count {
-            continue;
+    // A number that became too large is no statement that hangs.
+    for sql in [
+        "ALTER SYSTEM SET statement_timeout = '5s'",
+        "SELECT pg_reload_conf()",
+    ] {
+        superuser.execute(sql, &[]).await.unwrap();
+    }
+    loop {
+        let sent: Vec<String> = inputs.by_ref().take(50).collect();
+        if sent.is_empty() {
+            break;
+        }
+        let client = begin_anew(&dsql).await;
+        for sql in &sent {
+            let run = tokio::time::timeout(Duration::from_secs(60), client.batch_execute(sql));
+            assert!(run.await.is_ok(), "FUZZ_SEED={seed}: hangs: {sql}");
+            assert!(
+                !client.is_closed(),
+                "FUZZ_SEED={seed}: ends the session: {sql}"
+            );
         }
         let _block = client.batch_execute("ROLLBACK").await;
         for (trace, sql) in TRACES {
             let found = superuser.query(*sql, &[]).await.unwrap();
-            assert!(found.is_empty(), "seed {seed}: {trace} after {sent:#?}");
+            assert!(
+                found.is_empty(),
+                "FUZZ_SEED={seed}: {trace} after {sent:#?}"
+            );
         }
         let found = client.query(SETTINGS, &[]).await;
         let names: Vec<String> = found.iter().flatten().map(|row| row.get(0)).collect();
-        assert_eq!(names, Vec::<String>::new(), "seed {seed}: after {sent:#?}");
-        client = begin_anew(&dsql).await;
-        sent.clear();
+        assert_eq!(
+            names,
+            Vec::<String>::new(),
+            "FUZZ_SEED={seed}: after {sent:#?}"
+        );
     }
     dsql.stop().await;
 }

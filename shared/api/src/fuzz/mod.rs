@@ -1,0 +1,4 @@
+//! Fuzz targets: a visitor's token, and the event that brings a request.
+
+mod event;
+mod jwt;
