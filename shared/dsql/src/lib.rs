@@ -47,6 +47,7 @@ mod retry;
 mod session;
 mod stats;
 mod tag;
+#[cfg(feature = "text")]
 pub mod text;
 mod tls;
 mod token;

@@ -9,6 +9,7 @@
 )]
 
 mod connect;
+mod examples;
 mod fixture;
 mod flights;
 mod lost;
