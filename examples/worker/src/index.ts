@@ -3,13 +3,15 @@
 import { neon, neonConfig, NeonDbError, type NeonQueryFunction } from '@neondatabase/serverless';
 import { transaction, type SessionEnv } from './session';
 import { mint } from './token';
+import { verified, type CheckEnv } from './turnstile';
 
-export interface Env extends SessionEnv {
+export interface Env extends SessionEnv, CheckEnv {
   TOKEN_KEY: string;
   VISITOR_KEY: string;
   TOKEN_ISSUER: string;
   TOKEN_AUDIENCE: string;
   SITE: string;
+  TOKENS: RateLimit;
 }
 
 type Sql = NeonQueryFunction<false, false>;
@@ -21,6 +23,7 @@ const BROKEN = /[\0\p{Surrogate}]/u;
 const PASSING = /^(?:08(?!P01)|40|53|57)/;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const TOKEN_SECONDS = 3600;
+const CHECK_SECONDS = 30 * 24 * 3600;
 
 export default {
   async fetch(request: Request, env: Env): Promise<Response> {
@@ -76,19 +79,59 @@ async function answer(request: Request, env: Env): Promise<Response> {
     case 'POST /gifts':
       response = await give(env, visitor, await request.json());
       break;
-    case 'POST /token': {
-      // anon: a guest without an account, with a guest's limits.
-      const sub = await derived(env.VISITOR_KEY, 'chat', secret);
-      const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub, anon: true };
-      const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
-      response = reply({ token, expiresIn: TOKEN_SECONDS });
+    case 'POST /token':
+      response = await guest(request, env, secret);
       break;
-    }
     default:
       return reply({ error: 'not found' }, 404);
   }
   if (cookie) response.headers.append('Set-Cookie', cookie);
   return response;
+}
+
+// Every token is a day's budget of the chat's model, so none is made without a check that a visitor passes once a month, and no
+// more than a few a minute for an address.
+async function guest(request: Request, env: Env, secret: string): Promise<Response> {
+  const address = request.headers.get('CF-Connecting-IP') ?? '';
+  const { success } = await env.TOKENS.limit({ key: network(address) });
+  if (!success) return reply({ error: 'too many' }, 429, { 'Retry-After': '60' });
+  let cookie: string | undefined;
+  if (!(await isChecked(request, env, secret))) {
+    const text = await request.text();
+    const { turnstile } = fields(text ? JSON.parse(text) : undefined);
+    const verdict = await verified(env, turnstile, address, new URL(env.SITE).hostname);
+    if (verdict === 'unknown') return reply({ error: 'try again' }, 503);
+    if (verdict === 'refused') return reply({ error: 'turnstile' }, 403);
+    cookie = await checked(env, secret);
+  }
+  // anon: a guest without an account, with a guest's limits.
+  const sub = await derived(env.VISITOR_KEY, 'chat', secret);
+  const claims = { iss: env.TOKEN_ISSUER, aud: env.TOKEN_AUDIENCE, sub, anon: true };
+  const token = await mint(JSON.parse(env.TOKEN_KEY), claims, TOKEN_SECONDS);
+  return reply({ token, expiresIn: TOKEN_SECONDS }, 200, cookie ? { 'Set-Cookie': cookie } : {});
+}
+
+// Whoever has an IPv6 address has the /64 that it is in.
+function network(address: string): string {
+  if (!address.includes(':')) return address;
+  const [head = '', tail] = address.split('::');
+  const groups = (part: string) => part.split(':').filter(Boolean);
+  const zeros = tail === undefined ? 0 : 8 - groups(head).length - groups(tail).length;
+  return [...groups(head), ...Array<string>(Math.max(zeros, 0)).fill('0'), ...groups(tail ?? '')].slice(0, 4).join(':');
+}
+
+// A cookie that says until when its visitor has passed the check, signed together with the visitor's secret.
+async function checked(env: Env, secret: string): Promise<string> {
+  const until = Math.floor(Date.now() / 1000) + CHECK_SECONDS;
+  const mac = await derived(env.VISITOR_KEY, `checked:${until}`, secret);
+  return `checked=${until}.${mac}; Path=/token; Max-Age=${CHECK_SECONDS}; HttpOnly; Secure; SameSite=None`;
+}
+
+async function isChecked(request: Request, env: Env, secret: string): Promise<boolean> {
+  const [, until, mac] = /(?:^|;\s*)checked=(\d{1,12})\.([0-9a-f-]{36})(?:;|$)/.exec(request.headers.get('Cookie') ?? '') ?? [];
+  if (!until || !mac || Number(until) * 1000 < Date.now()) return false;
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  return crypto.subtle.timingSafeEqual(bytes(mac), bytes(await derived(env.VISITOR_KEY, `checked:${until}`, secret)));
 }
 
 async function reactions(sql: Sql, post: string): Promise<Response> {
@@ -181,6 +224,7 @@ function failure(error: unknown): Response {
   return reply({ error: 'failed' }, 500);
 }
 
-function reply(body: unknown, status = 200): Response {
-  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' } });
+function reply(body: unknown, status = 200, headers: Record<string, string> = {}): Response {
+  const all = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store', ...headers };
+  return new Response(JSON.stringify(body), { status, headers: all });
 }

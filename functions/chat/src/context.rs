@@ -9,6 +9,10 @@ use serde_json::Value;
 const BYTES_PER_TOKEN: usize = 4;
 /// What an image costs, roughly.
 const IMAGE_TOKENS: usize = 1_000;
+/// What the dearest of the usual models makes of a large one.
+const MOST_IMAGE_TOKENS: usize = 5_000;
+/// What stands around a message.
+const MESSAGE_TOKENS: usize = 16;
 /// Bytes of a PDF to a token, roughly: it is compressed, and its pages are read as text and as images.
 const PDF_BYTES_PER_TOKEN: usize = 16;
 
@@ -68,6 +72,24 @@ pub(crate) fn conversation(
     }
     newest_first.reverse();
     newest_first
+}
+
+/// The most tokens of a conversation, by any tokenizer: one for each byte of text, and what marks a message. Of files it is
+/// a generous guess, since how they are read is the provider's own.
+pub(crate) fn most(messages: &[Message]) -> u64 {
+    let of_part = |part: &Part| match part {
+        Part::Text(text) => text.len(),
+        Part::Image { .. } => MOST_IMAGE_TOKENS,
+        Part::Pdf { bytes, .. } => bytes.len(),
+    };
+    let of = |message: &Message| MESSAGE_TOKENS + message.parts.iter().map(of_part).sum::<usize>();
+    let tokens: usize = messages.iter().map(of).sum();
+    tokens.try_into().unwrap_or(u64::MAX)
+}
+
+/// The most tokens that a history of so many, roughly, has by any tokenizer.
+pub(crate) fn most_of_history(tokens: usize) -> usize {
+    tokens.saturating_mul(BYTES_PER_TOKEN + MESSAGE_TOKENS)
 }
 
 /// Tokens of a conversation, roughly: for providers that do not count.
@@ -207,6 +229,23 @@ mod tests {
             [(Role::User, 1), (Role::Assistant, 1), (Role::User, 1)]
         );
         assert_eq!(shown(&history, 0), [(Role::User, 1)]);
+    }
+
+    #[test]
+    fn no_tokenizer_makes_more_of_a_text_than_is_counted_at_most() {
+        // One token a byte is what a tokenizer of bytes makes of what it does not know.
+        for text in ["a", "\u{1f980}\u{20ac}", &"x".repeat(999)] {
+            let messages = [Message::text(Role::User, text.to_owned())];
+            let tokens = u64::try_from(text.len()).unwrap();
+            assert!(
+                most(&messages) > tokens && most(&messages) > estimate(&messages),
+                "{text}"
+            );
+        }
+        let left = left_beside(&question(r#"[{"type":"text","text":"now"}]"#), 1_000);
+        let history = vec![said("user", "a"); 2_000];
+        let shown = conversation(&history, question("[]"), left);
+        assert!(most(&shown) <= u64::try_from(most_of_history(left)).unwrap());
     }
 
     #[test]

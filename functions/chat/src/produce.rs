@@ -38,6 +38,8 @@ pub(crate) struct Production {
     pub(crate) title: Option<String>,
     /// Tokens of the conversation, roughly.
     pub(crate) input_tokens: u64,
+    /// What it costs at most, by any tokenizer.
+    pub(crate) at_most: u64,
     pub(crate) begun: SystemTime,
     pub(crate) budget: Budget,
     pub(crate) request_id: String,
@@ -189,6 +191,7 @@ impl Production {
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),
             is_unheard: out.is_left(),
+            spent: tokens(counted(&end).map_or(self.at_most, billed)),
             now: microseconds(now),
         };
         let db = self.dsql.until(self.budget.close());
@@ -233,8 +236,7 @@ impl Production {
 
     /// Settles what was reserved for a reply that is not this writer's any more.
     async fn settle(&self, db: &Db, closing: &Closing<'_>) {
-        let spent = closing.input_tokens + closing.output_tokens;
-        let settled = chat_store::settle(db, self.reply.stream.as_str(), spent).await;
+        let settled = chat_store::settle(db, self.reply.stream.as_str(), closing.spent).await;
         if let Err(error) = settled {
             tracing::warn!(
                 error.cause = error.report(),
@@ -277,12 +279,9 @@ impl Production {
 
     /// What the provider counted; else what can be told from the text.
     fn usage(&self, end: &End, draft: &Draft) -> Usage {
-        if let End::Finished(_, Some(usage)) | End::Empty(_, Some(usage)) = end
-            && usage.total_tokens > 0
-        {
-            return *usage;
-        }
-        self.estimate(draft)
+        counted(end)
+            .copied()
+            .unwrap_or_else(|| self.estimate(draft))
     }
 
     /// What can be told from the text.
@@ -320,6 +319,23 @@ impl Production {
             "the reply in chat {chat} ended: {status}"
         );
     }
+}
+
+/// What the provider has counted. One that was stopped, or whose words end in any other way, says nothing of what it bills.
+fn counted(end: &End) -> Option<&Usage> {
+    match end {
+        End::Finished(_, usage) | End::Empty(_, usage) => {
+            usage.as_ref().filter(|usage| usage.total_tokens > 0)
+        }
+        _ => None,
+    }
+}
+
+/// What it bills by that count: one total says more than its parts, where it has parts that they leave out.
+fn billed(usage: &Usage) -> u64 {
+    usage
+        .total_tokens
+        .max(usage.input_tokens + usage.output_tokens)
 }
 
 /// As a count of the database.

@@ -98,6 +98,12 @@ impl Settings {
         })
     }
 
+    /// The most tokens of what stands before every conversation.
+    pub(crate) fn most_system_tokens(&self) -> u64 {
+        let bytes = self.system.as_deref().unwrap_or_default().len();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
     /// Tokens of what stands before every conversation, roughly.
     pub(crate) fn system_tokens(&self) -> u64 {
         estimate_bytes(self.system.as_deref().unwrap_or_default().len())

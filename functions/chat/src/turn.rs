@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
     Allowance, AtMost, Budget, Budgets, ChatId, MessageId, NewTurn, Opening, Reply, Spender,
-    StoredReply, StreamId, Switched, ToKey, TokenLimits, TurnKey, Visitor, first_title,
+    StoredReply, StreamId, Switched, ToKey, TokenLimits, TurnKey, Uncounted, Visitor, first_title,
     lease_until, microseconds, new_job_id,
 };
 use jiff::Timestamp;
@@ -82,6 +82,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     };
     let messages = context::conversation(&history, question, call.app.settings.context_tokens);
     let input_tokens = context::estimate(&messages) + call.app.settings.system_tokens();
+    let at_most = most(call, &messages);
     let mut lock = Lock::new(
         call.dsql.clone(),
         reply.clone(),
@@ -110,6 +111,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
                 metadata,
                 title: is_titled_now.then(|| title.as_str().to_owned()),
                 input_tokens,
+                at_most,
                 begun: call.now,
                 budget: call.budget,
                 request_id: call.request_id.clone(),
@@ -121,14 +123,15 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
             lock.settle(call.budget.settling(call.app.edge.clock().now()))
                 .await;
             // A model that says no has cost nothing; one that did not answer in time may yet.
-            let spent = matches!(refused, Ok(Err(_))).then_some(0);
+            let is_no = matches!(refused, Ok(Err(_)));
+            let spent = if is_no { 0 } else { at_most };
             abandon(call, &reply, spent).await;
             Err(match refused {
                 Ok(Err(error)) => refusal(error),
                 _ => ApiError::server(ServerCode::ModelUnavailable, NotAccepted),
             })
         }
-        None => Ok(withdrawn(call, &reply).await),
+        None => Ok(withdrawn(call, &reply, at_most).await),
     }
 }
 
@@ -180,7 +183,7 @@ async fn held_meanwhile<T>(lock: &mut Lock, work: impl Future<Output = T>) -> Op
 /// at the same time, and is not this one's to withdraw.
 async fn ended(call: &Call<'_>, reply: &Reply, key: Option<&TurnKey>) -> Answer {
     match key {
-        None => Ok(withdrawn(call, reply).await),
+        None => Ok(withdrawn(call, reply, 0).await), // no model was asked
         Some(key) => answered_before(call, &reply.chat, key)
             .await?
             .ok_or_else(busy),
@@ -188,17 +191,17 @@ async fn ended(call: &Call<'_>, reply: &Reply, key: Option<&TurnKey>) -> Answer 
 }
 
 /// The answer to a turn that was stopped before its reply began: nothing was sent, and nothing is kept of it.
-async fn withdrawn(call: &Call<'_>, reply: &Reply) -> Response<AnswerBody> {
-    abandon(call, reply, None).await;
+async fn withdrawn(call: &Call<'_>, reply: &Reply, at_most: u64) -> Response<AnswerBody> {
+    abandon(call, reply, at_most).await;
     let (out, body) = AnswerBody::streamed();
     send(&out, &Chunk::Abort);
     let _ = out.send(DONE);
     event_stream(body)
 }
 
-async fn abandon(call: &Call<'_>, reply: &Reply, spent: Option<i64>) {
+async fn abandon(call: &Call<'_>, reply: &Reply, spent: u64) {
     let db = call.dsql.until(call.budget.close());
-    if let Err(error) = chat_store::abandon(&db, reply, spent).await {
+    if let Err(error) = chat_store::abandon(&db, reply, tokens(spent)).await {
         tracing::warn!(
             error.cause = error.report(),
             "a reply that never began keeps its row, and its lock until the lease passes"
@@ -303,14 +306,28 @@ fn busy() -> ApiError {
     )
 }
 
+/// What a reply to `messages` costs at most, by any tokenizer.
+fn most(call: &Call<'_>, messages: &[model::Message]) -> u64 {
+    context::most(messages)
+        + call.app.settings.most_system_tokens()
+        + u64::from(call.app.provider.max_tokens())
+}
+
 /// What a turn may cost, by the question and by what is configured.
 fn at_most(call: &Call<'_>, question: &model::Message) -> AtMost {
     let settings = &call.app.settings;
-    let asked = context::estimate(std::slice::from_ref(question)) + settings.system_tokens();
+    let asked = std::slice::from_ref(question);
     let history = context::left_beside(question, settings.context_tokens);
+    let count = |tokens: usize| i64::try_from(tokens).unwrap_or(i64::MAX);
     AtMost {
-        question: tokens(asked),
-        history: i64::try_from(history).unwrap_or(i64::MAX),
+        question: Uncounted {
+            likely: tokens(context::estimate(asked) + settings.system_tokens()),
+            most: tokens(context::most(asked) + settings.most_system_tokens()),
+        },
+        history: Uncounted {
+            likely: count(history),
+            most: count(context::most_of_history(history)),
+        },
         reply: call.app.provider.max_tokens().into(),
     }
 }

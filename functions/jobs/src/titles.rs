@@ -25,6 +25,8 @@ const MAX_TOKENS: u32 = 256;
 const SHOWN_CHARS: usize = 4_000;
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;
+/// What stands around the two messages.
+const MESSAGE_TOKENS: usize = 32;
 /// A call that takes longer is given up.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -127,7 +129,8 @@ impl Titles<'_> {
         let reservation = StreamId::new();
         let read = estimate(INSTRUCTION) + estimate(&shown);
         let budgets = wanted.budgets(model, now);
-        let at_most = read + i64::from(MAX_TOKENS);
+        let most_read = INSTRUCTION.len() + shown.len() + MESSAGE_TOKENS; // one token a byte
+        let at_most = i64::try_from(most_read).unwrap_or(i64::MAX) + i64::from(MAX_TOKENS);
         if !reserve_title(&db, reservation.as_str(), &budgets, at_most).await? {
             tracing::warn!(
                 "the deployment's tokens of the day are used up: a chat keeps its first line"
@@ -164,13 +167,19 @@ impl Titles<'_> {
                 usage.input_tokens,
                 usage.output_tokens,
             );
-            let (input_tokens, output_tokens) = spent(&usage, read, &said);
+            let is_counted = usage.total_tokens > 0;
+            let (input_tokens, output_tokens) = used(&usage, read, &said);
             let usage = TitleUsage {
                 chat: wanted.chat,
                 owner: wanted.owner,
                 model: id,
                 input_tokens,
                 output_tokens,
+                spent: if is_counted {
+                    tokens(usage.total_tokens).max(input_tokens + output_tokens)
+                } else {
+                    at_most
+                },
                 now: microseconds(now),
             };
             settle_title(&db, reservation.as_str(), &usage).await?;
@@ -223,9 +232,12 @@ fn estimate(text: &str) -> i64 {
     i64::try_from(text.len().div_ceil(BYTES_PER_TOKEN)).unwrap_or(i64::MAX)
 }
 
+fn tokens(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
 /// Tokens read and written: as the provider counts, else what can be told from the text.
-fn spent(usage: &Usage, read: i64, said: &str) -> (i64, i64) {
-    let tokens = |n| i64::try_from(n).unwrap_or(i64::MAX);
+fn used(usage: &Usage, read: i64, said: &str) -> (i64, i64) {
     if usage.total_tokens > 0 {
         (tokens(usage.input_tokens), tokens(usage.output_tokens))
     } else {

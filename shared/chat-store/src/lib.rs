@@ -83,7 +83,7 @@ pub use spending::{
 };
 pub use stored::{Stored, StoredMessage, StoredReply, Target, Tip};
 pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
-pub use turn::{Allowance, AtMost, EMPTY_REPLY, NewTurn, Opening, Place, open};
+pub use turn::{Allowance, AtMost, EMPTY_REPLY, NewTurn, Opening, Place, Uncounted, open};
 pub use turn_key::{ToKey, TurnKey, reply_to_key};
 pub use usage::{DailyUsage, usage};
 pub use values::{

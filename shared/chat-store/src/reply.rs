@@ -121,12 +121,14 @@ pub struct Closing<'a> {
     pub finish_reason: Option<&'a str>,
     /// The model that answered.
     pub model: &'a str,
-    /// Tokens read.
+    /// Tokens read, as they are shown.
     pub input_tokens: i64,
-    /// Tokens written.
+    /// Tokens written, as they are shown.
     pub output_tokens: i64,
     /// Whether its client left before the end, so that a page may come back for it.
     pub is_unheard: bool,
+    /// Tokens that are counted: never less than were used.
+    pub spent: i64,
     /// Now.
     pub now: Timestamp,
 }
@@ -173,7 +175,7 @@ WITH released AS (
         input_tokens = u.input_tokens + excluded.input_tokens,
         output_tokens = u.output_tokens + excluded.output_tokens
 ), ",
-    given_back!("$2", "$9 + $10"),
+    given_back!("$2", "$14"),
     "
 SELECT status FROM ended
 UNION ALL
@@ -203,6 +205,7 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
                 (&closing.now, Type::TIMESTAMPTZ),
                 (&day(closing.now), Type::DATE),
                 (&closing.is_unheard, Type::BOOL),
+                (&closing.spent, Type::INT8),
             ],
         )
         .await?;
@@ -219,17 +222,17 @@ const ABANDON: &str = concat!(
 WITH released AS (
     DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2
 ), ",
-    given_back!("$2", "$4::bigint"),
+    given_back!("$2", "$4"),
     "
 DELETE FROM messages WHERE chat_id = $1 AND id = $3"
 );
 
 /// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still held. The visitor's message
-/// stays, and so does what was reserved for the reply, unless it is known how many tokens were `spent`.
+/// stays; for the reply `spent` tokens are counted.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn abandon(db: &Db, reply: &Reply, spent: Option<i64>) -> Result<(), Error> {
+pub async fn abandon(db: &Db, reply: &Reply, spent: i64) -> Result<(), Error> {
     db.execute_idempotent(
         ABANDON,
         &[

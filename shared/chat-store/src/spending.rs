@@ -6,11 +6,13 @@
 //! is over.
 //!
 //! # Promises
-//! 1. What is counted is never less than what was used: nobody but the writer, who knows what was used, gives back.
+//! 1. What is counted is never less than what was used: nobody but the writer gives back, and only what the provider says was
+//!    not used. Until it says so, a text has a token a byte and a reply all the tokens that it was allowed.
 //! 2. A reservation is made once and settled once, whatever is repeated after a lost connection.
 //! 3. Counters name an owner by a pseudonym alone, so that they outlive the owner's erasure, until the day is over.
-//! 4. An owner and an address exceed their budgets never. The deployment's counter is divided, so that turns of different
-//!    chats do not conflict: requests of the same moment may exceed its budget by what each of them reserves.
+//! 4. A turn that would likely exceed a budget is refused. One that was admitted may exceed it by what its text has more than
+//!    a likely count of tokens. The deployment's counter is divided, so that turns of different chats do not conflict:
+//!    requests of the same moment may exceed its budget by what each of them reserves.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -121,17 +123,15 @@ fn shard(n: u64) -> String {
     format!("tokens|all|{n}")
 }
 
-/// Settles the reservation `$id`, which has cost `$spent` tokens; `NULL` settles nothing. Part of the statement that ends
-/// what the reservation was made for.
+/// Settles the reservation `$id`, which has cost `$spent` tokens. Part of the statement that ends what the reservation was
+/// made for.
 macro_rules! given_back {
     ($id:literal, $spent:literal) => {
         concat!(
             "reservation AS (
     DELETE FROM reservations WHERE id = ",
             $id,
-            " AND (",
-            $spent,
-            ") IS NOT NULL RETURNING tokens, day, owner_key, address_key, deployment_key
+            " RETURNING tokens, day, owner_key, address_key, deployment_key
 ), given_back AS (
     UPDATE rate_buckets b SET n = b.n + (",
             $spent,
@@ -218,6 +218,8 @@ pub struct TitleUsage<'a> {
     pub input_tokens: i64,
     /// Tokens written.
     pub output_tokens: i64,
+    /// Tokens that are counted: never less than were used.
+    pub spent: i64,
     /// Now.
     pub now: Timestamp,
 }
@@ -225,7 +227,7 @@ pub struct TitleUsage<'a> {
 // The usage of an owner who is being erased, or whose chat is gone, would outlive the erasure: it is not noted.
 const SETTLE_TITLE: &str = concat!(
     "WITH ",
-    given_back!("$1", "$5 + $6"),
+    given_back!("$1", "$9"),
     "
 INSERT INTO usage_daily AS u (owner_id, day, model, requests, input_tokens, output_tokens)
 SELECT $3, $7, $4, 0, $5, $6 FROM reservation
@@ -250,6 +252,7 @@ pub async fn settle_title(db: &Db, id: &str, usage: &TitleUsage<'_>) -> Result<(
             (&usage.output_tokens, Type::INT8),
             (&day(usage.now), Type::DATE),
             (&usage.now, Type::TIMESTAMPTZ),
+            (&usage.spent, Type::INT8),
         ],
     )
     .await

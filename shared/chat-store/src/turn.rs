@@ -65,13 +65,22 @@ pub struct Allowance {
     pub concurrent: i64,
 }
 
+/// Tokens of a text that nobody has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uncounted {
+    /// On average.
+    pub likely: i64,
+    /// By any tokenizer: one a byte.
+    pub most: i64,
+}
+
 /// What a turn may cost, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AtMost {
     /// Read, without what was said before: the message, and what stands before every conversation.
-    pub question: i64,
+    pub question: Uncounted,
     /// Read of what was said before, of which there may be less.
-    pub history: i64,
+    pub history: Uncounted,
     /// Written.
     pub reply: i64,
 }
@@ -184,11 +193,12 @@ WITH chat AS (
         AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
     ORDER BY seq DESC LIMIT $29
 ), cost AS (
-    SELECT $45 + LEAST($46, (COALESCE(sum(bytes), 0) + 3) / 4) AS input_tokens FROM page WHERE id <> $3
+    SELECT $45 + LEAST($46, (COALESCE(sum(bytes), 0) + 3) / 4) AS input_tokens,
+        $49 + LEAST($50, COALESCE(sum(bytes), 0)) + $47 AS tokens FROM page WHERE id <> $3
 ), spent AS (
     SELECT key, n FROM rate_buckets WHERE key = ANY($42::text[] || ARRAY[$38, $39]) AND window_start = $26
 ), verdict AS (
-    SELECT input_tokens, input_tokens + $47 AS tokens, CASE
+    SELECT input_tokens, tokens, CASE
         WHEN verdict <> 'open' THEN verdict
         WHEN COALESCE((SELECT n FROM spent WHERE key = $38), 0) + input_tokens + $47 > $28 THEN 'owner'
         WHEN COALESCE((SELECT n FROM spent WHERE key = $39), 0) + input_tokens + $47 > $40 THEN 'address'
@@ -363,10 +373,12 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&shards(), Type::TEXT_ARRAY),
                 (&budgets.deployment.most, Type::INT8),
                 (&budgets.day.end, Type::TIMESTAMPTZ),
-                (&at_most.question, Type::INT8),
-                (&at_most.history, Type::INT8),
+                (&at_most.question.likely, Type::INT8),
+                (&at_most.history.likely, Type::INT8),
                 (&at_most.reply, Type::INT8),
                 (&turn.title.folded(), Type::TEXT),
+                (&at_most.question.most, Type::INT8),
+                (&at_most.history.most, Type::INT8),
             ],
         )
         .await?;

@@ -9,6 +9,7 @@ import { build } from 'esbuild'
 import { Miniflare, fetch as send } from 'miniflare'
 import './session.mjs'
 import { connectionString, endpoint } from './site.mjs'
+import { siteverify } from './siteverify.mjs'
 
 const modules = realpathSync(new URL('node_modules', import.meta.url))
 // A copy beside the packages, where its imports find them.
@@ -16,10 +17,11 @@ const folder = mkdtempSync(join(dirname(modules), 'worker-'))
 cpSync(new URL('../../../examples/worker', import.meta.url), folder, {
   recursive: true, filter: (path) => !path.includes('/node_modules'),
 })
-const { compatibility_date: compatibilityDate, vars } = JSON.parse(
+const { compatibility_date: compatibilityDate, vars, ratelimits } = JSON.parse(
   readFileSync(join(folder, 'wrangler.jsonc'), 'utf8').replace(/^\s*\/\/.*$/gm, ''))
 const origin = vars.SITE
-let worker
+const SECRET = 'the widget\'s secret'
+let worker, turnstile
 
 before(async () => {
   for (let run = 0; run < 2; run++) {
@@ -29,30 +31,38 @@ before(async () => {
     entryPoints: [join(folder, 'src/index.ts')],
     bundle: true, write: false, format: 'esm', platform: 'browser', target: 'es2022',
   })
+  turnstile = await siteverify(SECRET)
   worker = new Miniflare({
     modules: true, script, compatibilityDate,
+    ratelimits: Object.fromEntries(ratelimits.map(({ name, simple }) => [name, { simple }])),
     bindings: { ...vars, DATABASE_URL: connectionString, SQL_ENDPOINT: endpoint, TOKEN_KEY: process.env.TOKEN_KEY, VISITOR_KEY: crypto.randomUUID(),
-      WEBSOCKET_PORT: process.env.DSQL_WEBSOCKET_PORT },
-    outboundService: (request) => send(request.url, request), // by Node's name resolution and certificates
+      TURNSTILE_SECRET: SECRET, WEBSOCKET_PORT: process.env.DSQL_WEBSOCKET_PORT },
+    // By Node's name resolution and certificates; Turnstile is on this machine.
+    outboundService: (request) => send(new URL(request.url).host === 'challenges.cloudflare.com' ? turnstile.url : request.url, request),
   })
 })
 after(async () => {
   await worker?.dispose()
+  turnstile?.close()
   rmSync(folder, { recursive: true })
 })
 
-// A browser with a cookie jar of one.
-function visitor() {
-  let cookie = ''
+// A browser with a cookie jar and an address.
+function visitor(address = `203.0.113.${addresses++}`) {
+  const jar = new Map()
+  const cookie = () => [...jar].map((pair) => pair.join('=')).join('; ')
   return async (method, path, body, headers = {}) => {
     const response = await worker.dispatchFetch(`https://worker.example.com${path}`, {
-      method, body: body && JSON.stringify(body), headers: { origin, cookie, ...headers },
+      method, body: body && JSON.stringify(body), headers: { origin, cookie: cookie(), 'cf-connecting-ip': address, ...headers },
     })
-    cookie = response.headers.get('set-cookie')?.split(';')[0] ?? cookie
+    for (const set of response.headers.getSetCookie()) jar.set(...set.split(';')[0].split('='))
     const text = await response.text()
-    return { status: response.status, body: text && JSON.parse(text), headers: response.headers, cookie: () => cookie }
+    return { status: response.status, body: text && JSON.parse(text), headers: response.headers, cookie }
   }
 }
+let addresses = 1
+
+const solved = (action = 'chat', hostname = new URL(origin).hostname, at) => ({ turnstile: turnstile.solve(hostname, action, at) })
 
 test('it has no type errors', () => {
   execFileSync(process.execPath, [fileURLToPath(new URL('node_modules/typescript/bin/tsc', import.meta.url)), '--noEmit', '-p', folder],
@@ -146,7 +156,8 @@ test('what is wrong is said, and nothing is written', async () => {
 test('the chat backend takes the token, and keeps visitors apart', async () => {
   const [ada, bob] = [visitor(), visitor()]
   const chats = async (who, method, body) => {
-    const answer = await who('POST', '/token')
+    const asked = await who('POST', '/token')
+    const answer = asked.status === 403 ? await who('POST', '/token', solved()) : asked
     const { body: { token } } = answer
     const { sub } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url'))
     assert.ok(!answer.cookie().includes(sub))
@@ -159,4 +170,51 @@ test('the chat backend takes the token, and keeps visitors apart', async () => {
   assert.equal((await chats(ada, 'POST', { title: 'mine' })).status, 201)
   const titles = async (who) => (await chats(who, 'GET')).body.items.map(({ title }) => title)
   assert.deepEqual([await titles(ada), await titles(bob)], [['mine'], []])
+})
+
+test('no guest is made without a check, and a check makes one guest', async () => {
+  const ada = visitor()
+  const status = async (who, body) => (await who('POST', '/token', body)).status
+  const old = Date.now() - 301_000
+  for (const body of [
+    undefined, {}, { turnstile: 7 }, { turnstile: 'made up' }, { turnstile: 'x'.repeat(2049) },
+    solved('chat', undefined, old), solved('login'), solved('chat', 'evil.example'),
+  ]) assert.equal(await status(ada, body), 403, JSON.stringify(body))
+  const passed = solved()
+  const answer = await ada('POST', '/token', passed)
+  assert.equal(answer.status, 200)
+  assert.deepEqual(turnstile.asked.at(-1), { secret: SECRET, response: passed.turnstile, remoteip: '203.0.113.' + (addresses - 1) })
+  // Its own visitor is not asked again; the same token makes no second guest, and neither does the cookie of another.
+  const asked = turnstile.asked.length
+  assert.equal(await status(ada), 200)
+  assert.equal(turnstile.asked.length, asked)
+  assert.equal(await status(visitor(), passed), 403)
+  const checked = /checked=[^;]+/.exec(answer.cookie())[0]
+  for (const cookie of [`visitor=${crypto.randomUUID()}; ${checked}`, answer.cookie().replace(/checked=\d+/, 'checked=99999999999'), `visitor=${crypto.randomUUID()}`]) {
+    assert.equal((await visitor()('POST', '/token', undefined, { cookie })).status, 403, cookie)
+  }
+})
+
+test('while nobody can say what a check is worth, no guest is made', async () => {
+  for (const failure of [
+    (request) => request.socket.destroy(),
+    (_, response) => response.writeHead(502).end('<html>'),
+    (_, response) => response.end(JSON.stringify({ success: false, 'error-codes': ['internal-error'] })),
+    (_, response) => response.end(JSON.stringify({ success: false, 'error-codes': ['invalid-input-secret'] })),
+  ]) {
+    turnstile.failure = failure
+    const answer = await visitor()('POST', '/token', solved())
+    assert.deepEqual([answer.status, answer.body], [503, { error: 'try again' }])
+  }
+  turnstile.failure = undefined
+})
+
+test('an address gets a few tokens a minute, whoever asks from it', async () => {
+  const { limit } = ratelimits[0].simple
+  for (const address of [() => '198.51.100.7', (n) => `2001:db8:1:2::${n}`]) {
+    const statuses = []
+    for (let n = 0; n <= limit; n++) statuses.push((await visitor(address(n))('POST', '/token')).status)
+    assert.deepEqual(statuses, [...Array(limit).fill(403), 429])
+  }
+  assert.equal((await visitor('2001:db8:1:3::1')('POST', '/token', solved())).status, 200)
 })

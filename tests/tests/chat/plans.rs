@@ -11,7 +11,7 @@ use chat_store::{
     Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit,
     Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply,
     Resumable, Role, ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage, TokenLimits,
-    Visitor,
+    Uncounted, Visitor,
 };
 use dsql::{Db, Type};
 use dsql_local::Options;
@@ -245,8 +245,11 @@ impl Opener<'_> {
             now: self.now,
             lease_until: self.now + Duration::from_secs(60),
             at_most: AtMost {
-                question: 1,
-                history: 10,
+                question: Uncounted { likely: 1, most: 4 },
+                history: Uncounted {
+                    likely: 10,
+                    most: 40,
+                },
                 reply: 100,
             },
             allowance: &self.allowance,
@@ -337,6 +340,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         input_tokens: 1,
         output_tokens: 1,
         is_unheard: true,
+        spent: 2,
         now,
     };
     for name in ["close", "close again, after a lost answer"] {
@@ -377,7 +381,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     assert_eq!(history.len(), 60);
     // Near the 500th message they are counted: a chat that was never cut has fewer than its counter says.
     plans.judge("open in a long chat", 400);
-    chat_store::abandon(&db, &reply, Some(0)).await.unwrap();
+    chat_store::abandon(&db, &reply, 0).await.unwrap();
     plans.judge("abandon", 0);
     let target = Some(MessageId::parse("m397").unwrap());
     let (opening, _) = opener
@@ -395,7 +399,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     let (opening, reply) = opener.open("c1", &message("m396", "edited"), place).await;
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("edit", 60);
-    chat_store::abandon(&db, &reply, None).await.unwrap();
+    chat_store::abandon(&db, &reply, 9).await.unwrap();
     plans.judge("abandon an edit", 0);
 
     // 1021 = 17 * 60 + 1: a chat of o1 whose writer has died.
@@ -421,6 +425,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
         model: "m",
         input_tokens: 1,
         output_tokens: 1,
+        spent: 2,
         now,
     };
     chat_store::settle_title(&db, "title", &usage)

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use chat_store::import::{self, Import, StoreError};
 use chat_store::{
     Allowance, AtMost, Budgets, ChatId, Comment, JobKind, Limit, MessageId, NewMessage, NewTurn,
-    OwnerId, Parts, Place, Role, ShareToken, Spender, StreamId, Title, TokenLimits, Visitor,
+    OwnerId, Parts, Place, Role, ShareToken, Spender, StreamId, Title, TokenLimits, Uncounted,
+    Visitor,
 };
 use dsql::{Db, Error};
 use dsql_local::DsqlLocal;
@@ -141,8 +142,8 @@ impl Writer {
             now,
             lease_until: now + Duration::from_secs(8),
             at_most: AtMost {
-                question: 1,
-                history: 1,
+                question: Uncounted { likely: 1, most: 1 },
+                history: Uncounted { likely: 1, most: 1 },
                 reply: 1,
             },
             allowance: &allowance,

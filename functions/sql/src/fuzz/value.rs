@@ -66,9 +66,7 @@ fn a_value_becomes_json_that_says_the_same() {
             Value::Bool(is) if type_oid == BOOL => {
                 prop_assert_eq!(text, if *is { "t" } else { "f" });
             }
-            Value::Number(number) if NUMBERS.contains(&type_oid) => {
-                prop_assert_eq!(number.as_f64(), text.parse().ok());
-            }
+            Value::Number(_) if NUMBERS.contains(&type_oid) => prop_assert_eq!(json, text),
             Value::Array(_) if ARRAYS.contains(&type_oid) => {
                 prop_assert_eq!(text.bytes().last(), Some(b'}'));
             }
