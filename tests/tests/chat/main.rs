@@ -19,6 +19,7 @@ mod ends;
 mod exports;
 mod flights;
 mod limits;
+mod plan_log;
 mod plans;
 mod resumes;
 mod samples;

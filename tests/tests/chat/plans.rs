@@ -2,159 +2,20 @@
 //! PostgreSQL notes the plan that ran, with the rows of each step. DSQL plans for itself, but what has no index there has
 //! none here. A search is not in here, because it does look at more: it reads all titles of its owner.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use chat_store::{
     Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit,
     Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply,
-    Resumable, Role, ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage, TokenLimits,
-    Visitor,
+    Resumable, Role, ShareId, ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage,
+    TokenLimits, Visibility, Visitor,
 };
 use dsql::{Db, Type};
-use dsql_local::Options;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::plan_log::Plans;
 use crate::stack::Stack;
-
-/// Looks for single rows by their whole key, such as whether a chat has a lock, that a statement may make beside the rows
-/// it returns or writes.
-const PROBES: u64 = 12;
-
-/// Reads the plans that PostgreSQL writes into its log.
-struct Plans {
-    log: File,
-}
-
-impl Plans {
-    fn options() -> Options {
-        Options {
-            postgres_settings: [
-                "session_preload_libraries=auto_explain",
-                "auto_explain.log_min_duration=0",
-                "auto_explain.log_analyze=on",
-                "auto_explain.log_timing=off",
-                "auto_explain.log_format=json",
-                "log_min_messages=log",
-                "autovacuum=off",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-            ..Options::default()
-        }
-    }
-
-    fn of(stack: &Stack) -> Self {
-        let mut log = File::open(stack.server.postgres_log()).unwrap();
-        log.seek(SeekFrom::End(0)).unwrap();
-        Self { log }
-    }
-
-    /// Judges the statements on the chat schema that ran since the last look, which may have looked at so many rows `beside`
-    /// those they returned or wrote.
-    fn judge(&mut self, name: &str, beside: u64) {
-        let mut text = String::new();
-        self.log.read_to_string(&mut text).unwrap();
-        let mut judged = 0;
-        for (begin, _) in text.match_indices("plan:\n") {
-            let json = &text[begin + "plan:\n".len()..];
-            let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
-            let plan = values.next().unwrap().unwrap();
-            let cost = Cost::of(&plan["Plan"]);
-            if cost.scanned.is_empty() {
-                continue; // on no table, or one of the catalog
-            }
-            judged += 1;
-            let query = plan["Query Text"].as_str().unwrap_or_default();
-            let shown = || format!("{name}: {cost:#?}\n{query}");
-            assert_eq!(cost.whole_tables, Vec::<String>::new(), "{}", shown());
-            assert!(!cost.throws_away, "{}", shown());
-            let scanned: u64 = cost.scanned.values().sum();
-            let most = cost.returned + cost.written + cost.aside + PROBES + beside;
-            assert!(
-                scanned <= most,
-                "{scanned} rows, at most {most}: {}",
-                shown()
-            );
-        }
-        assert!(judged > 0, "{name} ran no statement: {text}");
-    }
-}
-
-/// What a plan did.
-#[derive(Debug, Default)]
-struct Cost {
-    /// Rows that the client got.
-    returned: u64,
-    /// Rows inserted, updated and deleted.
-    written: u64,
-    /// Rows that were looked at, by table.
-    scanned: BTreeMap<String, u64>,
-    /// Rows that were looked at and are off the path.
-    aside: u64,
-    /// Whether a filter took out more than the one row that a key leads to.
-    throws_away: bool,
-    /// Tables that were read without an index.
-    whole_tables: Vec<String>,
-    /// How each table was read.
-    steps: Vec<String>,
-}
-
-impl Cost {
-    fn of(plan: &Value) -> Self {
-        let mut cost = Self {
-            returned: rows(plan),
-            ..Self::default()
-        };
-        cost.add(plan);
-        cost
-    }
-
-    fn add(&mut self, node: &Value) {
-        let kind = node["Node Type"].as_str().unwrap_or_default();
-        let table = node["Relation Name"].as_str().unwrap_or_default();
-        let inner = node["Plans"].as_array().cloned().unwrap_or_default();
-        if kind == "ModifyTable" {
-            let source = inner
-                .iter()
-                .filter(|node| node["Parent Relationship"] == "Outer");
-            self.written += source.map(rows).sum::<u64>();
-        } else if !table.is_empty() && !table.starts_with("pg_") {
-            let each = |key: &str| {
-                node[key].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0)
-            };
-            let thrown = each("Rows Removed by Filter") + each("Rows Removed by Index Recheck");
-            *self.scanned.entry(table.to_owned()).or_default() += each("Actual Rows") + thrown;
-            // What was set aside lies beside what is read.
-            let filter = node["Filter"].as_str().unwrap_or_default();
-            if filter.contains("aside_since IS NULL") {
-                self.aside += thrown;
-            } else {
-                self.throws_away |= thrown > node["Actual Loops"].as_u64().unwrap_or(0);
-            }
-            self.steps.push(format!(
-                "{kind} {table} {} {} {}: {} rows, {thrown} thrown away",
-                node["Index Name"],
-                node["Index Cond"],
-                node["Filter"],
-                each("Actual Rows")
-            ));
-            if kind == "Seq Scan" && node["Actual Loops"] != 0 {
-                self.whole_tables.push(table.to_owned());
-            }
-        }
-        for node in &inner {
-            self.add(node);
-        }
-    }
-}
-
-fn rows(node: &Value) -> u64 {
-    node["Actual Rows"].as_u64().unwrap_or(0) * node["Actual Loops"].as_u64().unwrap_or(0)
-}
 
 /// 60 owners with 40 chats of 10 messages; `o1` has 300 more, 285 of them archived, and the chat `c1` of `o1` has 400 messages.
 async fn fill(db: &Db) {
@@ -561,8 +422,27 @@ async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
     let snapshot = chat_store::open_share(&db, &token, now).await.unwrap();
     assert!(snapshot.is_some());
     plans.judge("read a share", 0);
+    let shares = chat_store::shares(&db, &owner, &chat, now).await.unwrap();
+    let shares = shares.unwrap();
+    plans.judge("list the shares", 0);
+    let share = ShareId::parse(&shares.last().unwrap().id).unwrap();
+    chat_store::unshare_one(&db, &owner, &chat, &share, now)
+        .await
+        .unwrap();
+    plans.judge("end a share", shares.len() as u64);
     chat_store::unshare(&db, &owner, &chat, now).await.unwrap();
     plans.judge("unshare", 0);
+    let changes = Changes {
+        visibility: Some(Visibility::Public),
+        ..Changes::default()
+    };
+    chat_store::change(&db, &owner, &chat, &changes, now)
+        .await
+        .unwrap();
+    plans.judge("make public", 0);
+    let shown = chat_store::read_public(&db, &chat, now).await.unwrap();
+    assert!(shown.is_some());
+    plans.judge("read what is public", 0);
     assert_eq!(chat_store::receipt(&db, &owner, "j7").await.unwrap(), None);
     plans.judge("receipt", 1);
     assert!(chat_store::delete(&db, &owner, &chat).await.unwrap());

@@ -167,6 +167,9 @@ async fn a_page_of_large_messages_ends_before_it_is_too_large_to_answer() {
     assert!(seen.iter().copied().eq((0..40).rev()), "{seen:?}");
 }
 
+/// A share that nobody has.
+const ONE_SHARE: &str = "/share/0000000000000000000000000000000000000000000000000000000000000000";
+
 #[tokio::test]
 async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
     let stack = Stack::start().await;
@@ -215,14 +218,18 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
         ("POST", "/branches", Some(json!({"messageId": "m1"}))),
         ("DELETE", "/branches/m1", None),
         ("POST", "/fork", Some(json!({"messageId": "m1"}))),
+        ("GET", "/share", None),
         ("POST", "/share", None),
         ("DELETE", "/share", None),
+        ("DELETE", ONE_SHARE, None),
     ];
     for (path, methods) in chats::routes() {
         let Some(rest) = path.strip_prefix("/api/chats/{id}") else {
             continue;
         };
-        let rest = rest.replace("{messageId}", "m1");
+        let rest = rest
+            .replace("{messageId}", "m1")
+            .replace("/share/{shareId}", ONE_SHARE);
         for method in methods.split(", ").filter(|method| *method != "OPTIONS") {
             let is_asked = all.iter().any(|ask| (ask.0, ask.1) == (method, &rest));
             assert!(is_asked, "{method} {path}");

@@ -72,7 +72,8 @@ impl Answer {
     pub(crate) fn chunks(&self) -> Vec<Option<Value>> {
         let text = String::from_utf8_lossy(&self.body);
         text.split_inclusive("\n\n")
-            .filter_map(|event| event.strip_suffix("\n\n")?.strip_prefix("data: "))
+            .filter_map(|event| event.strip_suffix("\n\n"))
+            .filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")))
             .map(|data| serde_json::from_str(data).ok())
             .collect()
     }
