@@ -53,6 +53,7 @@ pub(crate) struct Blocks {
     /// Every address and document that was cited.
     urls: HashSet<String>,
     /// Calls of tools.
+    #[cfg(any(feature = "openai", feature = "echo"))]
     calls: HashSet<String>,
     /// Those without a result, in their order.
     unanswered: Vec<String>,
@@ -172,7 +173,7 @@ impl Blocks {
     }
 
     /// Answers a call that has no answer yet.
-    #[cfg(any(feature = "openai", feature = "echo"))]
+    #[cfg(feature = "echo")]
     pub(crate) fn answer(&mut self, id: &str, output: Result<Value, String>) {
         if let Some(at) = self.unanswered.iter().position(|call| call == id) {
             let id = self.unanswered.remove(at);
