@@ -72,8 +72,8 @@ migrations! {
     21 "0021_create_sql_session_roles",
     22 "0022_create_reservations",
     23 "0023_index_reservations_by_expiry",
-    26 "0026_add_awaited_to_messages",
-    27 "0027_add_folded_title_to_chats",
+    24 "0024_add_awaited_to_messages",
+    25 "0025_add_folded_title_to_chats",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -104,9 +104,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_ascend_and_every_file_is_embedded() {
-        assert!(MIGRATIONS.is_sorted_by(|a, b| a.version < b.version));
-        for migration in MIGRATIONS {
+    fn numbers_ascend_without_gaps_and_every_file_is_embedded() {
+        for (expected, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!(migration.version, expected, "{}", migration.name);
             let number = format!("{:04}_", migration.version);
             assert!(migration.name.starts_with(&number), "{}", migration.name);
         }
