@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit package clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -110,6 +110,9 @@ conformance: ## what was asked of a real cluster, asked of dsql-local: a table b
 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
+
+package: ## the dsql crate as it would be published: packed, and built from its package (nothing is uploaded)
+	cargo publish --locked --dry-run --allow-dirty -p dsql
 
 clean: ## remove what was built, installed and stored here
 	cargo clean

@@ -13,9 +13,10 @@
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
 //!
-//! The way of a request: `connection_string` → `request` (and `params`, `text`) → `login` → `dsql::text` (through `idempotency` if it
+//! The way of a request: `admission` (`connection_string`, `login`) → `request` (and `params`, `text`) → `dsql::text` (through `idempotency` if it
 //! has a key) → `answer` (and `value`) → `transport`; every failure leaves as a `failure`.
 
+mod admission;
 mod ahead;
 mod answer;
 mod connection_string;
@@ -43,10 +44,11 @@ use dsql::text::{
 };
 use dsql::{Clock, Dsql};
 use futures_util::FutureExt as _;
-use lambda_http::http::{HeaderMap, Method, header};
+use lambda_http::http::{Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
 use tracing::Instrument as _;
 
+use crate::admission::{admit, connection_string};
 use crate::connection_string::ConnectionString;
 use crate::failure::Failure;
 use crate::idempotency::{Kept, Key, Record};
@@ -426,21 +428,6 @@ impl Call<'_> {
     }
 }
 
-fn connection_string(headers: &HeaderMap) -> Result<ConnectionString, Failure> {
-    let text = request::text(headers, "neon-connection-string").ok_or_else(|| {
-        Failure::new("08001", "no Neon-Connection-String header").hint(
-            "The driver sends it. fetchOptions with headers of its own replaces all of the driver's: leave them out.",
-        )
-    })?;
-    ConnectionString::parse(text).map_err(|why| {
-        let code = match why {
-            connection_string::Malformed::NoUser => "28000",
-            _ => "08001",
-        };
-        Failure::new(code, why.to_string())
-    })
-}
-
 fn body(request: &Request) -> Result<&[u8], Failure> {
     let encoding = request::text(request.headers(), header::CONTENT_ENCODING.as_str());
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -461,72 +448,4 @@ fn body(request: &Request) -> Result<&[u8], Failure> {
         .hint("Send fewer rows in a request."));
     }
     Ok(body)
-}
-
-/// The login, which is the database role too. A password decides, where there is one; else a token.
-async fn admit(
-    app: &App,
-    connection: &ConnectionString,
-    request: &Request,
-    deadline: SystemTime,
-) -> Result<TextRole, Failure> {
-    let ConnectionString {
-        user,
-        password,
-        database,
-        ..
-    } = connection;
-    let found = if let Some(password) = password {
-        app.logins.admits(user, password, deadline).await
-    } else {
-        verify_token(app, user, request)?;
-        app.logins.named(user, deadline).await
-    };
-    let role = match found {
-        Ok(Some(role)) => role,
-        Ok(None) if password.is_some() => return Err(Failure::not_authenticated(user)),
-        Ok(None) => return Err(Failure::token_not_accepted(user)),
-        Err(error) => return Err(Failure::unreadable_logins(error)),
-    };
-    if database != "postgres" {
-        return Err(
-            Failure::new("3D000", format!("database \"{database}\" does not exist"))
-                .hint("Aurora DSQL has one database, postgres."),
-        );
-    }
-    Ok(role)
-}
-
-fn has_token(request: &Request) -> bool {
-    request.headers().contains_key(header::AUTHORIZATION)
-}
-
-/// Refuses a request without a password, unless its token is one for the login `user`.
-fn verify_token(app: &App, user: &str, request: &Request) -> Result<(), Failure> {
-    if !has_token(request) {
-        return Err(Failure::new(
-            "28000",
-            "the connection string holds no password",
-        ));
-    }
-    let Some(tokens) = &app.tokens else {
-        return Err(
-            Failure::new("28000", "authentication by token is not offered")
-                .hint("Put the login's password into the connection string."),
-        );
-    };
-    let refused = || Failure::token_not_accepted(user);
-    let caller =
-        tokens
-            .caller(request, app.clock.now())
-            .map_err(|error| match error.cause_for_log() {
-                Some(cause) => refused().cause(cause),
-                None => refused(),
-            })?;
-    // A guest is nobody's login, whatever he is called.
-    if caller.subject == user && !caller.anonymous {
-        Ok(())
-    } else {
-        Err(refused().cause("the token is another login's"))
-    }
 }

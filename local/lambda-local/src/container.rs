@@ -4,6 +4,8 @@
 //! The process leads a process group of its own. Should this program be killed, the kernel sends a group that is stopped
 //! SIGHUP and SIGCONT, and a function that runs ends by itself at its next poll.
 
+mod output;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
@@ -15,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::output::Output;
 use crate::application::Function;
 use crate::clock::Clock;
 use crate::runtime_api::{Invocation, Outcome, RuntimeApi};
@@ -481,41 +483,6 @@ fn signal(pid: Pid, exited: &watch::Receiver<Option<ExitStatus>>, signal: Signal
 fn process_state(pid: Pid) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// Lines written so far.
-#[derive(Clone)]
-struct Output {
-    lines: Arc<watch::Sender<VecDeque<String>>>,
-    kept: usize,
-    sink: Option<Sink>,
-}
-
-impl Output {
-    async fn keep(self, stream: impl AsyncRead + Unpin) {
-        let mut stream = BufReader::new(stream);
-        let mut line = Vec::new();
-        // A line without an end is half a line, of a process that was killed.
-        while stream.read_until(b'\n', &mut line).await.is_ok() && line.pop() == Some(b'\n') {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            if let Some(sink) = &self.sink {
-                sink(&text);
-            }
-            self.lines.send_modify(|lines| {
-                lines.push_back(text);
-                if lines.len() > self.kept {
-                    lines.pop_front();
-                }
-            });
-            line.clear();
-        }
-    }
-}
-
-impl fmt::Debug for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lines.borrow().iter()).finish()
-    }
 }
 
 /// Reads what the process writes and sees its end.

@@ -176,6 +176,6 @@ impl Dsql {
     }
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "text"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

@@ -34,6 +34,7 @@ mod logins_wall;
 mod memory;
 mod openapi;
 mod page;
+mod samples;
 mod sessions;
 mod shapes;
 mod sql_clients;
