@@ -136,6 +136,8 @@ fn every_function_gets_its_variables_and_the_global_one() {
                     "JOBS_DLQ_URL",
                     "https://sqs.us-east-1.amazonaws.com/123456789012/chat-JobsDeadLetters",
                 ),
+                ("HYPERDRIVE_CONFIGS", ""),
+                ("CLOUDFLARE_ACCOUNT_ID", ""),
             ],
         ),
         (
@@ -252,13 +254,20 @@ fn maintenance_has_its_schedules() {
             5,
             86_400,
         ),
+        (
+            "RefreshHyperdrive",
+            "rate(15 minutes)",
+            "refresh-hyperdrive",
+            2,
+            600,
+        ),
     ];
     assert_eq!(schedules.len(), expected.len());
     for (schedule, (name, expression, task, attempts, age)) in schedules.iter().zip(expected) {
         assert_eq!(schedule.name, name);
         assert_eq!(schedule.expression, Expression::parse(expression).unwrap());
         assert_eq!(schedule.input, Some(json!({ "task": task })));
-        assert!(schedule.is_enabled);
+        assert_eq!(schedule.is_enabled, name != "RefreshHyperdrive"); // nothing to refresh by default
         assert_eq!(schedule.maximum_retry_attempts, attempts);
         assert_eq!(schedule.maximum_event_age, Duration::from_secs(age));
     }
