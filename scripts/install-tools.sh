@@ -146,6 +146,12 @@ apt_install() { # package, what to say where it may not
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
 }
 
+download() { # folder, packages…
+  local folder=$1
+  shift
+  (cd "$folder" && apt-get download -qq -o APT::Sandbox::User=root "$@" >&2)
+}
+
 # Debian's packages, unpacked into a folder and not installed.
 unpack() { # folder, packages…
   local folder=$1 package
@@ -153,7 +159,9 @@ unpack() { # folder, packages…
   echo "unpacking $* into $folder" >&2
   rm -rf "$folder"
   mkdir -p "$folder"
-  (cd "$folder" && apt-get download -qq "$@" >&2) || fail "a package of $* could not be had: run 'sudo apt-get update'"
+  # Lists that are behind name files that are gone.
+  download "$folder" "$@" || { [ "$(id -u)" -eq 0 ] && apt-get update -qq >&2 && download "$folder" "$@"; } ||
+    fail "a package of $* could not be had: run 'sudo apt-get update'"
   for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
   rm "$folder"/*.deb
 }
