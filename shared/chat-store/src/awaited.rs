@@ -114,7 +114,7 @@ async fn mark(
 /// Notes that a page waits for a reply of the owner's chat.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn awaited(
     db: &Db,
     owner: &OwnerId,
@@ -128,7 +128,7 @@ pub async fn awaited(
 /// Notes that the page which waited for a reply of the owner's chat has it.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn delivered(
     db: &Db,
     owner: &OwnerId,

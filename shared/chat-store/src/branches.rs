@@ -132,7 +132,7 @@ SELECT is_aside AND is_busy AS is_busy FROM target";
 /// Leads the path of the owner's chat through a message and, from there on, to what was said last.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn switch(
     db: &Db,
     owner: &OwnerId,
@@ -191,7 +191,7 @@ SELECT is_aside FROM target";
 /// Deletes a message that was set aside, and all that follows it there, with their votes.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn prune(
     db: &Db,
     owner: &OwnerId,

@@ -92,7 +92,7 @@ WHERE id = $1 AND owner_id = $2 AND title = $3 AND (expires_at IS NULL OR expire
 /// made, whether it is repeated here, after a lost connection, or by a client that got no answer.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, Error> {
     let message = new.message.as_ref();
     let row = db
@@ -264,7 +264,7 @@ RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expir
 /// Changes a chat and returns it as it is then.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn change(
     db: &Db,
     owner: &OwnerId,
@@ -313,7 +313,7 @@ DELETE FROM chats WHERE id IN (SELECT id FROM mine)"
 /// Deletes a chat and all that belongs to it; what a reply under way has used is counted. False: there is none (any more).
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn delete(db: &Db, owner: &OwnerId, id: &ChatId) -> Result<bool, Error> {
     let params = [
         (&id.as_str() as _, Type::TEXT),

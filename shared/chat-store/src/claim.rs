@@ -23,7 +23,7 @@ SELECT count(*) AS moved FROM moved";
 /// interrupts, the next claim goes on with.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn claim(
     db: &Db,
     guest: &OwnerId,

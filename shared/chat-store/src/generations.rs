@@ -144,7 +144,7 @@ SELECT EXISTS (SELECT FROM released) AS is_stopped FROM chat"
 /// checkpoint holds stays; a living writer adds what it has sent since. `None`: there is no such chat.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn stop(
     db: &Db,
     owner: &OwnerId,
@@ -188,7 +188,7 @@ WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM re
 /// Ends the chat's reply if its lease has passed, and counts what it used.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn interrupt(
     db: &Db,
     owner: &OwnerId,
@@ -227,7 +227,7 @@ FROM passed WHERE m.chat_id = passed.chat_id AND m.id = passed.message_id AND m.
 /// counts what they used; for the scheduled reaper. Returns how many; fewer than `limit` means that none is left.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn reap(db: &Db, now: Timestamp, limit: u16) -> Result<u64, Error> {
     db.execute_idempotent(
         REAP,

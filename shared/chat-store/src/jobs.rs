@@ -208,7 +208,7 @@ WHERE id = $1 AND state = 'running' AND run_after = $2 AND attempts = $3";
 /// Gives a job up for `reason`, which the relay reports to the dead-letter queue. What it did before stays in its result.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn give_up(db: &Db, job: &Job, reason: &str) -> Result<(), Error> {
     db.execute_idempotent(
         GIVE_UP,
@@ -272,7 +272,7 @@ pub async fn take_due(
 /// Makes jobs due at once that the queue did not take.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn make_due(db: &Db, ids: &[String], now: SystemTime) -> Result<(), Error> {
     db.execute_idempotent(
         "UPDATE jobs SET state = 'pending', run_after = $2 WHERE id = ANY($1) AND state = 'queued'",
@@ -323,7 +323,7 @@ pub async fn failed(db: &Db, limit: i64) -> Result<Vec<Failed>, Error> {
 /// Marks jobs as reported.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn mark_reported(db: &Db, ids: &[String]) -> Result<(), Error> {
     db.execute_idempotent(
         "UPDATE jobs SET state = 'dead' WHERE id = ANY($1) AND state = 'failed'",

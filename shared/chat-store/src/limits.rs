@@ -122,8 +122,8 @@ RETURNING key, n";
 /// does not wait stays refused.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome and a conflict, which is a refusal. One that says that the database is not available
-/// is for guests alone: owners are let through.
+/// Any [`Error`] but a conflict, which is a refusal. One that says that the database is not available is for guests alone:
+/// owners are let through.
 pub async fn admit(
     db: &Db,
     limit: &Limit,

@@ -58,7 +58,7 @@ ORDER BY rank LIMIT 1"
 /// Appends a message to the owner's chat; `None` if there is no such chat.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn append(
     db: &Db,
     owner: &OwnerId,
@@ -142,7 +142,7 @@ FROM chat"
 /// there (any more) cuts nothing.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn cut(
     db: &Db,
     owner: &OwnerId,

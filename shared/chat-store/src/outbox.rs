@@ -104,7 +104,7 @@ SELECT (SELECT count(*) FROM hidden) >= $6 AS is_more,
 /// each 2,000 chats.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome. Chats that are hidden by then are deleted by the next such job, or the purge.
+/// Any [`Error`]. Chats that are hidden by then are deleted by the next such job, or the purge.
 pub async fn discard(
     db: &Db,
     owner: &OwnerId,

@@ -79,7 +79,7 @@ pub struct SoFar<'a> {
 /// Renews the lease, stores what there is of a reply, if that is given, and tells whether to go on.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn checkpoint(
     db: &Db,
     reply: &Reply,
@@ -186,7 +186,7 @@ SELECT status FROM found WHERE NOT EXISTS (SELECT FROM ended)"
 /// stopped is given its last parts and the rest of its usage; one that was ended otherwise, or is gone, is left as it is.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ended, Error> {
     let row = db
         .query_opt_idempotent(
@@ -231,7 +231,7 @@ DELETE FROM messages WHERE chat_id = $1 AND id = $3"
 /// stays; for the reply `spent` tokens are counted.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn abandon(db: &Db, reply: &Reply, spent: i64) -> Result<(), Error> {
     db.execute_idempotent(
         ABANDON,

@@ -194,7 +194,7 @@ SELECT id FROM chat";
 /// Makes the chat private and deletes its shares. False: there is no such chat.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn unshare(
     db: &Db,
     owner: &OwnerId,
@@ -288,7 +288,7 @@ SELECT id FROM chat"
 /// Ends one share of the owner's chat, if it is there. False: there is no such chat.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn unshare_one(
     db: &Db,
     owner: &OwnerId,

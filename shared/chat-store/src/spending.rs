@@ -153,7 +153,7 @@ SELECT FROM reservation"
 /// Settles what was reserved for the reply or title `id`, if that is open still, at `spent` tokens.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn settle(db: &Db, id: &str, spent: i64) -> Result<(), Error> {
     db.execute_idempotent(SETTLE, &[(&id, Type::TEXT), (&spent, Type::INT8)])
         .await
@@ -180,7 +180,7 @@ SELECT is_again OR has_room AS is_reserved FROM verdict";
 /// once.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn reserve_title(
     db: &Db,
     id: &str,
@@ -239,7 +239,7 @@ ON CONFLICT (owner_id, day, model) DO UPDATE SET
 /// Settles what was reserved for the title `id`, and notes it as the owner's usage.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn settle_title(db: &Db, id: &str, usage: &TitleUsage<'_>) -> Result<(), Error> {
     db.execute_idempotent(
         SETTLE_TITLE,

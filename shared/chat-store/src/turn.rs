@@ -306,7 +306,7 @@ ORDER BY h.seq"
 /// Opens a turn. The same turn again, after a lost answer, is opened once.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
     let is_new = !matches!(turn.place, Place::Behind { .. });
     let (is_look, target, cut, expected) = match &turn.place {

@@ -65,7 +65,7 @@ impl Expiring {
 /// Deletes a batch of expired rows and says how many.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn delete_expired(db: &Db, what: Expiring, now: Timestamp) -> Result<u64, Error> {
     db.execute_idempotent(
         what.delete(),
@@ -99,7 +99,7 @@ SELECT count(*) FROM gone";
 /// added moves with what is deleted, in one statement: run twice, the second run finds nothing of the first's.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn fold_usage(db: &Db, before: jiff::civil::Date) -> Result<i64, Error> {
     let row = db
         .query_opt_idempotent(FOLD, &[(&before, Type::DATE), (&BATCH, Type::INT8)])

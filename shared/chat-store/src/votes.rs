@@ -117,7 +117,7 @@ SELECT role FROM message"
 /// Casts a vote on a reply, or takes it back when `is_upvoted` is absent; `None` if there is no such message.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn vote(
     db: &Db,
     owner: &OwnerId,
