@@ -179,7 +179,20 @@ impl Run<'_> {
             ),
             10 => format!("GRANT SELECT ON {schema}.t{old} TO {to}{option}"),
             11 => format!("GRANT EXECUTE ON FUNCTION {schema}.f{old}() TO {to}"),
-            12 => format!("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {to}"),
+            12 => {
+                let within = self.any(&["", " IN SCHEMA blog", " IN SCHEMA shared"]);
+                let to = self.any(&["PUBLIC", "admin", to, "blog", "shop"]);
+                // Not of tables from oneself: that is to shut oneself out, which is one's own affair.
+                let change = self.any(&[
+                    "GRANT ALL ON TABLES TO",
+                    "GRANT ALL ON SEQUENCES TO",
+                    "GRANT ALL ON FUNCTIONS TO",
+                    "GRANT ALL ON TYPES TO",
+                    "REVOKE ALL ON SEQUENCES FROM",
+                    "REVOKE ALL ON TYPES FROM",
+                ]);
+                format!("ALTER DEFAULT PRIVILEGES{within} {change} {to}")
+            }
             13 => format!("ALTER TABLE {schema}.t{old} OWNER TO {to}"),
             14 => format!("GRANT {} TO {other}", self.any(&LOGINS)),
             _ => format!("DROP TABLE {schema}.t{old}"),

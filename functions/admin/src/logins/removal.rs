@@ -142,19 +142,38 @@ async fn revoke_defaults(db: &Db, name: &LoginName, data: Data) -> Result<(), ds
          AND pg_has_role(current_user, d.defaclrole, 'USAGE') LIMIT 1";
     revoke_each(db, name, to_it, revocation_of_default).await?;
     if data == Data::Delete {
-        let from_it = "SELECT grantor.rolname::text, n.nspname::text, d.defaclobjtype::text, grantee.rolname::text
+        // PostgreSQL drops an entry that says what holds without it, and no role that has an entry.
+        let beyond = "SELECT grantor.rolname::text, n.nspname::text, d.defaclobjtype::text, grantee.rolname::text
              FROM pg_default_acl d JOIN pg_roles grantor ON grantor.oid = d.defaclrole
              LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
-             CROSS JOIN LATERAL aclexplode(d.defaclacl) a JOIN pg_roles grantee ON grantee.oid = a.grantee
-             WHERE grantor.rolname = $1 AND grantee.rolname <> $1 LIMIT 1";
-        revoke_each(db, name, from_it, revocation_of_default).await?;
+             CROSS JOIN LATERAL aclexplode(d.defaclacl) a LEFT JOIN pg_roles grantee ON grantee.oid = a.grantee
+             WHERE grantor.rolname = $1 AND (d.defaclnamespace <> 0
+                OR NOT (a.grantee = d.defaclrole OR a.grantee = 0 AND d.defaclobjtype::text IN ('f', 'T'))) LIMIT 1";
+        revoke_each(db, name, beyond, revocation_of_default).await?;
+        let lacking = "SELECT grantor.rolname::text, NULL::text, d.defaclobjtype::text, grantee.rolname::text
+             FROM pg_default_acl d JOIN pg_roles grantor ON grantor.oid = d.defaclrole
+             CROSS JOIN LATERAL aclexplode(acldefault(
+                CASE d.defaclobjtype::text WHEN 'S' THEN 's' ELSE d.defaclobjtype END, d.defaclrole)) w
+             LEFT JOIN pg_roles grantee ON grantee.oid = w.grantee
+             WHERE grantor.rolname = $1 AND d.defaclnamespace = 0 AND NOT EXISTS (
+                SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee = w.grantee AND a.privilege_type = w.privilege_type)
+             LIMIT 1";
+        revoke_each(db, name, lacking, |row| {
+            change_of_default(row, "GRANT", "TO")
+        })
+        .await?;
     }
     Ok(())
 }
 
 fn revocation_of_default(row: &Row) -> String {
+    change_of_default(row, "REVOKE", "FROM")
+}
+
+/// Of all privileges, for everyone where the row names nobody.
+fn change_of_default(row: &Row, verb: &str, preposition: &str) -> String {
     let (grantor, schema): (String, Option<String>) = (row.get(0), row.get(1));
-    let (kind, grantee): (String, String) = (row.get(2), row.get(3));
+    let (kind, grantee): (String, Option<String>) = (row.get(2), row.get(3));
     let word = match kind.as_str() {
         "S" => "SEQUENCES",
         "f" => "FUNCTIONS",
@@ -165,10 +184,10 @@ fn revocation_of_default(row: &Row) -> String {
     let in_schema = schema.map_or_else(String::new, |schema| {
         format!(" IN SCHEMA {}", quote_identifier(&schema))
     });
+    let grantee = grantee.map_or_else(|| "PUBLIC".to_owned(), |name| quote_identifier(&name));
     format!(
-        "ALTER DEFAULT PRIVILEGES FOR ROLE {}{in_schema} REVOKE ALL ON {word} FROM {}",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {}{in_schema} {verb} ALL ON {word} {preposition} {grantee}",
         quote_identifier(&grantor),
-        quote_identifier(&grantee)
     )
 }
 
