@@ -173,7 +173,7 @@ WHERE id = $1 AND state = 'running' AND run_after = $2 AND attempts = $3";
 /// Gives a job back whose time is up although it made progress: that is no failed attempt, and it goes on at once.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn give_back(db: &Db, job: &Job, now: SystemTime) -> Result<(), Error> {
     release(db, job, 0, now).await
 }
@@ -181,7 +181,7 @@ pub async fn give_back(db: &Db, job: &Job, now: SystemTime) -> Result<(), Error>
 /// Gives a job back that failed, to be tried again from `run_after` on.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn retry_later(db: &Db, job: &Job, run_after: SystemTime) -> Result<(), Error> {
     release(db, job, job.attempts, run_after).await
 }

@@ -47,7 +47,7 @@ ORDER BY updated_at DESC, id DESC LIMIT $6";
 /// since titles are folded.
 ///
 /// # Errors
-/// Any [`Error`] but an unknown outcome.
+/// Any [`Error`].
 pub async fn list(
     db: &Db,
     owner: &OwnerId,

@@ -15,6 +15,7 @@
 mod branches;
 mod ceiling;
 mod crashes;
+mod deadlines;
 mod ends;
 mod exports;
 mod flights;

@@ -101,8 +101,7 @@ pub enum StoreError {
 /// the parts before it.
 ///
 /// # Errors
-/// [`StoreError`], whose database error is any but an unknown outcome. Batches before it are stored; the same seed goes on
-/// behind them.
+/// [`StoreError`]. Batches before it are stored; the same seed goes on behind them.
 pub async fn store(
     db: &Db,
     owner: &OwnerId,
