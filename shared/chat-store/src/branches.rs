@@ -8,6 +8,7 @@ use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::chats::look_into;
 use crate::ids::{ChatId, MessageId, OwnerId};
 
 /// A place where a chat goes on in more than one way.
@@ -53,19 +54,9 @@ pub async fn branches(
     chat: &ChatId,
     now: Timestamp,
 ) -> Result<Option<Vec<Siblings>>, Error> {
-    let rows = db
-        .query_idempotent(
-            LIST,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    if rows.is_empty() {
+    let Some(rows) = look_into(db, owner, chat, LIST, now).await? else {
         return Ok(None);
-    }
+    };
     let mut forks: Vec<Siblings> = Vec::new();
     for row in &rows {
         let Some(id) = row.get::<_, Option<String>>("id") else {

@@ -9,6 +9,27 @@ use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
 
+/// The rows of a statement that joins something of a chat's to the chat, which is `$1`, of the owner `$2`, at the time `$3`:
+/// the chat alone is a row without the rest, and no row is no such chat.
+///
+/// # Errors
+/// Any [`Error`] but an unknown outcome.
+pub(crate) async fn look_into(
+    db: &Db,
+    owner: &OwnerId,
+    chat: &ChatId,
+    sql: &'static str,
+    now: Timestamp,
+) -> Result<Option<Vec<Row>>, Error> {
+    let params = [
+        (&chat.as_str() as _, Type::TEXT),
+        (&owner.as_str() as _, Type::TEXT),
+        (&now as _, Type::TIMESTAMPTZ),
+    ];
+    let rows = db.query_idempotent(sql, &params).await?;
+    Ok((!rows.is_empty()).then_some(rows))
+}
+
 /// A chat without its messages.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::chats::look_into;
 use crate::ids::{ChatId, OwnerId};
 use crate::root::root;
 use crate::secret::{derived_text, sha256_hex};
@@ -242,7 +243,8 @@ SELECT s.token_hash, s.created_at FROM chats c LEFT JOIN shares s ON s.chat_id =
 WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
 ORDER BY s.created_at, s.token_hash";
 
-/// The shares of the owner's chat, those that open only once it is public again among them, the oldest first; `None` if there is no such chat.
+/// The shares of the owner's chat, those that open only once it is public again among them, the oldest first; `None` if there
+/// is no such chat.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -252,23 +254,16 @@ pub async fn shares(
     chat: &ChatId,
     now: Timestamp,
 ) -> Result<Option<Vec<Share>>, Error> {
-    let rows = db
-        .query_idempotent(
-            LIST,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
+    let Some(rows) = look_into(db, owner, chat, LIST, now).await? else {
+        return Ok(None);
+    };
     let shares = rows.iter().filter_map(|row| {
         Some(Share {
             id: row.get::<_, Option<String>>("token_hash")?,
             created_at: row.get("created_at"),
         })
     });
-    Ok((!rows.is_empty()).then(|| shares.collect()))
+    Ok(Some(shares.collect()))
 }
 
 // The other clauses see the shares as they were before. Writing the chat's row makes two of these at once conflict, so that

@@ -4,6 +4,7 @@ use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::chats::look_into;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::root::root;
 use crate::values::Invalid;
@@ -71,19 +72,9 @@ pub async fn votes(
     chat: &ChatId,
     now: Timestamp,
 ) -> Result<Option<Vec<Vote>>, Error> {
-    let rows = db
-        .query_idempotent(
-            LIST,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    if rows.is_empty() {
+    let Some(rows) = look_into(db, owner, chat, LIST, now).await? else {
         return Ok(None);
-    }
+    };
     let votes = rows.iter().filter_map(|row| {
         Some(Vote {
             chat_id: row.get::<_, Option<String>>("chat_id")?,
