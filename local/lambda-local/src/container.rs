@@ -5,25 +5,25 @@
 //! SIGHUP and SIGCONT, and a function that runs ends by itself at its next poll.
 
 mod output;
+mod process;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::output::Output;
+use self::process::{process_state, signal, spawn};
 use crate::application::Function;
 use crate::clock::Clock;
 use crate::runtime_api::{Invocation, Outcome, RuntimeApi};
@@ -31,10 +31,6 @@ use crate::task::Task;
 
 /// Init on default Lambda (reference: Lambda quotas).
 const INIT_LIMIT: Duration = Duration::from_secs(10);
-
-/// How often a program that is still being written is tried again, and after how long.
-const BUSY_TRIES: u32 = 500;
-const BUSY_POLL: Duration = Duration::from_millis(20);
 
 type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -455,34 +451,6 @@ impl Drop for Container {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Starts the process. A program that somebody still writes is a build about to end: it is waited for.
-async fn spawn(command: &mut Command) -> io::Result<Child> {
-    let mut tries = BUSY_TRIES;
-    loop {
-        match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries > 0 => {
-                tries -= 1;
-                sleep(BUSY_POLL).await;
-            }
-            spawned => return spawned,
-        }
-    }
-}
-
-/// Only a process not yet seen to end is signalled: its id may belong to another afterwards.
-fn signal(pid: Pid, exited: &watch::Receiver<Option<ExitStatus>>, signal: Signal) {
-    if exited.borrow().is_none() {
-        // It may end between the look and the signal; then there is nothing to do.
-        let _ = kill_process(pid, signal);
-    }
-}
-
-/// The state letter of `/proc/PID/stat`, after the parenthesis that closes the program's name.
-fn process_state(pid: Pid) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Reads what the process writes and sees its end.
