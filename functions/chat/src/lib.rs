@@ -20,11 +20,11 @@ mod follow;
 mod fuzz;
 mod input;
 mod lock;
-mod nagle;
 mod parts;
 mod produce;
 mod sent;
 mod settings;
+mod sockets;
 mod ticker;
 mod turn;
 
@@ -44,13 +44,13 @@ use serde_json::json;
 
 pub use body::AnswerBody;
 use budget::Budget;
-pub use nagle::RuntimeSockets;
 use settings::Settings;
 pub use settings::{
     CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,
     SYSTEM_PROMPT, TITLES_BY_MODEL, TOKENS_PER_DAY, TOKENS_PER_DAY_ADDRESS, TOKENS_PER_DAY_GUEST,
     TURNS_PER_MINUTE, TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
 };
+pub use sockets::RuntimeSockets;
 
 /// What every request needs.
 #[derive(Debug)]

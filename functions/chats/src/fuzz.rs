@@ -49,7 +49,7 @@ fn fuzz<T>(
         let request = Request::new(sent.clone().into());
         match read(&request) {
             Ok(accepted) => {
-                // Halves of characters are replaced, wherever they are: a tree of them is none.
+                // Halves of characters are replaced, wherever they are; no tree of values can hold them.
                 let sent = String::from_utf8(sent).unwrap();
                 if let Ok(tree) = serde_json::from_str(&sent) {
                     holds(&accepted, &tree)?;

@@ -1,7 +1,7 @@
-//! The `jobs` function: works off the jobs that the queue names. A message carries a job's id and nothing else; what to do
+//! The `jobs` function: processes the jobs that the queue names. A message carries a job's id and nothing else; what to do
 //! and how far it came is in the job's row, so a message may come twice, late, or after its job is done. A message that
 //! cannot be taken goes back to the queue alone; a job that fails goes back to its row, and after its last attempt to the
-//! dead-letter queue. Called directly, it works off one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
+//! dead-letter queue. Called directly, it processes one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
 
 #[cfg(feature = "titles")]
 mod titles;
@@ -103,7 +103,7 @@ impl App {
 /// What an invocation may fail with. A failing message of a batch is no failure of the invocation.
 #[derive(Debug, thiserror::Error)]
 pub enum JobsError {
-    /// The event is none that this function knows.
+    /// The event is not one that this function knows.
     #[error(
         "the event is neither a batch of the queue (\"Records\"), nor {{\"jobId\": …}}, nor {{\"run\": \"due\"}}: {0}"
     )]

@@ -87,7 +87,7 @@ fn verify_token(app: &App, user: &str, request: &Request) -> Result<(), Failure>
                 Some(cause) => refused().cause(cause),
                 None => refused(),
             })?;
-    // A guest is nobody's login, whatever he is called.
+    // A guest is nobody's login, whatever they are called.
     if caller.subject == user && !caller.anonymous {
         Ok(())
     } else {

@@ -286,7 +286,7 @@ impl Logins {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the name is none of a login's, as far as that is known while names are being guessed.
+    /// Whether no login has the name, as far as that is known while names are being guessed.
     async fn is_nobodys(&self, name: &str, deadline: SystemTime) -> Result<bool, TextError> {
         let now = self.clock.now();
         {

@@ -40,7 +40,7 @@ const STREAM_RETRY_AFTER: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Limiter {
     per_minute: u32,
-    /// By the hash of whom it is: until when his requests are paid for, each by its share of the window.
+    /// By the hash of whom it is: until when their requests are paid for, each by its share of the window.
     paid_until: Mutex<LruCache<u64, Duration>>,
     /// Nobody outside can choose names that meet.
     hasher: RandomState,

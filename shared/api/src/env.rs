@@ -89,7 +89,7 @@ pub(crate) fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String,
 /// Reads a whole number.
 ///
 /// # Errors
-/// When it is none, or not within `limits`.
+/// When it is not a whole number, or not within `limits`.
 pub fn number<N: FromStr + PartialOrd + Display>(
     lookup: Lookup<'_>,
     name: &'static str,

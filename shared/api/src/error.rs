@@ -162,7 +162,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// A mistake of the caller's; `message` is what he reads.
+    /// A mistake of the caller's; `message` is what they read.
     pub fn client(code: ClientCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code: Code::Client(code),

@@ -44,7 +44,10 @@ impl<'a> Fields<'a> {
 
     fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let at = self.names.iter().position(|known| *known == name);
-        debug_assert!(at.is_some(), "{name} is none of the names that were kept");
+        debug_assert!(
+            at.is_some(),
+            "{name} is not one of the names that were kept"
+        );
         *self.values.get(at?)?
     }
 

@@ -1,5 +1,5 @@
 //! Job rows: the transactional outbox and the state of every job. A row is written in the transaction of its cause
-//! (`pending`), handed to the queue by the relay (`queued`), worked off under a lease (`running`), and ends as `done` or
+//! (`pending`), handed to the queue by the relay (`queued`), processed under a lease (`running`), and ends as `done` or
 //! `failed`; a failed one is reported to the dead-letter queue (`dead`). Delivery is at least once everywhere: a claim
 //! lets one worker in, and everything it writes carries its lease, so that a late one writes nothing.
 

@@ -1,4 +1,4 @@
-//! Job rows: work that is promised in the transaction that makes it necessary, and worked off later.
+//! Job rows: work that is promised in the transaction that makes it necessary, and processed later.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;

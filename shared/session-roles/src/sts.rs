@@ -45,7 +45,7 @@ pub enum StsError {
     /// All attempts together took too long.
     #[error("STS did not answer within {LIMIT:?}")]
     Late,
-    /// An answer that is none of credentials.
+    /// An answer without credentials.
     #[error("STS refuses with {code} ({status}): {message}")]
     Refused {
         /// Of HTTP.
