@@ -26,6 +26,8 @@ pub struct Proxy {
 struct Losses {
     dead: u64,
     closed: u64,
+    /// Connections beyond this one were dead when they were opened.
+    alive: Option<u64>,
 }
 
 impl Proxy {
@@ -69,6 +71,11 @@ impl Proxy {
         self.losses.send_modify(|losses| losses.dead = last);
     }
 
+    /// Of all connections, past and future, only the first `count` forward anything.
+    pub fn blackhole_after(&self, count: u64) {
+        self.losses.send_modify(|losses| losses.alive = Some(count));
+    }
+
     /// Closes the open connections on both sides.
     pub fn close(&self) {
         let last = self.accepted();
@@ -103,11 +110,15 @@ async fn forward(
         return;
     }
     let mut seen = losses.clone();
-    let lost = seen.wait_for(|losses| losses.dead >= number || losses.closed >= number);
+    let lost = seen.wait_for(|losses| {
+        let is_dead = losses.alive.is_some_and(|alive| number > alive);
+        is_dead || losses.dead >= number || losses.closed >= number
+    });
     tokio::select! {
+        biased;
+        _ = lost => (),
         // A connection ends by itself, or either loss ends the copying; the sockets are still held here.
         _ = copy_bidirectional(&mut client, &mut server) => return,
-        _ = lost => (),
     }
     // Dead until closed: by `close`, or with the proxy.
     let _ = losses.wait_for(|losses| losses.closed >= number).await;

@@ -399,7 +399,8 @@ impl Warm {
         .await
     }
 
-    /// Connects by `attempt`, again and again where that is right, until the deadline.
+    /// Connects by `attempt`, again and again where that is right, until the deadline. Where the time ends during an
+    /// attempt, the error is what the server said to the one before: "rate exceeded", not "no answer".
     pub(crate) async fn connect_by<'a, S>(
         &'a self,
         deadline: SystemTime,
@@ -409,14 +410,16 @@ impl Warm {
         let began = clock.now();
         let mut fresh_token_tried = false;
         let mut attempt = 0;
+        let mut unreachable = 0;
+        let mut refusal = None;
         let result = loop {
             attempt += 1;
             let token = self.tokens.token().await?;
             let limit = remaining(clock.now(), deadline);
             if limit.is_zero() {
-                break Err(Error::Deadline {
+                break Err(refusal.unwrap_or(Error::Deadline {
                     during: "connecting",
-                });
+                }));
             }
             let error = match attempt_once(token, limit).await {
                 Ok(session) => break Ok(session),
@@ -435,18 +438,28 @@ impl Warm {
                 | Error::TooManyConnections { .. }
                 | Error::WakingUp { .. } => retry::CONNECT.wait(attempt, clock, deadline).await,
                 Error::Connect { .. } => {
-                    attempt < NETWORK_ATTEMPTS
+                    unreachable += 1;
+                    unreachable < NETWORK_ATTEMPTS
                         && retry::CONNECT.wait(attempt, clock, deadline).await
                 }
                 _ => false,
             };
             if !again {
-                break Err(error);
+                let is_cut_short =
+                    matches!(error, Error::Connect { .. }) && unreachable < NETWORK_ATTEMPTS;
+                break Err(match refusal {
+                    Some(refusal) if is_cut_short => refusal,
+                    _ => error,
+                });
             }
             tracing::warn!(
                 "connecting to the database again, after: {}",
                 error.report()
             );
+            refusal = match error {
+                Error::Connect { .. } => refusal,
+                error => Some(error),
+            };
         };
         let spent = elapsed(clock.now(), began).unwrap_or_default();
         if result.is_ok() {

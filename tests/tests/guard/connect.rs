@@ -50,6 +50,32 @@ async fn a_lasting_refusal_ends_at_the_deadline_with_the_servers_words() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_the_error_where_the_time_ends_in_the_attempt_after_it() {
+    for (refuse, expected) in [
+        (Refuse::RateExceeded, "RateLimited"),
+        (Refuse::TooManyConnections, "TooManyConnections"),
+        (Refuse::WakingUp, "WakingUp"),
+    ] {
+        let fixture = Fixture::start().await;
+        let proxy = tests::proxy::Proxy::to(fixture.server.address()).await;
+        proxy.blackhole_after(1);
+        let faults = Faults {
+            refuse_connections: Some(refuse),
+            ..Faults::default()
+        };
+        fixture.server.set_faults(faults).unwrap();
+        let port = proxy.address().port().to_string();
+        let config = fixture.config(&[("DSQL_PORT", &port)]);
+        let client = Dsql::new(config.with_clock(dsql::SystemClock));
+        let deadline = dsql::Clock::now(&dsql::SystemClock) + Duration::from_secs(3);
+        let result = client.until(deadline).query("SELECT 1", &[]).await;
+        let error = format!("{:?}", result.unwrap_err());
+        assert!(error.starts_with(expected), "{refuse:?}: {error}");
+        assert!(proxy.accepted() > 1, "{refuse:?}: nothing came after it");
+    }
+}
+
+#[tokio::test]
 async fn access_denied_is_not_tried_again_and_the_hint_is_in_the_error() {
     let fixture = Fixture::start().await;
     let client = Dsql::new(fixture.config(&[]).with_role("nobody_mapped"));

@@ -116,7 +116,7 @@ async fn refused_connections_have_their_codes_and_tell_nothing_of_the_account() 
         });
         let ask = site
             .ask(&json!({"query": "SELECT 1"}))
-            .within(Duration::from_secs(2));
+            .within(Duration::from_secs(4));
         let response = ask.send().await;
         let body = failed(&response);
         assert_eq!(body["code"], code, "{refuse:?}: {body}");
