@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};
 
-use api::{Caller, Limiter, REQUESTS_PER_MINUTE};
+use http_api::{Caller, Limiter, REQUESTS_PER_MINUTE};
 
 use crate::Run;
 use crate::report::{Report, Target};

@@ -195,7 +195,7 @@ async fn deliver(url: &str, body: &Value, left: impl Fn() -> Duration) -> Result
         match tokio::time::timeout(limit, client.request(request)).await {
             Ok(Ok(response)) if response.status().is_success() => return Ok(()),
             Ok(Ok(response)) => last = format!("status {}", response.status()),
-            Ok(Err(error)) => last = api::chain(&error),
+            Ok(Err(error)) => last = runtime::chain(&error),
             Err(_) => last = format!("no answer within {limit:?}"),
         }
     }

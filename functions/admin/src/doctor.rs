@@ -88,7 +88,7 @@ async fn name_resolution() -> Finding {
     let Ok(config) = Config::from_env() else {
         return Finding::bad("dns", "no endpoint", "mend the endpoint first");
     };
-    if api::from_process(dsql::DSQL_HOSTADDR).is_some() {
+    if runtime::from_process(dsql::DSQL_HOSTADDR).is_some() {
         return Finding::good("dns", format!("not asked: {} is set", dsql::DSQL_HOSTADDR));
     }
     let host = config.endpoint().host();

@@ -127,9 +127,9 @@ pub struct Settings {
 impl Settings {
     /// # Errors
     /// An invalid host, or an ARN that is not a role's.
-    pub fn from_lookup(lookup: api::Lookup<'_>) -> Result<Self, api::ConfigError> {
+    pub fn from_lookup(lookup: runtime::Lookup<'_>) -> Result<Self, runtime::ConfigError> {
         let sql_host = lookup(SQL_HOST)
-            .map(|host| SqlHost::parse(&host).map_err(|e| api::ConfigError::new(SQL_HOST, e)))
+            .map(|host| SqlHost::parse(&host).map_err(|e| runtime::ConfigError::new(SQL_HOST, e)))
             .transpose()?;
         let session_roles = lookup(SQL_SESSION_ROLES).unwrap_or_default();
         let session_roles = session_roles.split(',').map(str::trim);
@@ -139,7 +139,7 @@ impl Settings {
             .collect();
         if session_roles.iter().any(|arn| !is_role_arn(arn)) {
             let expected = "must be ARNs of IAM roles, separated by commas";
-            return Err(api::ConfigError::new(SQL_SESSION_ROLES, expected));
+            return Err(runtime::ConfigError::new(SQL_SESSION_ROLES, expected));
         }
         Ok(Self {
             sql_host,
@@ -170,7 +170,7 @@ pub async fn handle(
     settings: &Settings,
     event: LambdaEvent<Value>,
 ) -> Result<Value, AdminError> {
-    let deadline = api::known_deadline(event.context.deadline());
+    let deadline = runtime::known_deadline(event.context.deadline());
     let deadline = deadline.unwrap_or_else(|| dsql.clock().now() + WITHOUT_DEADLINE);
     if event.payload.get("RequestType").is_some() {
         return custom_resource::answer(dsql, settings, event.payload, deadline).await;

@@ -7,8 +7,8 @@ use dsql::{Config, Dsql};
 use lambda_runtime::{LambdaEvent, service_fn};
 
 fn main() -> ExitCode {
-    api::start(async {
-        let settings = Arc::new(admin::Settings::from_lookup(&api::from_process)?);
+    runtime::start(async {
+        let settings = Arc::new(admin::Settings::from_lookup(&runtime::from_process)?);
         let dsql = Dsql::new(Config::from_env()?.with_retry(admin::RETRY));
         dsql.connect().await;
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {

@@ -1,7 +1,7 @@
 //! Everything that is the caller's, as lines of JSON. The database is read no faster than the client reads.
 
-use api::ApiError;
 use chat_store::{Export, microseconds};
+use http_api::ApiError;
 use lambda_http::Response;
 use lambda_http::http::{HeaderValue, header};
 use tracing::Instrument as _;

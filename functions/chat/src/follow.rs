@@ -4,11 +4,11 @@
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use api::{ApiError, OpenStream};
 use chat_store::{
     Active, ChatId, MessageId, OwnerId, Progress, Resumable, StoredReply, microseconds,
 };
 use dsql::{Dsql, Error};
+use http_api::{ApiError, OpenStream};
 use jiff::Timestamp;
 use lambda_http::Response;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
 }
 
 fn nothing() -> Response<AnswerBody> {
-    api::empty().map(Into::into)
+    http_api::empty().map(Into::into)
 }
 
 /// A stored reply that has ended, once more.

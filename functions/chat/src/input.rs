@@ -3,17 +3,17 @@
 
 use std::collections::VecDeque;
 
-use api::{ApiError, ClientCode};
 use bounded_json::{Fields, Limits, RawValue, Stopped, items};
 use chat_store::{
     ChatId, Invalid, MessageId, Metadata, NewMessage, OwnerId, Parts, Role, StreamId, TurnKey,
 };
+use http_api::{ApiError, ClientCode};
 use lambda_http::Request;
 
 /// What a turn's body may be: an unmodified client posts its history again with every turn. It is read message by message.
 const TURN: Limits = Limits {
     bytes: 4 * 1024 * 1024,
-    depth: api::MAX_DEPTH,
+    depth: http_api::MAX_DEPTH,
     values: 400_000,
 };
 /// What of a turn is looked at.
@@ -77,7 +77,7 @@ pub(crate) fn post(
     path: Option<&str>,
     models: &[String],
 ) -> Result<Post, ApiError> {
-    let body = api::body(request, &TURN)?;
+    let body = http_api::body(request, &TURN)?;
     let fields = body.fields(POST)?;
     let chat = match (path, fields.text("id")?.as_deref()) {
         (Some(path), Some(id)) if path != id => {
@@ -223,10 +223,10 @@ pub(crate) fn last_event_id(request: &Request) -> Option<&str> {
 
 /// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
 pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
-    if api::bytes(request).is_empty() {
+    if http_api::bytes(request).is_empty() {
         return Ok(None);
     }
-    api::body(request, &api::BODY)?
+    http_api::body(request, &http_api::BODY)?
         .fields(&["activeStreamId"])?
         .text("activeStreamId")?
         .map(|text| StreamId::parse(&text).map_err(refusal))

@@ -31,15 +31,13 @@ mod turn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::{
-    AddressHasher, ApiError, Authenticator, Caller, ConfigError, Cors, Edge, Limiter, Line, Lookup,
-    Metrics,
-};
 use chat_store::{OwnerId, Stopped, microseconds};
 use dsql::{Db, Dsql};
+use http_api::{ApiError, Authenticator, Caller, Cors, Edge, Limiter};
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{Request, RequestExt as _, Response};
 use model::Provider;
+use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 use serde_json::json;
 
 pub use body::AnswerBody;
@@ -58,14 +56,14 @@ pub struct App {
     dsql: Dsql,
     provider: Provider,
     authenticator: Authenticator,
-    addresses: AddressHasher,
+    pseudonyms: Pseudonyms,
     limiter: Limiter,
     settings: Settings,
     edge: Edge,
 }
 
 impl App {
-    /// Reads the configuration of `api` and the function's own; metrics go to `line`.
+    /// Reads the configuration of `runtime` and `http-api`, and the function's own; metrics go to `line`.
     ///
     /// # Errors
     /// When a variable is missing or wrong; the error names it.
@@ -77,7 +75,7 @@ impl App {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
-            addresses: AddressHasher::from_lookup(lookup)?,
+            pseudonyms: Pseudonyms::from_lookup(lookup)?,
             limiter: Limiter::from_lookup(lookup)?,
             settings: Settings::from_lookup(lookup)?,
             edge: Edge::new(
@@ -164,7 +162,7 @@ pub fn routes() -> Vec<(&'static str, &'static str)> {
 
 /// Answers one request. Never fails: every error is a response.
 pub async fn handle(app: &App, request: Request) -> Response<AnswerBody> {
-    let segments = api::segments(&request);
+    let segments = http_api::segments(&request);
     let route = Route::of(&segments);
     let name = route.map_or("unknown route", Route::name);
     app.edge
@@ -186,7 +184,7 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
     let owner = OwnerId::parse(&caller.subject).map_err(input::refusal)?;
     let context = request.lambda_context_ref();
     let end = context
-        .and_then(|context| api::known_deadline(context.deadline()))
+        .and_then(|context| runtime::known_deadline(context.deadline()))
         .unwrap_or(now + budget::USUAL);
     let budget = Budget::new(now, end);
     // A reply and its followers do not wait for the answers of other requests in this container, nor these for theirs.
@@ -227,7 +225,7 @@ async fn stop(call: &Call<'_>, id: &str) -> Answer {
         Stopped::Now => (StatusCode::ACCEPTED, true),
         Stopped::NothingToStop => (StatusCode::OK, false),
     };
-    api::json(status, &json!({"stopped": is_stopped})).map(|response| response.map(Into::into))
+    http_api::json(status, &json!({"stopped": is_stopped})).map(|response| response.map(Into::into))
 }
 
 /// The answer whose body is a UI message stream.

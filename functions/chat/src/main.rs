@@ -10,17 +10,17 @@ use lambda_http::{Request, service_fn};
 use model::Provider;
 
 fn main() -> ExitCode {
-    api::start(async {
+    runtime::start(async {
         let provider = Provider::from_env().await?;
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
         let app = Arc::new(App::from_lookup(
             dsql,
             provider,
-            &api::from_process,
-            Arc::new(api::StandardOutput),
+            &runtime::from_process,
+            Arc::new(runtime::StandardOutput),
         )?);
-        let sockets = Arc::new(RuntimeSockets::from_lookup(&api::from_process));
+        let sockets = Arc::new(RuntimeSockets::from_lookup(&runtime::from_process));
         let handler = service_fn(move |request: Request| {
             sockets.send_at_once();
             let app = Arc::clone(&app);

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::Metrics;
 use chat_store::{Closing, Ended, Held, Reply, microseconds};
 use dsql::{Db, Dsql};
 use model::{Event, FinishReason, Usage};
+use runtime::Metrics;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tracing::Instrument as _;
@@ -304,7 +304,7 @@ impl Production {
         let status = end.status();
         let chat = self.reply.chat.as_str();
         if let End::Failed(error) = end {
-            let cause = api::chain(error);
+            let cause = runtime::chain(error);
             tracing::warn!(error.cause = cause, "the model failed: {cause}");
         }
         tracing::info!(

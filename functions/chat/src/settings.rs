@@ -19,8 +19,8 @@
 
 use std::time::Duration;
 
-use api::{ConfigError, Lookup, limit, number, tokens_per_day_all};
 use chat_store::{Limit, TokenLimits};
+use runtime::{ConfigError, Lookup, limit, number, tokens_per_day_all};
 
 use crate::context::estimate_bytes;
 
@@ -128,7 +128,7 @@ mod tests {
             (TURNS_PER_MINUTE, "0"),
             (CHECKPOINT_MS, "49"),
             (TOKENS_PER_DAY, "many"),
-            (api::TOKENS_PER_DAY_ALL, "-1"),
+            (runtime::TOKENS_PER_DAY_ALL, "-1"),
             (TITLES_BY_MODEL, "yes"),
         ] {
             let lookup = |asked: &str| (asked == name).then(|| value.to_owned());

@@ -25,7 +25,7 @@ pub struct RuntimeSockets {
 
 impl RuntimeSockets {
     /// Reads `AWS_LAMBDA_RUNTIME_API`.
-    pub fn from_lookup(lookup: api::Lookup<'_>) -> Self {
+    pub fn from_lookup(lookup: runtime::Lookup<'_>) -> Self {
         let address = lookup(AWS_LAMBDA_RUNTIME_API);
         Self {
             api: address.and_then(|address| address.parse().ok()),

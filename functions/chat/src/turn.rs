@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{
     Allowance, AtMost, Budget, Budgets, ChatId, MessageId, NewTurn, Opening, Reply, Spender,
     StoredReply, StreamId, Switched, ToKey, TokenLimits, TurnKey, Uncounted, Visitor, first_title,
     lease_until, microseconds, new_job_id,
 };
+use http_api::{ApiError, ClientCode, ServerCode};
 use jiff::Timestamp;
 use lambda_http::Response;
 use lambda_http::http::StatusCode;
@@ -54,7 +54,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let title_job = call.app.settings.titles_by_model.then(new_job_id);
     let now = microseconds(call.now);
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
-    let address = call.app.addresses.hash(call.request, call.now);
+    let address = http_api::address_pseudonym(&call.app.pseudonyms, call.request, call.now);
     let allowance = allowance(call, &post.chat, address.as_deref(), now);
     let question = context::question(post.message.parts.as_str());
     let mut turn = NewTurn {
@@ -347,7 +347,7 @@ fn spent(budget: Budget) -> ApiError {
 fn allowance(call: &Call<'_>, chat: &ChatId, address: Option<&str>, now: Timestamp) -> Allowance {
     let settings = &call.app.settings;
     let is_guest = call.caller.anonymous;
-    let pseudonym = call.app.addresses.pseudonym(call.owner.as_str(), call.now);
+    let pseudonym = call.app.pseudonyms.of_owner(call.owner.as_str(), call.now);
     let spender = Spender {
         owner: &pseudonym,
         address,

@@ -1,11 +1,11 @@
 //! The bodies of the routes, checked: a function for each.
 
-use api::{ApiError, ClientCode};
 use bounded_json::Fields;
 use chat_store::{
     Changes, ChatId, Comment, Cut, Ends, GUEST_DAYS, MAX_RETENTION_HOURS, MessageId, NewMessage,
     Role, Title,
 };
+use http_api::{ApiError, ClientCode};
 use jiff::{SignedDuration, Timestamp};
 use lambda_http::Request;
 

@@ -1,7 +1,7 @@
 //! Branches: where a chat goes on in more than one way, and which of them is read.
 
-use api::{ApiError, ClientCode};
 use chat_store::{MessageId, Pruned, Switched};
+use http_api::{ApiError, ClientCode};
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let branches = chat_store::branches(&call.db, &call.owner, &chat, call.time())
         .await?
         .ok_or_else(ApiError::not_found)?;
-    api::json(StatusCode::OK, &json!({"branches": branches}))
+    http_api::json(StatusCode::OK, &json!({"branches": branches}))
 }
 
 /// `{messageId}`: the chat leads through that message from now on.
@@ -22,7 +22,7 @@ pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
     let message = body::message_id(call.request)?;
     call.admit_write().await?;
     match chat_store::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
-        Switched::Done => api::json(StatusCode::OK, &json!({"success": true})),
+        Switched::Done => http_api::json(StatusCode::OK, &json!({"success": true})),
         Switched::Busy => Err(ApiError::client(
             ClientCode::GenerationInProgress,
             "a reply is being written in this chat",
@@ -37,7 +37,7 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str, message: &str) -> Answer {
     let message = MessageId::parse(message).map_err(input::refusal)?;
     call.admit_write().await?;
     match chat_store::prune(&call.db, &call.owner, &chat, &message, call.time()).await? {
-        Pruned::Done => Ok(api::empty()),
+        Pruned::Done => Ok(http_api::empty()),
         Pruned::Current => Err(ApiError::client(
             ClientCode::Unprocessable,
             "the chat leads through this message: lead it elsewhere first",

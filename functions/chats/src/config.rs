@@ -1,4 +1,4 @@
-//! What this function reads from its environment besides the configuration of `api` and `dsql`.
+//! What this function reads from its environment besides the configuration of `runtime`, `http-api` and `dsql`.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|
@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use api::{ConfigError, Lookup};
 use chat_store::{FILE_TYPES, Limit};
+use runtime::{ConfigError, Lookup};
 use serde_json::{Value, json};
 
 /// Writes that a caller may make in a minute.

@@ -1,9 +1,9 @@
 //! Fuzz targets: the body of each route. What is accepted is what a parser of everything finds there; what is refused is so
 //! with a status of the client's, in words that quote nothing of it.
 
-use api::ApiError;
 use chat_store::{MAX_PARTS_BYTES, NewMessage};
 use fuzzing::{Corpus, Seen, TestCaseError, Verdict, check, prop_assert, prop_assert_eq};
+use http_api::ApiError;
 use jiff::Timestamp;
 use lambda_http::Request;
 use serde_json::Value;

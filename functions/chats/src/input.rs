@@ -1,10 +1,10 @@
 //! What requests bring, checked: bodies, query parameters, ids. A refusal names the field.
 
-use api::{ApiError, ClientCode};
 use bounded_json::{Fields, Text};
 use chat_store::{
     ChatId, Cursor, Invalid, MessageId, Metadata, NewMessage, Parts, Role, Title, Visibility,
 };
+use http_api::{ApiError, ClientCode};
 use jiff::civil::Date;
 use lambda_http::Request;
 
@@ -26,7 +26,7 @@ pub(crate) fn refusal(invalid: Invalid) -> ApiError {
 
 /// The body, judged but not parsed.
 pub(crate) fn body(request: &Request) -> Result<Text<'_>, ApiError> {
-    api::body(request, &api::BODY)
+    http_api::body(request, &http_api::BODY)
 }
 
 pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
@@ -43,7 +43,7 @@ pub(crate) fn message_id(fields: &Fields<'_>) -> Result<MessageId, ApiError> {
 
 /// A day in a query parameter, as `2026-11-25`.
 pub(crate) fn day(request: &Request, name: &str) -> Result<Option<Date>, ApiError> {
-    api::query(request, name)?
+    http_api::query(request, name)?
         .map(|text| {
             chat_store::day(text)
                 .map_err(|invalid| ApiError::invalid(format!("\"{name}\": {invalid}")))
@@ -97,7 +97,7 @@ pub(crate) fn message(
 
 /// The query parameter `limit`, 1 to 100.
 pub(crate) fn limit(request: &Request, default: u16) -> Result<u16, ApiError> {
-    let Some(text) = api::query(request, "limit")? else {
+    let Some(text) = http_api::query(request, "limit")? else {
         return Ok(default);
     };
     text.parse()
@@ -107,14 +107,14 @@ pub(crate) fn limit(request: &Request, default: u16) -> Result<u16, ApiError> {
 }
 
 pub(crate) fn cursor(request: &Request) -> Result<Option<Cursor>, ApiError> {
-    api::query(request, "cursor")?
+    http_api::query(request, "cursor")?
         .filter(|text| !text.is_empty())
         .map(|text| Cursor::parse(text).map_err(refusal))
         .transpose()
 }
 
 pub(crate) fn before(request: &Request) -> Result<Option<i64>, ApiError> {
-    let Some(text) = api::query(request, "before")? else {
+    let Some(text) = http_api::query(request, "before")? else {
         return Ok(None);
     };
     let seq = text.parse().ok().filter(|seq| *seq >= 0);
@@ -124,7 +124,7 @@ pub(crate) fn before(request: &Request) -> Result<Option<i64>, ApiError> {
 
 /// The query parameter `part` of an import: its number, from 1.
 pub(crate) fn part(request: &Request) -> Result<Option<u16>, ApiError> {
-    let Some(text) = api::query(request, "part")? else {
+    let Some(text) = http_api::query(request, "part")? else {
         return Ok(None);
     };
     let number = text.parse().ok().filter(|n| (1..=MAX_PARTS).contains(n));
@@ -136,7 +136,7 @@ pub(crate) fn part(request: &Request) -> Result<Option<u16>, ApiError> {
 }
 
 pub(crate) fn archived(request: &Request) -> Result<bool, ApiError> {
-    match api::query(request, "archived")? {
+    match http_api::query(request, "archived")? {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
         Some(_) => Err(ApiError::invalid("\"archived\" must be true or false")),
@@ -145,7 +145,7 @@ pub(crate) fn archived(request: &Request) -> Result<bool, ApiError> {
 
 /// The query parameter `q`: at most 100 characters; empty is none.
 pub(crate) fn search(request: &Request) -> Result<Option<&str>, ApiError> {
-    match api::query(request, "q")?.map(str::trim) {
+    match http_api::query(request, "q")?.map(str::trim) {
         Some(text) if text.chars().count() > 100 => {
             Err(ApiError::invalid("\"q\" may have 100 characters"))
         }

@@ -1,5 +1,5 @@
 //! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] routes; each route checks its
-//! input, makes one call into `chat-store`, and answers. Every failure leaves through `api::Edge`.
+//! input, makes one call into `chat-store`, and answers. Every failure leaves through `http_api::Edge`.
 
 mod body;
 mod branches;
@@ -17,16 +17,15 @@ mod votes;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::{
-    AddressHasher, ApiError, Authenticator, ConfigError, Cors, Edge, Limiter, Line, Lookup, Metrics,
-};
 use chat_store::{Admission, Limit, OwnerId, Visitor, microseconds};
 use config::Limits;
 pub use config::WRITES_PER_MINUTE;
 use dsql::{Db, Dsql};
+use http_api::{ApiError, Authenticator, Cors, Edge, Limiter};
 use jiff::Timestamp;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, Response};
+use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 use serde_json::Value;
 
 /// What every request needs.
@@ -34,7 +33,7 @@ use serde_json::Value;
 pub struct App {
     dsql: Dsql,
     authenticator: Authenticator,
-    addresses: AddressHasher,
+    pseudonyms: Pseudonyms,
     limiter: Limiter,
     limits: Limits,
     /// What `GET /api/models` answers.
@@ -43,7 +42,7 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the configuration of `api` and of this function; metrics go to `line`.
+    /// Reads the configuration of `runtime` and `http-api`, and of this function; metrics go to `line`.
     ///
     /// # Errors
     /// When a variable is missing or wrong; the error names it.
@@ -54,7 +53,7 @@ impl App {
     ) -> Result<Self, ConfigError> {
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
-            addresses: AddressHasher::from_lookup(lookup)?,
+            pseudonyms: Pseudonyms::from_lookup(lookup)?,
             limiter: Limiter::from_lookup(lookup)?,
             limits: Limits::from_lookup(lookup)?,
             models: config::models(lookup)?,
@@ -86,7 +85,7 @@ impl Call<'_> {
 
     /// Counts the request, once its input is known to be well formed, and refuses it beyond the limit.
     async fn admit(&self, limit: &Limit) -> Result<(), ApiError> {
-        let address = self.app.addresses.hash(self.request, self.now);
+        let address = http_api::address_pseudonym(&self.app.pseudonyms, self.request, self.now);
         let visitor = Visitor {
             owner: &self.owner,
             is_guest: self.is_guest,
@@ -243,7 +242,7 @@ pub fn routes() -> Vec<(&'static str, &'static str)> {
 
 /// Answers one request. Never fails: every error is a response.
 pub async fn handle(app: &App, request: Request) -> Response<Body> {
-    let segments = api::segments(&request);
+    let segments = http_api::segments(&request);
     let route = Route::of(&segments);
     let name = route.map_or("unknown route", Route::name);
     app.edge
@@ -264,7 +263,7 @@ async fn answer(
     let route = route.ok_or_else(ApiError::not_found)?;
     let now = app.edge.clock().now();
     app.limiter.admit_address(request, now)?;
-    let db = app.dsql.until(api::deadline(request, now));
+    let db = app.dsql.until(http_api::deadline(request, now));
     let method = request.method();
     match route {
         Route::Health if method == Method::GET => return routes::health(),

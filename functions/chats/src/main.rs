@@ -9,13 +9,13 @@ use dsql::{Config, Dsql};
 use lambda_http::{Request, service_fn};
 
 fn main() -> ExitCode {
-    api::start(async {
+    runtime::start(async {
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
         let app = Arc::new(App::from_lookup(
             dsql,
-            &api::from_process,
-            Arc::new(api::StandardOutput),
+            &runtime::from_process,
+            Arc::new(runtime::StandardOutput),
         )?);
         let handler = service_fn(move |request: Request| {
             let app = Arc::clone(&app);

@@ -1,7 +1,7 @@
 //! What concerns the caller as a whole: models, usage, claiming a guest's chats, deleting everything.
 
-use api::{ApiError, ClientCode};
 use chat_store::{Given, JobKind, OwnerId};
+use http_api::{ApiError, ClientCode};
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 use lambda_http::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::{Call, body, input, once};
 const MAX_USAGE_DAYS: i32 = 366;
 
 pub(crate) fn models(call: &Call<'_>) -> Answer {
-    api::json(StatusCode::OK, &call.app.models)
+    http_api::json(StatusCode::OK, &call.app.models)
 }
 
 /// The query parameters `from` and `to`, days included; by default the last 30.
@@ -37,7 +37,7 @@ pub(crate) async fn usage(call: &Call<'_>) -> Answer {
     }
     let days = chat_store::usage(&call.db, &call.owner, from, to).await?;
     let sum = |of: fn(&chat_store::DailyUsage) -> i64| days.iter().map(of).sum::<i64>();
-    api::json(
+    http_api::json(
         StatusCode::OK,
         &json!({
             "from": from,
@@ -74,13 +74,13 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
         && let Some(before) = chat_store::given(&call.db, &call.owner, &key.keyed, now).await?
     {
         return once::answer(before, |moved: u64| {
-            api::json(StatusCode::OK, &json!({"moved": moved}))
+            http_api::json(StatusCode::OK, &json!({"moved": moved}))
         });
     }
     let moved = chat_store::claim(&call.db, &guest, &call.owner, now).await?;
     let body = json!({"moved": moved});
     let Some(key) = key else {
-        return api::json(StatusCode::OK, &body);
+        return http_api::json(StatusCode::OK, &body);
     };
     let kept = chat_store::once(
         &call.db,
@@ -96,7 +96,7 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
         },
     )
     .await?;
-    once::answer(kept, |()| api::json(StatusCode::OK, &body))
+    once::answer(kept, |()| http_api::json(StatusCode::OK, &body))
 }
 
 fn refused(message: &'static str) -> ApiError {
@@ -117,7 +117,7 @@ async fn discard(call: &Call<'_>, kind: JobKind) -> Answer {
     call.admit_heavy().await?;
     let id = chat_store::new_job_id();
     let job = chat_store::discard(&call.db, &call.owner, kind, &id, call.time()).await?;
-    api::json(StatusCode::ACCEPTED, &json!({"jobId": job}))
+    http_api::json(StatusCode::ACCEPTED, &json!({"jobId": job}))
 }
 
 /// How far such a job is, and what it deleted.
@@ -136,7 +136,7 @@ pub(crate) async fn receipt(call: &Call<'_>, job: &str) -> Answer {
             .cloned()
             .unwrap_or(Value::Null)
     };
-    api::json(
+    http_api::json(
         StatusCode::OK,
         &json!({
             "jobId": job,

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: the header, and the answers of a request that was made before.
 
-use api::{ApiError, ClientCode};
 use chat_store::{Given, Keyed, Once};
+use http_api::{ApiError, ClientCode};
 use lambda_http::Response;
 use lambda_http::http::StatusCode;
 
@@ -23,7 +23,7 @@ pub(crate) fn key<'a>(call: &Call<'a>) -> Result<Option<Key<'a>>, ApiError> {
     let request = [
         call.request.method().as_str().as_bytes(),
         call.request.uri().path().as_bytes(),
-        api::bytes(call.request),
+        http_api::bytes(call.request),
     ];
     let keyed = Keyed::new(text, &request).map_err(input::refusal)?;
     Ok(Some(Key { text, keyed }))
@@ -33,7 +33,7 @@ pub(crate) fn key<'a>(call: &Call<'a>) -> Result<Option<Key<'a>>, ApiError> {
 pub(crate) fn answer<T>(once: Once<T>, now: impl FnOnce(T) -> Answer) -> Answer {
     answer_with(once, now, |given| {
         let status = StatusCode::from_u16(given.status).unwrap_or(StatusCode::OK);
-        Ok(api::json_text(status, given.body))
+        Ok(http_api::json_text(status, given.body))
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use api::{ApiError, ClientCode};
 use chat_store::{
     Appended, Chat, ChatId, Conversation, Created, CutOff, Listing, Message, NewChat, expiry,
 };
 use dsql::Db;
+use http_api::{ApiError, ClientCode};
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
@@ -17,12 +17,12 @@ use crate::{Call, body, input};
 pub(crate) type Answer = Result<Response<Body>, ApiError>;
 
 pub(crate) fn health() -> Answer {
-    api::json(StatusCode::OK, &json!({"status": "ok"}))
+    http_api::json(StatusCode::OK, &json!({"status": "ok"}))
 }
 
 pub(crate) async fn ready(db: &Db) -> Answer {
     db.query_idempotent("SELECT 1", &[]).await?;
-    api::json(StatusCode::OK, &json!({"status": "ready"}))
+    http_api::json(StatusCode::OK, &json!({"status": "ready"}))
 }
 
 // Answers that may be long are written as they are: `json!` would copy them first.
@@ -76,19 +76,19 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
     };
     let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
     let next = page.next.map(|cursor| cursor.encode());
-    let is_bare = match api::query(call.request, "shape")? {
+    let is_bare = match http_api::query(call.request, "shape")? {
         None => false,
         Some("array") => true,
         Some(_) => return Err(ApiError::invalid("\"shape\" must be array")),
     };
     let mut response = if is_bare {
-        api::json(StatusCode::OK, &page.items)?
+        http_api::json(StatusCode::OK, &page.items)?
     } else {
         let listed = Listed {
             items: &page.items,
             next_cursor: next.as_deref(),
         };
-        api::json(StatusCode::OK, &listed)?
+        http_api::json(StatusCode::OK, &listed)?
     };
     if let Some(next) = next {
         let mut link = format!("</api/chats?limit={limit}&cursor={next}");
@@ -122,7 +122,7 @@ struct History<'a> {
 
 /// The list as the sidebar of vercel/chatbot asks for it: behind the last chat that it has.
 pub(crate) async fn history(call: &Call<'_>) -> Answer {
-    let behind = api::query(call.request, "ending_before")?
+    let behind = http_api::query(call.request, "ending_before")?
         .filter(|id| !id.is_empty())
         .map(input::chat_id)
         .transpose()?;
@@ -138,7 +138,7 @@ pub(crate) async fn history(call: &Call<'_>) -> Answer {
         chats: &page.items,
         has_more: page.next.is_some(),
     };
-    api::json(StatusCode::OK, &history)
+    http_api::json(StatusCode::OK, &history)
 }
 
 pub(crate) async fn create(call: &Call<'_>) -> Answer {
@@ -152,7 +152,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
     };
     call.admit_write().await?;
     match chat_store::create(&call.db, &call.owner, &new).await? {
-        Created::Chat(chat) => api::json(StatusCode::CREATED, &chat),
+        Created::Chat(chat) => http_api::json(StatusCode::CREATED, &chat),
         Created::IdTaken => Err(ApiError::client(
             ClientCode::IdTaken,
             "a chat with this id exists",
@@ -211,13 +211,13 @@ pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
         active_stream_id: found.active_stream_id.as_deref(),
         page: Page::from(&found),
     };
-    api::json(StatusCode::OK, &whole)
+    http_api::json(StatusCode::OK, &whole)
 }
 
 pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
     let found = conversation(call, id).await?;
     let found = found.ok_or_else(ApiError::not_found)?;
-    api::json(StatusCode::OK, &Page::from(&found))
+    http_api::json(StatusCode::OK, &Page::from(&found))
 }
 
 /// Changes the fields in `allowed`; others are refused, not ignored.
@@ -229,7 +229,7 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
         .await?
         .map_or_else(
             || Err(ApiError::not_found()),
-            |chat| api::json(StatusCode::OK, &chat),
+            |chat| http_api::json(StatusCode::OK, &chat),
         )
 }
 
@@ -237,7 +237,7 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
     let id = input::chat_id(id)?;
     call.admit_write().await?;
     if chat_store::delete(&call.db, &call.owner, &id).await? {
-        Ok(api::empty())
+        Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
     }
@@ -249,7 +249,7 @@ pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
     call.admit_write().await?;
     match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
         None => Err(ApiError::not_found()),
-        Some(Appended::Stored) => api::json(
+        Some(Appended::Stored) => http_api::json(
             StatusCode::CREATED,
             &json!({"id": message.id, "chatId": chat, "role": message.role}),
         ),
@@ -271,7 +271,7 @@ pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
     call.admit_write().await?;
     match chat_store::cut(&call.db, &call.owner, &chat, &message, cut, call.time()).await? {
         None => Err(ApiError::not_found()),
-        Some(CutOff::Done) => api::json(StatusCode::OK, &json!({"success": true})),
+        Some(CutOff::Done) => http_api::json(StatusCode::OK, &json!({"success": true})),
         Some(CutOff::Busy) => Err(ApiError::client(
             ClientCode::GenerationInProgress,
             "a reply is being written in this chat",

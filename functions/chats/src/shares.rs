@@ -1,8 +1,8 @@
 //! Copies of chats: forks, and snapshots that anyone may read who has their token.
 
-use api::{ApiError, ClientCode, ServerCode};
 use chat_store::{ChatId, Forked, Given, ShareId, ShareToken, Shared};
 use dsql::Db;
+use http_api::{ApiError, ClientCode, ServerCode};
 use jiff::Timestamp;
 use lambda_http::Request;
 use lambda_http::http::{HeaderValue, StatusCode, header};
@@ -38,7 +38,7 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     )
     .await?;
     once::answer(forked, |forked| match forked {
-        Forked::Chat(chat) => api::json(StatusCode::CREATED, &chat),
+        Forked::Chat(chat) => http_api::json(StatusCode::CREATED, &chat),
         Forked::Missing => Err(ApiError::not_found()),
         Forked::TooLarge => Err(ApiError::client(
             ClientCode::Unprocessable,
@@ -77,7 +77,7 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
     .await?;
     let created = |token: &ShareToken| {
         let token = token.expose();
-        api::json(
+        http_api::json(
             StatusCode::CREATED,
             &json!({"token": token, "url": format!("/api/shared/{token}")}),
         )
@@ -113,7 +113,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let shares = chat_store::shares(&call.db, &call.owner, &chat, call.time())
         .await?
         .ok_or_else(ApiError::not_found)?;
-    api::json(StatusCode::OK, &json!({"shares": shares}))
+    http_api::json(StatusCode::OK, &json!({"shares": shares}))
 }
 
 /// Ends one share of the chat; with the last one, a chat that was not made public otherwise is private again.
@@ -122,7 +122,7 @@ pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answe
     let share = ShareId::parse(share).ok_or_else(ApiError::not_found)?;
     call.admit_write().await?;
     if chat_store::unshare_one(&call.db, &call.owner, &chat, &share, call.time()).await? {
-        Ok(api::empty())
+        Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
     }
@@ -133,7 +133,7 @@ pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     call.admit_write().await?;
     if chat_store::unshare(&call.db, &call.owner, &chat, call.time()).await? {
-        Ok(api::empty())
+        Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
     }
@@ -146,7 +146,7 @@ pub(crate) async fn open(request: &Request, db: &Db, token: &str, now: Timestamp
     let snapshot = chat_store::open_share(db, &token, now)
         .await?
         .ok_or_else(ApiError::not_found)?;
-    let mut response = api::with_tag(request, api::json_text(StatusCode::OK, snapshot));
+    let mut response = http_api::with_tag(request, http_api::json_text(StatusCode::OK, snapshot));
     response.headers_mut().insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=60, s-maxage=60"),

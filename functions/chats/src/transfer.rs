@@ -1,9 +1,9 @@
 //! Import: an export's lines, or an AI SDK array of messages, straight in the body. An export that is too large for one
 //! request comes in parts, cut between its lines, under one `Idempotency-Key`.
 
-use api::{ApiError, ClientCode, ServerCode};
 use chat_store::import::{Counts, Import, Imported, MAX_IMPORT_BYTES, StoreError};
 use chat_store::{Given, Invalid, Keyed, expiry, import};
+use http_api::{ApiError, ClientCode, ServerCode};
 use jiff::Timestamp;
 use lambda_http::Request;
 use lambda_http::http::StatusCode;
@@ -23,7 +23,7 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
             let seed = chat_store::random_text()
                 .map_err(|error| ApiError::server(ServerCode::Internal, error))?;
             let imported = store(call, &file, &seed, call.time()).await?;
-            api::json(StatusCode::CREATED, &imported)
+            http_api::json(StatusCode::CREATED, &imported)
         }
         (None, Some(key)) => {
             let seed = key.seed(&call.owner);
@@ -41,7 +41,7 @@ pub(crate) async fn import(call: &Call<'_>) -> Answer {
 
 /// What the body says.
 pub(crate) fn file(request: &Request, part: Option<u16>) -> Result<Import, ApiError> {
-    let bytes = api::bytes(request);
+    let bytes = http_api::bytes(request);
     if bytes.len() > MAX_IMPORT_BYTES {
         let text =
             format!("the body may have {MAX_IMPORT_BYTES} bytes; a longer export comes in parts");
@@ -101,7 +101,7 @@ async fn keyed(
         },
     )
     .await?;
-    once::answer(kept, |()| api::json(StatusCode::CREATED, &imported))
+    once::answer(kept, |()| http_api::json(StatusCode::CREATED, &imported))
 }
 
 async fn store(

@@ -1,7 +1,7 @@
 //! Votes on replies.
 
-use api::ApiError;
 use chat_store::{Comment, Voted};
+use http_api::ApiError;
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
         .await?
         .map_or_else(
             || Err(ApiError::not_found()),
-            |votes| api::json(StatusCode::OK, &votes),
+            |votes| http_api::json(StatusCode::OK, &votes),
         )
 }
 
@@ -42,7 +42,7 @@ pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> An
     {
         None => Err(ApiError::not_found()),
         Some(Voted::NotAReply) => Err(ApiError::invalid("\"messageId\" is not a reply")),
-        Some(Voted::Done) => api::json(
+        Some(Voted::Done) => http_api::json(
             StatusCode::OK,
             &json!({
                 "chatId": chat,

@@ -10,13 +10,13 @@ mod work;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use api::Metrics;
 use aws_lambda_events::sqs::SqsEvent;
 use chat_store::JobKind;
 use chat_store::jobs::{self, Claim, Job, MAX_JOB_ATTEMPTS};
 use dsql::{Db, Dsql};
 use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use runtime::Metrics;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
@@ -62,12 +62,12 @@ impl App {
     pub fn with_titles(
         mut self,
         provider: model::Provider,
-        lookup: api::Lookup<'_>,
-    ) -> Result<Self, api::ConfigError> {
+        lookup: runtime::Lookup<'_>,
+    ) -> Result<Self, runtime::ConfigError> {
         self.titles = Some(titles::TitleModel {
             provider,
-            pseudonyms: api::AddressHasher::from_lookup(lookup)?,
-            tokens_per_day: api::tokens_per_day_all(lookup)?,
+            pseudonyms: runtime::Pseudonyms::from_lookup(lookup)?,
+            tokens_per_day: runtime::tokens_per_day_all(lookup)?,
         });
         Ok(self)
     }
@@ -167,7 +167,7 @@ enum Due {
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, JobsError> {
     let request_id = event.context.request_id.clone();
     let span = tracing::info_span!("invocation", requestId = %request_id);
-    let deadline = api::known_deadline(event.context.deadline())
+    let deadline = runtime::known_deadline(event.context.deadline())
         .unwrap_or_else(|| app.dsql.clock().now() + WITHOUT_DEADLINE);
     let run = Run {
         app,

@@ -3,20 +3,20 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use api::{Metrics, StandardOutput};
 use dsql::{Config, Dsql};
 use jobs::App;
 use lambda_runtime::{LambdaEvent, service_fn};
+use runtime::{Metrics, StandardOutput};
 
 fn main() -> ExitCode {
-    api::start(async {
+    runtime::start(async {
         let metrics = Metrics::new("jobs", Arc::new(StandardOutput));
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
         let app = App::new(dsql, metrics);
         #[cfg(feature = "titles")]
         let app = match provider().await? {
-            Some(provider) => app.with_titles(provider, &api::from_process)?,
+            Some(provider) => app.with_titles(provider, &runtime::from_process)?,
             None => app,
         };
         let app = Arc::new(app);
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 #[cfg(feature = "titles")]
 async fn provider() -> Result<Option<model::Provider>, model::ConfigError> {
     let is_configured =
-        api::from_process(model::MODEL_PROVIDER).is_some_and(|name| !name.trim().is_empty());
+        runtime::from_process(model::MODEL_PROVIDER).is_some_and(|name| !name.trim().is_empty());
     Ok(if is_configured {
         Some(model::Provider::from_env().await?)
     } else {

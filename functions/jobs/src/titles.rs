@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use api::{AddressHasher, Metrics};
 use chat_store::erasure::StepError;
 use chat_store::jobs::Job;
 use chat_store::{
@@ -12,6 +11,7 @@ use chat_store::{
 };
 use dsql::Dsql;
 use model::{ErrorKind, Event, Message, Provider, Role, Turn, Usage};
+use runtime::{Metrics, Pseudonyms};
 use serde::Deserialize;
 
 use crate::work::{Outcome, failed};
@@ -40,7 +40,7 @@ struct Payload {
 #[derive(Debug)]
 pub(crate) struct TitleModel {
     pub(crate) provider: Provider,
-    pub(crate) pseudonyms: AddressHasher,
+    pub(crate) pseudonyms: Pseudonyms,
     /// Of the whole deployment.
     pub(crate) tokens_per_day: i64,
 }
@@ -81,7 +81,7 @@ impl Titles<'_> {
                 match self.ask(model, &wanted, until).await {
                     Ok(title) => title,
                     Err(Failure::Model(error)) if error.kind() == ErrorKind::Refused => {
-                        let cause = api::chain(&error);
+                        let cause = runtime::chain(&error);
                         tracing::warn!(
                             job.id = %job.id,
                             error.cause = cause,
@@ -89,7 +89,7 @@ impl Titles<'_> {
                         );
                         None
                     }
-                    Err(Failure::Model(error)) => return failed(api::chain(&error)),
+                    Err(Failure::Model(error)) => return failed(runtime::chain(&error)),
                     Err(Failure::Database(error)) => return failed(error.report()),
                 }
             }
@@ -204,7 +204,7 @@ impl Wanted<'_> {
 
     fn budgets(&self, model: &TitleModel, now: SystemTime) -> Budgets {
         let spender = Spender {
-            owner: &model.pseudonyms.pseudonym(self.owner.as_str(), now),
+            owner: &model.pseudonyms.of_owner(self.owner.as_str(), now),
             address: None,
             chat: self.chat,
         };

@@ -7,10 +7,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use api::{ConfigError, Lookup};
 use dsql::{AWS_REGION, Dsql, Param, TokenError, Type};
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use runtime::{ConfigError, Lookup};
 use serde_json::{Value, json};
 use session_roles::{AWS_ENDPOINT_URL_STS, ROLE_OF_LOGIN, RoleError, SESSION_LENGTH, SessionRoles};
 
@@ -143,7 +143,7 @@ impl Hyperdrive {
                     refreshed.written.push(written);
                 }
                 Err(error) => {
-                    let cause = api::chain(&error);
+                    let cause = runtime::chain(&error);
                     tracing::error!(
                         sql.login = login,
                         error.cause = cause,

@@ -16,9 +16,9 @@ mod tasks;
 
 use std::time::Duration;
 
-use api::{HYPERDRIVE_REFRESHED, Metrics};
 use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use runtime::{HYPERDRIVE_REFRESHED, Metrics};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
@@ -123,7 +123,7 @@ impl From<MaintenanceError> for Diagnostic {
 /// The event names no task, or the database or the queue failed; what was done before stays.
 pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, MaintenanceError> {
     let request_id = event.context.request_id.clone();
-    let deadline = api::known_deadline(event.context.deadline())
+    let deadline = runtime::known_deadline(event.context.deadline())
         .unwrap_or_else(|| app.dsql.clock().now() + WITHOUT_DEADLINE);
     let span = tracing::info_span!("invocation", requestId = %request_id);
     let report = async {

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use api::{Metrics, StandardOutput};
 use dsql::{Config, Dsql};
 use lambda_runtime::{LambdaEvent, service_fn};
 use maintenance::{App, Hyperdrive, Queue};
+use runtime::{Metrics, StandardOutput};
 
 fn main() -> ExitCode {
-    api::start(async {
+    runtime::start(async {
         let metrics = Metrics::new("maintenance", Arc::new(StandardOutput));
-        let queue = Queue::from_lookup(&api::from_process)?;
-        let hyperdrive = Hyperdrive::from_lookup(&api::from_process)?;
+        let queue = Queue::from_lookup(&runtime::from_process)?;
+        let hyperdrive = Hyperdrive::from_lookup(&runtime::from_process)?;
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
         let app = Arc::new(App::new(dsql, queue, hyperdrive, metrics));

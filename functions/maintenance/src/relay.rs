@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use api::{ConfigError, Lookup};
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
@@ -14,6 +13,7 @@ use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use chat_store::jobs::{self, Due};
 use dsql::Dsql;
 use https::Connector;
+use runtime::{ConfigError, Lookup};
 use serde_json::{Value, json};
 
 use crate::MaintenanceError;

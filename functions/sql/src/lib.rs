@@ -38,14 +38,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::{Authenticator, ConfigError, Line, Lookup, Metrics};
 use dsql::text::{
     AnswerLimits, Begin, TextAnswer, TextRequest, TextRole, TextSessions, TextStatement,
 };
 use dsql::{Clock, Dsql};
 use futures_util::FutureExt as _;
+use http_api::Authenticator;
 use lambda_http::http::{Method, header};
 use lambda_http::{Body, Request, RequestExt as _, Response};
+use runtime::{ConfigError, Line, Lookup, Metrics};
 use tracing::Instrument as _;
 
 use crate::admission::{admit, connection_string};
@@ -265,7 +266,7 @@ async fn answer(
     request: &Request,
     notes: &mut Notes,
 ) -> Result<Response<Body>, Failure> {
-    notes.route = match api::segments(request).last() {
+    notes.route = match http_api::segments(request).last() {
         Some(&"sql") => Route::Sql,
         Some(&"token") => Route::Token,
         _ => return Err(unknown_path(request)),
@@ -292,7 +293,7 @@ async fn answer(
     };
     let begin = options.begin(app.serializable)?;
     let key = Key::of(headers, &asked, options)?;
-    let deadline = api::deadline(request, app.clock.now());
+    let deadline = http_api::deadline(request, app.clock.now());
     let login = admit(app, &connection, request, deadline).await?;
     notes.login = Some(login.name.clone());
     notes.queries = asked.statements.len();
@@ -339,7 +340,7 @@ async fn session_token(
         return Err(Failure::new("0A000", "tokens for sessions are not offered").hint(hint));
     };
     let lifetime = tokens.lifetime(body)?;
-    let deadline = api::deadline(request, app.clock.now());
+    let deadline = http_api::deadline(request, app.clock.now());
     let mut login = admit(app, connection, request, deadline).await?;
     // A row that is up to a minute old is not good enough for what lasts longer.
     let is_outdated = app.logins.is_outdated(&login, deadline).await;

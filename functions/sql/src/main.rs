@@ -9,10 +9,10 @@ use lambda_http::{Request, service_fn};
 use sql::App;
 
 fn main() -> ExitCode {
-    api::start(async {
+    runtime::start(async {
         let dsql = Dsql::new(Config::from_env()?.with_application_name("sql"));
-        let line = Arc::new(api::StandardOutput);
-        let app = Arc::new(App::from_lookup(dsql, &api::from_process, line)?);
+        let line = Arc::new(runtime::StandardOutput);
+        let app = Arc::new(App::from_lookup(dsql, &runtime::from_process, line)?);
         app.connect().await;
         let handler = service_fn(move |request: Request| {
             let app = Arc::clone(&app);

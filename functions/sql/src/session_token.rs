@@ -12,9 +12,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use api::{ConfigError, Lookup};
 use dsql::text::{TextRole, TextSessions};
 use dsql::{AWS_REGION, DSQL_CA_FILE, Dsql, TOKEN_LIFETIME};
+use runtime::{ConfigError, Lookup};
 use serde::{Deserialize, Serialize};
 use session_roles::{AWS_ENDPOINT_URL_STS, SessionRoles};
 
@@ -182,7 +182,7 @@ impl SessionTokens {
         let now = dsql.clock().now();
         let times = (now, now + lifetime);
         let credentials = self.roles.credentials(&role, &login.name, times).await;
-        let credentials = credentials.map_err(|error| failed(api::chain(&error)))?;
+        let credentials = credentials.map_err(|error| failed(runtime::chain(&error)))?;
         let tokens = dsql.tokens_for(&login.name, credentials);
         let tokens = tokens.with_lifetime(lifetime);
         let token = tokens.token().await;

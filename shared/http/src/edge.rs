@@ -8,9 +8,10 @@ use lambda_http::{
     Body, Request, RequestExt, Response,
     http::{HeaderValue, Method},
 };
+use runtime::Metrics;
 use tracing::Instrument as _;
 
-use crate::{cors::Cors, error::ApiError, metrics::Metrics, response};
+use crate::{cors::Cors, error::ApiError, response};
 
 /// What every request passes on its way in and out.
 #[derive(Debug)]

@@ -1,20 +1,16 @@
 //! What is read from a request, with a clear refusal for everything that does not fit. A body is judged before it is
 //! parsed, and of its fields a route reads those that it knows.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bounded_json::{Limits, Text};
 use lambda_http::{Body, Request, RequestExt, request::RequestContext};
+use runtime::known_deadline;
 
 use crate::error::ApiError;
 
-/// Kept back from the invocation's deadline, for the answer to be written.
-const MARGIN: Duration = Duration::from_millis(300);
 /// A buffered REST integration ends after 29 s; working longer answers nobody.
 const GATEWAY_LIMIT: Duration = Duration::from_millis(28_500);
-
-/// Deadlines before 2020 are none.
-const FIRST_PLAUSIBLE: Duration = Duration::from_secs(1_577_836_800);
 
 /// Most of what a body may be, on routes that do not take more.
 pub const BODY: Limits = Limits {
@@ -96,14 +92,10 @@ pub fn deadline(request: &Request, now: SystemTime) -> SystemTime {
         .map_or(gateway, |end| end.min(gateway))
 }
 
-/// The end of an invocation less a margin to answer in; `None` where the platform tells none: a context made by hand
-/// has 1970, and `cargo lambda watch` sends a duration in place of a date.
-pub fn known_deadline(end: SystemTime) -> Option<SystemTime> {
-    (end > UNIX_EPOCH + FIRST_PLAUSIBLE).then(|| end.checked_sub(MARGIN).unwrap_or(end))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn request(body: Body) -> Request {

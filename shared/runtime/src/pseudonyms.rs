@@ -1,34 +1,35 @@
-//! Client addresses, only ever as a keyed hash that changes every day: enough to count requests, not to follow anyone. And
-//! owners, likewise, where a count has to outlive their erasure.
+//! Keyed hashes that change every day: of client addresses, enough to count requests and not to follow anyone, and of owners,
+//! where a count has to outlive their erasure.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use lambda_http::{Request, RequestExt, request::RequestContext};
 use ring::hmac;
 
-use crate::env::{ADDRESS_HASH_KEY, ConfigError, Lookup};
+use crate::env::{ConfigError, Lookup};
+
+/// Secret that client addresses are hashed with before they are counted.
+pub const ADDRESS_HASH_KEY: &str = "ADDRESS_HASH_KEY";
 
 const MIN_KEY_BYTES: usize = 16;
 const HASH_BYTES: usize = 16;
 const DAY_S: u64 = 86_400;
 
-/// Hashes the address a request came from, and the owner whose request it is.
+/// Hashes what must not be kept in clear.
 #[derive(Clone)]
-pub struct AddressHasher(Option<hmac::Key>);
+pub struct Pseudonyms(Option<hmac::Key>);
 
-impl fmt::Debug for AddressHasher {
+impl fmt::Debug for Pseudonyms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AddressHasher")
+        f.debug_tuple("Pseudonyms")
             .field(&self.0.is_some())
             .finish()
     }
 }
 
-impl AddressHasher {
-    /// Reads `ADDRESS_HASH_KEY`; without it nothing is hashed.
+impl Pseudonyms {
+    /// Reads `ADDRESS_HASH_KEY`; without it no address is hashed.
     ///
     /// # Errors
     /// When the key is shorter than 16 bytes.
@@ -48,14 +49,14 @@ impl AddressHasher {
         ))))
     }
 
-    /// The hash of the address that the gateway saw, never one that a header claims. An IPv6 visitor is its /64 network.
-    pub fn hash(&self, request: &Request, now: SystemTime) -> Option<String> {
+    /// The pseudonym of a network for this UTC day; `None` without a key.
+    pub fn of_network(&self, network: &str, now: SystemTime) -> Option<String> {
         let key = self.0.as_ref()?;
-        Some(hash(key, day(now), &of(request)?))
+        Some(hash(key, day(now), network))
     }
 
     /// The owner's pseudonym for this UTC day. Without a key it can be found by whoever guesses the owner's id.
-    pub fn pseudonym(&self, owner: &str, now: SystemTime) -> String {
+    pub fn of_owner(&self, owner: &str, now: SystemTime) -> String {
         let known = || hmac::Key::new(hmac::HMAC_SHA256, &[]);
         let key = self.0.clone().unwrap_or_else(known);
         hash(&key, day(now), &format!("owner|{owner}"))
@@ -66,32 +67,8 @@ fn day(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_S
 }
 
-/// The network of the address that the gateway saw, in clear: to be kept nowhere.
-pub(crate) fn of(request: &Request) -> Option<String> {
-    let address = match request.request_context_ref()? {
-        RequestContext::ApiGatewayV1(context) => context.identity.source_ip.as_deref(),
-        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
-        #[allow(
-            unreachable_patterns,
-            reason = "the crate's features decide which others there are"
-        )]
-        _ => None,
-    }?;
-    Some(network(address))
-}
-
-fn network(address: &str) -> String {
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V6(v6)) => {
-            let [a, b, c, d, ..] = v6.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}")
-        }
-        _ => address.to_owned(),
-    }
-}
-
-fn hash(key: &hmac::Key, day: u64, network: &str) -> String {
-    let tag = hmac::sign(key, format!("{day}|{network}").as_bytes());
+fn hash(key: &hmac::Key, day: u64, what: &str) -> String {
+    let tag = hmac::sign(key, format!("{day}|{what}").as_bytes());
     let bytes = tag.as_ref();
     BASE64_URL_SAFE_NO_PAD.encode(bytes.get(..HASH_BYTES).unwrap_or(bytes))
 }
@@ -117,26 +94,19 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_visitor_is_its_network() {
-        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
-        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
-        assert_eq!(network("203.0.113.7"), "203.0.113.7");
-    }
-
-    #[test]
     fn an_owners_pseudonym_lasts_for_a_day_and_is_no_address() {
         let at = |s| UNIX_EPOCH + std::time::Duration::from_secs(s);
         let read = |key: Option<&str>| {
-            AddressHasher::from_lookup(&|_| key.map(str::to_owned)).expect("it is long enough")
+            Pseudonyms::from_lookup(&|_| key.map(str::to_owned)).expect("it is long enough")
         };
         let keyed = read(Some("0123456789abcdef"));
-        let first = keyed.pseudonym("visitor", at(0));
+        let first = keyed.of_owner("visitor", at(0));
         assert!(!first.contains("visitor"));
-        assert_eq!(first, keyed.pseudonym("visitor", at(DAY_S - 1)));
+        assert_eq!(first, keyed.of_owner("visitor", at(DAY_S - 1)));
         for other in [
-            keyed.pseudonym("visitor", at(DAY_S)),
-            keyed.pseudonym("other", at(0)),
-            read(None).pseudonym("visitor", at(0)),
+            keyed.of_owner("visitor", at(DAY_S)),
+            keyed.of_owner("other", at(0)),
+            read(None).of_owner("visitor", at(0)),
             hash(keyed.0.as_ref().unwrap(), 0, "visitor"),
         ] {
             assert_ne!(first, other);
@@ -145,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_short_key_stops_the_start_and_none_hashes_nothing() {
-        let read = |key: Option<&str>| AddressHasher::from_lookup(&|_| key.map(str::to_owned));
+        let read = |key: Option<&str>| Pseudonyms::from_lookup(&|_| key.map(str::to_owned));
         assert!(read(Some("short")).is_err());
         assert!(read(None).unwrap().0.is_none());
         let hasher = read(Some("0123456789abcdef")).unwrap();

@@ -10,9 +10,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use runtime::ConfigError;
 use serde::Deserialize;
 
-use crate::env::{AUTH_JWKS, ConfigError};
+use crate::env::AUTH_JWKS;
 
 /// A signature algorithm of the allow-list. Each belongs to exactly one kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

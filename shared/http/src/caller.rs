@@ -4,13 +4,11 @@
 use std::time::{Duration, SystemTime};
 
 use lambda_http::{Request, RequestExt, request::RequestContext};
+use runtime::{ConfigError, Lookup, number, required};
 use serde_json::Value;
 
 use crate::{
-    env::{
-        AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MAX_TOKEN_SECONDS, AUTH_MODE, ConfigError,
-        Lookup, number, required,
-    },
+    env::{AUTH_AUDIENCE, AUTH_ISSUER, AUTH_JWKS, AUTH_MAX_TOKEN_SECONDS, AUTH_MODE},
     error::ApiError,
     jwk::JwkSet,
     jwt::{Claims, Policy, Rejection, checked_subject, verify},

@@ -4,11 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};
+use runtime::Pseudonyms;
 use serde_json::Value;
 use url::Url;
 
 use crate::caller::Authenticator;
-use crate::{AddressHasher, bytes, deadline, query, segments};
+use crate::{address_pseudonym, bytes, deadline, query, segments};
 
 const AUTHORIZED: &str = r#"{"resource":"/api/chats","path":"/api/chats","httpMethod":"GET",
     "headers":{"Host":"api.example.com","X-User":"header"},"queryStringParameters":{"limit":"5","cursor":"c"},
@@ -103,7 +104,7 @@ fn an_event_is_read_and_names_no_caller_but_its_authorizers() {
         _ => None,
     };
     let by_token = Authenticator::from_lookup(&lookup).unwrap();
-    let hasher = AddressHasher::from_lookup(&lookup).unwrap();
+    let pseudonyms = Pseudonyms::from_lookup(&lookup).unwrap();
     let now = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
     check("an event", corpus().text(), |text| {
         let event: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -127,9 +128,7 @@ fn an_event_is_read_and_names_no_caller_but_its_authorizers() {
         }
         prop_assert!(deadline(&request, now) > now);
         prop_assert!(
-            hasher
-                .hash(&request, now)
-                .is_none_or(|hash| hash.len() == 22)
+            address_pseudonym(&pseudonyms, &request, now).is_none_or(|hash| hash.len() == 22)
         );
         prop_assert!(by_token.caller(&request, now).is_err());
         if let Ok(caller) = Authenticator::ApiGateway.caller(&request, now) {

@@ -15,6 +15,8 @@ static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the expression is correct")
 });
 
+const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+
 /// A file of a crate.
 pub(crate) struct Source {
     /// Below `src`.
@@ -28,6 +30,18 @@ impl Source {
         without_tests(&tokens(&self.text))
     }
 
+    /// The modules that it declares under `#[cfg(test)]`.
+    fn test_modules(&self) -> Vec<Vec<String>> {
+        let tokens = tokens(&self.text);
+        let windows = tokens.windows(TEST.len() + 3);
+        windows
+            .filter_map(|window| match window.strip_prefix(&TEST[..])? {
+                ["mod", name, ";"] => Some([self.module(), vec![(*name).to_owned()]].concat()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// The path of its module.
     fn module(&self) -> Vec<String> {
         let path = self.file.strip_suffix(".rs").unwrap_or(&self.file);
@@ -39,8 +53,19 @@ impl Source {
     }
 }
 
-/// All files of a library, the binary's own left out: it uses the library from outside.
+/// All files of a library. The binary's own is left out, which uses the library from outside; so is what only tests see.
 pub(crate) fn sources(root: &Path) -> Vec<Source> {
+    let all = files(root);
+    let tests: Vec<Vec<String>> = all.iter().flat_map(Source::test_modules).collect();
+    all.into_iter()
+        .filter(|source| {
+            let module = source.module();
+            !tests.iter().any(|test| module.starts_with(test))
+        })
+        .collect()
+}
+
+fn files(root: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -135,7 +160,6 @@ fn tokens(text: &str) -> Vec<&str> {
 
 /// Leaves out what stands under `#[cfg(test)]`.
 fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
-    const TEST: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::new();
     let mut rest = tokens;
     while let Some((first, after)) = rest.split_first() {

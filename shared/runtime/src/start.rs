@@ -6,8 +6,8 @@ use std::{future::Future, process::ExitCode, sync::Arc};
 use dsql::SystemClock;
 
 use crate::{
+    chain::chain,
     env::{AWS_LAMBDA_MAX_CONCURRENCY, ConfigError, Lookup, from_process},
-    error::chain,
     telemetry,
 };
 

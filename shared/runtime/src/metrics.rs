@@ -2,7 +2,6 @@
 //! are a contract with dashboards and alarms: they are constants, and change only with a changelog entry.
 
 use std::{
-    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,6 +11,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     env::{STACK_NAME, from_process},
+    lines::Line,
     telemetry::REQUEST_ID,
 };
 
@@ -73,30 +73,6 @@ pub const METRIC_NAMES: [&str; 14] = [
     LOGINS_REFUSED,
     HYPERDRIVE_REFRESHED,
 ];
-
-/// Where finished lines go.
-pub trait Line: fmt::Debug + Send + Sync {
-    /// Writes one line; the line break is the writer's.
-    fn write(&self, line: &str);
-
-    /// Until [`release`](Self::release), lines may be kept to be written together.
-    fn hold(&self) {}
-
-    /// Writes what was kept, unless somebody else holds lines too.
-    fn release(&self) {}
-}
-
-/// Standard output, which is the log of a Lambda function.
-#[derive(Debug, Clone, Copy)]
-pub struct StandardOutput;
-
-/// Nowhere.
-#[derive(Debug, Clone, Copy)]
-pub struct SilentLine;
-
-impl Line for SilentLine {
-    fn write(&self, _: &str) {}
-}
 
 /// Turns running totals into what happened since the last line.
 #[derive(Debug)]
@@ -298,34 +274,12 @@ struct Aws<'a> {
     directive: &'a RawValue,
 }
 
-/// Keeps its lines, for tests.
-#[cfg(test)]
-#[derive(Debug, Default)]
-pub(crate) struct KeptLines(Mutex<Vec<String>>);
-
-#[cfg(test)]
-impl KeptLines {
-    pub(crate) fn take(&self) -> Vec<serde_json::Value> {
-        let lines = std::mem::take(&mut *self.0.lock().unwrap());
-        lines
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
-#[cfg(test)]
-impl Line for KeptLines {
-    fn write(&self, line: &str) {
-        self.0.lock().unwrap().push(line.to_owned());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::lines::KeptLines;
 
     #[test]
     fn each_line_counts_what_happened_since_the_one_before() {

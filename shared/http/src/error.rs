@@ -1,17 +1,12 @@
 //! Every failure of a request, in the form that leaves the function. A failure has two messages: the
-//! client's, chosen here or by the handler, and the cause, which only the log sees. This is the one
-//! place where errors become responses, and the one place where they are logged.
+//! client's, chosen here or by the handler, and the cause, which only the log sees. Turned into a response, and logged, by
+//! `problem`.
 
-use std::{borrow::Cow, error::Error as StdError, fmt::Write as _, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
 use bounded_json::Refused;
-use lambda_http::{
-    Body, Response,
-    http::{HeaderValue, StatusCode, header},
-};
-use serde_json::json;
-
-use crate::response::with_body;
+use lambda_http::http::StatusCode;
+use runtime::chain;
 
 /// How long a client should wait when the database asks for patience.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -144,8 +139,9 @@ impl ServerCode {
     }
 }
 
+/// Whose fault it is, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Code {
+pub(crate) enum Code {
     Client(ClientCode),
     Server(ServerCode),
 }
@@ -153,12 +149,12 @@ enum Code {
 /// A failed request: what the client reads, and what the log gets besides.
 #[derive(Debug)]
 pub struct ApiError {
-    code: Code,
+    pub(crate) code: Code,
     message: Cow<'static, str>,
     cause: Option<Cause>,
-    retry_after: Option<Duration>,
-    allow: Option<&'static str>,
-    budget: Option<&'static str>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) allow: Option<&'static str>,
+    pub(crate) budget: Option<&'static str>,
 }
 
 impl ApiError {
@@ -272,61 +268,6 @@ impl ApiError {
     pub fn cause_for_log(&self) -> Option<String> {
         self.cause.as_deref().map(|cause| chain(cause))
     }
-
-    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`, with the `budget` if one
-    /// does not suffice.
-    pub(crate) fn into_response(self, route: &str, request_id: &str) -> Response<Body> {
-        self.log(route);
-        let mut body = json!({
-            "code": self.code(),
-            "message": self.client_message(),
-            "requestId": request_id,
-        });
-        if let (Some(budget), Some(body)) = (self.budget, body.as_object_mut()) {
-            body.insert("budget".to_owned(), budget.into());
-        }
-        let mut response = with_body(self.status(), "application/problem+json", body.to_string());
-        let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
-        }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.code == Code::Client(ClientCode::Unauthenticated) {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        response
-    }
-
-    fn log(&self, route: &str) {
-        let code = self.code();
-        let cause = self.cause_for_log();
-        let cause = cause.as_deref().unwrap_or("none");
-        match self.code {
-            Code::Server(ServerCode::Internal) => {
-                tracing::error!(
-                    error.code = code,
-                    error.cause = cause,
-                    "{route} failed: {cause}"
-                );
-            }
-            Code::Server(_) => {
-                tracing::warn!(
-                    error.code = code,
-                    error.cause = cause,
-                    "{route} gave up: {cause}"
-                );
-            }
-            Code::Client(_) => {
-                tracing::debug!(
-                    error.code = code,
-                    error.cause = cause,
-                    "{route} refused: {code}"
-                );
-            }
-        }
-    }
 }
 
 impl From<Refused> for ApiError {
@@ -357,76 +298,9 @@ impl From<dsql::Error> for ApiError {
     }
 }
 
-/// An error and its sources in one line, outermost first. For logs.
-pub fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer")]
-    struct Outer(#[source] std::io::Error);
-
-    fn body(response: &Response<Body>) -> serde_json::Value {
-        serde_json::from_slice(response.body()).unwrap()
-    }
-
-    #[test]
-    fn a_server_error_tells_the_client_nothing_of_its_cause() {
-        let error = ApiError::server(ServerCode::Internal, "password=hunter2");
-        let response = error.into_response("GET /x", "r-1");
-        assert_eq!(response.status(), 500);
-        assert_eq!(
-            body(&response),
-            json!({"code": "internal", "message": "the request failed", "requestId": "r-1"})
-        );
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
-    }
-
-    #[test]
-    fn a_busy_database_answers_503_with_retry_after() {
-        let response = ApiError::server(ServerCode::Unavailable, "x").into_response("GET /x", "r");
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["retry-after"], "1");
-    }
-
-    #[test]
-    fn a_refused_credential_names_the_scheme_and_a_refused_method_the_others() {
-        let response = ApiError::unauthenticated("no").into_response("GET /x", "r");
-        assert_eq!(response.headers()["www-authenticate"], "Bearer");
-        let response = ApiError::method_not_allowed("GET, POST").into_response("PUT /x", "r");
-        assert_eq!(response.status(), 405);
-        assert_eq!(response.headers()["allow"], "GET, POST");
-    }
-
-    #[test]
-    fn a_spent_budget_is_named() {
-        let response = ApiError::budget_spent("owner", "wait").into_response("POST /x", "r");
-        assert_eq!(response.status(), 429);
-        assert_eq!(
-            body(&response),
-            json!({"code": "budget_spent", "message": "wait", "requestId": "r", "budget": "owner"})
-        );
-    }
-
-    #[test]
-    fn a_chain_joins_every_source() {
-        let error = Outer(std::io::Error::other("inner"));
-        assert_eq!(chain(&error), "outer: inner");
-    }
 
     #[test]
     fn errors_travel_between_threads() {

@@ -1,14 +1,8 @@
-//! The environment variables these functions read, each under one constant, and the error that names
-//! the variable when its value is wrong. Nothing here falls back silently.
+//! How configuration is read: the environment variables that every function knows, the readers of numbers and limits, and the
+//! error that names the variable when its value is wrong. Nothing here falls back silently.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|
-//! | `AUTH_MODE` | `jwks`: verify the bearer token here; `apigw`: trust the gateway's authorizer | `jwks` |
-//! | `AUTH_JWKS` | JSON Web Key Set with the public keys, inline (mode `jwks`) | required |
-//! | `AUTH_ISSUER` | the `iss` a token must carry (mode `jwks`) | required |
-//! | `AUTH_AUDIENCE` | the `aud` a token must carry (mode `jwks`) | required |
-//! | `AUTH_MAX_TOKEN_SECONDS` | how far ahead a token's `exp` may lie, 60 to 31622400 seconds (mode `jwks`) | 86400 |
-//! | `CORS_ALLOWED_ORIGINS` | exact origins, separated by commas | none: no CORS headers |
 //! | `ADDRESS_HASH_KEY` | secret of 16 bytes or more that client addresses are hashed with, for rate limits | none: limits count callers only |
 //! | `TOKENS_PER_DAY_ALL` | tokens that models may cost in a UTC day, all owners and titles together | 5000000 |
 //! | `STACK_NAME` | the stack's name, a dimension of every metric | `none` |
@@ -19,20 +13,6 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Selects where the caller's identity comes from: `jwks` or `apigw`.
-pub const AUTH_MODE: &str = "AUTH_MODE";
-/// JSON Web Key Set with the public keys that sign callers' tokens, inline.
-pub const AUTH_JWKS: &str = "AUTH_JWKS";
-/// The `iss` every token must carry.
-pub const AUTH_ISSUER: &str = "AUTH_ISSUER";
-/// The `aud` every token must carry.
-pub const AUTH_AUDIENCE: &str = "AUTH_AUDIENCE";
-/// How far ahead the `exp` of a token may lie, in seconds.
-pub const AUTH_MAX_TOKEN_SECONDS: &str = "AUTH_MAX_TOKEN_SECONDS";
-/// Origins that browsers may call from, exact, separated by commas.
-pub const CORS_ALLOWED_ORIGINS: &str = "CORS_ALLOWED_ORIGINS";
-/// Secret that client addresses are hashed with before they are counted.
-pub const ADDRESS_HASH_KEY: &str = "ADDRESS_HASH_KEY";
 /// Tokens that models may cost in a UTC day, all owners and titles together.
 pub const TOKENS_PER_DAY_ALL: &str = "TOKENS_PER_DAY_ALL";
 /// The stack that the function belongs to, which its metrics name.
@@ -80,7 +60,11 @@ impl ConfigError {
     }
 }
 
-pub(crate) fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String, ConfigError> {
+/// Reads a text that must be there.
+///
+/// # Errors
+/// When it is missing or blank.
+pub fn required(lookup: Lookup<'_>, name: &'static str) -> Result<String, ConfigError> {
     lookup(name)
         .filter(|value| !value.trim().is_empty())
         .ok_or_else(|| ConfigError::new(name, "is not set"))

@@ -6,7 +6,9 @@ use lambda_http::{
     http::{HeaderMap, HeaderValue, Method, header},
 };
 
-use crate::env::{CORS_ALLOWED_ORIGINS, ConfigError, Lookup};
+use runtime::{ConfigError, Lookup};
+
+use crate::env::CORS_ALLOWED_ORIGINS;
 
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const HEADERS: &str = "authorization, content-type, idempotency-key, last-event-id";

@@ -2,11 +2,7 @@
 //! `timestamp` (RFC 3339), `level` and `message`, the event's fields beside them, and the request's
 //! id at the top level however deep the span that the event happened in.
 
-use std::{
-    fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use dsql::Clock;
 use serde::{Serialize, Serializer};
@@ -26,7 +22,7 @@ use tracing_subscriber::{
 
 use crate::{
     env::{AWS_LAMBDA_LOG_LEVEL, ConfigError, Lookup, RUST_LOG},
-    metrics::{Line, StandardOutput},
+    lines::{Line, StandardOutput},
 };
 
 /// The field that every line of a request has.
@@ -264,58 +260,6 @@ fn timestamp(now: SystemTime) -> String {
         )
 }
 
-/// What waits to be written.
-#[derive(Debug, Default)]
-struct Waiting {
-    /// How many hold lines back just now.
-    holders: usize,
-    lines: String,
-}
-
-static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
-    holders: 0,
-    lines: String::new(),
-});
-
-impl Waiting {
-    fn add(&mut self, line: &str, out: &mut impl io::Write) {
-        self.lines.push_str(line);
-        self.lines.push('\n');
-        self.write(out);
-    }
-
-    fn release(&mut self, out: &mut impl io::Write) {
-        self.holders = self.holders.saturating_sub(1);
-        self.write(out);
-    }
-
-    /// One write for all, so that Lambda never sees half of a line. A closed stdout has no reader.
-    fn write(&mut self, out: &mut impl io::Write) {
-        if self.holders == 0 {
-            let _ = out.write_all(self.lines.as_bytes());
-            self.lines.clear();
-        }
-    }
-}
-
-fn waiting() -> MutexGuard<'static, Waiting> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Line for StandardOutput {
-    fn write(&self, line: &str) {
-        waiting().add(line, &mut io::stdout());
-    }
-
-    fn hold(&self) {
-        waiting().holders += 1;
-    }
-
-    fn release(&self) {
-        waiting().release(&mut io::stdout());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -324,7 +268,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::metrics::KeptLines;
+    use crate::lines::KeptLines;
 
     fn lines(level: &str, work: impl FnOnce()) -> Vec<Value> {
         let kept = Arc::new(KeptLines::default());
@@ -347,38 +291,9 @@ mod tests {
                 "message": "deleted chat c1",
                 "chat.id": "c1",
                 "n": 3,
-                "target": "api::telemetry::tests",
+                "target": "runtime::telemetry::tests",
             })]
         );
-    }
-
-    #[test]
-    fn lines_are_written_at_once_unless_somebody_holds_them_and_then_together() {
-        /// What each write wrote.
-        #[derive(Default)]
-        struct Writes(Vec<String>);
-
-        impl io::Write for Writes {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.push(String::from_utf8_lossy(bytes).into_owned());
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-
-        let (mut waiting, mut out) = (Waiting::default(), Writes::default());
-        waiting.add("a", &mut out);
-        assert_eq!(out.0, ["a\n"]);
-        waiting.holders += 2; // two requests at a time
-        waiting.add("b", &mut out);
-        waiting.release(&mut out);
-        waiting.add("c", &mut out);
-        assert_eq!(out.0.len(), 1);
-        waiting.release(&mut out);
-        waiting.add("d", &mut out);
-        assert_eq!(out.0, ["a\n", "b\nc\n", "d\n"]);
     }
 
     #[test]

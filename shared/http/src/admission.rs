@@ -14,10 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_http::Request;
 use lru::LruCache;
+use runtime::{ConfigError, Lookup, number};
 
 use crate::address;
 use crate::caller::Caller;
-use crate::env::{ConfigError, Lookup, number};
 use crate::error::ApiError;
 
 /// Requests of a caller that one container admits in a minute.
