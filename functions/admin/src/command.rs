@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use crate::error::CommandError;
 use crate::login::{Access, LoginName, Schemas, SqlHost};
 use crate::logins::{Data, Keep};
 use crate::roles::ROLES;
@@ -51,17 +52,6 @@ pub enum Command {
     },
     /// Report every login.
     ListLogins,
-}
-
-/// Why an event is no command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CommandError(String);
-
-impl CommandError {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
 }
 
 /// Every command and the keys it knows besides `command`.

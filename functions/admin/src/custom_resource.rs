@@ -17,8 +17,12 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::command::Command;
+use crate::error::{AdminError, CommandError};
+use crate::fingerprint::fingerprint;
 use crate::propagation::Propagation;
-use crate::{AdminError, Command, CommandError, Settings, fingerprint, run};
+use crate::run::run;
+use crate::settings::Settings;
 
 /// Kept back to deliver the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(5);

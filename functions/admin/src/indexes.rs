@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use dsql::{Db, Error, Type, quote_identifier};
 
-use crate::AdminError;
 use crate::ddl;
-use crate::migrate::SCHEMA;
-use crate::migrations::Migration;
+use crate::error::AdminError;
+use crate::migrations::{Migration, SCHEMA};
 
 /// Builds of one index that one run begins: of two runs at once, one may drop what the other has begun.
 const BUILDS: u32 = 3;

@@ -6,13 +6,10 @@ use std::collections::BTreeMap;
 
 use dsql::{Db, Error, Type};
 
-use crate::AdminError;
 use crate::ddl;
+use crate::error::AdminError;
 use crate::indexes;
 use crate::migrations::{self, MIGRATIONS, Migration};
-
-/// The schema of the functions' tables: one that logins can neither see into nor be given.
-pub(crate) const SCHEMA: &str = "chats";
 
 const CREATE_SCHEMA: &str = "CREATE SCHEMA IF NOT EXISTS chats";
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS chats.schema_migrations (

@@ -3,6 +3,9 @@
 
 use crate::digest::sha256_hex;
 
+/// The schema of the functions' tables: one that logins can neither see into nor be given.
+pub(crate) const SCHEMA: &str = "chats";
+
 /// One migration.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {

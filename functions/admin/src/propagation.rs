@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::AdminError;
+use crate::error::AdminError;
 
 /// How long a refusal may still be one that goes away by itself.
 const LIMIT: Duration = Duration::from_secs(90);

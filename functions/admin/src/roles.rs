@@ -7,7 +7,7 @@ use dsql::{Db, Error, Type, quote_identifier, quote_literal};
 use serde_json::{Value, json};
 
 use crate::ddl::ensure;
-use crate::migrate::SCHEMA;
+use crate::migrations::SCHEMA;
 
 /// A function's database role.
 #[derive(Debug, Clone, Copy)]

@@ -5,8 +5,8 @@ use http_api::{ApiError, ClientCode};
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
-use crate::routes::Answer;
-use crate::{Call, body, input};
+use crate::app::{Answer, Call};
+use crate::{body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
@@ -20,7 +20,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
 pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = body::message_id(call.request)?;
-    call.admit_write().await?;
+    call.admit().await?;
     match chat_store::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
         Switched::Done => http_api::json(StatusCode::OK, &json!({"success": true})),
         Switched::Busy => Err(ApiError::client(
@@ -35,7 +35,7 @@ pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
 pub(crate) async fn delete(call: &Call<'_>, id: &str, message: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = MessageId::parse(message).map_err(input::refusal)?;
-    call.admit_write().await?;
+    call.admit().await?;
     match chat_store::prune(&call.db, &call.owner, &chat, &message, call.time()).await? {
         Pruned::Done => Ok(http_api::empty()),
         Pruned::Current => Err(ApiError::client(

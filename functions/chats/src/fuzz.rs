@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lambda_http::Request;
 use serde_json::Value;
 
-use crate::{body, transfer};
+use crate::{body, import};
 
 /// Never part of a refusal.
 const CANARY: &str = "canary";
@@ -202,8 +202,8 @@ fn the_body_of_a_claim() {
 
 #[test]
 fn the_body_of_an_import() {
-    let whole = |request: &Request| transfer::file(request, None);
+    let whole = |request: &Request| import::file(request, None);
     fuzz("POST /api/import", whole, |_, _| Ok(()));
-    let part = |request: &Request| transfer::file(request, Some(1));
+    let part = |request: &Request| import::file(request, Some(1));
     fuzz("POST /api/import?part=1", part, |_, _| Ok(()));
 }

@@ -1,284 +1,331 @@
-//! The routes: input, one call into the store, answer.
+//! Every route once: its path, its methods, what each costs, and who answers. The matcher, the log's name of a route, `Allow`
+//! and the comparison with docs/openapi.yaml are made of this table.
 
-use std::fmt::Write as _;
+use std::pin::Pin;
 
-use chat_store::{
-    Appended, Chat, ChatId, Conversation, Created, CutOff, Listing, Message, NewChat, expiry,
-};
 use dsql::Db;
-use http_api::{ApiError, ClientCode};
-use lambda_http::http::{HeaderValue, StatusCode, header};
-use lambda_http::{Body, Response};
-use serde::Serialize;
-use serde_json::json;
+use jiff::Timestamp;
+use lambda_http::Request;
 
-use crate::{Call, body, input};
+use crate::app::{Answer, Call, Cost};
+use crate::{account, body, branches, chats, import, shares, votes};
 
-pub(crate) type Answer = Result<Response<Body>, ApiError>;
+/// Most ids that a path has.
+const MAX_IDS: usize = 2;
 
-pub(crate) fn health() -> Answer {
-    http_api::json(StatusCode::OK, &json!({"status": "ok"}))
+/// A path, with its ids in braces, and what it answers to.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    endpoints: &'static [Endpoint],
 }
 
-pub(crate) async fn ready(db: &Db) -> Answer {
-    db.query_idempotent("SELECT 1", &[]).await?;
-    http_api::json(StatusCode::OK, &json!({"status": "ready"}))
+/// One method of a route.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    method: &'static str,
+    pub(crate) cost: Cost,
+    pub(crate) handler: Handler,
 }
 
-// Answers that may be long are written as they are: `json!` would copy them first.
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed<'a> {
-    items: &'a [Chat],
-    next_cursor: Option<&'a str>,
+/// Who answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Handler {
+    /// Whoever asks is answered.
+    Anyone(for<'a> fn(&'a Open<'a>, Ids<'a>) -> Pending<'a>),
+    /// A caller who is known.
+    Caller(for<'a> fn(&'a Call<'a>, Ids<'a>) -> Pending<'a>),
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Whole<'a> {
-    #[serde(flatten)]
-    chat: &'a Chat,
-    is_owner: bool,
-    active_stream_id: Option<&'a str>,
-    #[serde(flatten)]
-    page: Page<'a>,
+/// The ids of a path, in its order; the rest is empty.
+type Ids<'a> = [&'a str; MAX_IDS];
+type Pending<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// A request of somebody who need not be known.
+pub(crate) struct Open<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) db: Db,
+    pub(crate) now: Timestamp,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page<'a> {
-    messages: &'a [Message],
-    prev_cursor: Option<i64>,
+const ROUTES: &[Route] = &[
+    route(
+        "/api/health",
+        &[open(|_, _| Box::pin(async { chats::health() }))],
+    ),
+    route(
+        "/api/ready",
+        &[open(|open, _| Box::pin(chats::ready(&open.db)))],
+    ),
+    route(
+        "/api/shared/{token}",
+        &[open(|open, [token, _]| {
+            Box::pin(shares::open(open.request, &open.db, token, open.now))
+        })],
+    ),
+    route(
+        "/api/models",
+        &[read(|call, _| Box::pin(async { account::models(call) }))],
+    ),
+    route(
+        "/api/chats",
+        &[
+            read(|call, _| Box::pin(chats::list(call))),
+            write("POST", |call, _| Box::pin(chats::create(call))),
+            heavy("DELETE", |call, _| Box::pin(account::delete_all(call))),
+        ],
+    ),
+    route(
+        "/api/chats/{id}",
+        &[
+            read(|call, [id, _]| Box::pin(chats::get(call, id))),
+            write("PATCH", |call, [id, _]| {
+                Box::pin(chats::change(call, id, body::CHANGEABLE))
+            }),
+            write("DELETE", |call, [id, _]| Box::pin(chats::delete(call, id))),
+        ],
+    ),
+    route(
+        "/api/chats/{id}/title",
+        &[write("PATCH", |call, [id, _]| {
+            Box::pin(chats::change(call, id, &["title"]))
+        })],
+    ),
+    route(
+        "/api/chats/{id}/visibility",
+        &[write("PATCH", |call, [id, _]| {
+            Box::pin(chats::change(call, id, &["visibility"]))
+        })],
+    ),
+    route(
+        "/api/chats/{id}/messages",
+        &[
+            read(|call, [id, _]| Box::pin(chats::messages(call, id))),
+            write("POST", |call, [id, _]| Box::pin(chats::append(call, id))),
+            write("DELETE", |call, [id, _]| Box::pin(chats::cut(call, id))),
+        ],
+    ),
+    route(
+        "/api/chats/{id}/votes",
+        &[
+            read(|call, [id, _]| Box::pin(votes::list(call, id))),
+            write("POST", |call, [id, _]| {
+                Box::pin(votes::vote(call, id, None))
+            }),
+        ],
+    ),
+    route(
+        "/api/chats/{id}/messages/{messageId}/vote",
+        &[write("PUT", |call, [id, message]| {
+            Box::pin(votes::vote(call, id, Some(message)))
+        })],
+    ),
+    route(
+        "/api/chats/{id}/branches",
+        &[
+            read(|call, [id, _]| Box::pin(branches::list(call, id))),
+            write("POST", |call, [id, _]| Box::pin(branches::switch(call, id))),
+        ],
+    ),
+    route(
+        "/api/chats/{id}/branches/{messageId}",
+        &[write("DELETE", |call, [id, message]| {
+            Box::pin(branches::delete(call, id, message))
+        })],
+    ),
+    route(
+        "/api/chats/{id}/fork",
+        &[heavy("POST", |call, [id, _]| {
+            Box::pin(shares::fork(call, id))
+        })],
+    ),
+    route(
+        "/api/chats/{id}/share",
+        &[
+            read(|call, [id, _]| Box::pin(shares::list(call, id))),
+            heavy("POST", |call, [id, _]| Box::pin(shares::share(call, id))),
+            write("DELETE", |call, [id, _]| {
+                Box::pin(shares::unshare(call, id))
+            }),
+        ],
+    ),
+    route(
+        "/api/chats/{id}/share/{shareId}",
+        &[write("DELETE", |call, [id, share]| {
+            Box::pin(shares::unshare_one(call, id, share))
+        })],
+    ),
+    route(
+        "/api/history",
+        &[read(|call, _| Box::pin(chats::history(call)))],
+    ),
+    route(
+        "/api/import",
+        &[heavy("POST", |call, _| Box::pin(import::import(call)))],
+    ),
+    route(
+        "/api/me",
+        &[heavy("DELETE", |call, _| Box::pin(account::erase(call)))],
+    ),
+    route(
+        "/api/me/usage",
+        &[read(|call, _| Box::pin(account::usage(call)))],
+    ),
+    route(
+        "/api/me/claim",
+        &[heavy("POST", |call, _| Box::pin(account::claim(call)))],
+    ),
+    route(
+        "/api/me/erasure/{jobId}",
+        &[read(|call, [job, _]| Box::pin(account::receipt(call, job)))],
+    ),
+];
+
+const fn route(path: &'static str, endpoints: &'static [Endpoint]) -> Route {
+    Route { path, endpoints }
 }
 
-impl<'a> From<&'a Conversation> for Page<'a> {
-    fn from(found: &'a Conversation) -> Self {
-        Self {
-            messages: &found.messages,
-            prev_cursor: found.previous,
-        }
+const fn open(handler: for<'a> fn(&'a Open<'a>, Ids<'a>) -> Pending<'a>) -> Endpoint {
+    Endpoint {
+        method: "GET",
+        cost: Cost::Read,
+        handler: Handler::Anyone(handler),
     }
 }
 
-pub(crate) async fn list(call: &Call<'_>) -> Answer {
-    let (limit, after) = (
-        input::limit(call.request, 20)?,
-        input::cursor(call.request)?,
-    );
-    let (archived, search) = (input::archived(call.request)?, input::search(call.request)?);
-    let listing = Listing {
-        archived,
-        search,
-        after: after.as_ref(),
-        behind: None,
-        limit,
-    };
-    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
-    let next = page.next.map(|cursor| cursor.encode());
-    let is_bare = match http_api::query(call.request, "shape")? {
-        None => false,
-        Some("array") => true,
-        Some(_) => return Err(ApiError::invalid("\"shape\" must be array")),
-    };
-    let mut response = if is_bare {
-        http_api::json(StatusCode::OK, &page.items)?
-    } else {
-        let listed = Listed {
-            items: &page.items,
-            next_cursor: next.as_deref(),
-        };
-        http_api::json(StatusCode::OK, &listed)?
-    };
-    if let Some(next) = next {
-        let mut link = format!("</api/chats?limit={limit}&cursor={next}");
-        if archived {
-            link.push_str("&archived=true");
-        }
-        if let Some(search) = search {
-            link.push_str("&q=");
-            for byte in search.bytes() {
-                if byte.is_ascii_alphanumeric() {
-                    link.push(char::from(byte));
-                } else {
-                    let _ = write!(link, "%{byte:02X}"); // a String takes everything
-                }
+const fn read(handler: for<'a> fn(&'a Call<'a>, Ids<'a>) -> Pending<'a>) -> Endpoint {
+    endpoint("GET", Cost::Read, handler)
+}
+
+const fn write(
+    method: &'static str,
+    handler: for<'a> fn(&'a Call<'a>, Ids<'a>) -> Pending<'a>,
+) -> Endpoint {
+    endpoint(method, Cost::Write, handler)
+}
+
+const fn heavy(
+    method: &'static str,
+    handler: for<'a> fn(&'a Call<'a>, Ids<'a>) -> Pending<'a>,
+) -> Endpoint {
+    endpoint(method, Cost::Heavy, handler)
+}
+
+const fn endpoint(
+    method: &'static str,
+    cost: Cost,
+    handler: for<'a> fn(&'a Call<'a>, Ids<'a>) -> Pending<'a>,
+) -> Endpoint {
+    Endpoint {
+        method,
+        cost,
+        handler: Handler::Caller(handler),
+    }
+}
+
+impl Route {
+    /// The route of a path that was cut at its slashes, with the path's ids.
+    pub(crate) fn find<'a>(segments: &[&'a str]) -> Option<(&'static Self, Ids<'a>)> {
+        ROUTES
+            .iter()
+            .find_map(|route| Some((route, route.ids(segments)?)))
+    }
+
+    /// The ids of a path, if it is this route's.
+    fn ids<'a>(&self, segments: &[&'a str]) -> Option<Ids<'a>> {
+        let mut ids = [""; MAX_IDS];
+        let mut free = ids.iter_mut();
+        let mut given = segments.iter();
+        for wanted in self.path.split('/').skip(1) {
+            let given = *given.next()?;
+            if wanted.starts_with('{') {
+                *free.next()? = given;
+            } else if wanted != given {
+                return None;
             }
         }
-        link.push_str(">; rel=\"next\"");
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
+        given.next().is_none().then_some(ids)
+    }
+
+    pub(crate) fn endpoint(&self, method: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|one| one.method == method)
+    }
+
+    /// The header `Allow`.
+    pub(crate) fn allow(&self) -> String {
+        let methods = self.endpoints.iter().map(|endpoint| endpoint.method);
+        let methods: Vec<&str> = methods.chain(["OPTIONS"]).collect();
+        methods.join(", ")
+    }
+}
+
+/// Every route with its methods: `GET, POST, OPTIONS` of `/api/...`, as the API's description has them.
+pub fn routes() -> Vec<(&'static str, String)> {
+    ROUTES
+        .iter()
+        .map(|route| (route.path, route.allow()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str) -> Option<(&'static str, Ids<'_>)> {
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        Route::find(&segments).map(|(route, ids)| (route.path, ids))
+    }
+
+    #[test]
+    fn every_path_leads_to_its_own_route_with_its_ids() {
+        for route in ROUTES {
+            let path = route
+                .path
+                .replace("{messageId}", "b")
+                .replace("{shareId}", "b");
+            let path = path
+                .replace("{id}", "a")
+                .replace("{token}", "a")
+                .replace("{jobId}", "a");
+            let ids = match route.path.matches('{').count() {
+                0 => ["", ""],
+                1 => ["a", ""],
+                _ => ["a", "b"],
+            };
+            assert_eq!(found(&path), Some((route.path, ids)), "{path}");
         }
     }
-    Ok(response)
-}
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct History<'a> {
-    chats: &'a [Chat],
-    has_more: bool,
-}
-
-/// The list as the sidebar of vercel/chatbot asks for it: behind the last chat that it has.
-pub(crate) async fn history(call: &Call<'_>) -> Answer {
-    let behind = http_api::query(call.request, "ending_before")?
-        .filter(|id| !id.is_empty())
-        .map(input::chat_id)
-        .transpose()?;
-    let listing = Listing {
-        archived: false,
-        search: None,
-        after: None,
-        behind: behind.as_ref(),
-        limit: input::limit(call.request, 20)?,
-    };
-    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
-    let history = History {
-        chats: &page.items,
-        has_more: page.next.is_some(),
-    };
-    http_api::json(StatusCode::OK, &history)
-}
-
-pub(crate) async fn create(call: &Call<'_>) -> Answer {
-    let body = body::new_chat(call.request)?;
-    let new = NewChat {
-        id: body.id,
-        title: body.title,
-        message: body.message,
-        created_at: call.time(),
-        expires_at: expiry(call.is_guest, call.time()),
-    };
-    call.admit_write().await?;
-    match chat_store::create(&call.db, &call.owner, &new).await? {
-        Created::Chat(chat) => http_api::json(StatusCode::CREATED, &chat),
-        Created::IdTaken => Err(ApiError::client(
-            ClientCode::IdTaken,
-            "a chat with this id exists",
-        )),
+    #[test]
+    fn other_paths_lead_nowhere() {
+        for path in [
+            "/",
+            "/api",
+            "/chats",
+            "/api/chats/",
+            "/api/chats/x/y",
+            "/api/chats/x/messages/y",
+            "/api/chats/x/messages/y/vote/z",
+        ] {
+            let found = found(path).filter(|(_, ids)| !ids.concat().is_empty());
+            assert_eq!(found, None, "{path}");
+        }
     }
-}
 
-/// The caller's own chat.
-async fn conversation(call: &Call<'_>, id: &str) -> Result<Option<Conversation>, ApiError> {
-    let id = input::chat_id(id)?;
-    let (limit, before) = (
-        input::limit(call.request, 100)?,
-        input::before(call.request)?,
-    );
-    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time()).await?;
-    if let Some(found) = &found
-        && before.is_none()
-    {
-        note_what_is_shown(call, &id, found).await;
-    }
-    Ok(found)
-}
-
-/// A chat that someone else has made public.
-async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
-    let id = input::chat_id(id)?;
-    chat_store::read_public(&call.db, &id, call.time())
-        .await?
-        .ok_or_else(ApiError::not_found)
-}
-
-/// A page that is shown a chat without the reply being written will come for it; one that is shown it will not.
-async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation) {
-    let (db, owner) = (&call.db, &call.owner);
-    let noted = match (&shown.left_out, &shown.awaited) {
-        (Some(reply), _) => chat_store::awaited(db, owner, chat, reply, call.time()).await,
-        (None, Some(reply)) => chat_store::delivered(db, owner, chat, reply).await,
-        (None, None) => Ok(()),
-    };
-    if let Err(error) = noted {
-        tracing::warn!(
-            error.cause = error.report(),
-            "what a page was shown could not be noted: a resume may miss a reply, or repeat one"
-        );
-    }
-}
-
-pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
-    let (found, is_owner) = match conversation(call, id).await? {
-        Some(found) => (found, true),
-        None => (made_public(call, id).await?, false),
-    };
-    let whole = Whole {
-        chat: &found.chat,
-        is_owner,
-        active_stream_id: found.active_stream_id.as_deref(),
-        page: Page::from(&found),
-    };
-    http_api::json(StatusCode::OK, &whole)
-}
-
-pub(crate) async fn messages(call: &Call<'_>, id: &str) -> Answer {
-    let found = conversation(call, id).await?;
-    let found = found.ok_or_else(ApiError::not_found)?;
-    http_api::json(StatusCode::OK, &Page::from(&found))
-}
-
-/// Changes the fields in `allowed`; others are refused, not ignored.
-pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answer {
-    let id = input::chat_id(id)?;
-    let changes = body::changes(call.request, allowed, call.is_guest, call.time())?;
-    call.admit_write().await?;
-    chat_store::change(&call.db, &call.owner, &id, &changes, call.time())
-        .await?
-        .map_or_else(
-            || Err(ApiError::not_found()),
-            |chat| http_api::json(StatusCode::OK, &chat),
-        )
-}
-
-pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
-    let id = input::chat_id(id)?;
-    call.admit_write().await?;
-    if chat_store::delete(&call.db, &call.owner, &id).await? {
-        Ok(http_api::empty())
-    } else {
-        Err(ApiError::not_found())
-    }
-}
-
-pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
-    let chat = input::chat_id(id)?;
-    let message = body::message(call.request)?;
-    call.admit_write().await?;
-    match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
-        None => Err(ApiError::not_found()),
-        Some(Appended::Stored) => http_api::json(
-            StatusCode::CREATED,
-            &json!({"id": message.id, "chatId": chat, "role": message.role}),
-        ),
-        Some(Appended::IdTaken) => Err(ApiError::client(
-            ClientCode::IdTaken,
-            "a message with this id and other content exists",
-        )),
-        Some(Appended::Full) => Err(ApiError::client(
-            ClientCode::Unprocessable,
-            "a chat has at most 500 messages",
-        )),
-    }
-}
-
-/// `{messageId, type}`: what a page does before it edits a message or asks for another reply.
-pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
-    let chat = input::chat_id(id)?;
-    let (message, cut) = body::cut(call.request)?;
-    call.admit_write().await?;
-    match chat_store::cut(&call.db, &call.owner, &chat, &message, cut, call.time()).await? {
-        None => Err(ApiError::not_found()),
-        Some(CutOff::Done) => http_api::json(StatusCode::OK, &json!({"success": true})),
-        Some(CutOff::Busy) => Err(ApiError::client(
-            ClientCode::GenerationInProgress,
-            "a reply is being written in this chat",
-        )),
-        Some(CutOff::NotTheirs) => Err(ApiError::client(
-            ClientCode::Unprocessable,
-            "only a message of the visitor's can be edited",
-        )),
+    #[test]
+    fn a_method_stands_once_in_a_route_and_reads_cost_nothing() {
+        for route in ROUTES {
+            for endpoint in route.endpoints {
+                let same = |other: &&Endpoint| other.method == endpoint.method;
+                assert_eq!(
+                    route.endpoints.iter().filter(same).count(),
+                    1,
+                    "{}",
+                    route.path
+                );
+                let is_free = endpoint.cost == Cost::Read;
+                assert_eq!(is_free, endpoint.method == "GET", "{}", route.path);
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Copies of chats: forks, and snapshots that anyone may read who has their token.
 
-use chat_store::{ChatId, Forked, Given, ShareId, ShareToken, Shared};
+use chat_store::{ChatId, Forked, SavedResponse, ShareId, ShareToken, Shared};
 use dsql::Db;
 use http_api::{ApiError, ClientCode, ServerCode};
 use jiff::Timestamp;
@@ -8,16 +8,16 @@ use lambda_http::Request;
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::once::{self, Key};
-use crate::routes::Answer;
-use crate::{Call, body, input};
+use crate::app::{Answer, Call};
+use crate::idempotency::{self, Key};
+use crate::{body, input};
 
 /// `{messageId}`: a new chat that begins as this one did, up to that message.
 pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     let source = input::chat_id(id)?;
     let message = body::message_id(call.request)?;
-    let key = once::key(call)?;
-    call.admit_heavy().await?;
+    let key = idempotency::key(call)?;
+    call.admit().await?;
     let (new, now) = (ChatId::new(), call.time());
     let forked = chat_store::once(
         &call.db,
@@ -29,7 +29,7 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
             async move { chat_store::fork(&tx, &call.owner, source, message, new, now).await }
         },
         |forked| match forked {
-            Forked::Chat(chat) => Some(Given {
+            Forked::Chat(chat) => Some(SavedResponse {
                 status: 201,
                 body: json!(chat).to_string(),
             }),
@@ -37,7 +37,7 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
         },
     )
     .await?;
-    once::answer(forked, |forked| match forked {
+    idempotency::answer(forked, |forked| match forked {
         Forked::Chat(chat) => http_api::json(StatusCode::CREATED, &chat),
         Forked::Missing => Err(ApiError::not_found()),
         Forked::TooLarge => Err(ApiError::client(
@@ -51,8 +51,8 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
 /// `Idempotency-Key` it is made again.
 pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let key = once::key(call)?;
-    call.admit_heavy().await?;
+    let key = idempotency::key(call)?;
+    call.admit().await?;
     let now = call.time();
     let nonce =
         chat_store::random_text().map_err(|error| ApiError::server(ServerCode::Internal, error))?;
@@ -68,7 +68,7 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
             async move { chat_store::share(&tx, &call.owner, chat, token, now).await }
         },
         |shared| {
-            (*shared == Shared::Done).then(|| Given {
+            (*shared == Shared::Done).then(|| SavedResponse {
                 status: 201,
                 body: json!({"nonce": nonce}).to_string(),
             })
@@ -82,7 +82,7 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
             &json!({"token": token, "url": format!("/api/shared/{token}")}),
         )
     };
-    once::answer_with(
+    idempotency::answer_with(
         shared,
         |shared| match shared {
             Shared::Done => created(&token),
@@ -120,7 +120,7 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
 pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let share = ShareId::parse(share).ok_or_else(ApiError::not_found)?;
-    call.admit_write().await?;
+    call.admit().await?;
     if chat_store::unshare_one(&call.db, &call.owner, &chat, &share, call.time()).await? {
         Ok(http_api::empty())
     } else {
@@ -131,7 +131,7 @@ pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answe
 /// Ends all shares of the chat and makes it private.
 pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    call.admit_write().await?;
+    call.admit().await?;
     if chat_store::unshare(&call.db, &call.owner, &chat, call.time()).await? {
         Ok(http_api::empty())
     } else {

@@ -5,9 +5,9 @@ use http_api::ApiError;
 use lambda_http::http::StatusCode;
 use serde_json::json;
 
+use crate::app::{Answer, Call};
 use crate::body::VoteBody;
-use crate::routes::Answer;
-use crate::{Call, body, input};
+use crate::{body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
@@ -27,7 +27,7 @@ pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> An
         is_upvoted,
         comment,
     } = body::vote(call.request, message)?;
-    call.admit_write().await?;
+    call.admit().await?;
     let (db, owner) = (&call.db, &call.owner);
     match chat_store::vote(
         db,

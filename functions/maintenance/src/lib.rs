@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 pub use crate::hyperdrive::{
     CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_API_TOKEN, CLOUDFLARE_API_URL, HYPERDRIVE_CONFIGS, Hyperdrive,
 };
-pub use crate::relay::{JOBS_DLQ_URL, JOBS_QUEUE_URL, Queue};
+pub use crate::relay::{JOBS_DLQ_URL, JOBS_QUEUE_URL, Queue, RelayError};
 
 /// Where the platform tells no deadline (direct calls to a function under a local emulator).
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
@@ -93,9 +93,9 @@ pub enum MaintenanceError {
     /// There is nothing to write tokens into.
     #[error("{HYPERDRIVE_CONFIGS} is not set: there is no configuration to write a token into")]
     NoHyperdrive,
-    /// The queue.
-    #[error("the queue did not take the jobs: {0}")]
-    Queue(String),
+    /// The relay ended early.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
     /// The database.
     #[error("{}", .0.report())]
     Database(#[from] dsql::Error),
@@ -107,8 +107,10 @@ impl From<MaintenanceError> for Diagnostic {
             MaintenanceError::UnknownTask(_) => "UnknownTask",
             MaintenanceError::NoQueue => "NoQueue",
             MaintenanceError::NoHyperdrive => "NoHyperdrive",
-            MaintenanceError::Queue(_) => "Queue",
-            MaintenanceError::Database(_) => "Database",
+            MaintenanceError::Relay(RelayError::Queue(_)) => "Queue",
+            MaintenanceError::Relay(RelayError::Database(_)) | MaintenanceError::Database(_) => {
+                "Database"
+            }
         };
         Self {
             error_type: error_type.to_owned(),

@@ -16,8 +16,18 @@ use https::Connector;
 use runtime::{ConfigError, Lookup};
 use serde_json::{Value, json};
 
-use crate::MaintenanceError;
 use crate::tasks::has_time;
+
+/// Why the relay ended early; what was sent before is recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The queue.
+    #[error("the queue did not take the jobs: {0}")]
+    Queue(String),
+    /// The database.
+    #[error("{}", .0.report())]
+    Database(#[from] dsql::Error),
+}
 
 /// The queue that triggers `jobs`: its URL.
 pub const JOBS_QUEUE_URL: &str = "JOBS_QUEUE_URL";
@@ -78,11 +88,7 @@ impl Queue {
     }
 
     /// Sends up to ten messages and returns the places of those that were not taken, with the queue's words.
-    async fn send(
-        &self,
-        url: &str,
-        bodies: &[Value],
-    ) -> Result<Vec<(usize, String)>, MaintenanceError> {
+    async fn send(&self, url: &str, bodies: &[Value]) -> Result<Vec<(usize, String)>, RelayError> {
         let entries = bodies.iter().enumerate().map(|(place, body)| {
             SendMessageBatchRequestEntry::builder()
                 .id(place.to_string())
@@ -97,7 +103,7 @@ impl Queue {
             .set_entries(Some(entries.collect()))
             .send()
             .await
-            .map_err(|error| MaintenanceError::Queue(DisplayErrorContext(error).to_string()))?;
+            .map_err(|error| RelayError::Queue(DisplayErrorContext(error).to_string()))?;
         let refused = answer.failed().iter().filter_map(|failed| {
             let words = failed.message().unwrap_or_else(|| failed.code());
             Some((failed.id().parse().ok()?, words.to_owned()))
@@ -111,7 +117,7 @@ pub(crate) async fn run(
     dsql: &Dsql,
     queue: &Queue,
     deadline: SystemTime,
-) -> Result<Value, MaintenanceError> {
+) -> Result<Value, RelayError> {
     let db = dsql.until(deadline);
     let (mut sent, mut refused, mut dead) = (0_usize, 0_usize, 0_usize);
     let mut complete = true;

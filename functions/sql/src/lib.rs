@@ -49,7 +49,7 @@ use lambda_http::{Body, Request, RequestExt as _, Response};
 use runtime::{ConfigError, Line, Lookup, Metrics};
 use tracing::Instrument as _;
 
-use crate::admission::{admit, connection_string};
+use crate::admission::{Admission, connection_string};
 use crate::connection_string::ConnectionString;
 use crate::failure::Failure;
 use crate::idempotency::{Kept, Key, Record};
@@ -83,9 +83,7 @@ const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
 pub struct App {
     dsql: Dsql,
     sessions: TextSessions,
-    logins: Logins,
-    /// Verifies tokens, where they are offered.
-    tokens: Option<Authenticator>,
+    admission: Admission,
     /// Gives tokens for sessions, where they are offered.
     session_tokens: Option<SessionTokens>,
     serializable: Serializable,
@@ -131,9 +129,12 @@ impl App {
         let sessions = TextSessions::new(&dsql, max_sessions);
         let clock = Arc::clone(dsql.clock());
         Ok(Self {
-            logins: Logins::new(sessions.clone(), Arc::clone(&clock)),
+            admission: Admission {
+                logins: Logins::new(sessions.clone(), Arc::clone(&clock)),
+                tokens: Authenticator::for_audience(lookup, SQL_AUTH_AUDIENCE)?,
+                clock: Arc::clone(&clock),
+            },
             sessions,
-            tokens: Authenticator::for_audience(lookup, SQL_AUTH_AUDIENCE)?,
             session_tokens: SessionTokens::from_lookup(lookup)?,
             serializable,
             connect_ahead,
@@ -147,7 +148,7 @@ impl App {
     /// again by the first request.
     pub async fn connect(&self) {
         let deadline = self.clock.now() + EAGER_CONNECT_LIMIT;
-        let (sessions, logins) = (&self.sessions, &self.logins);
+        let (sessions, logins) = (&self.sessions, &self.admission.logins);
         ahead::connect(
             sessions,
             logins,
@@ -294,7 +295,7 @@ async fn answer(
     let begin = options.begin(app.serializable)?;
     let key = Key::of(headers, &asked, options)?;
     let deadline = http_api::deadline(request, app.clock.now());
-    let login = admit(app, &connection, request, deadline).await?;
+    let login = app.admission.admit(&connection, request, deadline).await?;
     notes.login = Some(login.name.clone());
     notes.queries = asked.statements.len();
     let mut call = Call {
@@ -311,12 +312,15 @@ async fn answer(
         && connection.password.is_none()
         && failure.may_be_of_an_outdated_login()
         && matches!(
-            app.logins.is_outdated(&call.login, deadline).await,
+            app.admission
+                .logins
+                .is_outdated(&call.login, deadline)
+                .await,
             Ok(true)
         )
     {
         // Nothing was changed by it: the login was, since it was last looked at.
-        call.login = admit(app, &connection, request, deadline).await?;
+        call.login = app.admission.admit(&connection, request, deadline).await?;
         answered = call.answer().await;
     }
     let (body, is_repeated) = answered?;
@@ -341,11 +345,11 @@ async fn session_token(
     };
     let lifetime = tokens.lifetime(body)?;
     let deadline = http_api::deadline(request, app.clock.now());
-    let mut login = admit(app, connection, request, deadline).await?;
+    let mut login = app.admission.admit(connection, request, deadline).await?;
     // A row that is up to a minute old is not good enough for what lasts longer.
-    let is_outdated = app.logins.is_outdated(&login, deadline).await;
+    let is_outdated = app.admission.logins.is_outdated(&login, deadline).await;
     if is_outdated.map_err(Failure::unreadable_logins)? {
-        login = admit(app, connection, request, deadline).await?;
+        login = app.admission.admit(connection, request, deadline).await?;
     }
     notes.login = Some(login.name.clone());
     tokens.take(&login.name, app.clock.now())?;

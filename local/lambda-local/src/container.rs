@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::output::Output;
+use self::output::{Output, Sink};
 use self::process::{process_state, signal, spawn};
 use crate::application::Function;
 use crate::clock::Clock;
@@ -31,8 +31,6 @@ use crate::task::Task;
 
 /// Init on default Lambda (reference: Lambda quotas).
 const INIT_LIMIT: Duration = Duration::from_secs(10);
-
-type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What to start and how.
 #[derive(Clone)]

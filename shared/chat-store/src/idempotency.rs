@@ -15,12 +15,12 @@ pub const MAX_KEY_BYTES: usize = 64;
 
 /// A request with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keyed {
+pub struct IdempotencyKey {
     key_hash: String,
     request_hash: String,
 }
 
-impl Keyed {
+impl IdempotencyKey {
     /// `key` is the header; `request` is what must be the same when it is used again: method, path, body.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ pub(crate) fn check(key: &str) -> Result<(), Invalid> {
     ))
 }
 
-impl Keyed {
+impl IdempotencyKey {
     /// The seed of an import that comes in parts, the same for each of them whatever it holds.
     pub fn seed_of_parts(&self, owner: &OwnerId) -> String {
         sha256_hex(&[owner.as_str().as_bytes(), self.key_hash.as_bytes()])
@@ -70,7 +70,7 @@ impl Keyed {
 
 /// An answer that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct SavedResponse {
     /// HTTP status.
     pub status: u16,
     /// JSON.
@@ -83,11 +83,11 @@ pub enum Once<T> {
     /// It was done now.
     Now(T),
     /// It was answered before.
-    Before(Given),
+    Replayed(SavedResponse),
     /// The key belongs to another request.
     OtherRequest,
     /// Another attempt with the key ended while this one ran.
-    Meanwhile,
+    InProgress,
 }
 
 const FIND: &str = "\
@@ -106,7 +106,7 @@ WHERE idempotency.expires_at <= $7";
 pub async fn given<T>(
     db: &Db,
     owner: &OwnerId,
-    keyed: &Keyed,
+    keyed: &IdempotencyKey,
     now: Timestamp,
 ) -> Result<Option<Once<T>>, Error> {
     let row = db
@@ -132,7 +132,7 @@ const FIND_PARTS: &str =
 pub async fn given_parts(
     db: &Db,
     owner: &OwnerId,
-    keyed: &Keyed,
+    keyed: &IdempotencyKey,
     number: u16,
     now: Timestamp,
 ) -> Result<Vec<String>, Error> {
@@ -150,11 +150,11 @@ pub async fn given_parts(
     Ok(rows.iter().map(|row| row.get("response")).collect())
 }
 
-fn found<T>(row: &dsql::Row, keyed: &Keyed) -> Once<T> {
+fn found<T>(row: &dsql::Row, keyed: &IdempotencyKey) -> Once<T> {
     if row.get::<_, &str>("request_hash") != keyed.request_hash {
         return Once::OtherRequest;
     }
-    Once::Before(Given {
+    Once::Replayed(SavedResponse {
         status: u16::try_from(row.get::<_, i32>("status")).unwrap_or(200),
         body: row.get("response"),
     })
@@ -168,10 +168,10 @@ fn found<T>(row: &dsql::Row, keyed: &Keyed) -> Once<T> {
 pub async fn once<T, F, Fut>(
     db: &Db,
     owner: &OwnerId,
-    keyed: Option<&Keyed>,
+    keyed: Option<&IdempotencyKey>,
     now: Timestamp,
     work: F,
-    answer: impl Fn(&T) -> Option<Given> + Sync,
+    answer: impl Fn(&T) -> Option<SavedResponse> + Sync,
 ) -> Result<Once<T>, Error>
 where
     F: Fn(Transaction) -> Fut + Send + Sync,
@@ -195,7 +195,7 @@ where
         if let Some(given) = answer(&done)
             && !keep(&tx, owner, keyed, &given, now).await?
         {
-            return Ok(Once::Meanwhile);
+            return Ok(Once::InProgress);
         }
         Ok(Once::Now(done))
     })
@@ -205,8 +205,8 @@ where
 async fn keep(
     tx: &Transaction,
     owner: &OwnerId,
-    keyed: &Keyed,
-    given: &Given,
+    keyed: &IdempotencyKey,
+    given: &SavedResponse,
     now: Timestamp,
 ) -> Result<bool, Error> {
     let expires_at = now.checked_add(KEPT).unwrap_or(Timestamp::MAX);
@@ -234,16 +234,16 @@ mod tests {
     #[test]
     fn a_key_is_short_and_visible_and_not_kept_in_clear() {
         for key in ["", " ", "a b", "ä", "a\0", &"k".repeat(65)] {
-            assert!(Keyed::new(key, &[]).is_err(), "{key}");
+            assert!(IdempotencyKey::new(key, &[]).is_err(), "{key}");
         }
-        let keyed = Keyed::new("K-secret-1", &[b"POST", b"{}"]).unwrap();
+        let keyed = IdempotencyKey::new("K-secret-1", &[b"POST", b"{}"]).unwrap();
         assert!(!format!("{keyed:?}").contains("secret"));
     }
 
     #[test]
     fn the_seed_is_that_of_owner_key_and_request() {
         let owner = |text| OwnerId::parse(text).unwrap();
-        let keyed = |key, body: &[u8]| Keyed::new(key, &[body]).unwrap();
+        let keyed = |key, body: &[u8]| IdempotencyKey::new(key, &[body]).unwrap();
         let seed = keyed("k", b"x").seed(&owner("a"));
         assert_eq!(seed, keyed("k", b"x").seed(&owner("a")));
         for other in [

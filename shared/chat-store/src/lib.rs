@@ -58,7 +58,9 @@ pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
 pub use generations::{Active, Progress, Stopped, interrupt, poll, reap, stop};
-pub use idempotency::{Given, Keyed, MAX_KEY_BYTES, Once, given, given_parts, once};
+pub use idempotency::{
+    IdempotencyKey, MAX_KEY_BYTES, Once, SavedResponse, given, given_parts, once,
+};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use list::{ChatPage, Listing, list};

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::ids::{ChatId, MessageId, StreamId};
 use crate::spending::given_back;
-use crate::turn::day;
+use crate::values::day_of;
 
 /// How long a writer that says nothing keeps its lock.
 pub const LEASE: Duration = Duration::from_secs(8);
@@ -203,7 +203,7 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
                 (&closing.input_tokens, Type::INT8),
                 (&closing.output_tokens, Type::INT8),
                 (&closing.now, Type::TIMESTAMPTZ),
-                (&day(closing.now), Type::DATE),
+                (&day_of(closing.now), Type::DATE),
                 (&closing.is_unheard, Type::BOOL),
                 (&closing.spent, Type::INT8),
             ],

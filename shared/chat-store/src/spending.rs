@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::ids::{ChatId, OwnerId};
 use crate::limits::{Bucket, Window};
-use crate::turn::day;
+use crate::values::day_of;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Rows that the deployment's counter is divided into.
@@ -250,7 +250,7 @@ pub async fn settle_title(db: &Db, id: &str, usage: &TitleUsage<'_>) -> Result<(
             (&usage.model, Type::TEXT),
             (&usage.input_tokens, Type::INT8),
             (&usage.output_tokens, Type::INT8),
-            (&day(usage.now), Type::DATE),
+            (&day_of(usage.now), Type::DATE),
             (&usage.now, Type::TIMESTAMPTZ),
             (&usage.spent, Type::INT8),
         ],

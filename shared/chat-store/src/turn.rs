@@ -5,7 +5,6 @@
 
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
-use jiff::civil::Date;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
@@ -401,11 +400,6 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         (Some(verdict), _) => Budget::of_verdict(verdict).map_or(Opening::Changed, Opening::Spent),
         (None, _) => Opening::Changed,
     })
-}
-
-/// The UTC day that usage at `now` belongs to.
-pub(crate) fn day(now: Timestamp) -> Date {
-    now.to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 fn history(rows: &[Row], without: &str) -> Vec<Message> {

@@ -126,6 +126,11 @@ pub fn day(text: &str) -> Result<Date, Invalid> {
         .ok_or(Invalid::Malformed("a day is YYYY-MM-DD"))
 }
 
+/// The UTC day that usage at `now` belongs to.
+pub(crate) fn day_of(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
+}
+
 /// Whether the day is one of the years 0000 to 9999.
 pub fn is_kept(day: Date) -> bool {
     day.year() >= 0

@@ -153,7 +153,7 @@ pub struct ApiError {
     message: Cow<'static, str>,
     cause: Option<Cause>,
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) allow: Option<&'static str>,
+    pub(crate) allow: Option<Cow<'static, str>>,
     pub(crate) budget: Option<&'static str>,
 }
 
@@ -218,9 +218,9 @@ impl ApiError {
     }
 
     /// 405 with the methods that the path has.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            allow: Some(allow),
+            allow: Some(allow.into()),
             ..Self::client(ClientCode::MethodNotAllowed, "method not allowed")
         }
     }

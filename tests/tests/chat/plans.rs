@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use chat_store::{
-    Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, Keyed, Limit,
-    Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place, Reply,
-    Resumable, Role, ShareId, ShareToken, SoFar, Spender, Stopped, StreamId, Title, TitleUsage,
-    TokenLimits, Uncounted, Visibility, Visitor,
+    Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, IdempotencyKey,
+    Limit, Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place,
+    Reply, Resumable, Role, ShareId, ShareToken, SoFar, Spender, Stopped, StreamId, Title,
+    TitleUsage, TokenLimits, Uncounted, Visibility, Visitor,
 };
 use dsql::{Db, Type};
 use jiff::Timestamp;
@@ -399,7 +399,7 @@ async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
     let usage = chat_store::usage(&db, &owner, today, today).await.unwrap();
     assert_eq!(usage.len(), 1);
     plans.judge("usage", 0);
-    let keyed = Keyed::new("key", &[]).unwrap();
+    let keyed = IdempotencyKey::new("key", &[]).unwrap();
     assert_eq!(
         chat_store::given::<()>(&db, &owner, &keyed, now)
             .await

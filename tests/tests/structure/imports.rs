@@ -85,6 +85,77 @@ fn files(root: &Path) -> Vec<Source> {
     sources
 }
 
+/// The modules of a crate, with the names that each passes on from another.
+struct Modules<'a> {
+    files: BTreeMap<Vec<String>, &'a str>,
+    passed_on: BTreeMap<Vec<String>, Vec<String>>,
+}
+
+impl<'a> Modules<'a> {
+    fn of(sources: &'a [Source]) -> Self {
+        let mut modules = Self {
+            files: sources
+                .iter()
+                .map(|source| (source.module(), source.file.as_str()))
+                .collect(),
+            passed_on: BTreeMap::new(),
+        };
+        for source in sources {
+            let module = source.module();
+            for path in passed_on(&source.tokens()) {
+                let name = path.last().cloned();
+                let path = modules.absolute(&path, &module);
+                if let Some((path, name)) = path.zip(name) {
+                    let here = [module.as_slice(), &[name]].concat();
+                    modules.passed_on.insert(here, path);
+                }
+            }
+        }
+        modules
+    }
+
+    /// A path from the crate's root; none if it leads out of the crate.
+    fn absolute(&self, path: &[String], module: &[String]) -> Option<Vec<String>> {
+        let (first, rest) = path.split_first()?;
+        let from = match first.as_str() {
+            "crate" => &[][..],
+            "self" => module,
+            "super" => {
+                let (_, parent) = module.split_last()?;
+                if rest.first().is_some_and(|next| next == "super") {
+                    return self.absolute(rest, parent);
+                }
+                parent
+            }
+            _ => {
+                let child = [module, std::slice::from_ref(first)].concat();
+                return self
+                    .files
+                    .contains_key(&child)
+                    .then(|| [module, path].concat());
+            }
+        };
+        Some([from, rest].concat())
+    }
+
+    /// The file that holds what an absolute path names, wherever it was passed on.
+    fn file(&self, path: &[String]) -> Option<&'a str> {
+        let passed_on = (1..=path.len()).find_map(|len| {
+            let (name, rest) = path.split_at_checked(len)?;
+            // A module may have the name of what is passed on from it.
+            let is_module = !rest.is_empty() && self.files.contains_key(name);
+            let path = self.passed_on.get(name).filter(|_| !is_module)?;
+            Some([path.as_slice(), rest].concat())
+        });
+        if let Some(path) = passed_on.filter(|onward| onward != path) {
+            return self.file(&path);
+        }
+        (0..=path.len())
+            .rev()
+            .find_map(|len| self.files.get(path.get(..len)?).copied())
+    }
+}
+
 /// Which file uses which.
 pub(crate) struct Imports {
     arrows: BTreeSet<(String, String)>,
@@ -92,16 +163,14 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn of(sources: &[Source]) -> Self {
-        let modules: BTreeMap<Vec<String>, &str> = sources
-            .iter()
-            .map(|source| (source.module(), source.file.as_str()))
-            .collect();
+        let modules = Modules::of(sources);
         let mut arrows = BTreeSet::new();
         for source in sources {
             let module = source.module();
-            for path in paths(&source.tokens()) {
-                let used =
-                    absolute(&path, &module, &modules).and_then(|path| file(&path, &modules));
+            let tokens = source.tokens();
+            for path in paths(&without_passed_on(&tokens)) {
+                let path = modules.absolute(&path, &module);
+                let used = path.and_then(|path| modules.file(&path));
                 if let Some(used) = used.filter(|used| *used != source.file) {
                     arrows.insert((source.file.clone(), used.to_owned()));
                 }
@@ -116,40 +185,6 @@ impl Imports {
             .iter()
             .map(|(from, to)| (from.as_str(), to.as_str()))
     }
-}
-
-/// A path from the crate's root; none if it leads out of the crate.
-fn absolute(
-    path: &[String],
-    module: &[String],
-    modules: &BTreeMap<Vec<String>, &str>,
-) -> Option<Vec<String>> {
-    let (first, rest) = path.split_first()?;
-    let from = match first.as_str() {
-        "crate" => &[][..],
-        "self" => module,
-        "super" => {
-            let (_, parent) = module.split_last()?;
-            if rest.first().is_some_and(|next| next == "super") {
-                return absolute(rest, parent, modules);
-            }
-            parent
-        }
-        _ => {
-            let child = [module, std::slice::from_ref(first)].concat();
-            return modules
-                .contains_key(&child)
-                .then(|| [module, path].concat());
-        }
-    };
-    Some([from, rest].concat())
-}
-
-/// The file that holds what an absolute path names.
-fn file<'a>(path: &[String], modules: &BTreeMap<Vec<String>, &'a str>) -> Option<&'a str> {
-    (0..=path.len())
-        .rev()
-        .find_map(|len| modules.get(path.get(..len)?).copied())
 }
 
 /// The words and signs of a text.
@@ -183,6 +218,38 @@ fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
         rest = item;
     }
     kept
+}
+
+/// Splits off what a module passes on, `pub use …;`: whoever uses it uses the file that has it, and this one does not.
+fn split_passed_on<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let (mut kept, mut passed_on) = (Vec::new(), Vec::new());
+    let mut rest = tokens;
+    while let Some((first, after)) = rest.split_first() {
+        let is_public = *first == "pub";
+        let visibility = match after {
+            ["(", _, ")", ..] if is_public => 3,
+            _ => 0,
+        };
+        if is_public && after.get(visibility) == Some(&"use") {
+            let from = after.get(visibility..).unwrap_or_default();
+            let end = from.iter().position(|token| *token == ";");
+            let (used, others) = from.split_at(end.map_or(from.len(), |end| end + 1));
+            passed_on.extend(used);
+            rest = others;
+        } else {
+            kept.push(*first);
+            rest = after;
+        }
+    }
+    (kept, passed_on)
+}
+
+fn without_passed_on<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
+    split_passed_on(tokens).0
+}
+
+fn passed_on(tokens: &[&str]) -> Vec<Vec<String>> {
+    paths(&split_passed_on(tokens).1)
 }
 
 /// All paths of more than one name: one name alone is a variable, or something of this very file.

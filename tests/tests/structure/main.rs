@@ -23,7 +23,36 @@ const MAX_LINES: usize = 500;
 const MAX_FIELDS: usize = 12;
 
 /// Files that use each other and may, with the reason: two halves of one subject.
-const ALLOWED_CIRCLES: &[(&str, &[&str], &str)] = &[];
+const ALLOWED_CIRCLES: &[(&str, &[&str], &str)] = &[
+    (
+        "lambda-local",
+        &["template/fields.rs", "template/scope.rs"],
+        "a scope reduces a value to what is read of it, and reading it reduces what is in it",
+    ),
+    (
+        "chat",
+        &["export.rs", "follow.rs", "lib.rs", "turn.rs"],
+        "not cut yet",
+    ),
+    ("dsql", &["error.rs", "token.rs"], "not cut yet"),
+    (
+        "dsql",
+        &[
+            "text/flight.rs",
+            "text/mod.rs",
+            "text/pool.rs",
+            "text/read.rs",
+            "text/run.rs",
+            "text/session.rs",
+        ],
+        "not cut yet",
+    ),
+    (
+        "model",
+        &["bedrock/mod.rs", "echo.rs", "openai/mod.rs", "provider.rs"],
+        "not cut yet",
+    ),
+];
 
 fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
     let imports = Imports::of(sources);
@@ -34,13 +63,6 @@ fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
     tarjan_scc(&graph)
         .into_iter()
         .filter(|files| files.len() > 1)
-        .inspect(|files| {
-            for (from, to) in imports.arrows() {
-                if files.contains(&from) && files.contains(&to) {
-                    println!("{from} uses {to}");
-                }
-            }
-        })
         .map(|files| {
             let mut files: Vec<String> = files.into_iter().map(str::to_owned).collect();
             files.sort();
@@ -51,10 +73,17 @@ fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
 
 #[test]
 fn no_files_use_each_other_but_those_that_may() {
-    let mut found = BTreeSet::new();
+    let (mut found, mut arrows) = (BTreeSet::new(), Vec::new());
     for one in crates() {
-        let circles = circles(&sources(&one.root()));
-        found.extend(circles.into_iter().map(|files| (one.name.clone(), files)));
+        let sources = sources(&one.root());
+        for files in circles(&sources) {
+            for (from, to) in Imports::of(&sources).arrows() {
+                if files.iter().any(|file| file == from) && files.iter().any(|file| file == to) {
+                    arrows.push(format!("{}: {from} uses {to}", one.name));
+                }
+            }
+            found.insert((one.name.clone(), files));
+        }
     }
     let allowed: BTreeSet<(String, Vec<String>)> = ALLOWED_CIRCLES
         .iter()
@@ -63,7 +92,7 @@ fn no_files_use_each_other_but_those_that_may() {
             ((*of).to_owned(), files)
         })
         .collect();
-    assert_eq!(found, allowed);
+    assert_eq!(found, allowed, "{arrows:#?}");
 }
 
 #[test]
@@ -141,6 +170,13 @@ fn a_circle_is_found_however_its_imports_are_written() {
     ];
     let circle = vec!["a/b.rs".to_owned(), "a/mod.rs".to_owned()];
     assert_eq!(circles(&parent), BTreeSet::from([circle]));
+    let passed_on = [
+        source("lib.rs", "mod a; mod b; pub use a::A; pub use b::B;"),
+        source("a.rs", "use crate::B; pub struct A;"),
+        source("b.rs", "use crate::A; pub struct B;"),
+    ];
+    let circle = vec!["a.rs".to_owned(), "b.rs".to_owned()];
+    assert_eq!(circles(&passed_on), BTreeSet::from([circle]));
     let only_in_tests = [
         source("a.rs", "use crate::b::B;"),
         source("b.rs", "#[cfg(test)] mod tests { use crate::a::A; }"),

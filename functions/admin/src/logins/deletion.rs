@@ -3,9 +3,10 @@
 
 use dsql::{Db, Type, quote_identifier};
 
-use super::{Login, objects, privileges};
-use crate::AdminError;
+use super::row::Login;
+use super::{objects, privileges};
 use crate::ddl::ensure;
+use crate::error::AdminError;
 use crate::login::{LoginName, Schemas};
 
 /// Objects that one run deletes: it ends well within the function's time.

@@ -15,16 +15,19 @@ mod privileges;
 mod record;
 mod removal;
 mod room;
+mod row;
 mod session_role;
 
-use dsql::{Db, Row, Type};
+use dsql::{Db, Type};
 use serde_json::{Value, json};
 
 pub(crate) use objects::of_admin;
 pub use removal::Data;
 pub(crate) use removal::drop;
 
-use crate::AdminError;
+use row::{Login, State, all, read};
+
+use crate::error::AdminError;
 use crate::login::{Access, LoginName, Password, Schemas, SqlHost};
 use crate::roles::{self, SQL_FUNCTION};
 
@@ -35,65 +38,6 @@ pub enum Keep {
     Current,
     /// The one from before it.
     Previous,
-}
-
-/// How far a login is made or taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It has no password yet.
-    Creating,
-    /// It can be used.
-    Ready,
-    /// Its passwords are void.
-    Dropping,
-    /// Its role can do nothing but own what it created.
-    Dropped,
-    /// What it created is being deleted.
-    Deleting,
-}
-
-impl State {
-    const WORDS: &[(&str, Self)] = &[
-        ("creating", Self::Creating),
-        ("ready", Self::Ready),
-        ("dropping", Self::Dropping),
-        ("dropped", Self::Dropped),
-        ("deleting", Self::Deleting),
-    ];
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let found = Self::WORDS.iter().find(|(word, _)| *word == text);
-        found
-            .map(|(_, state)| *state)
-            .ok_or_else(|| format!("unknown state {text:?}"))
-    }
-
-    /// Whether the login is there, or on its way.
-    fn is_live(self) -> bool {
-        matches!(self, Self::Creating | Self::Ready)
-    }
-}
-
-/// A row of `sql_logins`, without its hashes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Login {
-    name: LoginName,
-    access: Access,
-    schemas: Schemas,
-    state: State,
-}
-
-impl Login {
-    fn from_row(row: &Row) -> Result<Self, AdminError> {
-        let foreign =
-            |what| AdminError::Login(format!("sql_logins holds a row not made here: {what}"));
-        Ok(Self {
-            name: LoginName::parse(row.get(0)).map_err(foreign)?,
-            access: Access::parse(row.get(1)).map_err(foreign)?,
-            schemas: Schemas::from_stored(row.get(2)),
-            state: State::parse(row.get(3)).map_err(foreign)?,
-        })
-    }
 }
 
 /// Creates a login, finishes one, or makes a dropped one again; a complete one is repaired and keeps its password.
@@ -304,26 +248,6 @@ async fn function_principals(db: &Db) -> Result<Vec<String>, AdminError> {
         .await?
         .remove(SQL_FUNCTION)
         .unwrap_or_default())
-}
-
-async fn read(db: &Db, name: &LoginName) -> Result<Option<Login>, AdminError> {
-    let row = db
-        .query_opt_idempotent(
-            "SELECT name, access, schemas, state FROM chats.sql_logins WHERE name = $1",
-            &[(&name.as_str(), Type::TEXT)],
-        )
-        .await?;
-    row.as_ref().map(Login::from_row).transpose()
-}
-
-async fn all(db: &Db) -> Result<Vec<Login>, AdminError> {
-    let rows = db
-        .query_idempotent(
-            "SELECT name, access, schemas, state FROM chats.sql_logins ORDER BY name",
-            &[],
-        )
-        .await?;
-    rows.iter().map(Login::from_row).collect()
 }
 
 /// Writes the row that says whose the role is, before there is one.

@@ -4,9 +4,9 @@
 
 use dsql::{Db, Error, Type, quote_identifier};
 
+use super::row::Login;
 use crate::ddl::ensure;
 use crate::login::{Access, LoginName};
-use crate::logins::Login;
 
 /// The role that everything here connects as.
 const ADMIN: &str = "admin";

@@ -5,8 +5,9 @@
 use dsql::{Db, Row, Type, quote_identifier};
 use serde_json::{Value, json};
 
-use super::{Login, all, deletion, objects, privileges, read, record, session_role};
-use crate::AdminError;
+use super::row::{Login, all, read};
+use super::{deletion, objects, privileges, record, session_role};
+use crate::error::AdminError;
 use crate::login::LoginName;
 use crate::roles;
 

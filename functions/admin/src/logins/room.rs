@@ -3,7 +3,7 @@
 use dsql::Db;
 
 use super::record;
-use crate::AdminError;
+use crate::error::AdminError;
 use crate::login::{Access, Schemas};
 
 /// Schemas that a cluster has room for, beside `public` and `sys` (dsql.md, quotas).

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use dsql::{Db, Error, Type};
 
-use crate::AdminError;
+use crate::error::AdminError;
 use crate::login::LoginName;
 use crate::roles;
 

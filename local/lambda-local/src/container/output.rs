@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::watch;
 
-use super::Sink;
+/// Where each line is passed on to.
+pub(super) type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Lines written so far.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
-use super::{Change, CustomResourceError, Provisioned};
+use super::outcome::{Change, CustomResourceError, Provisioned};
 use crate::application::CustomResource;
 
 /// What is known of one resource.

@@ -6,12 +6,14 @@ mod api;
 mod contents;
 mod entries;
 mod error;
+mod exchange;
 mod message;
 mod source;
 mod store;
 
 pub use api::Endpoint;
 pub use error::QueueError;
+pub use exchange::{QueueId, Receive, Sent};
 pub use message::{AttributeValue, MessageAttribute, NewMessage, Received};
 pub use source::{EventSources, SourceError};
-pub use store::{QueueId, Queues, Receive, Sent};
+pub use store::Queues;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::contents::Contents;
-use super::{NewMessage, QueueError, Received};
+use super::{NewMessage, QueueError, QueueId, Receive, Received, Sent};
 use crate::application::Queue;
 use crate::clock::{self, Clock};
 
@@ -24,38 +24,6 @@ struct Inner {
     contents: Mutex<Contents>,
     /// Counts what may let a waiting receiver go on.
     changes: watch::Sender<u64>,
-}
-
-/// A queue of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct QueueId(usize);
-
-impl QueueId {
-    pub(super) fn place(self) -> usize {
-        self.0
-    }
-}
-
-/// What a sender learns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    /// The same at every receive.
-    pub message_id: String,
-    /// MD5 of the body, in hex.
-    pub md5_of_body: String,
-    /// MD5 of the attributes, in hex; absent without any.
-    pub md5_of_attributes: Option<String>,
-}
-
-/// How to receive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Receive {
-    /// Most messages.
-    pub limit: usize,
-    /// How long nobody else sees them; the queue's own when absent.
-    pub visibility: Option<Duration>,
-    /// How long to wait for the first.
-    pub wait: Duration,
 }
 
 impl Queues {
@@ -200,7 +168,7 @@ impl Queues {
 
     fn position(&self, is_it: impl FnMut(&Queue) -> bool) -> Option<QueueId> {
         let contents = self.contents();
-        contents.settings().position(is_it).map(QueueId)
+        contents.settings().position(is_it).map(QueueId::at)
     }
 
     fn wake(&self) {

@@ -4,8 +4,8 @@
 mod invocation;
 mod prelude;
 mod server;
+mod shared;
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::task::Task;
 use invocation::Invoked;
+use shared::{Shared, State, exited};
 
 pub use invocation::{Chunk, Invocation, Outcome, Streamed};
 
@@ -26,28 +27,6 @@ pub struct RuntimeApi {
     address: SocketAddr,
     shared: Arc<Shared>,
     _serve: Task,
-}
-
-#[derive(Debug)]
-struct Shared {
-    state: watch::Sender<State>,
-    clock: Clock,
-    /// The ARN that the function is told.
-    arn: String,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Arc<Invoked>>,
-    running: HashMap<String, Arc<Invoked>>,
-    /// Polls waiting now.
-    waiting_workers: usize,
-    /// Polls since the start.
-    polls: u64,
-    init_error: Option<Outcome>,
-    extensions: Vec<String>,
-    /// Why the process ended, once it has.
-    exit: Option<String>,
 }
 
 impl RuntimeApi {
@@ -168,66 +147,5 @@ impl RuntimeApi {
         let mut state = self.shared.state.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = state.wait_for(condition).await;
-    }
-}
-
-impl Shared {
-    fn running(&self, id: &str) -> Option<Arc<Invoked>> {
-        self.state.borrow().running.get(id).cloned()
-    }
-
-    /// Takes the next event off the queue.
-    fn dispatch(&self) -> Option<Arc<Invoked>> {
-        let mut taken = None;
-        self.state.send_if_modified(|state| {
-            taken = state.queue.pop_front();
-            if let Some(invoked) = &taken {
-                state
-                    .running
-                    .insert(invoked.id.clone(), Arc::clone(invoked));
-            }
-            taken.is_some()
-        });
-        taken
-    }
-
-    fn end(&self, invoked: &Invoked, outcome: Outcome) {
-        self.forget(invoked);
-        invoked.finish(outcome);
-    }
-
-    fn end_stream(&self, invoked: &Invoked, is_complete: bool, error_type: Option<String>) {
-        self.forget(invoked);
-        invoked.finish_stream(is_complete, error_type);
-    }
-
-    fn forget(&self, invoked: &Invoked) {
-        self.state.send_modify(|state| {
-            state.running.remove(&invoked.id);
-        });
-    }
-
-    fn count_worker(&self) -> WaitingWorker<'_> {
-        self.state.send_modify(|state| {
-            state.waiting_workers += 1;
-            state.polls += 1;
-        });
-        WaitingWorker(self)
-    }
-}
-
-/// One waiting poll.
-struct WaitingWorker<'a>(&'a Shared);
-
-impl Drop for WaitingWorker<'_> {
-    fn drop(&mut self) {
-        self.0.state.send_modify(|state| state.waiting_workers -= 1);
-    }
-}
-
-fn exited(cause: &str) -> Outcome {
-    Outcome::FunctionError {
-        error_type: "Runtime.ExitError".to_owned(),
-        message: cause.to_owned(),
     }
 }

@@ -10,9 +10,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::Shared;
 use super::invocation::{Invoked, Outcome};
 use super::prelude::PreludeSplitter;
+use super::shared::Shared;
 use crate::clock;
 use crate::listen;
 

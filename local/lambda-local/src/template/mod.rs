@@ -15,6 +15,7 @@ mod event;
 mod fields;
 mod function;
 mod globals;
+mod inputs;
 mod node;
 mod order;
 mod outputs;
@@ -31,26 +32,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use self::error::{Fault, Problem, TemplateError};
+pub use self::inputs::Inputs;
 use self::node::Node;
 use self::resource::{Resource, ResourceKind};
 use self::scope::Scope;
 use crate::application::{Application, Route};
-
-/// What a template is resolved with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inputs {
-    /// The stack's name.
-    pub stack: String,
-    /// Such as `us-east-1`.
-    pub region: String,
-    /// Twelve digits.
-    pub account: String,
-    /// Values of parameters. The others have their defaults.
-    pub parameters: BTreeMap<String, String>,
-    /// What only the running stack knows, under the text of the reference: `Cluster.Endpoint` for an attribute,
-    /// `JobsQueue` for a `Ref`, `{{resolve:…}}` for a dynamic reference. It counts before what is worked out here.
-    pub attributes: BTreeMap<String, String>,
-}
 
 /// A template whose names are known to exist.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! What concerns the caller as a whole: models, usage, claiming a guest's chats, deleting everything.
 
-use chat_store::{Given, JobKind, OwnerId};
+use chat_store::{JobKind, OwnerId, SavedResponse};
 use http_api::{ApiError, ClientCode};
 use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
 use lambda_http::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::routes::Answer;
-use crate::{Call, body, input, once};
+use crate::app::{Answer, Call};
+use crate::{body, idempotency, input};
 
 /// Longest time between the days of a usage query.
 const MAX_USAGE_DAYS: i32 = 366;
@@ -67,13 +67,13 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
         return Err(refused("the guest token is not a guest's"));
     }
     let guest = OwnerId::parse(&guest.subject).map_err(input::refusal)?;
-    let key = once::key(call)?;
-    call.admit_heavy().await?;
+    let key = idempotency::key(call)?;
+    call.admit().await?;
     let now = call.time();
     if let Some(key) = &key
         && let Some(before) = chat_store::given(&call.db, &call.owner, &key.keyed, now).await?
     {
-        return once::answer(before, |moved: u64| {
+        return idempotency::answer(before, |moved: u64| {
             http_api::json(StatusCode::OK, &json!({"moved": moved}))
         });
     }
@@ -89,14 +89,14 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
         now,
         |_| async { Ok(()) },
         |()| {
-            Some(Given {
+            Some(SavedResponse {
                 status: 200,
                 body: body.to_string(),
             })
         },
     )
     .await?;
-    once::answer(kept, |()| http_api::json(StatusCode::OK, &body))
+    idempotency::answer(kept, |()| http_api::json(StatusCode::OK, &body))
 }
 
 fn refused(message: &'static str) -> ApiError {
@@ -114,7 +114,7 @@ pub(crate) async fn erase(call: &Call<'_>) -> Answer {
 }
 
 async fn discard(call: &Call<'_>, kind: JobKind) -> Answer {
-    call.admit_heavy().await?;
+    call.admit().await?;
     let id = chat_store::new_job_id();
     let job = chat_store::discard(&call.db, &call.owner, kind, &id, call.time()).await?;
     http_api::json(StatusCode::ACCEPTED, &json!({"jobId": job}))

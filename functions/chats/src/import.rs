@@ -2,7 +2,7 @@
 //! request comes in parts, cut between its lines, under one `Idempotency-Key`.
 
 use chat_store::import::{Counts, Import, Imported, MAX_IMPORT_BYTES, StoreError};
-use chat_store::{Given, Invalid, Keyed, expiry, import};
+use chat_store::{IdempotencyKey, Invalid, SavedResponse, expiry, import};
 use http_api::{ApiError, ClientCode, ServerCode};
 use jiff::Timestamp;
 use lambda_http::Request;
@@ -10,16 +10,16 @@ use lambda_http::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::routes::Answer;
-use crate::{Call, input, once};
+use crate::app::{Answer, Call};
+use crate::{idempotency, input};
 
 pub(crate) async fn import(call: &Call<'_>) -> Answer {
     let part = input::part(call.request)?;
     let file = file(call.request, part)?;
-    let key = once::key(call)?.map(|key| key.keyed);
+    let key = idempotency::key(call)?.map(|key| key.keyed);
     match (part, key) {
         (None, None) => {
-            call.admit_heavy().await?;
+            call.admit().await?;
             let seed = chat_store::random_text()
                 .map_err(|error| ApiError::server(ServerCode::Internal, error))?;
             let imported = store(call, &file, &seed, call.time()).await?;
@@ -73,14 +73,14 @@ pub(crate) fn file(request: &Request, part: Option<u16>) -> Result<Import, ApiEr
 async fn keyed(
     call: &Call<'_>,
     file: &Import,
-    key: &Keyed,
+    key: &IdempotencyKey,
     seed: &str,
-    part: Option<(u16, &Keyed)>,
+    part: Option<(u16, &IdempotencyKey)>,
 ) -> Answer {
-    call.admit_heavy().await?;
+    call.admit().await?;
     let now = call.time();
     if let Some(before) = chat_store::given(&call.db, &call.owner, key, now).await? {
-        return once::answer(before, |()| Err(ApiError::not_found()));
+        return idempotency::answer(before, |()| Err(ApiError::not_found()));
     }
     if let (Some((number, whole)), Some(end)) = (part, file.end()) {
         let before = chat_store::given_parts(&call.db, &call.owner, whole, number, now).await?;
@@ -94,14 +94,14 @@ async fn keyed(
         now,
         |_| async { Ok(()) },
         |()| {
-            Some(Given {
+            Some(SavedResponse {
                 status: 201,
                 body: json!(imported).to_string(),
             })
         },
     )
     .await?;
-    once::answer(kept, |()| http_api::json(StatusCode::CREATED, &imported))
+    idempotency::answer(kept, |()| http_api::json(StatusCode::CREATED, &imported))
 }
 
 async fn store(

@@ -1,17 +1,17 @@
 //! `Idempotency-Key`: the header, and the answers of a request that was made before.
 
-use chat_store::{Given, Keyed, Once};
+use chat_store::{IdempotencyKey, Once, SavedResponse};
 use http_api::{ApiError, ClientCode};
 use lambda_http::Response;
 use lambda_http::http::StatusCode;
 
-use crate::routes::Answer;
-use crate::{Call, input};
+use crate::app::{Answer, Call};
+use crate::input;
 
 /// The key of a request: as it was sent, and as it is stored.
 pub(crate) struct Key<'a> {
     pub(crate) text: &'a str,
-    pub(crate) keyed: Keyed,
+    pub(crate) keyed: IdempotencyKey,
 }
 
 /// Reads the header; the request it belongs to is method, path and body.
@@ -25,7 +25,7 @@ pub(crate) fn key<'a>(call: &Call<'a>) -> Result<Option<Key<'a>>, ApiError> {
         call.request.uri().path().as_bytes(),
         http_api::bytes(call.request),
     ];
-    let keyed = Keyed::new(text, &request).map_err(input::refusal)?;
+    let keyed = IdempotencyKey::new(text, &request).map_err(input::refusal)?;
     Ok(Some(Key { text, keyed }))
 }
 
@@ -41,16 +41,16 @@ pub(crate) fn answer<T>(once: Once<T>, now: impl FnOnce(T) -> Answer) -> Answer 
 pub(crate) fn answer_with<T>(
     once: Once<T>,
     now: impl FnOnce(T) -> Answer,
-    before: impl FnOnce(Given) -> Result<Response<lambda_http::Body>, ApiError>,
+    before: impl FnOnce(SavedResponse) -> Result<Response<lambda_http::Body>, ApiError>,
 ) -> Answer {
     match once {
         Once::Now(done) => now(done),
-        Once::Before(given) => before(given),
+        Once::Replayed(given) => before(given),
         Once::OtherRequest => Err(ApiError::client(
             ClientCode::Unprocessable,
             "this Idempotency-Key belongs to another request",
         )),
-        Once::Meanwhile => Err(ApiError::client(
+        Once::InProgress => Err(ApiError::client(
             ClientCode::KeyInUse,
             "a request with this Idempotency-Key has just ended: repeat it",
         )),
