@@ -165,6 +165,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         Stack::hello(),
         stack.ready(),
         stack.sql(),
+        stack.sql_ahead(),
         stack.reconnect(),
     ]
     .into_iter()
@@ -216,6 +217,16 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
                 flights,
                 Target::AtMost(5.0),
                 "",
+            );
+        }
+        if delay == 5 {
+            report.verdict(
+                format!(
+                    "Cold start of sql to the first answer, of chats', its login named ({what})"
+                ),
+                to("sql, its login named"),
+                Target::AtMost(1.25),
+                "×",
             );
         }
         if delay == 0 {

@@ -168,6 +168,16 @@ impl Stack {
         }
     }
 
+    /// As a deployment that names its login in `SqlConnectAhead`.
+    pub(crate) fn sql_ahead(&self) -> Contender {
+        let sql = self.sql();
+        Contender {
+            name: "sql, its login named",
+            launch: sql.launch.env("SQL_CONNECT_AHEAD", &self.login.name),
+            ..sql
+        }
+    }
+
     pub(crate) fn reconnect(&self) -> Contender {
         Contender {
             name: "connect per invocation",
