@@ -59,7 +59,11 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
         requests,
     )
     .await;
-    let mut rows = vec![row("lambda-local, invoked, 20 connections", &found)];
+    let alone = alone(requests).await;
+    let mut rows = vec![
+        row("the container alone, its next event waiting", &alone),
+        row("lambda-local, invoked, 20 connections", &found),
+    ];
     let (_watch, _function, address) = start_theirs().await;
     let theirs = measure(
         address,
@@ -141,6 +145,24 @@ async fn start_ours(containers: usize) -> Ours {
         invoke: invoke_listener.local_addr().unwrap(),
         _invoke_api: InvokeApi::serve(invoke_listener, Arc::clone(&lambda)),
         api: Gateway::serve(listener, api, account, lambda, clock, NoFront).unwrap(),
+    }
+}
+
+/// What the function itself allows: its Runtime API holds its events before it asks for them.
+async fn alone(requests: usize) -> Found {
+    let program = release_binary("hello").unwrap();
+    let container = Launch::program(program).start().await.unwrap();
+    let begun = Instant::now();
+    let invocations = (0..requests).map(|_| async {
+        container.invoke("{}", ANSWER_LIMIT).await.response();
+        begun.elapsed()
+    });
+    let times = join_all(invocations).await;
+    let elapsed = begun.elapsed().as_secs_f64();
+    let count = f64::from(u32::try_from(times.len()).unwrap());
+    Found {
+        per_s: count / elapsed,
+        times: Samples::times(times),
     }
 }
 

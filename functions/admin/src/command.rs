@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use logins::{LoginName, Schemas};
 use serde_json::{Map, Value};
 
 use crate::error::CommandError;
-use crate::login::{Access, LoginName, Schemas, SqlHost};
+use crate::login::{Access, SqlHost};
 use crate::logins::{Data, Keep};
 use crate::roles::ROLES;
 

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use crate::digest::sha256_hex;
+use logins::sha256_hex;
+
 use crate::migrations::MIGRATIONS;
 use crate::roles::ROLES;
 

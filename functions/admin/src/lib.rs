@@ -11,7 +11,6 @@
 mod command;
 mod custom_resource;
 mod ddl;
-mod digest;
 mod doctor;
 mod error;
 mod fingerprint;
@@ -33,10 +32,11 @@ use dsql::{Dsql, RetryPolicy};
 use lambda_runtime::LambdaEvent;
 use serde_json::Value;
 
+pub use ::logins::{LoginName, Schemas};
 pub use command::Command;
 pub use error::{AdminError, CommandError};
 pub use fingerprint::fingerprint;
-pub use login::{Access, LoginName, Password, Schemas, SqlHost};
+pub use login::{Access, Password, SqlHost};
 pub use logins::{Data, Keep};
 pub use migrations::{MIGRATIONS, Migration};
 pub use roles::ROLES;

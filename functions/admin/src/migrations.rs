@@ -1,7 +1,7 @@
 //! The migrations: one DDL statement each, in the order of their numbers, embedded from `migrations/`. An applied one is
 //! never changed: a checksum says so.
 
-use crate::digest::sha256_hex;
+use logins::sha256_hex;
 
 /// The schema of the functions' tables: one that logins can neither see into nor be given.
 pub(crate) const SCHEMA: &str = "chats";

@@ -239,3 +239,17 @@ pub(crate) async fn unmap(db: &Db, role: &str, arn: &str) -> Result<bool, Error>
     )
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use logins::LoginName;
+
+    use super::*;
+
+    #[test]
+    fn no_login_has_the_name_of_a_functions_role() {
+        for role in ROLES {
+            assert!(LoginName::parse(role.name).is_err(), "{}", role.name);
+        }
+    }
+}

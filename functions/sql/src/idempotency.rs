@@ -17,8 +17,9 @@ use dsql::text::{
 };
 use lambda_http::http::HeaderMap;
 
+use logins::{REQUESTS_SCHEMA, sha256_hex};
+
 use crate::failure::Failure;
-use crate::login;
 use crate::request::{Asked, Options, Output, isolation_name, text};
 
 /// Longer answers are not kept (a value of the service has at most 1 MiB).
@@ -108,7 +109,7 @@ impl Key {
         }
         Ok(Some(Self {
             key: key.to_owned(),
-            request_hash: login::hash(&canonical(asked, options)),
+            request_hash: sha256_hex(canonical(asked, options).as_bytes()),
         }))
     }
 }
@@ -141,7 +142,7 @@ impl<'a> Record<'a> {
         deadline: SystemTime,
     ) -> Self {
         Self {
-            table: format!("sql_requests.{}", quote_identifier(&login.name)),
+            table: format!("{REQUESTS_SCHEMA}.{}", quote_identifier(&login.name)),
             sessions,
             login,
             key,

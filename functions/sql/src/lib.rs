@@ -167,7 +167,7 @@ fn names(text: &str, max_sessions: usize) -> Result<Vec<String>, ConfigError> {
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .collect();
-    if names.len() < max_sessions && names.iter().all(|name| login::is_name(name)) {
+    if names.len() < max_sessions && names.iter().all(|name| logins::is_login_name(name)) {
         return Ok(names);
     }
     let expected = "must be names of logins, separated by commas, fewer than SQL_MAX_SESSIONS";

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("https", &[]),
     ("fuzzing", &[]),
     ("dsql-dialect", &[]),
+    ("logins", &[]),
     // What functions share.
     ("runtime", &["dsql"]),
     ("http-api", &["bounded-json", "dsql", "runtime"]),
@@ -22,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &["dsql", "https"]),
     ("session-roles", &["https"]),
     // Functions.
-    ("admin", &["dsql", "runtime"]),
+    ("admin", &["dsql", "logins", "runtime"]),
     (
         "chat",
         &[
@@ -56,6 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "bounded-json",
             "dsql",
             "http-api",
+            "logins",
             "runtime",
             "session-roles",
         ],

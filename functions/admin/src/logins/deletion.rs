@@ -2,12 +2,12 @@
 //! deletes a bounded number and says what is left: the next one goes on.
 
 use dsql::{Db, Type, quote_identifier};
+use logins::{LoginName, Schemas};
 
 use super::row::Login;
 use super::{objects, privileges};
 use crate::ddl::ensure;
 use crate::error::AdminError;
-use crate::login::{LoginName, Schemas};
 
 /// Objects that one run deletes: it ends well within the function's time.
 const BATCH: usize = 250;

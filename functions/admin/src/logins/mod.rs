@@ -19,6 +19,7 @@ mod row;
 mod session_role;
 
 use dsql::{Db, Type};
+use logins::{LoginName, Schemas};
 use serde_json::{Value, json};
 
 pub(crate) use objects::of_admin;
@@ -28,7 +29,7 @@ pub(crate) use removal::drop;
 use row::{Login, State, all, read};
 
 use crate::error::AdminError;
-use crate::login::{Access, LoginName, Password, Schemas, SqlHost};
+use crate::login::{Access, Password, SqlHost};
 use crate::roles::{self, SQL_FUNCTION};
 
 /// Which of two valid passwords stays valid beside a new one.

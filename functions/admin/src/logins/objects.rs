@@ -3,8 +3,7 @@
 use std::fmt;
 
 use dsql::{Db, Error, Row, Type};
-
-use crate::login::LoginName;
+use logins::LoginName;
 
 /// A kind of object that a login can create (dsql.md 4.6), in the order in which they are dropped: what is made of others
 /// comes before them.

@@ -3,10 +3,11 @@
 //! missing, since each GRANT makes every open session's next statement meet OC001.
 
 use dsql::{Db, Error, Type, quote_identifier};
+use logins::LoginName;
 
 use super::row::Login;
 use crate::ddl::ensure;
-use crate::login::{Access, LoginName};
+use crate::login::Access;
 
 /// The role that everything here connects as.
 const ADMIN: &str = "admin";

@@ -2,13 +2,10 @@
 //! share. Nobody but the admin may create anything in it, and each login may use its own table and no other.
 
 use dsql::{Db, Error, Type, quote_identifier};
+use logins::{LoginName, REQUESTS_SCHEMA as SCHEMA};
 
 use super::privileges::{create_schema, grant_on, grant_on_schema, objects};
 use crate::ddl::ensure;
-use crate::login::LoginName;
-
-/// Shared, because a cluster has room for ten schemas.
-pub(super) const SCHEMA: &str = "sql_requests";
 
 /// The table, in `SCHEMA`, in which the `sql` function records requests that must not run twice, in the login's own
 /// transaction.

@@ -3,12 +3,12 @@
 //! again at any step.
 
 use dsql::{Db, Row, Type, quote_identifier};
+use logins::LoginName;
 use serde_json::{Value, json};
 
 use super::row::{Login, all, read};
 use super::{deletion, objects, privileges, record, session_role};
 use crate::error::AdminError;
-use crate::login::LoginName;
 use crate::roles;
 
 /// Bound of a loop that ends when nothing is left.

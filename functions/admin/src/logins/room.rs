@@ -1,10 +1,10 @@
 //! Whether the cluster has room for the schemas of one more login, asked before anything of it is made.
 
 use dsql::Db;
+use logins::{REQUESTS_SCHEMA, Schemas};
 
-use super::record;
 use crate::error::AdminError;
-use crate::login::{Access, Schemas};
+use crate::login::Access;
 
 /// Schemas that a cluster has room for, beside `public` and `sys` (dsql.md, quotas).
 const MOST_SCHEMAS: usize = 10;
@@ -19,7 +19,7 @@ pub(super) async fn check(db: &Db, schemas: &Schemas, access: Access) -> Result<
         )
         .await?;
     let present: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    let record = (access != Access::ReadOnly).then_some(record::SCHEMA);
+    let record = (access != Access::ReadOnly).then_some(REQUESTS_SCHEMA);
     let wanted = schemas.names().iter().map(String::as_str).chain(record);
     let missing: Vec<&str> = wanted
         .filter(|name| !present.iter().any(|known| known == name))

@@ -1,9 +1,10 @@
 //! A row of `chats.sql_logins`: what is known of a login, without its hashes.
 
 use dsql::{Db, Row, Type};
+use logins::{LoginName, Schemas};
 
 use crate::error::AdminError;
-use crate::login::{Access, LoginName, Schemas};
+use crate::login::Access;
 
 /// How far a login is made or taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

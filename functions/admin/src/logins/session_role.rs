@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 
 use dsql::{Db, Error, Type};
+use logins::LoginName;
 
 use crate::error::AdminError;
-use crate::login::LoginName;
 use crate::roles;
 
 /// The longest life of a token, 3,600 seconds (`SQL_TOKEN_SECONDS`), and of the request that signs it.

@@ -1,11 +1,11 @@
-//! SHA-256 in hexadecimal, as checksums and passwords are stored.
+//! SHA-256 in hexadecimal, as passwords and checksums are stored.
 
 use std::fmt::Write as _;
 
 use ring::digest::{SHA256, digest};
 
 /// SHA-256 in lower-case hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+pub fn sha256_hex(bytes: &[u8]) -> String {
     let mut hex = String::with_capacity(64);
     for byte in digest(&SHA256, bytes).as_ref() {
         let _ = write!(hex, "{byte:02x}"); // a String takes everything
