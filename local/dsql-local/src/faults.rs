@@ -10,7 +10,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Delay of every client flight, in milliseconds, before it is executed and answered.
+    /// Delay of every client flight, in milliseconds, before it is executed and answered. What arrives before that answer is
+    /// not delayed again.
     pub delay_ms: u64,
     /// The next so many commits (a COMMIT, or a write outside a transaction block) fail with 40001 OC000.
     pub conflict_commits: u64,

@@ -21,7 +21,8 @@ pub struct Stats {
     pub tokens_refused: BTreeMap<&'static str, u64>,
     /// Simple queries and executions of a portal.
     pub statements: u64,
-    /// Groups of messages that a client sent and waits to have answered: up to a Sync, a Flush or a simple query.
+    /// Groups of messages that a client sent and waits to have answered: up to a Sync, a Flush or a simple query. What arrived
+    /// before the answer to one left counts with that one: round trips.
     pub client_flights: u64,
     /// Messages that clients sent after their login.
     pub client_messages: u64,

@@ -2,7 +2,9 @@
 //! answers in order.
 //!
 //! 1. A flight is what a client sends before it waits: up to a Sync, a Flush or a simple query. It
-//!    is read whole, then executed; answers are passed on as they come.
+//!    is read whole, then executed; answers are passed on as they come. What has arrived behind it
+//!    before its answer leaves was sent without waiting: it belongs to the same round trip, which is
+//!    counted, delayed and dropped once.
 //! 2. Every message sent to the backend leaves an entry in the `pipeline`, so every answer is known
 //!    to belong to a message, and an answer of our own finds its place between those of PostgreSQL.
 //! 3. A session whose client is idle in a transaction yields to those that wait for it (`block`,
@@ -128,7 +130,7 @@ impl<'a> Session<'a> {
 
     async fn execute_flight(&mut self, flight: Flight) -> Flow {
         let faults = &self.cluster.faults;
-        if flight.end == FlightEnd::Whole {
+        if flight.end == FlightEnd::Whole && !self.client.take_came_along() {
             self.cluster.counters.client_flights.add_one();
             let delay = faults.delay();
             self.pause(async {
@@ -166,6 +168,7 @@ impl<'a> Session<'a> {
         if self.client.is_withheld() {
             return self.dropped();
         }
+        self.client.note_what_came_along();
         self.flush().await
     }
 

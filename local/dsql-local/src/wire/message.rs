@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Longest message that a client may send (reference: protocol message, 10 MiB); longer ones close the connection.
@@ -92,6 +93,17 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
                 };
             }
         }
+    }
+
+    /// Whether the other side has sent more than was returned so far. Reads what there is, and waits for nothing.
+    pub(crate) fn has_more(&mut self) -> bool {
+        if self.buffer.is_empty() {
+            self.buffer.reserve(READ_BYTES);
+            let arrived = self.inner.read_buf(&mut self.buffer);
+            // An end or an error is met again by whoever waits for the next message.
+            let _ = tokio::task::coop::unconstrained(arrived).now_or_never();
+        }
+        !self.buffer.is_empty()
     }
 
     /// The next message, if all of it has been read already.

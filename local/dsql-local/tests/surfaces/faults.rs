@@ -225,6 +225,31 @@ async fn a_flight_is_delayed_once() {
 }
 
 #[tokio::test]
+async fn what_is_sent_before_an_answer_is_one_flight_and_delayed_once() {
+    let dsql = moody().await;
+    let client = admin(&dsql).await;
+    client.query_typed("SELECT 1", &[]).await.unwrap();
+    let delay = Duration::from_secs(1);
+    dsql.set_faults(Faults {
+        delay_ms: 1_000,
+        ..Faults::default()
+    })
+    .unwrap();
+    let (before, start) = (dsql.stats().client_flights, Instant::now());
+    let (rows, statement, alive) = tokio::join!(
+        client.query_typed("SELECT 1", &[]),
+        client.prepare("SELECT 2"),
+        client.check_connection(),
+    );
+    let spent = start.elapsed();
+    assert_eq!((rows.unwrap().len(), alive.is_ok()), (1, true));
+    assert_eq!(dsql.stats().client_flights - before, 1);
+    assert!(spent >= delay && spent < 2 * delay, "{spent:?}");
+    client.query(&statement.unwrap(), &[]).await.unwrap();
+    assert_eq!(dsql.stats().client_flights - before, 2, "it waited");
+}
+
+#[tokio::test]
 async fn logins_are_refused_in_every_way_and_as_often_as_asked() {
     let dsql = moody().await;
     for (refuse, sqlstate, message) in [
