@@ -1,4 +1,4 @@
-//! Statements: the database within one deadline. One flight each (`query_typed`), conflicts retried, and a replay after a
+//! Statements: the database within one deadline. One flight each, prepared or not, conflicts retried, and a replay after a
 //! lost connection only where it is known to be harmless.
 
 use std::sync::Arc;
@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
 use crate::Dsql;
 use crate::clock::remaining;
 use crate::error::{Error, Failure, Stage};
 use crate::lead::{is_transaction_control, looks_like_read};
+use crate::session::Session;
+use crate::statements::Sql;
 use crate::stats::count;
 use crate::warm::{Lease, Pin, Use, Warm};
 
@@ -68,7 +70,7 @@ impl Db {
     /// # Cancel safety
     /// A dropped future may leave the statement running to its end; the connection stays usable.
     pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        Ok(self.run(sql, params, Replay::Never).await?.rows)
+        Ok(self.run(Sql::Fixed(sql), params, Replay::Never).await?.rows)
     }
 
     /// As [`query`](Self::query), for at most one row; of several the first is returned.
@@ -88,7 +90,10 @@ impl Db {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
-        Ok(self.run(sql, params, Replay::Never).await?.affected)
+        Ok(self
+            .run(Sql::Fixed(sql), params, Replay::Never)
+            .await?
+            .affected)
     }
 
     /// As [`query`](Self::query), for a statement that may run twice with the effect of once, such as any SELECT: it is
@@ -102,7 +107,10 @@ impl Db {
         sql: &'static str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Error> {
-        Ok(self.run(sql, params, Replay::Harmless).await?.rows)
+        Ok(self
+            .run(Sql::Fixed(sql), params, Replay::Harmless)
+            .await?
+            .rows)
     }
 
     /// As [`query_idempotent`](Self::query_idempotent), for at most one row.
@@ -127,7 +135,10 @@ impl Db {
         sql: &'static str,
         params: &[Param<'_>],
     ) -> Result<u64, Error> {
-        Ok(self.run(sql, params, Replay::Harmless).await?.affected)
+        Ok(self
+            .run(Sql::Fixed(sql), params, Replay::Harmless)
+            .await?
+            .affected)
     }
 
     /// Runs a statement whose text was made at run time: DDL, which takes no parameters. Put names in by
@@ -136,7 +147,7 @@ impl Db {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
-        Ok(self.run(sql, &[], Replay::Never).await?.affected)
+        Ok(self.run(Sql::Made(sql), &[], Replay::Never).await?.affected)
     }
 
     pub(crate) async fn lease(&self, wanted: Use) -> Result<Lease, Error> {
@@ -144,8 +155,13 @@ impl Db {
         self.warm.lease(wanted, pin, self.deadline).await
     }
 
-    async fn run(&self, sql: &str, params: &[Param<'_>], replay: Replay) -> Result<Answer, Error> {
-        if is_transaction_control(sql) {
+    async fn run(
+        &self,
+        sql: Sql<'_>,
+        params: &[Param<'_>],
+        replay: Replay,
+    ) -> Result<Answer, Error> {
+        if is_transaction_control(sql.text()) {
             return Err(Error::TransactionControl);
         }
         let mut lost = false;
@@ -154,7 +170,7 @@ impl Db {
             Err(error) => error,
         };
         // What stops a replay says nothing about the attempt before it.
-        if !lost || (replay == Replay::Harmless && looks_like_read(sql)) {
+        if !lost || (replay == Replay::Harmless && looks_like_read(sql.text())) {
             return Err(error);
         }
         tracing::debug!(
@@ -173,7 +189,7 @@ impl Db {
     /// Sends the statement until it is answered. `lost` is set as soon as the outcome of an attempt is not known.
     async fn attempts(
         &self,
-        sql: &str,
+        sql: Sql<'_>,
         params: &[Param<'_>],
         replay: Replay,
         lost: &mut bool,
@@ -181,6 +197,7 @@ impl Db {
         let (warm, clock) = (&self.warm, &*self.warm.config.clock);
         let policy = warm.config.retry;
         let (mut attempts, mut replays) = (0, 0);
+        let mut form = Form::Short;
         loop {
             let lease = self.lease(Use::Statement).await?;
             count(&warm.counters.attempts);
@@ -189,9 +206,15 @@ impl Db {
             let may_replay = replay == Replay::Harmless && replays < REPLAYS;
             let limit = if may_replay { left / 2 } else { left };
             let session = Arc::clone(lease.session());
-            match tokio::time::timeout(limit, send(session.client(), sql, params)).await {
+            let answer = send(&session, sql, params, (form, Place::Alone));
+            match tokio::time::timeout(limit, answer).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => match Failure::of(error, session.is_closed()) {
+                Ok(Err(failure)) => match failure {
+                    Failure::Stale(_) => {
+                        count(&warm.counters.stale_statements);
+                        (form, attempts) = (Form::Whole, attempts - 1);
+                        continue;
+                    }
                     Failure::Conflict(conflict, message) => {
                         count(&warm.counters.conflicts);
                         drop(lease);
@@ -247,17 +270,75 @@ impl Db {
     }
 }
 
+/// In which form a statement is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As a prepared statement, if it is one.
+    Short,
+    /// With its text, whatever is prepared.
+    Whole,
+}
+
+/// Where a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a transaction of its own.
+    Alone,
+    /// In a transaction block.
+    Block,
+}
+
 /// Sends one statement in one flight and collects its answer.
 pub(crate) async fn send(
+    session: &Session,
+    sql: Sql<'_>,
+    params: &[Param<'_>],
+    (form, place): (Form, Place),
+) -> Result<Answer, Failure> {
+    let statements = session.statements();
+    let prepared = match sql {
+        Sql::Fixed(text) => statements.note_use(text, params),
+        Sql::Made(_) => None,
+    };
+    let prepared = prepared.filter(|_| form == Form::Short);
+    let exchange = exchange(session.client(), sql.text(), params, prepared);
+    let answer = match place {
+        Place::Alone => statements.along(exchange).await,
+        Place::Block => exchange.await,
+    };
+    if matches!(sql, Sql::Made(_)) {
+        statements.forget_all(); // it may have changed the catalog
+    }
+    answer.map_err(|refusal| match refusal {
+        Refusal::Bind(error) => session.bind_failure(error),
+        Refusal::Other(error) => session.failure(error),
+    })
+}
+
+enum Refusal {
+    /// While values were bound to a prepared statement: nothing ran.
+    Bind(tokio_postgres::Error),
+    Other(tokio_postgres::Error),
+}
+
+async fn exchange(
     client: &Client,
     sql: &str,
     params: &[Param<'_>],
-) -> Result<Answer, tokio_postgres::Error> {
-    let typed = params.iter().map(|(value, type_)| (*value, type_.clone()));
-    let stream = client.query_typed_raw(sql, typed).await?;
+    prepared: Option<Statement>,
+) -> Result<Answer, Refusal> {
+    let stream = if let Some(statement) = prepared {
+        let values = params.iter().map(|(value, _)| *value);
+        let stream = client.query_raw(&statement, values).await;
+        stream.map_err(Refusal::Bind)?
+    } else {
+        let typed = params.iter().map(|(value, type_)| (*value, type_.clone()));
+        let stream = client.query_typed_raw(sql, typed).await;
+        stream.map_err(Refusal::Other)?
+    };
     let mut stream = std::pin::pin!(stream);
     let mut rows = Vec::new();
-    while let Some(row) = stream.as_mut().try_next().await? {
+    while let Some(row) = stream.as_mut().try_next().await.map_err(Refusal::Other)? {
         rows.push(row);
     }
     Ok(Answer {

@@ -243,10 +243,21 @@ pub(crate) enum Failure {
     Conflict(ConflictKind, String),
     Unavailable(String),
     Lost(tokio_postgres::Error),
+    /// A prepared statement is of no use any more, and did not run: sent whole it may.
+    Stale(tokio_postgres::Error),
     Final(Error),
 }
 
 impl Failure {
+    /// As [`of`](Self::of), while values were bound to a prepared statement: the server may have forgotten it (26000), or
+    /// its result is not what it was (0A000).
+    pub(crate) fn of_bind(error: tokio_postgres::Error, closed: bool) -> Self {
+        match error.code().map(tokio_postgres::error::SqlState::code) {
+            Some("26000" | "0A000") => Self::Stale(error),
+            _ => Self::of(error, closed),
+        }
+    }
+
     /// `closed`: whether the session's connection has ended by now.
     pub(crate) fn of(error: tokio_postgres::Error, closed: bool) -> Self {
         let Some(db) = error.as_db_error() else {

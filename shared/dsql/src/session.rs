@@ -15,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::Config;
-use crate::error::{self, Error};
+use crate::error::{self, ConflictKind, Error, Failure};
+use crate::statements::Statements;
 use crate::tag::{LastCommand, Tagged};
 use crate::token::Token;
 
@@ -27,9 +28,10 @@ const USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Session {
-    client: Client,
+    client: Arc<Client>,
     last_command: LastCommand,
-    /// Moves bytes between socket and client; ends with the session.
+    statements: Arc<Statements>,
+    /// Moves bytes between socket and client, and prepares statements; ends with the session.
     driver: JoinHandle<()>,
     pub(crate) opened_at: SystemTime,
     /// Not handed out from here on.
@@ -46,8 +48,32 @@ impl Session {
         &self.last_command
     }
 
+    pub(crate) fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// What a failure of this session's means. One that tells of a changed catalog makes it forget its statements.
+    pub(crate) fn failure(&self, error: tokio_postgres::Error) -> Failure {
+        self.heed(Failure::of(error, self.is_closed()))
+    }
+
+    /// As [`failure`](Self::failure), while values were bound to a prepared statement.
+    pub(crate) fn bind_failure(&self, error: tokio_postgres::Error) -> Failure {
+        self.heed(Failure::of_bind(error, self.is_closed()))
+    }
+
+    fn heed(&self, failure: Failure) -> Failure {
+        if matches!(
+            failure,
+            Failure::Stale(_) | Failure::Conflict(ConflictKind::Schema, _)
+        ) {
+            self.statements.forget_all();
+        }
+        failure
     }
 
     /// Ends the connection, whoever still holds the session.
@@ -140,12 +166,17 @@ impl Connector {
             .await
             .map_err(|e| error::startup(e, place(config)))?;
 
+        let (client, statements) = (Arc::new(client), Arc::new(Statements::new()));
+        let drive = {
+            let (client, statements) = (Arc::clone(&client), Arc::clone(&statements));
+            async move { statements.drive(client, connection).await }
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "owned by the session, which aborts it on drop"
         )]
         let driver = tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = drive.await {
                 tracing::debug!("a database connection ended: {}", error::chain(&error));
             }
         });
@@ -153,6 +184,7 @@ impl Connector {
         Ok(Session {
             client,
             last_command,
+            statements,
             driver,
             opened_at,
             retire_at: self.retire_at(config, token, opened_at),

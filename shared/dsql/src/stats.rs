@@ -41,6 +41,8 @@ counters! {
     conflicts_given_up,
     /// Statements or transactions run again after a lost connection.
     replays,
+    /// Statements or transactions run again because a prepared statement was of no use any more.
+    stale_statements,
 }
 
 pub(crate) fn count(counter: &AtomicU64) {

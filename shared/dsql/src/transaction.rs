@@ -17,10 +17,11 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 
 use crate::clock::{Clock, remaining};
-use crate::db::{self, Answer, Db, Param};
+use crate::db::{self, Answer, Db, Form, Param, Place};
 use crate::error::{ConflictKind, Error, Failure, Stage};
 use crate::lead::is_transaction_control;
 use crate::session::Session;
+use crate::statements::Sql;
 use crate::stats::count;
 use crate::warm::{Lease, Use};
 
@@ -36,6 +37,8 @@ struct Inner {
     deadline: SystemTime,
     clock: Arc<dyn Clock>,
     progress: Mutex<Progress>,
+    /// How its statements are sent.
+    form: Form,
     /// Held by the statement that is under way.
     turn: tokio::sync::Mutex<()>,
 }
@@ -63,6 +66,8 @@ enum Cause {
     Conflict(ConflictKind, String),
     Unavailable(String),
     Lost,
+    /// A prepared statement is of no use any more.
+    Stale,
     /// A statement's answer was not waited for: what the session is doing is not known.
     Abandoned,
     Other,
@@ -77,7 +82,7 @@ impl Transaction {
     /// # Cancel safety
     /// Dropping the future after its first poll fails the transaction: nothing of it is committed.
     pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
-        Ok(self.run(sql, params).await?.rows)
+        Ok(self.run(Sql::Fixed(sql), params).await?.rows)
     }
 
     /// As [`query`](Self::query), for at most one row; of several the first is returned.
@@ -97,7 +102,7 @@ impl Transaction {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
-        Ok(self.run(sql, params).await?.affected)
+        Ok(self.run(Sql::Fixed(sql), params).await?.affected)
     }
 
     /// Runs a statement whose text was made at run time; see [`Db::execute_sql`].
@@ -105,10 +110,10 @@ impl Transaction {
     /// # Errors
     /// As [`query`](Self::query).
     pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
-        Ok(self.run(sql, &[]).await?.affected)
+        Ok(self.run(Sql::Made(sql), &[]).await?.affected)
     }
 
-    async fn run(&self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Error> {
+    async fn run(&self, sql: Sql<'_>, params: &[Param<'_>]) -> Result<Answer, Error> {
         let inner = &*self.inner;
         let mut statement = Running::begin(inner);
         let limit = remaining(inner.clock.now(), inner.deadline);
@@ -154,6 +159,7 @@ fn told(failure: Failure) -> (Cause, Error) {
                 source: Some(Box::new(error)),
             },
         ),
+        Failure::Stale(error) => (Cause::Stale, Error::Database(Box::new(error))),
         Failure::Final(error) => (Cause::Other, error),
     }
 }
@@ -177,8 +183,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn send(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Answer, Failure> {
-        if is_transaction_control(sql) {
+    async fn send(&mut self, sql: Sql<'_>, params: &[Param<'_>]) -> Result<Answer, Failure> {
+        if is_transaction_control(sql.text()) {
             return Err(Failure::Final(Error::TransactionControl));
         }
         let inner = self.inner;
@@ -196,16 +202,13 @@ impl<'a> Running<'a> {
                 }
             }
         };
-        let client = inner.session.client();
-        let answer = async {
-            if is_first {
-                // Not pipelined with the statement: after a refused BEGIN it would run on its own and commit.
-                client.batch_execute("BEGIN").await?;
-            }
-            db::send(client, sql, params).await
-        };
-        let answer = answer.await;
-        answer.map_err(|error| Failure::of(error, inner.session.is_closed()))
+        let session = &*inner.session;
+        if is_first {
+            // Not pipelined with the statement: after a refused BEGIN it would run on its own and commit.
+            let begun = session.client().batch_execute("BEGIN").await;
+            begun.map_err(|error| session.failure(error))?;
+        }
+        db::send(session, sql, params, (inner.form, Place::Block)).await
     }
 }
 
@@ -271,11 +274,12 @@ impl Db {
         let (warm, clock) = (&self.warm, &*self.warm.config.clock);
         let policy = warm.config.retry;
         let mut attempts = 0;
+        let mut form = Form::Short;
         loop {
             let lease = self.lease(Use::Transaction).await?;
             count(&warm.counters.attempts);
             attempts += 1;
-            let (cause, error) = match self.run_once(lease, &work).await {
+            let (cause, error) = match self.run_once(lease, form, &work).await {
                 Run::Done(result) => {
                     if result.is_ok() {
                         warm.crowding.learn(attempts);
@@ -284,6 +288,11 @@ impl Db {
                 }
                 Run::Again(cause, error) => (cause, error),
             };
+            if matches!(cause, Cause::Stale) {
+                count(&warm.counters.stale_statements);
+                (form, attempts) = (Form::Whole, attempts - 1);
+                continue;
+            }
             let may_repeat = if let Cause::Conflict(conflict, _) = cause {
                 count(&warm.counters.conflicts);
                 policy
@@ -311,7 +320,7 @@ impl Db {
                     }
                     .into(),
                     Cause::Unavailable(message) => Error::Unavailable { message, attempts }.into(),
-                    Cause::Lost | Cause::Abandoned | Cause::Other => {
+                    Cause::Lost | Cause::Stale | Cause::Abandoned | Cause::Other => {
                         error.unwrap_or_else(|| Error::Lost { source: None }.into())
                     }
                 });
@@ -320,7 +329,7 @@ impl Db {
         }
     }
 
-    async fn run_once<T, E, F, Fut>(&self, mut lease: Lease, work: &F) -> Run<T, E>
+    async fn run_once<T, E, F, Fut>(&self, mut lease: Lease, form: Form, work: &F) -> Run<T, E>
     where
         F: Fn(Transaction) -> Fut + Send,
         Fut: Future<Output = Result<T, E>> + Send,
@@ -335,6 +344,7 @@ impl Db {
                 state: State::Fresh,
                 running: 0,
             }),
+            form,
             turn: tokio::sync::Mutex::new(()),
         });
         let transaction = Transaction {
@@ -386,7 +396,9 @@ impl Db {
             }
             .into()))
         };
-        match tokio::time::timeout(limit, session.client().batch_execute("COMMIT")).await {
+        let commit = session.client().batch_execute("COMMIT");
+        let answer = session.statements().along(commit);
+        match tokio::time::timeout(limit, answer).await {
             Err(_) => unknown(None),
             Ok(Ok(())) => {
                 lease.mark_clean();
@@ -395,8 +407,8 @@ impl Db {
                 }
                 Run::Done(Ok(value))
             }
-            Ok(Err(error)) => match Failure::of(error, session.is_closed()) {
-                Failure::Lost(error) => unknown(Some(Box::new(error))),
+            Ok(Err(error)) => match session.failure(error) {
+                Failure::Lost(error) | Failure::Stale(error) => unknown(Some(Box::new(error))),
                 Failure::Unavailable(_) => {
                     // Whether it committed is not known, nor whether the block is still open.
                     self.roll_back(lease).await;

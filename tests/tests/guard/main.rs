@@ -17,6 +17,7 @@ mod pins;
 mod reads;
 mod retry;
 mod roles;
+mod statements;
 mod text;
 mod transactions;
 mod warm;

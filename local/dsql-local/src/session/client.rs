@@ -38,8 +38,6 @@ pub(super) struct ClientStream {
     gathered: BytesMut,
     flushed_bytes: u64,
     delivery: Delivery,
-    /// The next flight was sent before the last one was answered.
-    came_along: bool,
     /// Messages executed since the login.
     executed: u64,
 }
@@ -53,7 +51,6 @@ impl ClientStream {
             gathered: BytesMut::new(),
             flushed_bytes: 0,
             delivery: Delivery::Sent,
-            came_along: false,
             executed: 0,
         }
     }
@@ -65,12 +62,12 @@ impl ClientStream {
 
     /// The answer to a flight is about to leave: whatever has arrived behind that one did not wait for it.
     pub(super) fn note_what_came_along(&mut self) {
-        self.came_along = self.reader.has_more();
+        self.reader.mark();
     }
 
-    /// Whether the flight that was read belongs to the round trip of the one before; says so once.
-    pub(super) fn take_came_along(&mut self) -> bool {
-        std::mem::take(&mut self.came_along)
+    /// Whether what is read next belongs to the round trip of that flight.
+    pub(super) fn came_along(&self) -> bool {
+        self.reader.is_before_mark()
     }
 
     /// Counts a message that is about to be executed; how many that makes since the login.

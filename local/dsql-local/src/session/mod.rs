@@ -49,6 +49,8 @@ const MAX_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 struct Flight {
     messages: Vec<Frontend>,
     end: FlightEnd,
+    /// It was sent before the one before it was answered.
+    came_along: bool,
 }
 
 /// How a flight ends.
@@ -94,6 +96,7 @@ impl<'a> Session<'a> {
     async fn read_flight(&mut self) -> Flow<Option<Flight>> {
         let mut messages = Vec::new();
         let mut bytes = 0;
+        let came_along = self.client.came_along();
         loop {
             let message = match self.attachment.get() {
                 // PostgreSQL speaks between flights only to say that it goes, or that a setting changed.
@@ -123,14 +126,19 @@ impl<'a> Session<'a> {
             };
             messages.push(message);
             if end != FlightEnd::Part || bytes > MAX_FLIGHT_BYTES {
-                return Ok(Some(Flight { messages, end }));
+                return Ok(Some(Flight {
+                    messages,
+                    end,
+                    came_along,
+                }));
             }
         }
     }
 
     async fn execute_flight(&mut self, flight: Flight) -> Flow {
         let faults = &self.cluster.faults;
-        if flight.end == FlightEnd::Whole && !self.client.take_came_along() {
+        let is_round_trip = flight.end == FlightEnd::Whole && !flight.came_along;
+        if is_round_trip {
             self.cluster.counters.client_flights.add_one();
             let delay = faults.delay();
             self.pause(async {
@@ -168,7 +176,9 @@ impl<'a> Session<'a> {
         if self.client.is_withheld() {
             return self.dropped();
         }
-        self.client.note_what_came_along();
+        if is_round_trip {
+            self.client.note_what_came_along();
+        }
         self.flush().await
     }
 

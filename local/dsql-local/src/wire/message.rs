@@ -67,6 +67,8 @@ pub(crate) struct MessageReader<R> {
     inner: R,
     buffer: BytesMut,
     max_bytes: usize,
+    /// Bytes that had arrived at the mark and were not returned since.
+    marked: usize,
 }
 
 impl<R: AsyncRead + Unpin> MessageReader<R> {
@@ -75,6 +77,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
             inner,
             buffer: BytesMut::new(),
             max_bytes,
+            marked: 0,
         }
     }
 
@@ -95,15 +98,23 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
         }
     }
 
-    /// Whether the other side has sent more than was returned so far. Reads what there is, and waits for nothing.
-    pub(crate) fn has_more(&mut self) -> bool {
-        if self.buffer.is_empty() {
+    /// Marks what has arrived so far. Reads it, and waits for nothing.
+    pub(crate) fn mark(&mut self) {
+        while self.buffer.len() <= self.max_bytes {
             self.buffer.reserve(READ_BYTES);
             let arrived = self.inner.read_buf(&mut self.buffer);
             // An end or an error is met again by whoever waits for the next message.
-            let _ = tokio::task::coop::unconstrained(arrived).now_or_never();
+            match tokio::task::coop::unconstrained(arrived).now_or_never() {
+                Some(Ok(1..)) => {}
+                _ => break,
+            }
         }
-        !self.buffer.is_empty()
+        self.marked = self.buffer.len();
+    }
+
+    /// Whether the next message had begun to arrive at the last mark.
+    pub(crate) fn is_before_mark(&self) -> bool {
+        self.marked > 0
     }
 
     /// The next message, if all of it has been read already.
@@ -120,6 +131,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
         if self.buffer.len() < length + 1 {
             return Ok(None);
         }
+        self.marked = self.marked.saturating_sub(length + 1);
         let mut message = self.buffer.split_to(length + 1);
         message.advance(5);
         Ok(Some(Message {
@@ -131,6 +143,8 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -143,6 +157,23 @@ mod tests {
         assert_eq!((query.tag, &query.body[..]), (b'Q', &b"SELECT 1\0"[..]));
         assert_eq!(reader.next().await.unwrap().unwrap().tag, b'S');
         assert!(reader.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_arrives_after_the_mark_is_not_before_it() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut reader = MessageReader::new(server, MAX_CLIENT_MESSAGE_BYTES);
+        let mut sync = BytesMut::new();
+        Message::new(b'S', Bytes::new()).write_to(&mut sync);
+        reader.mark();
+        assert!(!reader.is_before_mark(), "nothing has arrived");
+        client.write_all(&sync.repeat(2)).await.unwrap();
+        reader.mark();
+        client.write_all(&sync).await.unwrap();
+        for is_before in [true, true, false] {
+            assert_eq!(reader.is_before_mark(), is_before);
+            reader.next().await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]
