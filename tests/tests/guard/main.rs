@@ -18,6 +18,8 @@ mod reads;
 mod retry;
 mod roles;
 mod statements;
+mod statements_changes;
+mod statements_text;
 mod text;
 mod transactions;
 mod warm;

@@ -282,7 +282,7 @@ async fn nothing_of_one_request_is_there_for_the_next() {
         assert_eq!(texts.value("SHOW search_path").await, "\"$user\", public");
         assert_eq!(
             texts
-                .value("SELECT count(*) FROM pg_prepared_statements")
+                .value("SELECT count(*) FROM pg_prepared_statements WHERE from_sql")
                 .await,
             "0"
         );
@@ -294,7 +294,7 @@ async fn nothing_of_one_request_is_there_for_the_next() {
     assert_eq!(texts.value("SHOW TimeZone").await, "UTC");
     assert_eq!(
         texts
-            .value("SELECT count(*) FROM pg_prepared_statements")
+            .value("SELECT count(*) FROM pg_prepared_statements WHERE from_sql")
             .await,
         "0"
     );

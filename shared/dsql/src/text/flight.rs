@@ -5,19 +5,36 @@ use postgres_protocol::IsNull;
 use postgres_protocol::message::frontend;
 
 use super::error::{ServerError, TextError};
+use super::prepared::{Form, Plan};
 use super::{TextRequest, TextStatement};
 
 /// The protocol counts parameters in 16 bits.
 const MAX_PARAMS: usize = 65_535;
 
+/// Refuses a statement that cannot be sent.
+pub(super) fn check(statement: &TextStatement<'_>, position: usize) -> Result<(), TextError> {
+    if statement.sql.contains('\0') {
+        let message = "invalid byte sequence for encoding \"UTF8\": 0x00";
+        return Err(refused(own("22021", message), position));
+    }
+    if statement.params.len() > MAX_PARAMS {
+        let message = "a statement takes at most 65535 parameters";
+        return Err(refused(own("54000", message), position));
+    }
+    Ok(())
+}
+
 /// A request's first flight: all of it, unless its last statement is made from the answers.
-pub(super) fn first(request: TextRequest<'_>) -> Result<BytesMut, TextError> {
+pub(super) fn first(request: TextRequest<'_>, plan: &Plan) -> Result<BytesMut, TextError> {
     let mut flight = BytesMut::new();
+    for name in &plan.closing {
+        frontend::close(b'S', &name.to_string(), &mut flight).expect("the name has no NUL");
+    }
     if let Some(begin) = request.begin {
         control(&begin.sql(), &mut flight);
     }
     for (at, statement) in request.statements.iter().enumerate() {
-        put(statement, &mut flight).map_err(|error| refused(error, at))?;
+        put(statement, plan.form(at), &mut flight).map_err(|error| refused(error, at))?;
     }
     if commits(request) {
         control("COMMIT", &mut flight);
@@ -28,8 +45,10 @@ pub(super) fn first(request: TextRequest<'_>) -> Result<BytesMut, TextError> {
 
 /// The flight of the statement that was made from the answers, and COMMIT.
 pub(super) fn last(statement: &TextStatement<'_>, position: usize) -> Result<BytesMut, TextError> {
+    check(statement, position)?;
     let mut flight = BytesMut::new();
-    put(statement, &mut flight).map_err(|error| refused(error, position))?;
+    let put = put(statement, Form::Whole, &mut flight);
+    put.map_err(|error| refused(error, position))?;
     control("COMMIT", &mut flight);
     frontend::sync(&mut flight);
     Ok(flight)
@@ -66,25 +85,26 @@ fn control(sql: &str, flight: &mut BytesMut) {
         sql: sql.into(),
         params: Vec::new(),
     };
-    put(&statement, flight).expect("the text has no NUL, and there are no parameters");
+    put(&statement, Form::Whole, flight).expect("the text has no NUL, and there are no parameters");
 }
 
-/// Unnamed statement and portal, parameter types left to the server, everything as text.
-fn put(statement: &TextStatement<'_>, flight: &mut BytesMut) -> Result<(), Box<ServerError>> {
-    if statement.sql.contains('\0') {
-        return Err(own(
-            "22021",
-            "invalid byte sequence for encoding \"UTF8\": 0x00",
-        ));
-    }
-    if statement.params.len() > MAX_PARAMS {
-        return Err(own("54000", "a statement takes at most 65535 parameters"));
-    }
+/// Unnamed portal, parameter types left to the server, everything as text.
+fn put(
+    statement: &TextStatement<'_>,
+    form: Form,
+    flight: &mut BytesMut,
+) -> Result<(), Box<ServerError>> {
     let unencodable = |_| own("08P01", "the statement is too long to be sent");
-    frontend::parse("", &statement.sql, [], flight).map_err(unencodable)?;
+    let name = match form {
+        Form::Whole => String::new(),
+        Form::Prepares(name) | Form::ByName(name) => name.to_string(),
+    };
+    if !matches!(form, Form::ByName(_)) {
+        frontend::parse(&name, &statement.sql, [], flight).map_err(unencodable)?;
+    }
     let bound = frontend::bind(
         "",
-        "",
+        &name,
         [],
         &statement.params,
         |value, buffer| {

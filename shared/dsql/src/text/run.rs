@@ -2,12 +2,11 @@
 
 use std::time::SystemTime;
 
-use bytes::BytesMut;
-
 use super::error::{ServerError, TextError};
 use super::pool::{Lease, TextSessions, note_probe};
+use super::prepared::{Form, Plan};
 use super::session::{Broken, NO_ROWS, Reply};
-use super::{TextAnswer, TextRequest, TextRole, flight, read};
+use super::{TextAnswer, TextRequest, TextRole, TextStatement, flight, read};
 use crate::clock::remaining;
 use crate::error::{ConflictKind, is_unavailable};
 use crate::lead::leading_words;
@@ -21,6 +20,8 @@ enum Attempt {
     Done(Vec<TextAnswer>),
     /// The server refused, with this of its statements under way.
     Refused(Box<ServerError>, Option<usize>),
+    /// A prepared statement was refused before its values were bound: sent whole it may run.
+    Stale,
     /// It had been idle, and did not say that it is alive.
     Silent,
     /// The connection is gone.
@@ -65,12 +66,15 @@ impl TextSessions {
         request: TextRequest<'_>,
         deadline: SystemTime,
     ) -> Result<Vec<TextAnswer>, TextError> {
-        let first = flight::first(request)?;
+        for (at, statement) in request.statements.iter().enumerate() {
+            flight::check(statement, at)?;
+        }
         let counters = &self.warm().counters;
         let (clock, policy) = (&*self.warm().config.clock, self.warm().config.retry);
         let (mut attempts, mut replays) = (0, 0);
         // An attempt was lost that may have been committed: what stops the ones after it says nothing about that.
         let mut is_open = false;
+        let mut all_whole = false;
         loop {
             let lease = match self.lease(role, request.harmless, deadline).await {
                 Ok(lease) => lease,
@@ -79,10 +83,14 @@ impl TextSessions {
             };
             count(&counters.attempts);
             attempts += 1;
-            match self.attempt(lease, request, &first, deadline).await {
+            match self.attempt(lease, request, all_whole, deadline).await {
                 Attempt::Done(answers) => return Ok(answers),
                 Attempt::Failed(_) if is_open => return Err(TextError::OutcomeUnknown),
                 Attempt::Failed(error) => return Err(error),
+                Attempt::Stale => {
+                    count(&counters.stale_statements);
+                    (all_whole, attempts) = (true, attempts - 1);
+                }
                 Attempt::Silent => {} // the next one is another, or finds the time up
                 Attempt::Refused(error, statement) => {
                     let conflict = ConflictKind::of(&error.code, &error.message);
@@ -141,7 +149,7 @@ impl TextSessions {
         &self,
         mut lease: Lease,
         request: TextRequest<'_>,
-        first: &BytesMut,
+        all_whole: bool,
         deadline: SystemTime,
     ) -> Attempt {
         let clock = &*self.warm().config.clock;
@@ -149,8 +157,13 @@ impl TextSessions {
         let sent = request.statements.len();
         let limit = remaining(clock.now(), deadline);
         let commits = !is_batch || flight::commits(request);
+        let plan = lease.session.prepared.plan(request, all_whole);
+        let first = match flight::first(request, &plan) {
+            Ok(flight) => flight,
+            Err(error) => return Attempt::Failed(error),
+        };
         let probe_limit = lease.probe_limit(deadline);
-        let exchange = lease.session.exchange(probe_limit, first, request.limits);
+        let exchange = lease.session.exchange(probe_limit, &first, request.limits);
         let answer = tokio::time::timeout(limit, exchange).await;
         if probe_limit.is_some() {
             note_probe(self.warm(), !matches!(answer, Ok(Err(Broken::Silent))));
@@ -168,6 +181,12 @@ impl TextSessions {
         };
         let done = reply.answers.len();
         if let Some(error) = reply.error.take() {
+            lease.session.prepared.give_up(&plan);
+            if let Some(at) = stale_statement(request, &plan, &reply, &error) {
+                lease.session.prepared.forget(&at.sql);
+                self.return_clean(lease, &reply, request, deadline).await;
+                return Attempt::Stale;
+            }
             let statement = done
                 .checked_sub(usize::from(is_batch))
                 .filter(|at| *at < sent)
@@ -184,6 +203,7 @@ impl TextSessions {
                 )
                 .await;
         }
+        lease.session.prepared.keep(request, &plan);
         if let Some(excess) = reply.excess {
             let is_committed = reply.is_idle;
             self.return_clean(lease, &reply, request, deadline).await;
@@ -257,7 +277,7 @@ impl TextSessions {
     /// The server said no, with `statement` under way; `before_commit`: certainly before anything was committed.
     async fn refused(
         &self,
-        lease: Lease,
+        mut lease: Lease,
         request: TextRequest<'_>,
         reply: &Reply,
         error: ServerError,
@@ -267,6 +287,9 @@ impl TextSessions {
         let is_ambiguous =
             !before_commit && (error.is_fatal() || is_unavailable(&error.code, &error.message));
         let is_lost = error.is_fatal();
+        if ConflictKind::of(&error.code, &error.message) == Some(ConflictKind::Schema) {
+            lease.session.prepared.forget_all();
+        }
         if !is_lost {
             self.return_clean(lease, reply, request, deadline).await;
         }
@@ -303,6 +326,26 @@ impl TextSessions {
         }
         lease.give_back();
     }
+}
+
+/// The prepared statement that was refused before its values were bound, if that is what happened.
+fn stale_statement<'a>(
+    request: TextRequest<'a>,
+    plan: &Plan,
+    reply: &Reply,
+    error: &ServerError,
+) -> Option<&'a TextStatement<'a>> {
+    let is_of_the_service = error.is_fatal()
+        || is_unavailable(&error.code, &error.message)
+        || ConflictKind::of(&error.code, &error.message).is_some();
+    if is_of_the_service || reply.answers.len() < reply.bound {
+        return None;
+    }
+    let at = reply
+        .bound
+        .checked_sub(usize::from(request.begin.is_some()))?;
+    let is_by_name = matches!(plan.form(at), Form::ByName(_));
+    request.statements.get(at).filter(|_| is_by_name)
 }
 
 fn broken_off(broken: Broken, request: TextRequest<'_>, commits: bool) -> Attempt {

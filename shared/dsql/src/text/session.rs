@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::answer::{TextAnswer, TextField, TextRow};
 use super::error::{Excess, ServerError};
+use super::prepared::Prepared;
 use super::{AnswerLimits, TextRole, flight};
 use crate::config::Config;
 use crate::error::{self, Error};
@@ -47,6 +48,7 @@ pub(super) struct TextSession {
     input: BytesMut,
     /// What the server reported of its settings at startup.
     reported: Vec<(String, String)>,
+    pub(super) prepared: Box<Prepared>,
     pub(super) opened_at: SystemTime,
     pub(super) retire_at: SystemTime,
 }
@@ -56,6 +58,8 @@ pub(super) struct TextSession {
 pub(super) struct Reply {
     /// One for each statement that ran to its end.
     pub(super) answers: Vec<TextAnswer>,
+    /// Statements whose values were bound.
+    pub(super) bound: usize,
     pub(super) error: Option<ServerError>,
     /// Set when rows were thrown away.
     pub(super) excess: Option<Excess>,
@@ -99,6 +103,7 @@ impl TextSession {
                 stream,
                 input: BytesMut::new(),
                 reported: Vec::new(),
+                prepared: Box::new(Prepared::new()),
                 opened_at,
                 retire_at: connector.retire_at(config, token, opened_at),
             };
@@ -170,12 +175,18 @@ impl TextSession {
         flight: &[u8],
         limits: AnswerLimits,
     ) -> Result<Reply, Broken> {
-        let probe = probe_limit.map(|_| flight::probe()).unwrap_or_default();
+        // In one write with what follows: the server's answer to it shows that the connection lives.
+        let mut out = probe_limit.map(|_| flight::probe()).unwrap_or_default();
+        let out: &[u8] = if out.is_empty() {
+            flight
+        } else {
+            out.extend_from_slice(flight);
+            &out
+        };
         let (mut reader, mut writer) = tokio::io::split(&mut self.stream);
         let write = async {
             let written = async {
-                writer.write_all(&probe).await?;
-                writer.write_all(flight).await?;
+                writer.write_all(out).await?;
                 writer.flush().await
             };
             // Of a connection that breaks, the reader learns it too, and may learn why.
@@ -259,8 +270,9 @@ async fn read_reply(
                 reply.settings_changed |= known.is_none_or(|(_, at_startup)| at_startup != value);
             }
             Message::CopyInResponse(_) | Message::CopyOutResponse(_) => return Err(Broken::Copy),
+            Message::BindComplete => reply.bound += 1,
             Message::ParseComplete
-            | Message::BindComplete
+            | Message::CloseComplete
             | Message::NoData
             | Message::NoticeResponse(_)
             | Message::NotificationResponse(_) => {}
