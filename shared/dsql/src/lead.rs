@@ -69,6 +69,31 @@ fn is_write(word: &str) -> bool {
         .any(|verb| word.eq_ignore_ascii_case(verb))
 }
 
+/// Literals that stand for the moment at which a statement is parsed.
+const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
+/// Whether a literal of the statement may stand for the moment at which it is parsed: executed later, it would still mean
+/// that one. Also whether one could be spelled in a way that is not looked into, by escapes or in pieces.
+pub(crate) fn may_hold_a_moment(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    let is_letter = |c: char| c.is_alphabetic() || c == '_';
+    let holds = |word: &str| {
+        sql.match_indices(word).any(|(at, _)| {
+            let (before, from) = sql.split_at(at);
+            let after = from.strip_prefix(word).unwrap_or_default();
+            // A call of `now()` is no literal.
+            let is_called = after.trim_start().starts_with('(');
+            !before.ends_with(is_letter) && !after.starts_with(is_letter) && !is_called
+        })
+    };
+    let is_in_pieces = || {
+        sql.split('\'').any(|between| {
+            !between.is_empty() && between.trim().is_empty() && between.contains(['\n', '\r'])
+        })
+    };
+    sql.contains('\\') || MOMENTS.into_iter().any(holds) || is_in_pieces()
+}
+
 /// Skips blanks and comments, and semicolons where an empty statement may stand.
 fn skip(sql: &str, semicolons: bool) -> &str {
     let mut rest = sql;
@@ -159,6 +184,28 @@ mod tests {
             "1 commit",
         ] {
             assert!(!is_transaction_control(sql), "{sql:?}");
+        }
+    }
+
+    #[test]
+    fn a_literal_that_means_the_moment_of_its_parse_is_seen() {
+        for sql in [
+            "SELECT 'now'::timestamptz",
+            "SELECT DATE 'Today'",
+            "SELECT * FROM t WHERE at > 'yesterday 12:00'",
+            "SELECT $$tomorrow$$::date, timestamp 'today04:05'",
+            "SELECT E'\\x6eow'::timestamptz",
+            "SELECT 'to'\n'day'::date",
+        ] {
+            assert!(may_hold_a_moment(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT now(), NOW ( ), current_date",
+            "SELECT known, nowhere FROM snow WHERE a = 'x' AND\nb = 'y'",
+            "SELECT $1::timestamptz",
+            "",
+        ] {
+            assert!(!may_hold_a_moment(sql), "{sql}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! 2. Nothing is prepared inside a transaction block, which a refused Parse would fail.
 //! 3. At most [`MAX_STATEMENTS`] are known; the one unused for longest is closed to make room.
 //! 4. When the catalog has changed, all are forgotten.
+//! 5. What may mean the moment at which it is parsed (`'now'`) is never prepared.
 
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
@@ -22,6 +23,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
 use crate::db::Param;
+use crate::lead::may_hold_a_moment;
 
 /// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own connector for Rust.
 pub(crate) const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
@@ -90,6 +92,8 @@ struct Known {
 
 #[derive(Debug)]
 enum Progress {
+    /// Goes whole always.
+    Unprepared,
     Used,
     Wanted,
     /// By this request.
@@ -201,7 +205,7 @@ impl State {
                         known.progress = Progress::Wanted;
                         self.wanted.push(sql);
                     }
-                    Progress::Wanted | Progress::Asked(_) => {}
+                    Progress::Unprepared | Progress::Wanted | Progress::Asked(_) => {}
                 }
                 return None;
             }
@@ -209,7 +213,11 @@ impl State {
         }
         let known = Known {
             types: params.iter().map(|(_, type_)| type_.clone()).collect(),
-            progress: Progress::Used,
+            progress: if may_hold_a_moment(sql.0) {
+                Progress::Unprepared
+            } else {
+                Progress::Used
+            },
         };
         if let Some((_, replaced)) = self.known.push(sql, known) {
             self.close(replaced.progress);
@@ -227,6 +235,9 @@ impl State {
         self.wanted.clear();
         self.asked.clear();
         for (_, known) in &mut self.known {
+            if matches!(known.progress, Progress::Unprepared) {
+                continue;
+            }
             let progress = std::mem::replace(&mut known.progress, Progress::Used);
             if let Progress::Prepared(statement) = progress {
                 self.closing.push(statement);

@@ -237,3 +237,16 @@ async fn the_same_text_with_other_types_is_another_statement() {
         assert_eq!(rows[0].get::<_, &str>(0), "text");
     }
 }
+
+#[tokio::test]
+async fn a_literal_that_means_the_moment_of_its_parse_means_a_new_one_each_time() {
+    let (fixture, client) = warm().await;
+    let db = fixture.db(&client);
+    let mut last = 0.0;
+    for _ in 0..6 {
+        let sql = "SELECT extract(epoch FROM 'now'::timestamptz)::float8";
+        let now: f64 = db.query(sql, &[]).await.unwrap()[0].get(0);
+        assert!(now > last, "{now} after {last}");
+        last = now;
+    }
+}

@@ -224,3 +224,17 @@ async fn statements_that_the_server_has_forgotten_are_sent_whole_once_more() {
     assert_eq!(values(&texts.one(READ, &["a"]).await.unwrap()), ["5"]);
     assert_eq!(texts.client.stats().stale_statements, 0);
 }
+
+#[tokio::test]
+async fn a_literal_that_means_the_moment_of_its_parse_means_a_new_one_each_time() {
+    let texts = Texts::start().await;
+    let mut last = 0.0;
+    for _ in 0..6 {
+        let now = texts
+            .value("SELECT extract(epoch FROM 'now'::timestamptz)")
+            .await;
+        let now: f64 = now.parse().unwrap();
+        assert!(now > last, "{now} after {last}");
+        last = now;
+    }
+}

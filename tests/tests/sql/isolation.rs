@@ -29,7 +29,7 @@ async fn settings_blocks_and_prepared_statements_end_with_their_request() {
         let body = site
             .query(
                 "SELECT interval '1 day', current_setting('search_path'), current_setting('TimeZone'), \
-                 current_setting('transaction_read_only'), (SELECT count(*) FROM pg_prepared_statements), \
+                 current_setting('transaction_read_only'), (SELECT count(*) FROM pg_prepared_statements WHERE from_sql), \
                  (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())",
                 &[],
             )

@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use lru::LruCache;
 
 use super::TextRequest;
-use crate::lead::leading_words;
+use crate::lead::{leading_words, may_hold_a_moment};
 use crate::statements::MAX_STATEMENTS;
 
 /// Of the texts that a session has prepared, together.
@@ -115,7 +115,8 @@ impl Prepared {
             Some(name) => return Form::ByName(*name),
             None => {}
         }
-        if self.used.put(self.hasher.hash_one(sql), ()).is_none() {
+        let is_first = self.used.put(self.hasher.hash_one(sql), ()).is_none();
+        if is_first || may_hold_a_moment(sql) {
             return Form::Whole;
         }
         self.last += 1;
