@@ -26,6 +26,7 @@ mod report;
 mod routes;
 mod samples;
 mod stack;
+mod statements;
 mod storm;
 mod warm;
 mod weight;
@@ -48,10 +49,11 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 11] = [
+const SUBJECTS: [&str; 12] = [
     "admission",
     "cold",
     "warm",
+    "statements",
     "instructions",
     "weight",
     "contention",
@@ -102,6 +104,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "admission" => admission::run(run, &mut report),
             "cold" => cold::run(&run, &stack, &mut report).await,
             "warm" => warm::run(&run, &stack, &mut report).await,
+            "statements" => statements::run(&run, &stack, &mut report).await,
             "instructions" => instructions::run(&mut report).await,
             "weight" => weight::run(&run, &stack, &mut report).await,
             "contention" => contention::run(&run, &mut report).await,

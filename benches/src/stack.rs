@@ -45,9 +45,15 @@ pub(crate) struct Contender {
 
 impl Stack {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// With settings for the PostgreSQL behind.
+    pub(crate) async fn start_with(postgres_settings: Vec<String>) -> Self {
         // Many cold starts in a row: the limit of connects is another subject.
         let options = Options {
             connect_burst: 1_000_000,
+            postgres_settings,
             ..Options::default()
         };
         let server = DsqlLocal::start(options).await.unwrap();
@@ -182,6 +188,15 @@ impl Stack {
         Contender {
             name: "connect per invocation",
             launch: self.bare(Launch::program(floor("reconnect"))),
+            event: "{}".to_owned(),
+        }
+    }
+
+    /// On the layer underneath alone: what the peers are to be compared with.
+    pub(crate) fn dsql_alone(&self) -> Contender {
+        Contender {
+            name: "dsql alone",
+            launch: self.bare(Launch::program(floor("kept"))),
             event: "{}".to_owned(),
         }
     }

@@ -55,6 +55,7 @@ fn asked(stack: &Stack) -> Vec<(&'static str, Launch)> {
         .chain([
             (SQL, stack.sql().launch),
             ("connect per invocation", stack.reconnect().launch),
+            ("dsql alone", stack.dsql_alone().launch),
         ])
         .chain(peers.map(|peer| (peer.name, peer.launch)))
         .collect()

@@ -25,6 +25,7 @@ pub mod jwt;
 pub mod log;
 pub mod logins;
 pub mod openapi;
+pub mod opener;
 pub mod pooler;
 pub mod preload;
 pub mod proxy;

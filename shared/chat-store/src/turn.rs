@@ -161,7 +161,10 @@ WITH chat AS (
     SELECT seq, role, parts = $4 AS is_same, aside_since IS NOT NULL AS is_aside FROM messages WHERE chat_id = $1 AND id = $3
 ), tip AS (
     SELECT m.id, m.seq, m.aside_since IS NOT NULL AS is_aside
-    FROM unnest($34::text[]) WITH ORDINALITY AS shown (id, n) JOIN messages m ON m.chat_id = $1 AND m.id = shown.id
+    FROM unnest($34::text[]) WITH ORDINALITY AS shown (id, n), LATERAL (
+        -- Each by its key, which OFFSET keeps: a plan for any number of them would read the whole chat.
+        SELECT id, seq, aside_since FROM messages WHERE chat_id = $1 AND id = shown.id OFFSET 0
+    ) AS m
     WHERE $17::bigint IS NULL ORDER BY shown.n DESC LIMIT 1
 ), placed AS (
     SELECT CASE

@@ -18,8 +18,22 @@ pub(crate) struct Plans {
     log: File,
 }
 
+/// For what a statement is planned. Of one that is prepared, PostgreSQL decides after its fifth use; the service lets
+/// nobody say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PlannedFor {
+    /// The values that it has.
+    ItsValues,
+    /// Any values.
+    Any,
+}
+
 impl Plans {
-    pub(crate) fn options() -> Options {
+    pub(crate) fn options(planned_for: PlannedFor) -> Options {
+        let mode = match planned_for {
+            PlannedFor::ItsValues => "plan_cache_mode=force_custom_plan",
+            PlannedFor::Any => "plan_cache_mode=force_generic_plan",
+        };
         Options {
             postgres_settings: [
                 "session_preload_libraries=auto_explain",
@@ -29,6 +43,7 @@ impl Plans {
                 "auto_explain.log_format=json",
                 "log_min_messages=log",
                 "autovacuum=off",
+                mode,
             ]
             .map(str::to_owned)
             .to_vec(),

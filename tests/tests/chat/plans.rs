@@ -5,16 +5,15 @@
 use std::time::Duration;
 
 use chat_store::{
-    Allowance, AtMost, Budgets, Changes, ChatId, Closing, Cursor, Cut, Ended, Held, IdempotencyKey,
-    Limit, Listing, MessageId, NewChat, NewMessage, NewTurn, Once, Opening, OwnerId, Parts, Place,
-    Reply, Resumable, Role, ShareId, ShareToken, SoFar, Spender, Stopped, StreamId, Title,
-    TitleUsage, TokenLimits, Uncounted, Visibility, Visitor,
+    Changes, ChatId, Closing, Cursor, Cut, Ended, Held, IdempotencyKey, Limit, Listing, MessageId,
+    NewChat, Once, Opening, OwnerId, Place, Resumable, ShareId, ShareToken, SoFar, Stopped, Title,
+    TitleUsage, Visibility, Visitor,
 };
 use dsql::{Db, Type};
-use jiff::Timestamp;
-use serde_json::json;
 
-use crate::plan_log::Plans;
+use tests::opener::{Opener, message};
+
+use crate::plan_log::{PlannedFor, Plans};
 use crate::stack::Stack;
 
 /// 60 owners with 40 chats of 10 messages; `o1` has 300 more, 285 of them archived, and the chat `c1` of `o1` has 400 messages.
@@ -64,65 +63,18 @@ async fn fill(db: &Db) {
     }
 }
 
-fn message(id: &str, text: &str) -> NewMessage {
-    NewMessage {
-        id: MessageId::parse(id).unwrap(),
-        role: Role::User,
-        parts: Parts::parse(&json!([{"type": "text", "text": text}]).to_string()).unwrap(),
-        metadata: None,
-    }
-}
-
-/// Opens turns of one owner.
-struct Opener<'a> {
-    db: &'a Db,
-    owner: &'a OwnerId,
-    allowance: Allowance,
-    now: Timestamp,
-}
-
-impl Opener<'_> {
-    async fn open(&self, chat: &str, message: &NewMessage, place: Place) -> (Opening, Reply) {
-        let reply = Reply {
-            chat: ChatId::parse(chat).unwrap(),
-            message: MessageId::new(),
-            stream: StreamId::new(),
-        };
-        let job = format!("title of {chat}");
-        let replaced = MessageId::new();
-        let turn = NewTurn {
-            chat: &reply.chat,
-            message,
-            place,
-            shown: std::slice::from_ref(&message.id),
-            replaced: &replaced,
-            reply: &reply.message,
-            stream: &reply.stream,
-            model: "m",
-            reply_metadata: "{}",
-            title: &Title::default(),
-            title_job: Some(&job),
-            expires_at: None,
-            now: self.now,
-            lease_until: self.now + Duration::from_secs(60),
-            at_most: AtMost {
-                question: Uncounted { likely: 1, most: 4 },
-                history: Uncounted {
-                    likely: 10,
-                    most: 40,
-                },
-                reply: 100,
-            },
-            allowance: &self.allowance,
-        };
-        let opening = chat_store::open(self.db, self.owner, &turn).await.unwrap();
-        (opening, reply)
-    }
+#[tokio::test]
+async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
+    Box::pin(turn(PlannedFor::ItsValues)).await;
 }
 
 #[tokio::test]
-async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
-    let stack = Stack::start_on(Plans::options()).await;
+async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes_by_plans_for_any_values() {
+    Box::pin(turn(PlannedFor::Any)).await;
+}
+
+async fn turn(planned_for: PlannedFor) {
+    let stack = Stack::start_on(Plans::options(planned_for)).await;
     let (db, now) = (
         stack.database(),
         chat_store::microseconds(std::time::SystemTime::now()),
@@ -130,41 +82,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
     fill(&db).await;
     let mut plans = Plans::of(&stack);
     let owner = OwnerId::parse("o1").unwrap();
-    let limit = Limit {
-        name: "turn",
-        window: Duration::from_secs(60),
-        per_owner: 1_000,
-        per_guest: 1_000,
-        per_address: 1_000,
-    };
-    let visitor = Visitor {
-        owner: &owner,
-        is_guest: false,
-        address: Some("hash"),
-    };
-    let opener = Opener {
-        db: &db,
-        owner: &owner,
-        allowance: Allowance {
-            buckets: limit.buckets(visitor),
-            window: limit.window_at(now),
-            tokens: Budgets::new(
-                Spender {
-                    owner: "pseudonym",
-                    address: Some("hash"),
-                    chat: &ChatId::parse("new").unwrap(),
-                },
-                TokenLimits {
-                    owner: 1_000_000,
-                    address: 1_000_000,
-                    deployment: 1_000_000,
-                },
-                now,
-            ),
-            concurrent: 1_000,
-        },
-        now,
-    };
+    let opener = Opener::of(&db, &owner, now);
     let is_open = |opening: &Opening| matches!(opening, Opening::Opened { .. });
 
     let (opening, reply) = opener.open("new", &message("u1", "hi"), Place::End).await;
@@ -301,7 +219,17 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes() {
 
 #[tokio::test]
 async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write() {
-    let stack = Stack::start_on(Plans::options()).await;
+    Box::pin(everyday_requests(PlannedFor::ItsValues)).await;
+}
+
+#[tokio::test]
+async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write_by_plans_for_any_values()
+{
+    Box::pin(everyday_requests(PlannedFor::Any)).await;
+}
+
+async fn everyday_requests(planned_for: PlannedFor) {
+    let stack = Stack::start_on(Plans::options(planned_for)).await;
     let (db, now) = (
         stack.database(),
         chat_store::microseconds(std::time::SystemTime::now()),
