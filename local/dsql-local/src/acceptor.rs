@@ -1,14 +1,14 @@
 //! The task that accepts connections, and the life of each: it ends with its client, at its age
-//! limit, or when all are cut.
+//! limit, when its cluster is deleted, or when all are cut.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::clusters::Clusters;
 use crate::login::login;
 use crate::negotiate::negotiate;
 use crate::session::{End, Session};
@@ -25,13 +25,13 @@ pub(crate) enum Carrier {
 }
 
 /// Accepts connections until it is dropped, and closes them then.
-pub(crate) async fn accept(cluster: Arc<Cluster>, listener: TcpListener, carrier: Carrier) {
+pub(crate) async fn accept(clusters: Arc<Clusters>, listener: TcpListener, carrier: Carrier) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) => {
-                    connections.spawn(serve(cluster.clone(), tcp, carrier));
+                    connections.spawn(serve(clusters.clone(), tcp, carrier));
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot accept a connection");
@@ -43,36 +43,45 @@ pub(crate) async fn accept(cluster: Arc<Cluster>, listener: TcpListener, carrier
     }
 }
 
-async fn serve(cluster: Arc<Cluster>, tcp: TcpStream, carrier: Carrier) {
-    let mut cut = cluster.limits.watch_cuts();
-    let retires_at = cluster.clock.now() + cluster.limits.life;
+async fn serve(clusters: Arc<Clusters>, tcp: TcpStream, carrier: Carrier) {
+    let mut cut = clusters.watch_cuts();
+    let opened_at = clusters.region.clock.now();
     tokio::select! {
-        served = talk(&cluster, tcp, carrier) => if let Err(error) = served {
+        served = talk(&clusters, tcp, carrier, opened_at) => if let Err(error) = served {
             tracing::debug!(error = %error, "a connection ended early");
         },
-        () = cluster.clock.sleep_until(retires_at) => tracing::info!("closed a connection at the end of its life"),
         _ = cut.changed() => tracing::info!("cut a connection"),
     }
 }
 
-async fn talk(cluster: &Cluster, tcp: TcpStream, carrier: Carrier) -> io::Result<()> {
+async fn talk(
+    clusters: &Clusters,
+    tcp: TcpStream,
+    carrier: Carrier,
+    opened_at: SystemTime,
+) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let secured = async {
         match carrier {
-            Carrier::Tcp => negotiate(cluster, tcp).await,
-            Carrier::WebSocket => websocket::accept(cluster, tcp).await,
+            Carrier::Tcp => negotiate(&clusters.region, tcp).await,
+            Carrier::WebSocket => websocket::accept(&clusters.region, tcp).await,
         }
     };
-    let Some(client) = login(cluster, secured).await? else {
+    let Some((cluster, client)) = login(clusters, secured).await? else {
         return Ok(());
     };
     tracing::info!(dsql.role = %client.startup.user, carrier = ?carrier, "opened a connection");
-    match Session::serve(cluster, client).await {
-        End::Client => Ok(()),
-        End::Dropped => {
-            tracing::info!("a fault dropped a connection");
-            Ok(())
+    let retires_at = opened_at + cluster.limits.life;
+    tokio::select! {
+        end = Session::serve(&cluster, client) => match end {
+            End::Client => {}
+            End::Dropped => tracing::info!("a fault dropped a connection"),
+            End::Io(error) => return Err(error),
+        },
+        () = cluster.clock.sleep_until(retires_at) => {
+            tracing::info!("closed a connection at the end of its life");
         }
-        End::Io(error) => Err(error),
+        () = cluster.ended() => tracing::info!("closed a connection of a deleted cluster"),
     }
+    Ok(())
 }

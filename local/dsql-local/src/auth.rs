@@ -1,10 +1,12 @@
 //! Authentication: a token is verified against the cluster, the principals, and the movable clock,
 //! in the service's order and words.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::principal::{Action, Principal, Principals, Secret};
-use crate::token::{SERVICE, Token};
+use crate::principal::{Action, Principal, Principals};
+use crate::sigv4::SignatureError;
+use crate::token::Token;
 
 /// One week, the longest life of a token (reference: token expiry).
 const LONGEST_LIFE_S: u64 = 604_800;
@@ -68,6 +70,22 @@ impl Refusal {
     }
 }
 
+impl From<SignatureError> for Refusal {
+    fn from(error: SignatureError) -> Self {
+        let kind = match error {
+            SignatureError::Region(_) => RefusalKind::Region,
+            SignatureError::Service => RefusalKind::Service,
+            SignatureError::UnknownKey => RefusalKind::UnknownKey,
+            SignatureError::SessionToken => RefusalKind::SessionToken,
+            SignatureError::Mismatch => RefusalKind::Signature,
+            SignatureError::Expired { .. } => RefusalKind::Expired,
+            SignatureError::NotYetValid { .. } => RefusalKind::NotYetValid,
+            SignatureError::CredentialsExpired => RefusalKind::CredentialsExpired,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 /// What a token is verified against.
 #[derive(Debug)]
 pub(crate) struct TokenVerifier {
@@ -76,7 +94,7 @@ pub(crate) struct TokenVerifier {
     pub(crate) cluster_id: String,
     pub(crate) region: String,
     pub(crate) account_id: String,
-    pub(crate) principals: Principals,
+    pub(crate) principals: Arc<Principals>,
     /// How far in the future a token may be dated.
     pub(crate) skew: Duration,
 }
@@ -104,46 +122,7 @@ impl TokenVerifier {
                 ),
             ));
         }
-        if token.region != self.region {
-            let hint = format!(
-                "Credential should be scoped to a valid region, not '{}'.",
-                token.region
-            );
-            return Err(Refusal::new(RefusalKind::Region, hint));
-        }
-        if token.service != SERVICE {
-            return Err(Refusal::new(
-                RefusalKind::Service,
-                format!("Credential should be scoped to correct service: '{SERVICE}'."),
-            ));
-        }
-        let invalid = "The security token included in the request is invalid.";
-        let principal = self
-            .principals
-            .find(&token.access_key_id)
-            .ok_or_else(|| Refusal::new(RefusalKind::UnknownKey, invalid))?;
-        let expected = principal.session_token.as_ref().map(Secret::expose);
-        if token.session_token() != expected {
-            return Err(Refusal::new(RefusalKind::SessionToken, invalid));
-        }
-        if !token.is_signed_with(principal.secret_access_key.expose()) {
-            return Err(Refusal::new(
-                RefusalKind::Signature,
-                "The request signature we calculated does not match the signature you provided. \
-                 Check your AWS Secret Access Key and signing method.",
-            ));
-        }
-        self.check_time(&token, &principal, now)?;
-        self.check_action(&token, &principal, user)?;
-        Ok(principal)
-    }
-
-    fn check_time(
-        &self,
-        token: &Token,
-        principal: &Principal,
-        now: SystemTime,
-    ) -> Result<(), Refusal> {
+        let signer = token.signed.signer(&self.region, &self.principals)?;
         if token.life_s == 0 || token.life_s > LONGEST_LIFE_S {
             return Err(Refusal::new(
                 RefusalKind::Lifetime,
@@ -151,33 +130,9 @@ impl TokenVerifier {
             ));
         }
         let life = Duration::from_secs(token.life_s);
-        if now > token.signed_at + life {
-            let hint = format!(
-                "Signature expired: {} is now earlier than {} ({} - {} min.)",
-                token.date,
-                stamp(now - life),
-                stamp(now),
-                token.life_s.div_ceil(60),
-            );
-            return Err(Refusal::new(RefusalKind::Expired, hint));
-        }
-        if token.signed_at > now + self.skew {
-            let hint = format!(
-                "Signature not yet current: {} is still later than {} ({} + {} min.)",
-                token.date,
-                stamp(now + self.skew),
-                stamp(now),
-                self.skew.as_secs().div_ceil(60),
-            );
-            return Err(Refusal::new(RefusalKind::NotYetValid, hint));
-        }
-        if principal.expires_at.is_some_and(|end| now >= end) {
-            return Err(Refusal::new(
-                RefusalKind::CredentialsExpired,
-                "The security token included in the request is expired",
-            ));
-        }
-        Ok(())
+        token.signed.check_time(&signer, now, life, self.skew)?;
+        self.check_action(&token, &signer, user)?;
+        Ok(signer)
     }
 
     fn check_action(
@@ -207,33 +162,24 @@ impl TokenVerifier {
             ));
         }
         if !principal.actions.contains(&action) {
-            let name = action.name();
-            let hint = format!(
-                "User: {arn} is not authorized to perform: dsql:{name} on resource: \
-                 arn:aws:dsql:{}:{}:cluster/{} because no identity-based policy allows the dsql:{name} action",
+            let cluster = format!(
+                "arn:aws:dsql:{}:{}:cluster/{}",
                 self.region, self.account_id, self.cluster_id
             );
+            let hint = principal.denial(action, &cluster);
             return Err(Refusal::new(RefusalKind::Policy, hint));
         }
         Ok(())
     }
 }
 
-/// `YYYYMMDDTHHMMSSZ`
-fn stamp(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map(|time| time.strftime("%Y%m%dT%H%M%SZ").to_string())
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use sha2::{Digest, Sha256};
-
     use super::*;
     use crate::Secret;
+    use crate::sigv4::sha256_hex;
 
     const HOST: &str = "peccy.dsql.us-east-1.on.aws";
     const CONNECT: &str = "peccy.dsql.us-east-1.on.aws/?Action=DbConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Fdsql%2Faws4_request&X-Amz-Date=20240827T000000Z&X-Amz-Expires=450&X-Amz-SignedHeaders=host&X-Amz-Signature=f5f2ad764ca5df44045d4ab6ccecba0eef941b0007e5765885a0b6ed3702a3f8";
@@ -242,7 +188,7 @@ mod tests {
     const SIGNED_AT_S: u64 = 1_724_716_800;
 
     fn verifier(session_token: Option<&str>) -> TokenVerifier {
-        let principals = Principals::default();
+        let principals = Arc::new(Principals::default());
         principals
             .add(Principal {
                 access_key_id: "akid".into(),
@@ -289,9 +235,8 @@ mod tests {
     #[test]
     fn the_canonical_request_has_the_published_digest() {
         let digest = |token| {
-            hex::encode(Sha256::digest(
-                Token::parse(token).unwrap().canonical_request(),
-            ))
+            let token = Token::parse(token).unwrap();
+            sha256_hex(token.signed.canonical_request.as_bytes())
         };
         assert_eq!(
             digest(CONNECT),

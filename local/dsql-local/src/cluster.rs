@@ -1,6 +1,8 @@
-//! What all connections share: the cluster that the stand-in pretends to be.
+//! What all connections of one cluster share.
 
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::auth::TokenVerifier;
 use crate::clock::Clock;
@@ -13,18 +15,16 @@ use crate::lock_waits::LockWaits;
 use crate::postgres::Access;
 use crate::schema::Schema;
 use crate::stats::Counters;
-use crate::tls::ServerConfigs;
 use crate::writers::Writers;
 
 /// The cluster's state.
 pub(crate) struct Cluster {
     /// Knows the cluster's names, too.
     pub(crate) auth: TokenVerifier,
-    pub(crate) tls: ServerConfigs,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) limits: ConnectionLimits,
-    pub(crate) faults: Injector,
-    pub(crate) counters: Counters,
+    pub(crate) faults: Arc<Injector>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) postgres: Arc<Access>,
     pub(crate) lock_waits: Arc<LockWaits>,
     pub(crate) schema: Schema,
@@ -32,4 +32,14 @@ pub(crate) struct Cluster {
     pub(crate) judgements: Judgements,
     pub(crate) jobs: Jobs,
     pub(crate) rules: Rules,
+    /// Set when the cluster is deleted.
+    pub(crate) end: watch::Sender<bool>,
+}
+
+impl Cluster {
+    /// Waits until the cluster is deleted.
+    pub(crate) async fn ended(&self) {
+        // The sender lives in `self`.
+        let _ = self.end.subscribe().wait_for(|ended| *ended).await;
+    }
 }

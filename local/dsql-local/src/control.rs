@@ -1,47 +1,32 @@
 //! The control interface: JSON over loopback HTTP. Clock, faults, statistics, cutting connections.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
-use hyper::service::service_fn;
+use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::clusters::Clusters;
 use crate::faults::Faults;
+use crate::http;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Farthest that the clock goes: a century, in either direction.
 const MAX_CLOCK_S: u64 = 100 * 365 * 86_400;
 
-/// Serves until it is dropped. Connections are closed then.
-pub(crate) async fn serve(cluster: Arc<Cluster>, listener: TcpListener) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((tcp, _)) = accepted else { continue };
-                let cluster = cluster.clone();
-                connections.spawn(async move {
-                    let service = service_fn(|request| answer(&cluster, request));
-                    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service);
-                    if let Err(error) = served.await {
-                        tracing::debug!(error = %error, "a control connection ended early");
-                    }
-                });
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
+/// Serves until it is dropped.
+pub(crate) async fn serve(clusters: Arc<Clusters>, listener: TcpListener) {
+    http::serve(listener, move |request| {
+        let clusters = clusters.clone();
+        async move { answer(&clusters, request).await }
+    })
+    .await;
 }
 
 /// A request that is not carried out.
@@ -61,27 +46,18 @@ impl Problem {
     }
 }
 
-async fn answer(
-    cluster: &Cluster,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = match route(cluster, request).await {
+async fn answer(clusters: &Clusters, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, body) = match route(clusters, request).await {
         Ok(body) => (StatusCode::OK, body),
         Err(problem) => (
             problem.status,
             json!({"code": problem.code, "message": problem.message}),
         ),
     };
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
-    Ok(response)
+    http::json(status, &body)
 }
 
-async fn route(cluster: &Cluster, request: Request<Incoming>) -> Result<Value, Problem> {
+async fn route(clusters: &Clusters, request: Request<Incoming>) -> Result<Value, Problem> {
     // A web page that a developer has open must not reach this port, neither directly nor by a rebound name.
     let host = request
         .headers()
@@ -101,13 +77,13 @@ async fn route(cluster: &Cluster, request: Request<Incoming>) -> Result<Value, P
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (&method, path.as_str()) {
-        (&Method::GET, "/clock") => Ok(clock(cluster)),
-        (&Method::POST, "/clock") => move_clock(cluster, &body(request).await?),
-        (&Method::GET, "/stats") => Ok(json!(cluster.counters.snapshot())),
-        (&Method::POST, "/faults") => set_faults(cluster, &body(request).await?),
-        (&Method::POST, "/jobs") => set_jobs(cluster, &body(request).await?),
+        (&Method::GET, "/clock") => Ok(clock(clusters)),
+        (&Method::POST, "/clock") => move_clock(clusters, &body(request).await?),
+        (&Method::GET, "/stats") => Ok(json!(clusters.region.counters.snapshot())),
+        (&Method::POST, "/faults") => set_faults(clusters, &body(request).await?),
+        (&Method::POST, "/jobs") => set_jobs(clusters, &body(request).await?),
         (&Method::POST, "/connections/cut") => {
-            cluster.limits.cut();
+            clusters.cut();
             Ok(json!({}))
         }
         (_, "/clock" | "/stats" | "/faults" | "/jobs" | "/connections/cut") => Err(Problem {
@@ -124,18 +100,16 @@ async fn route(cluster: &Cluster, request: Request<Incoming>) -> Result<Value, P
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES)
-        .collect()
-        .await;
-    body.map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Problem::bad_request(error.to_string()))
+    http::read_body(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .map_err(Problem::bad_request)
 }
 
-fn clock(cluster: &Cluster) -> Value {
-    json!({"epoch_s": cluster.clock.epoch_s()})
+fn clock(clusters: &Clusters) -> Value {
+    json!({"epoch_s": clusters.region.clock.epoch_s()})
 }
 
-fn move_clock(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
+fn move_clock(clusters: &Clusters, body: &[u8]) -> Result<Value, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Move {
@@ -146,10 +120,16 @@ fn move_clock(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
         serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
     match (wanted.advance_s, wanted.set) {
         (Some(advance_s), None) if advance_s <= MAX_CLOCK_S => {
-            cluster.clock.advance(Duration::from_secs(advance_s));
+            clusters
+                .region
+                .clock
+                .advance(Duration::from_secs(advance_s));
         }
         (None, Some(epoch_s)) if epoch_s <= 2 * MAX_CLOCK_S => {
-            cluster.clock.set(UNIX_EPOCH + Duration::from_secs(epoch_s));
+            clusters
+                .region
+                .clock
+                .set(UNIX_EPOCH + Duration::from_secs(epoch_s));
         }
         _ => {
             return Err(Problem::bad_request(
@@ -157,10 +137,10 @@ fn move_clock(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
             ));
         }
     }
-    Ok(clock(cluster))
+    Ok(clock(clusters))
 }
 
-fn set_jobs(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
+fn set_jobs(clusters: &Clusters, body: &[u8]) -> Result<Value, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Jobs {
@@ -173,17 +153,17 @@ fn set_jobs(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
             "`duration_ms` is longer than a century",
         ));
     }
-    cluster
-        .jobs
-        .set_duration(Duration::from_millis(wanted.duration_ms));
+    let duration = Duration::from_millis(wanted.duration_ms);
+    clusters.region.job_duration.set(duration);
     Ok(json!({"duration_ms": wanted.duration_ms}))
 }
 
-fn set_faults(cluster: &Cluster, body: &[u8]) -> Result<Value, Problem> {
+fn set_faults(clusters: &Clusters, body: &[u8]) -> Result<Value, Problem> {
     let faults: Faults =
         serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))?;
     let shown = json!(faults);
-    cluster
+    clusters
+        .region
         .faults
         .set(faults)
         .map_err(|error| Problem::bad_request(error.to_string()))?;

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! DIR/lock            held while a dsql-local uses DIR
-//! DIR/identity.json   cluster id, access key of the admin principal, certificate authority (mode 0600)
+//! DIR/identity.json   id of the default cluster, access key of the admin principal, certificate authority (mode 0600)
+//! DIR/clusters.json   what the control plane knows of all clusters (mode 0600)
 //! DIR/ca.pem          the authority's certificate, for clients
-//! DIR/postgres/       the PostgreSQL cluster
+//! DIR/postgres/       the PostgreSQL server of the default cluster
 //! DIR/postgres.log
+//! DIR/clusters/ID/    the same two of each further cluster
 //! ```
 //!
-//! Without a data directory all of it lives in a scratch directory, which also holds PostgreSQL's socket. The scratch
-//! directory is removed by PostgreSQL's supervisor, so that it goes even if this process is killed.
+//! Each server has a scratch directory, which holds its socket and, without a data directory, all the rest. It is
+//! removed by PostgreSQL's supervisor, so that it goes even if this process is killed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -65,7 +67,7 @@ impl Identity {
     fn generate() -> Result<Self, TlsError> {
         let authority = Authority::generate()?;
         Ok(Self {
-            cluster_id: random_text(b"abcdefghijklmnopqrstuvwxyz0123456789", 26),
+            cluster_id: new_cluster_id(),
             access_key_id: format!(
                 "AKIA{}",
                 random_text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)
@@ -87,6 +89,11 @@ impl Identity {
     }
 }
 
+/// An identifier as the service makes them.
+pub(crate) fn new_cluster_id() -> String {
+    random_text(b"abcdefghijklmnopqrstuvwxyz0123456789", 26)
+}
+
 /// Enough for a tool that listens on loopback only; these are no AWS credentials.
 fn random_text(alphabet: &[u8], length: usize) -> String {
     let mut random = fastrand::Rng::new();
@@ -100,6 +107,15 @@ fn random_text(alphabet: &[u8], length: usize) -> String {
 pub(crate) struct DataDir {
     pub(crate) identity: Identity,
     pub(crate) ca_file: PathBuf,
+    /// The directory itself; `None` if all is thrown away.
+    kept: Option<PathBuf>,
+    account: Option<Account>,
+    /// Locked for as long as it is open.
+    _lock: Option<File>,
+}
+
+/// The files of one PostgreSQL server.
+pub(crate) struct ServerDir {
     /// The PostgreSQL cluster's directory; exists and belongs to the account that PostgreSQL runs as.
     pub(crate) cluster_dir: PathBuf,
     /// Holds the socket; removed on stop.
@@ -107,44 +123,97 @@ pub(crate) struct DataDir {
     pub(crate) log_file: PathBuf,
     /// Whether the data outlives this process.
     pub(crate) is_kept: bool,
-    /// Locked for as long as it is open.
-    pub(crate) lock: Option<File>,
 }
 
 impl DataDir {
-    /// Opens the data directory, or makes everything anew in a scratch directory.
+    /// Opens the data directory, or makes everything anew in a scratch directory: that of the default
+    /// cluster's server, whose files come with it.
     pub(crate) fn open(
         data_dir: Option<&Path>,
         account: Option<Account>,
-    ) -> Result<Self, DataDirError> {
-        let scratch = scratch_dir(account)?;
-        make_owned_dir(&scratch.path().join("socket"), account)?;
-        let (root, lock) = match data_dir {
+    ) -> Result<(Self, ServerDir), DataDirError> {
+        let (kept, lock) = match data_dir {
             Some(dir) => {
                 std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
                 let dir = dir.canonicalize().map_err(failed("find", dir))?;
                 let lock = lock(&dir)?;
-                (dir, Some(lock))
+                (Some(dir), Some(lock))
             }
-            None => (scratch.path().to_owned(), None),
+            None => (None, None),
         };
-        let identity = if lock.is_some() {
-            kept_identity(&root)?
-        } else {
-            Identity::generate()?
+        let identity = match &kept {
+            Some(dir) => kept_identity(dir)?,
+            None => Identity::generate()?,
         };
+        let server_dir = ServerDir::open(kept.as_deref(), account)?;
+        let root = kept.as_deref().unwrap_or(server_dir.scratch.path());
         let ca_file = root.join("ca.pem");
         write_file(&ca_file, identity.ca_certificate_pem.as_bytes(), 0o644)?;
+        let data_dir = Self {
+            identity,
+            ca_file,
+            kept,
+            account,
+            _lock: lock,
+        };
+        Ok((data_dir, server_dir))
+    }
+
+    /// Where the control plane keeps what it knows; `None` if that is thrown away.
+    pub(crate) fn clusters_file(&self) -> Option<PathBuf> {
+        Some(self.kept.as_ref()?.join("clusters.json"))
+    }
+
+    /// The files of a further cluster's server.
+    pub(crate) fn server_dir(&self, cluster_id: &str) -> Result<ServerDir, DataDirError> {
+        let dir = self.further(cluster_id);
+        if let Some(dir) = &dir {
+            std::fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        }
+        ServerDir::open(dir.as_deref(), self.account)
+    }
+
+    /// Removes what is kept of a further cluster, whose server has stopped.
+    pub(crate) fn remove_server_dir(&self, cluster_id: &str) -> Result<(), DataDirError> {
+        match self.further(cluster_id) {
+            Some(dir) if dir.exists() => {
+                std::fs::remove_dir_all(&dir).map_err(failed("remove", &dir))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The ids of the further clusters of which something is kept.
+    pub(crate) fn further_clusters(&self) -> Vec<String> {
+        let dir = self.kept.as_ref().map(|dir| dir.join(FURTHER));
+        let entries = dir.and_then(|dir| dir.read_dir().ok());
+        let names = entries.into_iter().flatten().flatten();
+        names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect()
+    }
+
+    fn further(&self, cluster_id: &str) -> Option<PathBuf> {
+        Some(self.kept.as_ref()?.join(FURTHER).join(cluster_id))
+    }
+}
+
+/// The folder of the further clusters.
+const FURTHER: &str = "clusters";
+
+impl ServerDir {
+    /// Below `kept`, or in the scratch directory.
+    fn open(kept: Option<&Path>, account: Option<Account>) -> Result<Self, DataDirError> {
+        let scratch = scratch_dir(account)?;
+        make_owned_dir(&scratch.path().join("socket"), account)?;
+        let root = kept.unwrap_or(scratch.path());
         let cluster_dir = root.join("postgres");
         make_owned_dir(&cluster_dir, account)?;
         Ok(Self {
-            identity,
-            ca_file,
             cluster_dir,
             log_file: root.join("postgres.log"),
-            is_kept: lock.is_some(),
+            is_kept: kept.is_some(),
             scratch,
-            lock,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Jobs (`sys.jobs`): what sessions and the control interface know of them. The rows live in PostgreSQL, written by the
 //! transaction that starts the job; `job_runner` moves them on.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,34 +11,50 @@ use crate::postgres::Catalog;
 
 const STATUS: &str = "SELECT status FROM pg_catalog.dsql_job WHERE job_id = $1";
 
-/// The handle of the jobs.
+/// How long jobs take, by the movable clock; in milliseconds.
+#[derive(Debug)]
+pub(crate) struct JobDuration(AtomicU64);
+
+impl JobDuration {
+    pub(crate) fn new(duration: Duration) -> Self {
+        Self(AtomicU64::new(millis(duration)))
+    }
+
+    /// Holds for jobs that start from now on.
+    pub(crate) fn set(&self, duration: Duration) {
+        self.0.store(millis(duration), Ordering::Release);
+    }
+
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Acquire))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The handle of a cluster's jobs.
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    duration_ms: AtomicU64,
+    duration: Arc<JobDuration>,
     started: Notify,
     /// Changes when a job may have ended.
     moved: watch::Sender<u64>,
 }
 
 impl Jobs {
-    pub(crate) fn new(duration: Duration) -> Self {
-        let jobs = Self {
-            duration_ms: AtomicU64::new(0),
+    pub(crate) fn new(duration: Arc<JobDuration>) -> Self {
+        Self {
+            duration,
             started: Notify::new(),
             moved: watch::Sender::new(0),
-        };
-        jobs.set_duration(duration);
-        jobs
+        }
     }
 
-    /// How long jobs take that start from now on, by the movable clock.
-    pub(crate) fn set_duration(&self, duration: Duration) {
-        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.duration_ms.store(duration_ms, Ordering::Release);
-    }
-
+    /// How long jobs take that start now.
     pub(crate) fn duration(&self) -> Duration {
-        Duration::from_millis(self.duration_ms.load(Ordering::Acquire))
+        self.duration.get()
     }
 
     /// A transaction that started a job was committed.

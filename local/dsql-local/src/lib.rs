@@ -15,10 +15,12 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `acceptor` accepts it, `negotiate` or `websocket` encrypts it into a `transport`, `login` does
-//! startup and token (which `auth` verifies), and `session` serves its flights over a `backend`. `cluster` is what all connections share. `dialect` reads SQL into
+//! The way of a connection: `acceptor` accepts it, `negotiate` or `websocket` encrypts it into a `transport`, `login` finds
+//! its cluster and does startup and token (which `auth` verifies), and `session` serves its flights over a `backend`.
+//! `region` is what all `clusters` share, `cluster` what all connections of one share. `dialect` reads SQL into
 //! `statement`s, `wire` reads and writes messages, `job_runner` moves index builds and validations on. `lock_waits` sees
-//! which session waits for a lock of which, and `conflict` knows what a conflict is called.
+//! which session waits for a lock of which, and `conflict` knows what a conflict is called. `control_plane` makes and
+//! deletes clusters for whoever signs as `sigv4` has it.
 
 mod acceptor;
 mod account;
@@ -26,13 +28,16 @@ mod auth;
 mod backend;
 mod clock;
 mod cluster;
+mod clusters;
 mod conflict;
 mod control;
+mod control_plane;
 mod data_dir;
 mod dialect;
 mod faults;
 #[cfg(test)]
 mod fuzz;
+mod http;
 mod instance;
 mod internal_query;
 mod job_runner;
@@ -42,11 +47,14 @@ mod limits;
 mod lock_waits;
 mod login;
 mod negotiate;
+mod options;
 mod postgres;
 mod prestart;
 mod principal;
+mod region;
 mod schema;
 mod session;
+mod sigv4;
 mod startup;
 mod statement;
 mod stats;
@@ -59,7 +67,8 @@ mod writers;
 
 pub use data_dir::DataDirError;
 pub use faults::{Faults, FaultsError, Refuse};
-pub use instance::{DsqlLocal, Options, StartError};
+pub use instance::{DsqlLocal, StartError};
+pub use options::Options;
 pub use postgres::PostgresError;
 pub use principal::{Action, Principal, PrincipalError, Secret};
 pub use stats::Stats;

@@ -1,9 +1,9 @@
-//! The limits of connections: how many may come at once and be open, how long one lives, and that all can be cut.
+//! The limits of connections: how many may come at once and be open, and how long one lives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What connections of one cluster are held to.
 #[derive(Debug)]
@@ -13,8 +13,6 @@ pub(crate) struct ConnectionLimits {
     slots: Arc<Semaphore>,
     /// Longest life of a connection, by the movable clock.
     pub(crate) life: Duration,
-    /// Changes when all connections are cut.
-    cuts: watch::Sender<u64>,
 }
 
 impl ConnectionLimits {
@@ -24,7 +22,6 @@ impl ConnectionLimits {
             rate,
             slots: Arc::new(Semaphore::new(max_open)),
             life,
-            cuts: watch::Sender::new(0),
         }
     }
 
@@ -36,16 +33,6 @@ impl ConnectionLimits {
     /// A place among the open connections, unless all are taken.
     pub(crate) fn take_slot(&self) -> Option<OwnedSemaphorePermit> {
         self.slots.clone().try_acquire_owned().ok()
-    }
-
-    /// Closes all connections now, without a word.
-    pub(crate) fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
-    }
-
-    /// Changes when all connections are cut.
-    pub(crate) fn watch_cuts(&self) -> watch::Receiver<u64> {
-        self.cuts.subscribe()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From an encrypted connection to a session that may run statements: startup message, limits, token, role.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::auth::{Refusal, RefusalKind};
 use crate::cluster::Cluster;
+use crate::clusters::Clusters;
 use crate::dialect::SERVER_VERSION;
 use crate::faults::Refuse;
 use crate::startup::{
@@ -30,18 +32,19 @@ pub(crate) struct Client {
     pub(crate) slot: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Logs a client in, whose connection `secured` encrypts; `None` when it was refused or went away.
+/// Logs a client in, whose connection `secured` encrypts, at the cluster that it named; `None` when it was refused or
+/// went away.
 pub(crate) async fn login(
-    cluster: &Cluster,
+    clusters: &Clusters,
     secured: impl Future<Output = io::Result<Option<Secured>>>,
-) -> io::Result<Option<Client>> {
+) -> io::Result<Option<(Arc<Cluster>, Client)>> {
     tokio::time::timeout(PATIENCE, async {
         let Some(Secured { mut stream, sni }) = secured.await? else {
             return Ok(None);
         };
-        match admit(cluster, &mut stream, sni.as_deref()).await {
-            Ok(Ok(Some((startup, slot)))) => {
-                return Ok(Some(Client { stream, startup, slot }));
+        match admit(clusters, &mut stream, sni.as_deref()).await {
+            Ok(Ok(Some(Admitted { cluster, startup, slot }))) => {
+                return Ok(Some((cluster, Client { stream, startup, slot })));
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -62,14 +65,19 @@ pub(crate) async fn login(
     .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-type Admitted = Option<(Startup, tokio::sync::OwnedSemaphorePermit)>;
+/// A connection whose token was accepted.
+struct Admitted {
+    cluster: Arc<Cluster>,
+    startup: Startup,
+    slot: tokio::sync::OwnedSemaphorePermit,
+}
 
 /// Everything that is decided inside the encryption. The outer error is the connection's, the inner one is told to the client.
 async fn admit(
-    cluster: &Cluster,
+    clusters: &Clusters,
     stream: &mut Box<dyn Transport>,
     sni: Option<&str>,
-) -> io::Result<Result<Admitted, ErrorAnswer>> {
+) -> io::Result<Result<Option<Admitted>, ErrorAnswer>> {
     let Some((version, parameters)) = read_startup(stream).await? else {
         return Ok(Ok(None));
     };
@@ -79,8 +87,8 @@ async fn admit(
             "unsupported frontend protocol",
         )));
     }
-    let startup = match before_token(cluster, sni, parameters) {
-        Ok(startup) => startup,
+    let (cluster, startup) = match before_token(clusters, sni, parameters) {
+        Ok(named) => named,
         Err(error) => return Ok(Err(error)),
     };
     let Some(slot) = cluster.limits.take_slot() else {
@@ -100,23 +108,28 @@ async fn admit(
     let Some(password) = read_password(stream).await? else {
         return Ok(Ok(None));
     };
-    if let Err(refusal) = check_token(cluster, &password, &startup.user).await {
+    if let Err(refusal) = check_token(&cluster, &password, &startup.user).await {
         cluster.counters.tokens_refused.add_one(refusal.kind.name());
         return Ok(Err(
             ErrorAnswer::fatal("08006", DENIED).with_hint(refusal.hint)
         ));
     }
     cluster.counters.tokens_accepted.add_one();
-    Ok(Ok(Some((startup, slot))))
+    Ok(Ok(Some(Admitted {
+        cluster,
+        startup,
+        slot,
+    })))
 }
 
 fn before_token(
-    cluster: &Cluster,
+    clusters: &Clusters,
     sni: Option<&str>,
     parameters: Bytes,
-) -> Result<Startup, ErrorAnswer> {
+) -> Result<(Arc<Cluster>, Startup), ErrorAnswer> {
     let counted = |reason: &'static str, error: ErrorAnswer| {
-        cluster.counters.connections_refused.add_one(reason);
+        let counters = &clusters.region.counters;
+        counters.connections_refused.add_one(reason);
         error
     };
     let sni = sni.ok_or_else(|| {
@@ -125,18 +138,18 @@ fn before_token(
             ErrorAnswer::fatal("08006", "unable to accept connection, sni was not received"),
         )
     })?;
-    if sni != cluster.auth.host {
+    let cluster = clusters.find(sni).ok_or_else(|| {
         let error = ErrorAnswer::fatal("08006", DENIED)
             .with_hint(format!("There is no cluster {sni} here."));
-        return Err(counted("other_host", error));
-    }
+        counted("other_host", error)
+    })?;
     if let Some(refuse) = cluster.faults.refuse() {
         return Err(counted("injected", refusal(refuse)));
     }
     if !cluster.limits.allow_one_more(cluster.clock.now()) {
         return Err(counted("rate_exceeded", refusal(Refuse::RateExceeded)));
     }
-    Startup::parse(parameters, &cluster.auth.cluster_id).map_err(|error| {
+    let startup = Startup::parse(parameters, &cluster.auth.cluster_id).map_err(|error| {
         let answer = match error {
             StartupError::Malformed => ErrorAnswer::fatal("08P01", "invalid startup packet layout"),
             StartupError::NoUser => ErrorAnswer::fatal(
@@ -152,7 +165,8 @@ fn before_token(
             ),
         };
         counted("startup_message", answer)
-    })
+    })?;
+    Ok((cluster, startup))
 }
 
 /// The service's words for a refusal.

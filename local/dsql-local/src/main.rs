@@ -28,7 +28,7 @@ enum Dialect {
     Off,
 }
 
-/// Serves one cluster until it is stopped by SIGINT or SIGTERM.
+/// Serves a cluster, and those that its control plane makes, until it is stopped by SIGINT or SIGTERM.
 ///
 /// PostgreSQL (14 to 18, best 16) is found in `DSQL_LOCAL_POSTGRES_BIN`, in .tools/postgres of the
 /// repository that dsql-local was built in, on the PATH or in the usual places; it is started and
@@ -42,8 +42,9 @@ Environment file, written once connections are accepted and removed on a clean s
   DSQL_WEBSOCKET_PORT    port of PostgreSQL over WebSocket, which is 443 on a cluster
   DSQL_CA_FILE           certificate to trust
   DSQL_CONTROL_URL       control interface
+  AWS_ENDPOINT_URL_DSQL  control plane, with --control-plane
   AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
-                         credentials of the admin principal, allowed DbConnect and DbConnectAdmin
+                         credentials of the admin principal, allowed everything
   DSQL_PRINCIPAL_ARN     its ARN, for AWS IAM GRANT
 
 Control interface, JSON over HTTP:
@@ -68,6 +69,9 @@ struct Serve {
     /// Address of the control interface; loopback only, port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     control: SocketAddr,
+    /// Address of the control plane, the AWS API that makes further clusters; loopback only, port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS")]
+    control_plane: Option<SocketAddr>,
     /// File to write the client's environment to, one KEY=value a line, mode 0600
     #[arg(long, value_name = "FILE")]
     env_file: PathBuf,
@@ -154,6 +158,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         listen: arguments.listen,
         websocket_port: arguments.websocket_port,
         control: arguments.control,
+        control_plane: arguments.control_plane,
         region: arguments.region,
         account_id: arguments.account,
         principals,
@@ -175,6 +180,9 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         dsql.websocket_address(),
         arguments.env_file.display()
     )?;
+    if let Some(url) = dsql.control_plane_url() {
+        writeln!(std::io::stdout(), "dsql-local: control plane at {url}")?;
+    }
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

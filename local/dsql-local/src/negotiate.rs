@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::cluster::Cluster;
+use crate::region::Region;
 use crate::startup::{CANCEL_REQUEST, GSS_REQUEST, MAX_STARTUP_BYTES, SSL_REQUEST};
 use crate::transport::Secured;
 use crate::wire::{Backend, ErrorAnswer};
@@ -17,8 +17,8 @@ use crate::wire::{Backend, ErrorAnswer};
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Encrypts a connection; `None` when it was refused or went away.
-pub(crate) async fn negotiate(cluster: &Cluster, tcp: TcpStream) -> io::Result<Option<Secured>> {
-    Ok(handshake(cluster, tcp).await?.map(secured))
+pub(crate) async fn negotiate(region: &Region, tcp: TcpStream) -> io::Result<Option<Secured>> {
+    Ok(handshake(region, tcp).await?.map(secured))
 }
 
 /// The connection with the name that its handshake brought.
@@ -37,14 +37,14 @@ pub(crate) fn server_name(stream: &TlsStream<TcpStream>) -> Option<String> {
 }
 
 async fn handshake(
-    cluster: &Cluster,
+    region: &Region,
     mut tcp: TcpStream,
 ) -> io::Result<Option<TlsStream<TcpStream>>> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 0 {
         return Ok(None);
     }
-    let acceptor = TlsAcceptor::from(cluster.tls.postgres.clone());
+    let acceptor = TlsAcceptor::from(region.tls.postgres.clone());
     if first == [TLS_HANDSHAKE] {
         let stream = acceptor.accept(tcp).await?;
         // PostgreSQL 17's rule, so that a server for another protocol cannot be meant.
@@ -68,15 +68,15 @@ async fn handshake(
                 // Drained, since a close with unread input may destroy the answer on its way.
                 let mut startup = vec![0; usize::try_from(length - 8).map_err(io::Error::other)?];
                 tcp.read_exact(&mut startup).await?;
-                refuse_plain_text(cluster, &mut tcp).await?;
+                refuse_plain_text(region, &mut tcp).await?;
                 return Ok(None);
             }
         }
     }
 }
 
-async fn refuse_plain_text(cluster: &Cluster, tcp: &mut TcpStream) -> io::Result<()> {
-    cluster.counters.connections_refused.add_one("no_tls");
+async fn refuse_plain_text(region: &Region, tcp: &mut TcpStream) -> io::Result<()> {
+    region.counters.connections_refused.add_one("no_tls");
     let error = ErrorAnswer::fatal("08006", "unable to accept connection, SSL is required");
     let mut out = BytesMut::new();
     Backend::from(&error).write_to(&mut out);

@@ -31,31 +31,71 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a token asks for and what IAM allows.
+/// What IAM allows: to connect, which a token asks for, and the operations of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// `dsql:DbConnect`: connect as a role that is mapped to the principal.
     DbConnect,
     /// `dsql:DbConnectAdmin`: connect as `admin`.
     DbConnectAdmin,
+    /// `dsql:CreateCluster`.
+    CreateCluster,
+    /// `dsql:GetCluster`.
+    GetCluster,
+    /// `dsql:ListClusters`.
+    ListClusters,
+    /// `dsql:UpdateCluster`.
+    UpdateCluster,
+    /// `dsql:DeleteCluster`.
+    DeleteCluster,
+    /// `dsql:GetVpcEndpointServiceName`.
+    GetVpcEndpointServiceName,
+    /// `dsql:TagResource`.
+    TagResource,
+    /// `dsql:UntagResource`.
+    UntagResource,
+    /// `dsql:ListTagsForResource`.
+    ListTagsForResource,
 }
 
 impl Action {
-    /// The action's name in a token, without the `dsql:` prefix.
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::DbConnect,
+        Self::DbConnectAdmin,
+        Self::CreateCluster,
+        Self::GetCluster,
+        Self::ListClusters,
+        Self::UpdateCluster,
+        Self::DeleteCluster,
+        Self::GetVpcEndpointServiceName,
+        Self::TagResource,
+        Self::UntagResource,
+        Self::ListTagsForResource,
+    ];
+
+    /// The action's name, in a token and in a policy behind `dsql:`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DbConnect => "DbConnect",
             Self::DbConnectAdmin => "DbConnectAdmin",
+            Self::CreateCluster => "CreateCluster",
+            Self::GetCluster => "GetCluster",
+            Self::ListClusters => "ListClusters",
+            Self::UpdateCluster => "UpdateCluster",
+            Self::DeleteCluster => "DeleteCluster",
+            Self::GetVpcEndpointServiceName => "GetVpcEndpointServiceName",
+            Self::TagResource => "TagResource",
+            Self::UntagResource => "UntagResource",
+            Self::ListTagsForResource => "ListTagsForResource",
         }
     }
 
-    /// The action with this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        match name {
-            "DbConnect" => Some(Self::DbConnect),
-            "DbConnectAdmin" => Some(Self::DbConnectAdmin),
-            _ => None,
-        }
+    /// The action that a token with this name asks for.
+    pub(crate) fn of_token(name: &str) -> Option<Self> {
+        [Self::DbConnect, Self::DbConnectAdmin]
+            .into_iter()
+            .find(|action| action.name() == name)
     }
 
     /// The action that Aurora DSQL requires for a startup user; only the exact name `admin` is the administrator.
@@ -153,6 +193,15 @@ impl Principal {
             arn: self.arn.clone(),
         })
     }
+
+    /// AWS's words for an action on `resource` that nothing allows.
+    pub(crate) fn denial(&self, action: Action, resource: &str) -> String {
+        let (arn, name) = (&self.arn, action.name());
+        format!(
+            "User: {arn} is not authorized to perform: dsql:{name} on resource: {resource} \
+             because no identity-based policy allows the dsql:{name} action"
+        )
+    }
 }
 
 /// An ARN reduced to what a role mapping compares: an assumed role is its role.
@@ -212,6 +261,7 @@ impl Principals {
         Ok(())
     }
 
+    /// The one with this access key.
     pub(crate) fn find(&self, access_key_id: &str) -> Option<Principal> {
         self.by_key
             .lock()

@@ -25,7 +25,7 @@ pub use error::PostgresError;
 use self::catalog::SUPERUSER;
 use self::error::START_PATIENCE;
 use crate::account::{is_open_to_all, unprivileged};
-use crate::data_dir::DataDir;
+use crate::data_dir::ServerDir;
 
 /// Sessions that may hold a PostgreSQL backend at once.
 const MAX_BACKENDS: usize = 980;
@@ -58,25 +58,25 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server in `data_dir`, initialising it first if it is new. From here on the
+    /// Starts the server in `dir`, initialising it first if it is new. From here on the
     /// supervisor owns the scratch directory.
     pub(crate) async fn start(
-        data_dir: DataDir,
+        dir: ServerDir,
         named: Option<&Path>,
         further_settings: &[String],
-    ) -> Result<(Self, Option<File>), PostgresError> {
-        let installation = find::find(named, data_version(&data_dir.cluster_dir))?;
+    ) -> Result<Self, PostgresError> {
+        let installation = find::find(named, data_version(&dir.cluster_dir))?;
         installation.warn_of_another_version();
         let account = unprivileged()?;
-        let bin_dir = reach::bin_dir(&installation.bin_dir, account, data_dir.scratch.path())?;
-        end_orphan(&data_dir.cluster_dir).await?;
+        let bin_dir = reach::bin_dir(&installation.bin_dir, account, dir.scratch.path())?;
+        end_orphan(&dir.cluster_dir).await?;
         let directory = match account {
-            Some(_) if !is_open_to_all(data_dir.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
+            Some(_) if !is_open_to_all(dir.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
                 // The account cannot walk to the directory, but it may use one that we hand it open.
                 if !cfg!(target_os = "linux") {
-                    return Err(PostgresError::Unreachable(data_dir.cluster_dir));
+                    return Err(PostgresError::Unreachable(dir.cluster_dir));
                 }
-                Some(File::open(&data_dir.cluster_dir)?)
+                Some(File::open(&dir.cluster_dir)?)
             }
             _ => None,
         };
@@ -84,9 +84,9 @@ impl Postgres {
             .create(true)
             .append(true)
             .read(true)
-            .open(&data_dir.log_file)?;
+            .open(&dir.log_file)?;
         let log_start = log.metadata()?.len();
-        let socket_dir = data_dir.socket_dir();
+        let socket_dir = dir.socket_dir();
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
@@ -96,10 +96,10 @@ impl Postgres {
         command.arg(if directory.is_some() {
             Path::new("/proc/self/fd/3")
         } else {
-            &data_dir.cluster_dir
+            &dir.cluster_dir
         });
-        command.arg(data_dir.scratch.path()).arg(SUPERUSER);
-        let ours = settings(&socket_dir, installation.major, data_dir.is_kept);
+        command.arg(dir.scratch.path()).arg(SUPERUSER);
+        let ours = settings(&socket_dir, installation.major, dir.is_kept);
         for setting in ours.iter().chain(further_settings) {
             command.arg("-c").arg(setting);
         }
@@ -122,7 +122,7 @@ impl Postgres {
         }
         let mut supervisor = command.spawn()?;
         let life_line = supervisor.stdin.take();
-        let scratch = data_dir.scratch.keep();
+        let scratch = dir.scratch.keep();
         let socket = socket_dir.join(".s.PGSQL.5432");
         let ready = wait_until_ready(&socket, &mut supervisor, log, log_start).await;
         let catalog = match ready {
@@ -158,7 +158,7 @@ impl Postgres {
             .run(&bootstrap())
             .await
             .map_err(PostgresError::Bootstrap)?;
-        Ok((postgres, data_dir.lock))
+        Ok(postgres)
     }
 
     /// Stops the server and waits until it and its files are gone.

@@ -26,8 +26,8 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 
 pub(crate) use self::postgres_stream::PostgresStream;
 
-use crate::cluster::Cluster;
 use crate::negotiate::server_name;
+use crate::region::Region;
 use crate::transport::{self, Secured};
 
 /// The only path that is served.
@@ -35,14 +35,14 @@ const PATH: &str = "/";
 
 /// Takes a connection up to the point where PostgreSQL's messages begin; `None` when its request
 /// was no upgrade.
-pub(crate) async fn accept(cluster: &Cluster, tcp: TcpStream) -> io::Result<Option<Secured>> {
-    let acceptor = TlsAcceptor::from(cluster.tls.websocket.clone());
+pub(crate) async fn accept(region: &Region, tcp: TcpStream) -> io::Result<Option<Secured>> {
+    let acceptor = TlsAcceptor::from(region.tls.websocket.clone());
     let tls = acceptor.accept(tcp).await?;
     let sni = server_name(&tls);
     let asked = Mutex::new(None);
     let service = service_fn(|mut request: Request<Incoming>| {
         let upgrade = hyper::upgrade::on(&mut request);
-        let response = answer(cluster, &request);
+        let response = answer(region, &request);
         *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, response.status()));
         async move { Ok::<_, Infallible>(response) }
     });
@@ -71,7 +71,7 @@ pub(crate) async fn accept(cluster: &Cluster, tcp: TcpStream) -> io::Result<Opti
 }
 
 /// The answer to a request, which says whether the upgrade is granted.
-fn answer(cluster: &Cluster, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(region: &Region, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let refused = if request.uri().path() == PATH {
         match create_response_with_body(request, Full::default) {
             Ok(response) => return response,
@@ -83,7 +83,7 @@ fn answer(cluster: &Cluster, request: &Request<Incoming>) -> Response<Full<Bytes
     };
     let (status, header, text) = refused;
     tracing::info!(http.status = status.as_u16(), "refused to upgrade: {text}");
-    cluster.counters.connections_refused.add_one("no_websocket");
+    region.counters.connections_refused.add_one("no_websocket");
     let mut response = Response::new(Full::from(format!("{text}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -1,15 +1,16 @@
-//! The official connectors, unmodified: connect, DDL, DML, conflict, and their own retry.
+//! The official connectors, unmodified: connect, DDL, DML, conflict, and their own retry; and boto3 with the control plane.
 //!
 //! They find the stand-in by what their drivers offer: an address beside the name (Python), a resolver of the program's own
 //! (Node), an entry for the name (Rust). Certificates are verified by each driver's own setting.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 use dsql_local::{DsqlLocal, Options};
 
-/// What each of them prints.
-const EXPECTED: &str =
+/// What each connector prints.
+const ROUND_TRIP: &str =
     "admin 110 after 2 attempts\n40001 change conflicts with another transaction (OC000)\n";
 
 fn sources(of: &str) -> PathBuf {
@@ -18,8 +19,21 @@ fn sources(of: &str) -> PathBuf {
         .join(of)
 }
 
+/// What boto3's program prints.
+const CONTROL_PLANE: &str = "\
+0 tables of another cluster
+3 clusters
+{'a b': 'c/d'}
+deletionProtectionEnabled
+DELETING
+its connections ended
+admin of the other cluster goes on
+";
+
 /// A folder for what is installed; remade when `recipe` changed since it was filled.
 fn installed(name: &str, recipe: &Path, install: impl FnOnce(&Path) -> Command) -> PathBuf {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let stamp = folder.join("installed");
     let recipe = std::fs::read_to_string(recipe).unwrap();
@@ -38,9 +52,14 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Runs a connector against a stand-in of its own.
+async fn makes_the_round_trip(client: Command) {
+    prints(client, Options::default(), ROUND_TRIP).await;
+}
+
 /// Runs a client against a stand-in of its own.
-async fn makes_the_round_trip(mut client: Command) {
-    let dsql = DsqlLocal::start(Options::default()).await.unwrap();
+async fn prints(mut client: Command, options: Options, expected: &str) {
+    let dsql = DsqlLocal::start(options).await.unwrap();
     client
         .envs(dsql.env())
         .env("PGSSLROOTCERT", dsql.ca_file())
@@ -51,11 +70,34 @@ async fn makes_the_round_trip(mut client: Command) {
         .unwrap();
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
-        EXPECTED,
+        expected,
         "{}",
         errors(&output)
     );
     dsql.stop().await;
+}
+
+/// A program of Python, with what the programs use.
+fn python(program: &str) -> Command {
+    let requirements = sources("python/requirements.txt");
+    let folder = installed("connectors-python", &requirements, |folder| {
+        let mut pip = Command::new("python3");
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--root-user-action=ignore",
+            "--target",
+        ]);
+        pip.arg(folder).arg("-r").arg(&requirements);
+        pip
+    });
+    let mut python = Command::new("python3");
+    python
+        .arg(sources("python").join(program))
+        .env("PYTHONPATH", folder);
+    python
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,25 +127,18 @@ async fn the_node_connector_makes_the_round_trip() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_connector_makes_the_round_trip() {
-    let requirements = sources("python/requirements.txt");
-    let folder = installed("connectors-python", &requirements, |folder| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--root-user-action=ignore",
-            "--target",
-        ]);
-        pip.arg(folder).arg("-r").arg(&requirements);
-        pip
-    });
-    let mut python = Command::new("python3");
-    python
-        .arg(sources("python/round_trip.py"))
-        .env("PYTHONPATH", folder);
-    makes_the_round_trip(python).await;
+    makes_the_round_trip(python("round_trip.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_makes_clusters_works_in_them_and_deletes_one() {
+    let options = Options {
+        control_plane: Some("127.0.0.1:0".parse().unwrap()),
+        ..Options::default()
+    };
+    let mut client = python("control_plane.py");
+    client.env("AWS_DEFAULT_REGION", "us-east-1");
+    prints(client, options, CONTROL_PLANE).await;
 }
 
 #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ mod conflict;
 mod conformance;
 mod connect;
 mod connectors;
+mod control_plane;
 mod faults;
 mod fuzz;
 mod garbage;
