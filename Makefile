@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit package clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit package packages clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,7 @@ test: ## every test, from unit to real clients
 # knows less syntax.
 test-system: ## dsql-local's own tests on the system's PostgreSQL, where there is one
 	@scripts/install-tools.sh psql
-	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip soak:: --skip postgresql_16
+	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip packages:: --skip soak:: --skip postgresql_16
 
 # The same test is in `make test`, for a minute and a half.
 soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQUESTS=100000, SEED=: as a run before)
@@ -111,8 +111,12 @@ conformance: ## what was asked of a real cluster, asked of dsql-local: a table b
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
 
-package: ## the dsql crate as it would be published: packed, and built from its package (nothing is uploaded)
-	cargo publish --locked --dry-run --allow-dirty -p dsql
+package: ## the crates dsql, dsql-dialect and dsql-local as they would be published: packed, and built from their packages (nothing is uploaded)
+	cargo publish --locked --dry-run --allow-dirty -p dsql -p dsql-dialect -p dsql-local
+
+packages: ## dsql-local as Python and npm packages that carry the program, into target/packages (nothing is uploaded)
+	cargo build --locked --release --bin dsql-local
+	scripts/build-packages.sh target/release/dsql-local target/packages
 
 clean: ## remove what was built, installed and stored here
 	cargo clean

@@ -10,6 +10,7 @@
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
+#   install-tools.sh packages    what builds dsql-local's Python package
 #   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
 #   install-tools.sh psql        PostgreSQL's client
 #   install-tools.sh pgbouncer   PgBouncer, the pooler that tests put between clients and dsql-local
@@ -232,6 +233,7 @@ for part in "$@"; do
       npm_into .tools/connector-node local/dsql-local/tests/connectors/node
       pip_into .tools/connector-python local/dsql-local/tests/connectors/python/requirements.txt
       ;;
+    packages) pip_into .tools/packages scripts/requirements-packages.txt ;;
     blog) build_blog ;;
     page)
       npm_into .tools/page tests/clients/page
@@ -241,6 +243,6 @@ for part in "$@"; do
       ;;
     nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, packages, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
   esac
 done

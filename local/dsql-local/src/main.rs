@@ -28,7 +28,7 @@ enum Dialect {
     Off,
 }
 
-/// Serves a cluster, and those that its control plane makes, until it is stopped by SIGINT or SIGTERM.
+/// Serves a cluster, and those that its control plane makes, until SIGINT or SIGTERM stops it.
 ///
 /// PostgreSQL (14 to 18, best 16) is found in `DSQL_LOCAL_POSTGRES_BIN`, in .tools/postgres of the
 /// repository that dsql-local was built in, on the PATH or in the usual places; it is started and
@@ -93,6 +93,9 @@ struct Serve {
     /// Milliseconds that an index build or a validation takes, by the movable clock
     #[arg(long, value_name = "MS", default_value_t = 100)]
     job_ms: u64,
+    /// Stop at the end of standard input, too: it ends with the process that holds its other side
+    #[arg(long)]
+    stop_at_end_of_input: bool,
     /// Log connections and refusals to standard error; twice for details
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -140,6 +143,8 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let end_of_input = end_of_input(arguments.stop_at_end_of_input);
+    tokio::pin!(end_of_input);
     let principals = arguments
         .principals
         .as_deref()
@@ -171,6 +176,7 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
         started = DsqlLocal::start(options) => started?,
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
+        () = &mut end_of_input => return Ok(()),
     };
     dsql.write_env_file(&arguments.env_file)?;
     let (endpoint, address) = (dsql.endpoint(), dsql.address());
@@ -186,10 +192,25 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = end_of_input => {}
     }
     let _absent = std::fs::remove_file(&arguments.env_file);
     dsql.stop().await;
     Ok(())
+}
+
+/// Waits for the end of standard input, if that `matters`. The thread that reads does not keep the process from ending.
+async fn end_of_input(matters: bool) {
+    if !matters {
+        return std::future::pending().await;
+    }
+    let (ended, end) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _unreadable = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        ended.send(())
+    });
+    // A thread that panicked has read its last, too.
+    let _ = end.await;
 }
 
 /// Ten thousand connections need as many descriptors; the usual soft limit is 1024.

@@ -48,7 +48,7 @@ fn installed(name: &str, recipe: &Path, install: impl FnOnce(&Path) -> Command) 
     folder
 }
 
-fn errors(output: &Output) -> String {
+pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -77,10 +77,10 @@ async fn prints(mut client: Command, options: Options, expected: &str) {
     dsql.stop().await;
 }
 
-/// A program of Python, with what the programs use.
-fn python(program: &str) -> Command {
+/// The folder of what the programs of Python use.
+pub(crate) fn python_packages() -> PathBuf {
     let requirements = sources("python/requirements.txt");
-    let folder = installed("connectors-python", &requirements, |folder| {
+    installed("connectors-python", &requirements, |folder| {
         let mut pip = Command::new("python3");
         pip.args([
             "-m",
@@ -92,17 +92,12 @@ fn python(program: &str) -> Command {
         ]);
         pip.arg(folder).arg("-r").arg(&requirements);
         pip
-    });
-    let mut python = Command::new("python3");
-    python
-        .arg(sources("python").join(program))
-        .env("PYTHONPATH", folder);
-    python
+    })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_node_connector_makes_the_round_trip() {
-    let folder = installed(
+/// The folder of what the programs of Node use.
+pub(crate) fn node_packages() -> PathBuf {
+    installed(
         "connectors-node",
         &sources("node/package-lock.json"),
         |folder| {
@@ -113,7 +108,21 @@ async fn the_node_connector_makes_the_round_trip() {
             npm.args(["ci", "--silent"]).current_dir(folder);
             npm
         },
-    );
+    )
+}
+
+/// A program of Python.
+fn python(program: &str) -> Command {
+    let mut python = Command::new("python3");
+    python
+        .arg(sources("python").join(program))
+        .env("PYTHONPATH", python_packages());
+    python
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_connector_makes_the_round_trip() {
+    let folder = node_packages();
     // Node looks for packages beside the program.
     std::fs::copy(
         sources("node/round-trip.mjs"),

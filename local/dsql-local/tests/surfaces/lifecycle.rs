@@ -82,6 +82,20 @@ async fn a_stop_leaves_no_process_and_no_file() {
 }
 
 #[tokio::test]
+async fn the_end_of_its_input_stops_it_if_that_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let env_file = dir.path().join("env");
+    let mut child = command(&env_file, &["--stop-at-end-of-input"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the environment file is there", || env_file.exists()).await;
+    drop(child.stdin.take());
+    assert!(child.wait().await.unwrap().success());
+    assert!(!env_file.exists());
+}
+
+#[tokio::test]
 async fn a_sudden_death_leaves_no_process_and_no_file() {
     ends_with_nothing_left(Signal::KILL).await;
 }

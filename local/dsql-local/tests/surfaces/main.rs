@@ -20,6 +20,7 @@ mod garbage;
 mod jobs;
 mod lifecycle;
 mod limits;
+mod packages;
 mod psql;
 mod session;
 mod sizes;
