@@ -32,7 +32,7 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	scripts/check-cloud.sh
 
 test: ## every test, from unit to real clients
-	@scripts/install-tools.sh clients ai-sdk sql-clients blog page nuxt node postgres psql pgbouncer jdbc
+	@scripts/install-tools.sh clients ai-sdk mcp sql-clients blog page nuxt node postgres psql pgbouncer jdbc
 	scripts/build-release.sh
 	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory test-system

@@ -8,6 +8,7 @@
 #   install-tools.sh zig         the linker for another processor, or for a system whose glibc is newer than Lambda's
 #   install-tools.sh emulator    AWS on this machine, for the rehearsal of a deployment
 #   install-tools.sh ai-sdk      the AI SDK in every version the tests use, and Node 22 to run it
+#   install-tools.sh mcp         the SDK of MCP servers, for the one whose tools the tests call
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh packages    what builds dsql-local's Python package
@@ -224,6 +225,7 @@ for part in "$@"; do
     pgbouncer) install_pgbouncer ;;
     jdbc) install_jdbc ;;
     ai-sdk) npm_into .tools/ai-sdk tests/clients/ai-sdk ;;
+    mcp) npm_into .tools/mcp tests/clients/mcp ;;
     sql-clients)
       npm_into .tools/sql-clients tests/clients/sql
       # Modules are found from where the tests lie.
@@ -243,6 +245,6 @@ for part in "$@"; do
       ;;
     nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, sql-clients, connectors, packages, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, mcp, sql-clients, connectors, packages, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
   esac
 done

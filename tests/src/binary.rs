@@ -40,24 +40,30 @@ pub fn release_binary(name: &str) -> Option<PathBuf> {
     Some(target_dir().join("release").join(name)).filter(|path| path.exists())
 }
 
+/// The binary of the package `name` with every feature that tests use, whatever a deployment has: always the debug build.
+///
+/// # Panics
+/// When it does not build.
+pub fn full_binary(name: &str) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let path = built.entry(name.to_owned()).or_insert_with(|| build(name));
+    path.clone()
+}
+
 /// The binary of the package `name` that tests run.
 ///
 /// # Panics
 /// When it does not build.
 pub fn binary(name: &str) -> PathBuf {
-    static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     if std::env::var(TEST_PROFILE).is_ok_and(|profile| profile == "release")
         && let Some(path) = release_binary(name)
     {
         return path;
     }
-    let mut built = BUILT
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    built
-        .entry(name.to_owned())
-        .or_insert_with(|| build(name))
-        .clone()
+    full_binary(name)
 }
 
 /// Builds by binary, not by package: a package alone has other features, and all it depends on would be built once more.

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 pub use lambda_local::container::StartError;
 
 use crate::background;
-use crate::binary::binary;
+use crate::binary::{binary, full_binary};
 use crate::clock::WallClock;
 use crate::log;
 use crate::runtime_api::{Invocation, Outcome, RuntimeApi};
@@ -48,6 +48,11 @@ impl Launch {
     /// The function whose package and binary are called `name`.
     pub fn binary(name: &str) -> Self {
         Self::program(binary(name))
+    }
+
+    /// The same with every feature that tests use, whatever a deployment has.
+    pub fn full_binary(name: &str) -> Self {
+        Self::program(full_binary(name))
     }
 
     /// A program at a path.

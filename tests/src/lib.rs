@@ -24,6 +24,7 @@ pub mod http;
 pub mod jwt;
 pub mod log;
 pub mod logins;
+pub mod mcp;
 pub mod openapi;
 pub mod opener;
 pub mod pooler;

@@ -40,21 +40,42 @@ pub(crate) enum Chunk<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         provider_metadata: Option<&'a Value>,
     },
+    ToolInputStart {
+        tool_call_id: &'a str,
+        tool_name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_executed: Option<bool>,
+    },
+    ToolInputDelta {
+        tool_call_id: &'a str,
+        input_text_delta: &'a str,
+    },
     ToolInputAvailable {
         tool_call_id: &'a str,
         tool_name: &'a str,
         input: &'a Value,
-        provider_executed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_executed: Option<bool>,
+    },
+    /// Known from 6 on: sent only where a tool is configured to ask.
+    ToolApprovalRequest {
+        approval_id: &'a str,
+        tool_call_id: &'a str,
     },
     ToolOutputAvailable {
         tool_call_id: &'a str,
         output: &'a Value,
-        provider_executed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_executed: Option<bool>,
     },
     ToolOutputError {
         tool_call_id: &'a str,
         error_text: &'a str,
-        provider_executed: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider_executed: Option<bool>,
+    },
+    ToolOutputDenied {
+        tool_call_id: &'a str,
     },
     #[serde(rename = "data-chat-title")]
     ChatTitle {
@@ -109,6 +130,8 @@ pub(crate) enum Fault {
     Filtered,
     /// Its tokens were used up before it said anything.
     OutOfTokens,
+    /// What is left of a day's tokens does not suffice for another step.
+    Spent,
     /// The time was up, or the writer is gone.
     Interrupted,
     /// What was sent could not be stored.
@@ -134,6 +157,7 @@ impl Fault {
             Self::Empty => "empty_reply",
             Self::Filtered => "content_filtered",
             Self::OutOfTokens => "out_of_tokens",
+            Self::Spent => "budget_spent",
             Self::Interrupted => "interrupted",
             Self::NotStored => "not_stored",
             Self::ResumeAgain => "resume_again",
@@ -146,6 +170,7 @@ impl Fault {
             Self::Empty => "the model gave no answer",
             Self::Filtered => "a content filter kept the model from answering",
             Self::OutOfTokens => "the model used up its tokens before it answered",
+            Self::Spent => "what the tools gave would take more tokens than are left of the day",
             Self::Interrupted => "the reply was cut short",
             Self::NotStored => "the reply could not be stored",
             Self::ResumeAgain => "the reply goes on: resume it again",

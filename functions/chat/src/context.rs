@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use model::{Message, Part, Role};
-use serde_json::Value;
+use chat_store::is_blank;
+use model::{Message, Part, Role, Tool};
+use serde_json::{Value, json};
+
+use crate::parts::tool_name;
 
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;
@@ -26,52 +29,144 @@ pub(crate) fn question(stored: &str) -> Message {
     }
 }
 
+/// A stored message of the visitor's, in the same way.
+pub(crate) fn asked(message: &chat_store::Message) -> Message {
+    Message {
+        role: Role::User,
+        parts: parts(&message.parts.read()),
+    }
+}
+
 /// Tokens that are left for what was said before, of `limit_tokens` for the conversation with `question`.
 pub(crate) fn left_beside(question: &Message, limit_tokens: usize) -> usize {
     limit_tokens.saturating_sub(tokens(question))
 }
 
 /// The conversation before `question`, oldest first, and `question` itself, within about `limit_tokens`. The question is
-/// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand.
+/// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand. The
+/// calls of tools are told only where `has_tools`, each with its result behind it.
 pub(crate) fn conversation(
     history: &[chat_store::Message],
     question: Message,
     limit_tokens: usize,
+    has_tools: bool,
 ) -> Vec<Message> {
     let mut left = left_beside(&question, limit_tokens);
     let mut newest_first = vec![question];
     for message in history.iter().rev() {
-        let mut said = parts(&message.parts.read());
-        let role = if message.role == "user" {
-            Role::User
+        let stored = message.parts.read();
+        let said = if message.role == "user" {
+            let (role, parts) = (Role::User, parts(&stored));
+            vec![Message { role, parts }]
         } else {
-            // What a model has made, providers take from nobody but a visitor.
-            said.retain(|part| matches!(part, Part::Text(_)));
-            Role::Assistant
+            reply(&stored, has_tools, false)
         };
-        let message = Message { role, parts: said };
-        if message.parts.is_empty() {
-            continue;
-        }
-        let Some(rest) = left.checked_sub(tokens(&message)) else {
+        let Some(rest) = left.checked_sub(said.iter().map(tokens).sum()) else {
             break;
         };
         left = rest;
-        match newest_first.last_mut() {
-            Some(newer) if newer.role == message.role => {
-                newer.parts.splice(0..0, message.parts);
+        for message in said.into_iter().rev().filter(|said| !said.parts.is_empty()) {
+            match newest_first.last_mut() {
+                Some(newer) if newer.role == message.role => {
+                    newer.parts.splice(0..0, message.parts);
+                }
+                _ => newest_first.push(message),
             }
-            _ => newest_first.push(message),
         }
     }
-    while newest_first
-        .last()
-        .is_some_and(|message| message.role == Role::Assistant)
-    {
+    while let Some(oldest) = newest_first.last_mut() {
+        // Results whose calls are left out.
+        oldest
+            .parts
+            .retain(|part| oldest.role == Role::Assistant || !matches!(part, Part::Result { .. }));
+        if oldest.role == Role::User && (!oldest.parts.is_empty() || newest_first.len() == 1) {
+            break;
+        }
         newest_first.pop();
     }
     newest_first.reverse();
     newest_first
+}
+
+/// A reply as a model is told it: its text, and, if so wanted, the calls of tools with what they gave, and what was thought
+/// before them. What else a model has made, providers take from nobody but a visitor.
+pub(crate) fn reply(stored: &Value, has_tools: bool, has_reasoning: bool) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let (mut said, mut results) = (Vec::new(), Vec::new());
+    for part in stored.as_array().into_iter().flatten() {
+        let text = |key: &str| part.get(key).and_then(Value::as_str).unwrap_or_default();
+        if let Some(name) = tool_name(part) {
+            // What a provider has executed is its own.
+            if has_tools && part.get("providerExecuted").is_none() {
+                let id = text("toolCallId").to_owned();
+                said.push(Part::Call {
+                    id: id.clone(),
+                    name: name.to_owned(),
+                    input: object(part.get("input").cloned().unwrap_or_default()),
+                });
+                results.push(result(id, part));
+            }
+            continue;
+        }
+        let next = match text("type") {
+            "text" if !text("text").is_empty() => Part::Text(text("text").to_owned()),
+            "reasoning" if has_reasoning => Part::Reasoning {
+                text: text("text").to_owned(),
+                metadata: part.get("providerMetadata").cloned().unwrap_or_default(),
+            },
+            "step-start" => {
+                end_step(&mut messages, &mut said, &mut results);
+                continue;
+            }
+            _ => continue,
+        };
+        if !results.is_empty() {
+            end_step(&mut messages, &mut said, &mut results);
+        }
+        said.push(next);
+    }
+    end_step(&mut messages, &mut said, &mut results);
+    messages
+}
+
+fn end_step(messages: &mut Vec<Message>, said: &mut Vec<Part>, results: &mut Vec<Part>) {
+    for (role, parts) in [(Role::Assistant, said), (Role::User, results)] {
+        let parts = std::mem::take(parts);
+        match messages.last_mut() {
+            _ if parts.is_empty() => {}
+            Some(last) if last.role == role => last.parts.extend(parts),
+            _ => messages.push(Message { role, parts }),
+        }
+    }
+}
+
+/// An input as providers take it.
+fn object(input: Value) -> Value {
+    match input {
+        Value::Object(_) => input,
+        other => json!({"input": other}),
+    }
+}
+
+/// What became of a call: every call has a result, or a provider refuses the conversation.
+fn result(id: String, part: &Value) -> Part {
+    let text = |pointer: &str| part.pointer(pointer).and_then(Value::as_str);
+    let output = match part.get("output") {
+        Some(Value::String(text)) if is_blank(text) => "(nothing)".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(output) => output.to_string(),
+        None => match (text("/state"), text("/errorText"), text("/approval/reason")) {
+            (Some("output-denied"), _, Some(why)) => format!("the user refused this call: {why}"),
+            (Some("output-denied"), _, None) => "the user refused this call".to_owned(),
+            (_, Some(reason), _) if !is_blank(reason) => reason.to_owned(),
+            _ => "this call was not made".to_owned(),
+        },
+    };
+    Part::Result {
+        id,
+        output,
+        is_error: part.get("output").is_none(),
+    }
 }
 
 /// The most tokens of a conversation, by any tokenizer: one for each byte of text, and what marks a message. Of files it is
@@ -81,6 +176,9 @@ pub(crate) fn most(messages: &[Message]) -> u64 {
         Part::Text(text) => text.len(),
         Part::Image { .. } => MOST_IMAGE_TOKENS,
         Part::Pdf { bytes, .. } => bytes.len(),
+        Part::Reasoning { .. } | Part::Call { .. } | Part::Result { .. } => {
+            MESSAGE_TOKENS + said_bytes(part)
+        }
     };
     let of = |message: &Message| MESSAGE_TOKENS + message.parts.iter().map(of_part).sum::<usize>();
     let tokens: usize = messages.iter().map(of).sum();
@@ -115,8 +213,29 @@ fn tokens(message: &Message) -> usize {
             Part::Text(text) => text.len().div_ceil(BYTES_PER_TOKEN),
             Part::Image { .. } => IMAGE_TOKENS,
             Part::Pdf { bytes, .. } => bytes.len().div_ceil(PDF_BYTES_PER_TOKEN),
+            Part::Reasoning { .. } | Part::Call { .. } | Part::Result { .. } => {
+                said_bytes(part).div_ceil(BYTES_PER_TOKEN)
+            }
         })
         .sum()
+}
+
+/// Bytes of reasoning, and of what a tool was given or gave.
+fn said_bytes(part: &Part) -> usize {
+    match part {
+        Part::Reasoning { text, metadata } => text.len() + metadata.to_string().len(),
+        Part::Call { id, name, input } => id.len() + name.len() + input.to_string().len(),
+        Part::Result { id, output, .. } => id.len() + output.len(),
+        Part::Text(_) | Part::Image { .. } | Part::Pdf { .. } => 0,
+    }
+}
+
+/// Bytes of the tools that a model is offered: it reads them like a text.
+pub(crate) fn bytes_of_tools(tools: &[Tool]) -> usize {
+    let of = |tool: &Tool| {
+        tool.name.len() + tool.description.len() + tool.schema.to_string().len() + MESSAGE_TOKENS
+    };
+    tools.iter().map(of).sum()
 }
 
 /// Text and files; reasoning, step marks and parts that are the client's own are not said again.
@@ -160,8 +279,8 @@ fn file(media_type: String, name: String, bytes: Vec<u8>) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::merge;
     use chat_store::StoredParts;
-    use serde_json::json;
 
     fn said(role: &str, text: &str) -> chat_store::Message {
         chat_store::Message {
@@ -177,6 +296,7 @@ mod tests {
             history,
             question(r#"[{"type":"text","text":"now"}]"#),
             limit,
+            false,
         )
         .into_iter()
         .map(|message| (message.role, message.parts.len()))
@@ -212,8 +332,92 @@ mod tests {
         said.parts = StoredParts::parse(&reply.to_string());
         let history = [self::said("user", "draw"), said];
         let question = question(r#"[{"type":"text","text":"now"}]"#);
-        let shown = conversation(&history, question, 1_000);
+        let shown = conversation(&history, question, 1_000, false);
         assert_eq!(shown[1], Message::text(Role::Assistant, "here"));
+    }
+
+    #[test]
+    fn the_calls_of_tools_are_told_as_pairs_whatever_became_of_them() {
+        let call = |id: &str, state: &str, more: Value| {
+            let mut part =
+                json!({"type": "tool-look", "toolCallId": id, "state": state, "input": {}});
+            merge(&mut part, &more);
+            part
+        };
+        let stored = json!([
+            {"type": "step-start"},
+            {"type": "reasoning", "id": "r0", "text": "hm", "providerMetadata": {"p": {"signature": "s"}}},
+            {"type": "text", "text": "one"},
+            call("a", "output-available", json!({"output": {"n": 1}})),
+            call("b", "output-error", json!({"errorText": "broken"})),
+            {"type": "step-start"},
+            call("c", "output-denied", json!({"approval": {"id": "x", "approved": false, "reason": "no"}})),
+            call("d", "approval-requested", json!({"input": "not JSON"})),
+            {"type": "tool-own", "toolCallId": "e", "state": "output-available", "output": 1, "providerExecuted": true},
+        ]);
+        let result = |id: &str, output: &str, is_error| Part::Result {
+            id: id.to_owned(),
+            output: output.to_owned(),
+            is_error,
+        };
+        let call = |id: &str, input: Value| Part::Call {
+            id: id.to_owned(),
+            name: "look".to_owned(),
+            input,
+        };
+        let says = |role, parts: Vec<Part>| Message { role, parts };
+        let (text, thought) = (
+            Part::Text("one".to_owned()),
+            Part::Reasoning {
+                text: "hm".to_owned(),
+                metadata: json!({"p": {"signature": "s"}}),
+            },
+        );
+        let none = || json!({});
+        let expected = [
+            says(
+                Role::Assistant,
+                vec![thought, text.clone(), call("a", none()), call("b", none())],
+            ),
+            says(
+                Role::User,
+                vec![
+                    result("a", r#"{"n":1}"#, false),
+                    result("b", "broken", true),
+                ],
+            ),
+            says(
+                Role::Assistant,
+                vec![call("c", none()), call("d", json!({"input": "not JSON"}))],
+            ),
+            says(
+                Role::User,
+                vec![
+                    result("c", "the user refused this call: no", true),
+                    result("d", "this call was not made", true),
+                ],
+            ),
+        ];
+        assert_eq!(reply(&stored, true, true), expected);
+        assert_eq!(
+            reply(&stored, false, false),
+            [says(Role::Assistant, vec![text])]
+        );
+
+        // What is cut off takes its results along.
+        let mut said = said("assistant", "");
+        said.parts = StoredParts::parse(&stored.to_string());
+        let question = || question(r#"[{"type":"text","text":"now"}]"#);
+        let alone = conversation(&[said.clone()], question(), 1_000, true);
+        assert_eq!(alone, [question()]);
+        let history = [self::said("user", "look"), said];
+        let told = conversation(&history, question(), 1_000, true);
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(
+            told[4].parts.len(),
+            3,
+            "the results come before what is said then"
+        );
     }
 
     #[test]
@@ -244,7 +448,7 @@ mod tests {
         }
         let left = left_beside(&question(r#"[{"type":"text","text":"now"}]"#), 1_000);
         let history = vec![said("user", "a"); 2_000];
-        let shown = conversation(&history, question("[]"), left);
+        let shown = conversation(&history, question("[]"), left, false);
         assert!(most(&shown) <= u64::try_from(most_of_history(left)).unwrap());
     }
 

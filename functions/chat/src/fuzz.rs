@@ -5,9 +5,9 @@ use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};
 use lambda_http::Request;
 use serde_json::Value;
 
-use crate::input::{Trigger, post, stop};
+use crate::input::{Answers, Posted, Trigger, posted, stop};
 
-const TURNS: [&str; 4] = [
+const TURNS: [&str; 5] = [
     r#"{"id":"c1","messages":[{"id":"u1","role":"user","parts":[{"type":"text","text":"Hello"}]}],"trigger":"submit-message"}"#,
     r#"{"id":"c1","messages":[{"id":"u1","role":"user","parts":[{"type":"text","text":"a"}]},{"id":"a1","role":"assistant","parts":[]},
         {"id":"u2","role":"user","parts":[{"type":"text","text":"b"},{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AA=="}]}],
@@ -15,6 +15,8 @@ const TURNS: [&str; 4] = [
     r#"{"id":"c1","messages":[{"id":"u1","role":"user","parts":[{"type":"text","text":"a"}]},{"id":"a1","role":"assistant"}],
         "trigger":"regenerate-message","messageId":"a1"}"#,
     r#"{"id":"c1","message":{"id":"u2","role":"user","parts":[{"type":"text","text":"And \ud83d\ude00"}],"metadata":{"x":[1]}},"selectedChatModel":"chat-model"}"#,
+    r#"{"id":"c1","messages":[{"id":"a1","role":"assistant","parts":[{"type":"tool-x","toolCallId":"t1","state":"approval-responded",
+        "input":{"a":1},"approval":{"id":"p1","approved":true,"reason":"why"}}]}],"messageId":"a1","trigger":"submit-message"}"#,
 ];
 
 fn models() -> [String; 2] {
@@ -33,6 +35,26 @@ fn last_of_user(tree: &Value) -> Option<(&Value, &[Value])> {
     Some((&messages[at], &messages[..at]))
 }
 
+/// Whether answers are those of the last message, which is a reply's.
+fn are_answers(answers: &Answers, tree: &Value) -> bool {
+    let of_list = || {
+        tree["messages"]
+            .as_array()
+            .and_then(|messages| messages.last())
+    };
+    let alone = tree.get("message").filter(|message| !message.is_null());
+    let Some(last) = alone.or_else(of_list) else {
+        return false;
+    };
+    let given = last["parts"].as_array().into_iter().flatten();
+    let given = given.filter(|part| part["state"] == "approval-responded");
+    last["role"] == "assistant"
+        && last["id"] == answers.message.as_str()
+        && given
+            .map(|part| part["approval"]["approved"].as_bool())
+            .eq(answers.answered.iter().map(|one| Some(one.is_approved)))
+}
+
 #[test]
 fn a_turn_is_what_a_parser_of_everything_finds_in_its_body() {
     let corpus = Corpus::new(TURNS).words([
@@ -44,8 +66,15 @@ fn a_turn_is_what_a_parser_of_everything_finds_in_its_body() {
         "{\"id\":\"u9\",\"role\":\"user\"},",
     ]);
     check("POST /api/chat", corpus.bytes(), |sent| {
-        let post = match post(&Request::new(sent.clone().into()), None, &models()) {
-            Ok(post) => post,
+        let posted = posted(&Request::new(sent.clone().into()), None, &models());
+        let tree = serde_json::from_slice::<Value>(&sent);
+        let post = match posted {
+            Ok(Posted::Turn(post)) => post,
+            Ok(Posted::Answers(answers)) => {
+                let is_read = tree.map_or(true, |tree| are_answers(&answers, &tree));
+                prop_assert!(is_read, "{answers:?}");
+                return Ok(Seen::Accepted);
+            }
             Err(refused) => {
                 let status = refused.status().as_u16();
                 prop_assert!(matches!(status, 400 | 413 | 422), "{status}");
@@ -53,7 +82,7 @@ fn a_turn_is_what_a_parser_of_everything_finds_in_its_body() {
             }
         };
         prop_assert!(models().contains(&post.model));
-        let Ok(tree) = serde_json::from_slice::<Value>(&sent) else {
+        let Ok(tree) = tree else {
             return Ok(Seen::Accepted); // halves of characters, numbers beyond all ranges
         };
         prop_assert_eq!(tree["id"].as_str(), Some(post.chat.as_str()));

@@ -9,6 +9,7 @@ use chat_store::{
 };
 use http_api::{ApiError, ClientCode};
 use lambda_http::Request;
+use serde_json::Value;
 
 /// What a turn's body may be: an unmodified client posts its history again with every turn. It is read message by message.
 const TURN: Limits = Limits {
@@ -28,6 +29,11 @@ const POST: &[&str] = &[
 ];
 /// What of a message is looked at.
 const MESSAGE: &[&str] = &["id", "role", "parts", "metadata"];
+
+/// Most answers in one message.
+const MAX_ANSWERS: usize = 64;
+/// Longest reason of an answer.
+const MAX_REASON_CHARS: usize = 1_000;
 
 /// How many of the messages before the visitor's are looked at: some may never have been stored.
 const SHOWN: usize = 16;
@@ -52,6 +58,33 @@ pub(crate) struct Post {
     pub(crate) model: String,
 }
 
+/// What is posted.
+#[derive(Debug, Clone)]
+pub(crate) enum Posted {
+    Turn(Box<Post>),
+    Answers(Answers),
+}
+
+/// What a visitor answers to a reply that asks whether tools may be called.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    pub(crate) chat: ChatId,
+    /// The reply.
+    pub(crate) message: MessageId,
+    pub(crate) answered: Vec<Answered>,
+    pub(crate) model: String,
+}
+
+/// One answer, with the call as the client shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answered {
+    pub(crate) call: String,
+    pub(crate) approval: String,
+    pub(crate) input: Value,
+    pub(crate) is_approved: bool,
+    pub(crate) reason: Option<String>,
+}
+
 /// The answer to input that is not accepted.
 pub(crate) fn refusal(invalid: Invalid) -> ApiError {
     let code = match invalid {
@@ -71,12 +104,12 @@ pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
 }
 
 /// `{id, messages[] or message, trigger?, messageId?, model? or selectedChatModel?}`; `path` is the chat in the path, if it
-/// names one, and `models` are those that may be named.
-pub(crate) fn post(
+/// names one, and `models` are those that may be named. A last message of the reply's own is an answer to what it asks.
+pub(crate) fn posted(
     request: &Request,
     path: Option<&str>,
     models: &[String],
-) -> Result<Post, ApiError> {
+) -> Result<Posted, ApiError> {
     let body = http_api::body(request, &TURN)?;
     let fields = body.fields(POST)?;
     let chat = match (path, fields.text("id")?.as_deref()) {
@@ -86,6 +119,96 @@ pub(crate) fn post(
         (Some(id), _) | (None, Some(id)) => chat_id(id)?,
         (None, None) => return Err(ApiError::invalid("\"id\" is missing: the chat")),
     };
+    match answers(&fields)? {
+        Some((message, answered)) => Ok(Posted::Answers(Answers {
+            chat,
+            message,
+            answered,
+            model: model(&fields, models)?,
+        })),
+        None => post(&fields, chat, models).map(|post| Posted::Turn(Box::new(post))),
+    }
+}
+
+/// What the last message answers, if it is a reply with answers.
+fn answers(fields: &Fields<'_>) -> Result<Option<(MessageId, Vec<Answered>)>, ApiError> {
+    let last = match (fields.value("message"), fields.value("messages")) {
+        (Some(message), _) => Some(message),
+        (None, Some(messages)) => last_of(messages)?,
+        (None, None) => None,
+    };
+    let Some(message) = last.and_then(|last| Fields::of(last, MESSAGE)) else {
+        return Ok(None);
+    };
+    if text(&message, "role").as_deref() != Some("assistant") {
+        return Ok(None);
+    }
+    let mut answered = Vec::new();
+    if let Some(parts) = message.value("parts") {
+        items(parts.get(), |part| {
+            answered.extend(answer(part)?);
+            if answered.len() > MAX_ANSWERS {
+                return Err(unprocessable("a message has too many answers"));
+            }
+            Ok::<_, ApiError>(())
+        })
+        .map_err(|stopped| match stopped {
+            Stopped::NotAnArray(_) => ApiError::invalid("parts must be an array"),
+            Stopped::Item(error) => error,
+        })?;
+    }
+    if answered.is_empty() {
+        return Ok(None);
+    }
+    let id = text(&message, "id").ok_or_else(|| ApiError::invalid("the message has no id"))?;
+    Ok(Some((MessageId::parse(&id).map_err(refusal)?, answered)))
+}
+
+/// The answer in a part, if it is one.
+fn answer(part: &RawValue) -> Result<Option<Answered>, ApiError> {
+    let names = &["state", "toolCallId", "input", "approval"];
+    let Some(part) = Fields::of(part, names) else {
+        return Ok(None);
+    };
+    if text(&part, "state").as_deref() != Some("approval-responded") {
+        return Ok(None);
+    }
+    let malformed = || ApiError::invalid("an answer has a call, and an approval with its id");
+    let approval = part.value("approval").ok_or_else(malformed)?;
+    let approval = Fields::of(approval, &["id", "approved", "reason"]).ok_or_else(malformed)?;
+    let reason = text(&approval, "reason").filter(|reason| !reason.trim().is_empty());
+    if reason
+        .as_ref()
+        .is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS)
+    {
+        return Err(unprocessable("a reason has at most 1000 characters"));
+    }
+    let input = part.value("input").map_or("null", RawValue::get);
+    Ok(Some(Answered {
+        call: text(&part, "toolCallId").ok_or_else(malformed)?,
+        approval: text(&approval, "id").ok_or_else(malformed)?,
+        is_approved: approval.boolean("approved")?.ok_or_else(malformed)?,
+        input: serde_json::from_str(input).map_err(|_| malformed())?,
+        // PostgreSQL's text cannot hold NUL.
+        reason: reason.map(|reason| reason.replace('\0', "")),
+    }))
+}
+
+/// The last of a list of messages.
+fn last_of(messages: &RawValue) -> Result<Option<&RawValue>, ApiError> {
+    let mut last = None;
+    items(messages.get(), |message| {
+        last = Some(message);
+        Ok::<_, ApiError>(())
+    })
+    .map_err(|stopped| match stopped {
+        Stopped::NotAnArray(_) => ApiError::invalid("\"messages\" must be an array"),
+        Stopped::Item(error) => error,
+    })?;
+    Ok(last)
+}
+
+fn post(fields: &Fields<'_>, chat: ChatId, models: &[String]) -> Result<Post, ApiError> {
     let trigger = match fields.text("trigger")?.as_deref() {
         None | Some("submit-message") => Trigger::Submit,
         Some("regenerate-message") => Trigger::Regenerate,
@@ -99,7 +222,7 @@ pub(crate) fn post(
         .text("messageId")?
         .map(|text| MessageId::parse(&text).map_err(refusal))
         .transpose()?;
-    let (message, shown) = message(&fields)?;
+    let (message, shown) = message(fields)?;
     if trigger == Trigger::Submit && message_id.as_ref().is_some_and(|id| *id != message.id) {
         return Err(unprocessable(
             "\"messageId\" must be that of the message: only a visitor's message can be edited",
@@ -111,7 +234,7 @@ pub(crate) fn post(
         shown,
         trigger,
         message_id,
-        model: model(&fields, models)?,
+        model: model(fields, models)?,
     })
 }
 
@@ -236,11 +359,15 @@ pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn read(body: &Value) -> Result<Post, (u16, String)> {
         let request = Request::new(body.to_string().into());
-        post(&request, None, &["m1".to_owned(), "m2".to_owned()])
+        posted(&request, None, &["m1".to_owned(), "m2".to_owned()])
+            .map(|posted| match posted {
+                Posted::Turn(post) => *post,
+                Posted::Answers(answers) => panic!("{answers:?}"),
+            })
             .map_err(|error| (error.status().as_u16(), error.client_message().to_owned()))
     }
 

@@ -8,10 +8,12 @@
 //! 2. What a client was sent is stored before the stream ends, whether or not the client is still there.
 //! 3. A request that is refused has written nothing.
 
+mod admission;
 mod body;
 mod budget;
 mod chunk;
 mod context;
+mod continuation;
 mod decide;
 mod draft;
 mod export;
@@ -25,8 +27,11 @@ mod produce;
 mod sent;
 mod settings;
 mod sockets;
+mod steps;
 mod ticker;
+mod tools;
 mod turn;
+mod writing;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -42,19 +47,23 @@ use serde_json::json;
 
 pub use body::AnswerBody;
 use budget::Budget;
+use input::Posted;
 use settings::Settings;
 pub use settings::{
     CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,
     SYSTEM_PROMPT, TITLES_BY_MODEL, TOKENS_PER_DAY, TOKENS_PER_DAY_ADDRESS, TOKENS_PER_DAY_GUEST,
-    TURNS_PER_MINUTE, TURNS_PER_MINUTE_ADDRESS, TURNS_PER_MINUTE_GUEST,
+    TOOL_RESULT_BYTES, TOOL_STEPS, TOOL_TIMEOUT_MS, TURNS_PER_MINUTE, TURNS_PER_MINUTE_ADDRESS,
+    TURNS_PER_MINUTE_GUEST,
 };
 pub use sockets::RuntimeSockets;
+use tools::Sources;
 
 /// What every request needs.
 #[derive(Debug)]
 pub struct App {
     dsql: Dsql,
-    provider: Provider,
+    provider: Arc<Provider>,
+    tools: Sources,
     authenticator: Authenticator,
     pseudonyms: Pseudonyms,
     limiter: Limiter,
@@ -83,9 +92,20 @@ impl App {
                 Arc::clone(dsql.clock()),
                 Metrics::new("chat", line),
             ),
-            provider,
+            provider: Arc::new(provider),
+            tools: Sources::default(),
             dsql,
         })
+    }
+}
+
+#[cfg(feature = "mcp")]
+impl App {
+    /// Adds the tools of MCP servers, and asks for their lists.
+    pub async fn with_servers(mut self, servers: mcp::Servers) -> Self {
+        self.tools.servers = Arc::new(servers);
+        self.tools.toolbox(self.edge.clock().now()).await;
+        self
     }
 }
 
@@ -206,7 +226,10 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
         budget,
     };
     match (request.method().as_str(), route) {
-        ("POST", Route::Turn(id)) => turn::post(&call, id).await,
+        ("POST", Route::Turn(id)) => match input::posted(request, id, app.provider.models())? {
+            Posted::Turn(post) => turn::post(&call, *post).await,
+            Posted::Answers(answers) => continuation::go_on(&call, answers).await,
+        },
         ("GET", Route::Stream(id)) => follow::resume(&call, id).await,
         ("POST", Route::Stop(id)) => stop(&call, id).await,
         ("GET", Route::Export) => export::all(&call).await,

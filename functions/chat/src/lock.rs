@@ -142,6 +142,11 @@ impl Lock {
         }
     }
 
+    /// Takes note of what a further step of the reply reads.
+    pub(crate) fn reads(&mut self, input_tokens: u64) {
+        self.input_tokens += input_tokens;
+    }
+
     /// Waits for the checkpoint under way, so long: the statement that ends the reply had better not meet it as a conflict.
     pub(crate) async fn settle(&mut self, at_most: Duration) {
         if let Some(checkpoint) = self.under_way.take() {

@@ -14,12 +14,17 @@ fn main() -> ExitCode {
         let provider = Provider::from_env().await?;
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
-        let app = Arc::new(App::from_lookup(
+        let app = App::from_lookup(
             dsql,
             provider,
             &runtime::from_process,
             Arc::new(runtime::StandardOutput),
-        )?);
+        )?;
+        #[cfg(feature = "mcp")]
+        let app = app
+            .with_servers(mcp::Servers::from_lookup(&runtime::from_process)?)
+            .await;
+        let app = Arc::new(app);
         let sockets = Arc::new(RuntimeSockets::from_lookup(&runtime::from_process));
         let handler = service_fn(move |request: Request| {
             sockets.send_at_once();

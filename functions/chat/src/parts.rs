@@ -1,6 +1,6 @@
 //! Parts of a reply as chunks: those that are said by deltas, and those that are there at once.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::body::Writer;
 use crate::chunk::Chunk;
@@ -51,36 +51,75 @@ pub(crate) fn close(kind: Kind, id: &str, provider_metadata: Option<&Value>, out
     }
 }
 
-/// The part of a tool's call. The provider has it executed, if anyone does: a client is not to send a result.
-pub(crate) fn tool_call(id: &str, name: &str, input: &Value) -> Value {
-    serde_json::json!({
+/// The part of a tool's call. One that the provider executes, if anyone does, is marked as such.
+pub(crate) fn tool_call(id: &str, name: &str, input: &Value, is_provider_executed: bool) -> Value {
+    let mut part = json!({
         "type": format!("{TOOL}{name}"),
         "toolCallId": id,
         "state": "input-available",
         "input": input,
-        "providerExecuted": true,
-    })
+    });
+    if is_provider_executed {
+        merge(&mut part, &json!({"providerExecuted": true}));
+    }
+    part
 }
 
-/// Whether a part is sent whole, and if so whether nothing will be added to it: a call waits for its output.
-pub(crate) fn is_answered(part: &Value) -> Option<bool> {
-    match part.get("type")?.as_str()? {
-        "source-url" | "source-document" | "file" => Some(true),
-        tool if tool.starts_with(TOOL) => {
-            Some(part.get("output").is_some() || part.get("errorText").is_some())
-        }
-        _ => None,
+/// The tool that a part is a call of.
+pub(crate) fn tool_name(part: &Value) -> Option<&str> {
+    part.get("type")?.as_str()?.strip_prefix(TOOL)
+}
+
+/// Adds the fields of one object to another.
+pub(crate) fn merge(into: &mut Value, from: &Value) {
+    if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
+        into.extend(from.clone());
     }
 }
 
-/// Sends a part that is there at once; of a call that `is_begun` only what became of it.
-pub(crate) fn send_whole(part: &Value, is_begun: bool, out: &Writer) {
+/// How far a part has come that is sent whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// A tool is called.
+    Called,
+    /// The visitor was asked whether it may be.
+    Asked,
+    /// Nothing more will be added.
+    Over,
+}
+
+/// How far a part has come, if it is sent whole.
+pub(crate) fn stage(part: &Value) -> Option<Stage> {
+    if tool_name(part).is_none() {
+        let kind = part.get("type")?.as_str()?;
+        let is_whole = matches!(
+            kind,
+            "step-start" | "source-url" | "source-document" | "file"
+        );
+        return is_whole.then_some(Stage::Over);
+    }
+    let state = part.get("state").and_then(Value::as_str);
+    Some(match state.unwrap_or_default() {
+        "approval-requested" | "approval-responded" => Stage::Asked,
+        state if state.starts_with("output-") => Stage::Over,
+        _ => Stage::Called,
+    })
+}
+
+/// Sends a part that is sent whole, from the stage on that was sent `before`.
+pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
     let text = |name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default();
-    let Some(tool_name) = text("type").strip_prefix(TOOL) else {
+    let Some(tool_name) = tool_name(part) else {
+        if text("type") == "step-start" {
+            send(out, &Chunk::FinishStep);
+            return send(out, &Chunk::StartStep);
+        }
         return send(out, &Chunk::Whole(part));
     };
-    let (tool_call_id, provider_executed) = (text("toolCallId"), true);
-    if !is_begun {
+    let now = stage(part);
+    let tool_call_id = text("toolCallId");
+    let provider_executed = part.get("providerExecuted").and_then(Value::as_bool);
+    if before.is_none() {
         let input = part.get("input").unwrap_or(&Value::Null);
         send(
             out,
@@ -92,6 +131,19 @@ pub(crate) fn send_whole(part: &Value, is_begun: bool, out: &Writer) {
             },
         );
     }
+    let approval = part.pointer("/approval/id").and_then(Value::as_str);
+    if let Some(approval_id) = approval.filter(|_| before < Some(Stage::Asked)) {
+        send(
+            out,
+            &Chunk::ToolApprovalRequest {
+                approval_id,
+                tool_call_id,
+            },
+        );
+    }
+    if now != Some(Stage::Over) {
+        return;
+    }
     if let Some(output) = part.get("output") {
         send(
             out,
@@ -101,7 +153,9 @@ pub(crate) fn send_whole(part: &Value, is_begun: bool, out: &Writer) {
                 provider_executed,
             },
         );
-    } else if part.get("errorText").is_some() {
+    } else if text("state") == "output-denied" {
+        send(out, &Chunk::ToolOutputDenied { tool_call_id });
+    } else {
         send(
             out,
             &Chunk::ToolOutputError {

@@ -9,21 +9,21 @@ use dsql::{Db, Dsql};
 use model::{Event, FinishReason, Usage};
 use runtime::Metrics;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 use tracing::Instrument as _;
 
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, Fault, done};
-use crate::context::estimate_bytes;
-use crate::draft::Draft;
-use crate::lock::{Beat, Lock};
-use crate::parts::{Kind, send, tool_call};
+use crate::draft::{Draft, Outcome};
+use crate::lock::Lock;
+use crate::parts::{Kind, merge, send};
 use crate::settings::Settings;
 use crate::ticker::Ticker;
+use crate::writing::{Asking, Step, Tally, Writing};
 
 /// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far below 1 MiB.
-const MAX_REPLY_BYTES: usize = 384 * 1024;
+pub(crate) const MAX_REPLY_BYTES: usize = 384 * 1024;
+
 /// A reply that the model has accepted to give.
 #[derive(Debug)]
 pub(crate) struct Production {
@@ -36,23 +36,36 @@ pub(crate) struct Production {
     pub(crate) metadata: Value,
     /// The chat's title, if it got one with this turn.
     pub(crate) title: Option<String>,
-    /// Tokens of the conversation, roughly.
-    pub(crate) input_tokens: u64,
-    /// What it costs at most, by any tokenizer.
-    pub(crate) at_most: u64,
     pub(crate) begun: SystemTime,
     pub(crate) budget: Budget,
     pub(crate) request_id: String,
+    /// What it is asked again with, when it has called tools.
+    pub(crate) asking: Asking,
+    /// What the reply had used before it was gone on with.
+    pub(crate) used_before: Usage,
+}
+
+/// What a reply begins with.
+#[derive(Debug)]
+pub(crate) enum Begin {
+    /// The model has accepted the first step.
+    Accepted(Box<model::Reply>, Step),
+    /// What a reply so far has asked is answered.
+    Answered(Draft),
 }
 
 /// How a reply came to its end.
 #[derive(Debug)]
-enum End {
+pub(crate) enum End {
     Finished(FinishReason, Option<Usage>),
+    /// A step has ended with calls of tools that are to be executed.
+    Calling(FinishReason, Option<Usage>),
     /// As the model would have it, but it has said nothing.
     Empty(FinishReason, Option<Usage>),
     Stopped,
     Failed(model::Error),
+    /// What is left of a day's tokens does not suffice for another step.
+    Spent,
     Interrupted,
     /// The lease had passed, and the reply was ended in this writer's place.
     Superseded,
@@ -64,15 +77,15 @@ impl End {
     /// As it is stored.
     fn status(&self) -> &'static str {
         match self {
-            Self::Finished(..) => "complete",
+            Self::Finished(..) | Self::Calling(..) => "complete",
             Self::Stopped => "stopped",
-            Self::Failed(_) | Self::Empty(..) => "error",
+            Self::Failed(_) | Self::Empty(..) | Self::Spent => "error",
             Self::Interrupted | Self::Superseded | Self::Gone => "interrupted",
         }
     }
 
     /// That of a writer without its lock.
-    fn of(lost: Held) -> Self {
+    pub(crate) fn of(lost: Held) -> Self {
         match lost {
             Held::Stopped => Self::Stopped,
             Held::Yes | Held::Interrupted => Self::Superseded,
@@ -83,7 +96,7 @@ impl End {
 
 impl Production {
     /// Starts writing; the body ends when everything is stored.
-    pub(crate) fn start(self, lock: Lock, source: model::Reply) -> AnswerBody {
+    pub(crate) fn start(self, lock: Lock, begin: Begin) -> AnswerBody {
         let (out, body) = AnswerBody::streamed();
         send(
             &out,
@@ -92,7 +105,9 @@ impl Production {
                 message_metadata: &self.metadata,
             },
         );
-        send(&out, &Chunk::StartStep);
+        if matches!(begin, Begin::Accepted(..)) {
+            send(&out, &Chunk::StartStep);
+        }
         if let Some(title) = &self.title {
             let (data, transient) = (title.as_str(), true);
             send(&out, &Chunk::ChatTitle { data, transient });
@@ -102,78 +117,102 @@ impl Production {
             clippy::disallowed_methods,
             reason = "the body's reader polls what this task writes; the watchdog ends it"
         )]
-        tokio::spawn(self.run(lock, source, out).instrument(span));
+        tokio::spawn(self.run(lock, begin, out).instrument(span));
         body
     }
 
-    async fn run(self, mut lock: Lock, mut source: model::Reply, out: Writer) {
-        let mut draft = Draft::default();
-        let mut ticker = Ticker::new(&out, self.settings.keep_alive);
-        let end = self
-            .write(&mut lock, &mut source, &mut draft, &mut ticker, &out)
-            .await;
-        drop(source);
-        draft.end_all(&out);
+    async fn run(self, lock: Lock, begin: Begin, out: Writer) {
+        let mut writing = Writing {
+            lock,
+            draft: Draft::default(),
+            ticker: Ticker::new(&out, self.settings.keep_alive),
+            out,
+        };
+        let mut tally = Tally::new();
+        let end = self.write(begin, &mut writing, &mut tally).await;
+        writing.draft.end_all(&writing.out);
+        writing.draft.end_calls(&writing.out);
+        let mut ticker = Ticker::new(&writing.out, self.settings.keep_alive);
         let closed = async {
             let settling = self.budget.settling(self.dsql.clock().now());
-            lock.settle(settling).await;
-            self.close(end, &draft, &out).await;
+            writing.lock.settle(settling).await;
+            self.end_step(counted(&end), &writing.draft, &mut tally)
+                .await;
+            self.close(end, &writing.draft, &tally, &writing.out).await;
         };
         ticker.during(closed).await;
-        let _ = out.send(done(self.reply.message.as_str()));
+        let _ = writing.out.send(done(self.reply.message.as_str()));
     }
 
     /// Passes the reply on until it ends.
-    async fn write(
-        &self,
-        lock: &mut Lock,
-        source: &mut model::Reply,
-        draft: &mut Draft,
-        ticker: &mut Ticker,
-        out: &Writer,
-    ) -> End {
-        let mut watchdog = std::pin::pin!(sleep(self.until(self.budget.last_event())));
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut watchdog => return End::Interrupted,
-                beat = lock.beat() => match beat {
-                    Beat::Due => lock.store(draft),
-                    Beat::Done => {}
-                    Beat::Lost(held) => return End::of(held),
-                },
-                never = ticker.run() => match never {},
-                event = source.next() => {
-                    ticker.heard();
-                    if let Some(end) = take(event, draft, out) {
-                        return end;
-                    }
-                    if draft.bytes() > MAX_REPLY_BYTES {
-                        return End::Finished(FinishReason::Length, None);
-                    }
-                    lock.grown_to(draft.bytes());
+    async fn write(&self, begin: Begin, writing: &mut Writing, tally: &mut Tally) -> End {
+        let mut source = match begin {
+            Begin::Accepted(source, step) => {
+                tally.begin(step);
+                *source
+            }
+            Begin::Answered(draft) => {
+                writing.draft = draft;
+                match self.go_on(FinishReason::ToolCalls, writing, tally).await {
+                    Ok(source) => source,
+                    Err(end) => return end,
                 }
             }
+        };
+        loop {
+            let end = self.pass_on(&mut source, writing).await;
+            let End::Calling(reason, usage) = end else {
+                return end;
+            };
+            drop(source);
+            self.end_step(used(usage.as_ref()), &writing.draft, tally)
+                .await;
+            source = match self.go_on(reason, writing, tally).await {
+                Ok(source) => source,
+                Err(end) => return end,
+            };
+        }
+    }
+
+    /// Passes one step on.
+    async fn pass_on(&self, source: &mut model::Reply, writing: &mut Writing) -> End {
+        let has_tools = !self.asking.tools.offered().is_empty();
+        loop {
+            let event = match self.during(writing, source.next()).await {
+                Ok(event) => event,
+                Err(end) => return end,
+            };
+            writing.ticker.heard();
+            if let Some(end) = take(event, has_tools, &mut writing.draft, &writing.out) {
+                return end;
+            }
+            if writing.draft.bytes() > MAX_REPLY_BYTES {
+                return End::Finished(FinishReason::Length, None);
+            }
+            writing.lock.grown_to(writing.draft.bytes());
         }
     }
 
     /// Stores the end, then tells the client.
-    async fn close(&self, end: End, draft: &Draft, out: &Writer) {
+    async fn close(&self, end: End, draft: &Draft, tally: &Tally, out: &Writer) {
         let now = self.dsql.clock().now();
-        let usage = self.usage(&end, draft);
+        let usage = tally.usage;
+        let mut total = usage;
+        total.add(&self.used_before);
         let latency = now.duration_since(self.begun).unwrap_or_default();
         let mut noted = json!({
             "status": end.status(),
             "usage": {
-                "inputTokens": usage.input_tokens,
-                "outputTokens": usage.output_tokens,
-                "totalTokens": usage.total_tokens,
-                "cachedInputTokens": usage.cached_input_tokens,
+                "inputTokens": total.input_tokens,
+                "outputTokens": total.output_tokens,
+                "totalTokens": total.total_tokens,
+                "cachedInputTokens": total.cached_input_tokens,
             },
             "latencyMs": u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         });
         let finish_reason = match end {
             End::Finished(reason, _) | End::Empty(reason, _) => Some(reason.as_str()),
+            End::Spent => Some(FinishReason::Other.as_str()),
             _ => None,
         };
         if let Some(reason) = finish_reason {
@@ -191,7 +230,7 @@ impl Production {
             input_tokens: tokens(usage.input_tokens),
             output_tokens: tokens(usage.output_tokens),
             is_unheard: out.is_left(),
-            spent: tokens(counted(&end).map_or(self.at_most, billed)),
+            spent: tokens(tally.spent),
             now: microseconds(now),
         };
         let db = self.dsql.until(self.budget.close());
@@ -248,7 +287,7 @@ impl Production {
     /// Tells the client how the reply has ended, as it is stored.
     fn tell(&self, end: &End, noted: &Value, out: &Writer) {
         let fault = match end {
-            End::Finished(reason, _) => {
+            End::Finished(reason, _) | End::Calling(reason, _) => {
                 send(out, &Chunk::FinishStep);
                 return send(
                     out,
@@ -261,6 +300,7 @@ impl Production {
             End::Stopped => return tell_stopped(noted, out),
             End::Empty(reason, _) => Fault::without_answer(Some(reason.as_str())),
             End::Failed(_) => Fault::Model,
+            End::Spent => Fault::Spent,
             End::Interrupted | End::Superseded | End::Gone => Fault::Interrupted,
         };
         self.tell_fault(fault, noted, out);
@@ -277,25 +317,7 @@ impl Production {
         send(out, &Chunk::Error { error_text });
     }
 
-    /// What the provider counted; else what can be told from the text.
-    fn usage(&self, end: &End, draft: &Draft) -> Usage {
-        counted(end)
-            .copied()
-            .unwrap_or_else(|| self.estimate(draft))
-    }
-
-    /// What can be told from the text.
-    fn estimate(&self, draft: &Draft) -> Usage {
-        let output_tokens = estimate_bytes(draft.bytes());
-        Usage {
-            input_tokens: self.input_tokens,
-            output_tokens,
-            total_tokens: self.input_tokens + output_tokens,
-            cached_input_tokens: 0,
-        }
-    }
-
-    fn until(&self, end: SystemTime) -> Duration {
+    pub(crate) fn until(&self, end: SystemTime) -> Duration {
         end.duration_since(self.dsql.clock().now())
             .unwrap_or_default()
     }
@@ -324,18 +346,14 @@ impl Production {
 /// What the provider has counted. One that was stopped, or whose words end in any other way, says nothing of what it bills.
 fn counted(end: &End) -> Option<&Usage> {
     match end {
-        End::Finished(_, usage) | End::Empty(_, usage) => {
-            usage.as_ref().filter(|usage| usage.total_tokens > 0)
-        }
+        End::Finished(_, usage) | End::Empty(_, usage) => used(usage.as_ref()),
         _ => None,
     }
 }
 
-/// What it bills by that count: one total says more than its parts, where it has parts that they leave out.
-fn billed(usage: &Usage) -> u64 {
-    usage
-        .total_tokens
-        .max(usage.input_tokens + usage.output_tokens)
+/// A count that counts something.
+fn used(usage: Option<&Usage>) -> Option<&Usage> {
+    usage.filter(|usage| usage.total_tokens > 0)
 }
 
 /// As a count of the database.
@@ -346,6 +364,7 @@ pub(crate) fn tokens(n: u64) -> i64 {
 /// Takes one event of the model; says whether it was the last.
 fn take(
     event: Option<Result<Event, model::Error>>,
+    has_tools: bool,
     draft: &mut Draft,
     out: &Writer,
 ) -> Option<End> {
@@ -380,8 +399,19 @@ fn take(
                 let part = json!({"type": "file", "mediaType": media_type, "url": url});
                 draft.add(part, out);
             }
-            Event::ToolCall { id, name, input } => draft.add(tool_call(&id, &name, &input), out),
-            Event::ToolResult { id, output } => draft.answer(&id, output, out),
+            Event::ToolInputStart { id, name } => draft.begin_call(&id, &name, !has_tools, out),
+            Event::ToolInputDelta { id, delta } => draft.call_delta(&id, &delta, out),
+            Event::ToolCall { id, name, input } => draft.call(&id, &name, &input, !has_tools, out),
+            Event::ToolResult { id, output } => {
+                let outcome = match output {
+                    Ok(output) => Outcome::Gave(output),
+                    Err(reason) => Outcome::Failed(reason),
+                };
+                draft.answered(&id, outcome, out);
+            }
+            Event::Finish { reason, usage } if !draft.open_calls().is_empty() => {
+                return Some(End::Calling(reason, Some(usage)));
+            }
             Event::Finish { reason, usage } if draft.is_blank() => {
                 return Some(End::Empty(reason, Some(usage)));
             }
@@ -397,11 +427,4 @@ fn take(
 fn tell_stopped(message_metadata: &Value, out: &Writer) {
     send(out, &Chunk::MessageMetadata { message_metadata });
     send(out, &Chunk::Abort);
-}
-
-/// Adds the fields of one object to another.
-pub(crate) fn merge(into: &mut Value, from: &Value) {
-    if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
-        into.extend(from.clone());
-    }
 }

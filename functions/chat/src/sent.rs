@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::body::Writer;
-use crate::parts::{Kind, close, is_answered, part_id, send_delta, send_start, send_whole};
+use crate::parts::{Kind, Stage, close, part_id, send_delta, send_start, send_whole, stage};
 
 /// How much of a stored reply was sent. Parts only grow: of what is said only the last one does, and a tool's call gets its
 /// output.
@@ -22,7 +22,7 @@ enum SentPart {
         is_open: bool,
     },
     Whole {
-        is_answered: bool,
+        stage: Option<Stage>,
     },
 }
 
@@ -36,9 +36,11 @@ impl Sent {
             "reasoning" => Some(Kind::Reasoning),
             _ => None,
         };
-        let told = parts
-            .iter()
-            .filter(|part| kind(part).is_some() || is_answered(part).is_some());
+        // The first step has begun with the stream.
+        let is_begun = |part: &&Value| part.get("type").is_some_and(|kind| kind == "step-start");
+        let begun = usize::from(parts.first().as_ref().is_some_and(is_begun));
+        let told = parts.iter().skip(begun);
+        let told = told.filter(|part| kind(part).is_some() || stage(part).is_some());
         for (index, part) in told.enumerate() {
             if index >= self.parts.len() {
                 self.end(out);
@@ -46,9 +48,8 @@ impl Sent {
                 let begun = if let Some(kind) = kind(part) {
                     self.begin(kind, out)
                 } else {
-                    send_whole(part, false, out);
-                    let is_answered = is_answered(part) == Some(true);
-                    SentPart::Whole { is_answered }
+                    send_whole(part, None, out);
+                    SentPart::Whole { stage: stage(part) }
                 };
                 self.parts.push(begun);
             }
@@ -114,15 +115,13 @@ impl SentPart {
                 *length = text.len();
                 true
             }
-            Self::Whole { is_answered: true } => false,
-            Self::Whole {
-                is_answered: is_sent,
-            } => {
-                *is_sent = is_answered(part) == Some(true);
-                if *is_sent {
-                    send_whole(part, true, out);
+            Self::Whole { stage: sent } => {
+                let is_new = *sent < stage(part);
+                if is_new {
+                    send_whole(part, *sent, out);
+                    *sent = stage(part);
                 }
-                *is_sent
+                is_new
             }
         }
     }
@@ -135,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::body::AnswerBody;
-    use crate::draft::Draft;
+    use crate::draft::{Draft, Outcome};
     use crate::parts::tool_call;
 
     /// A stream, and what a client makes of it.
@@ -182,22 +181,50 @@ mod tests {
                     part["providerMetadata"] = chunk["providerMetadata"].clone();
                 }
             }
-            "tool-input-available" => {
-                assert_eq!(known, None, "a call is made once");
-                let text = |key: &str| chunk[key].as_str().unwrap();
-                let part = tool_call(text("toolCallId"), text("toolName"), &chunk["input"]);
+            "tool-input-start" => {
+                assert_eq!(known, None, "a call begins once");
+                let (id, name) = (&chunk["toolCallId"], chunk["toolName"].as_str().unwrap());
+                let mut part = tool_call(id.as_str().unwrap(), name, &json!(""), false);
+                part["state"] = "input-streaming".into();
                 parts.push(part);
             }
-            "tool-output-available" | "tool-output-error" => {
-                let (state, key) = match kind.as_str() {
-                    "tool-output-error" => ("output-error", "errorText"),
-                    _ => ("output-available", "output"),
-                };
+            "tool-input-delta" => {
                 let part = known.unwrap();
-                assert_eq!(part["state"], "input-available", "an output comes once");
-                part["state"] = state.into();
-                part[key] = chunk[key].clone();
+                assert_eq!(part["state"], "input-streaming");
             }
+            "tool-input-available" => {
+                let text = |key: &str| chunk[key].as_str().unwrap();
+                let is_provider_executed = chunk["providerExecuted"] == true;
+                let (id, name) = (text("toolCallId"), text("toolName"));
+                let part = tool_call(id, name, &chunk["input"], is_provider_executed);
+                match known {
+                    Some(known) => {
+                        assert_eq!(known["state"], "input-streaming", "a call is made once");
+                        *known = part;
+                    }
+                    None => parts.push(part),
+                }
+            }
+            "tool-approval-request" => {
+                let part = known.unwrap();
+                assert_eq!(part["state"], "input-available", "it is asked once");
+                part["state"] = "approval-requested".into();
+                part["approval"] = json!({"id": chunk["approvalId"]});
+            }
+            "tool-output-available" | "tool-output-error" | "tool-output-denied" => {
+                let part = known.unwrap();
+                let state = part["state"].as_str().unwrap();
+                let is_open = matches!(state, "input-available" | "approval-requested");
+                assert!(is_open, "an output comes once, not after {state}");
+                part["state"] = kind.trim_start_matches("tool-").into();
+                for key in ["output", "errorText"] {
+                    if !chunk[key].is_null() {
+                        part[key] = chunk[key].clone();
+                    }
+                }
+            }
+            "start-step" => parts.push(json!({"type": "step-start"})),
+            "finish-step" => {}
             _ => parts.push(chunk),
         }
     }
@@ -218,9 +245,19 @@ mod tests {
                 json!({"type": "file", "mediaType": "image/png", "url": n}),
                 out,
             ),
-            7 => draft.add(tool_call(&format!("c{n}"), "look", &json!({"n": n})), out),
-            8 => draft.answer(&format!("c{}", n / 2), Ok(json!(n)), out),
-            _ => draft.answer(&format!("c{}", n / 3), Err("no".to_owned()), out),
+            7 => draft.call(&format!("c{n}"), "look", &json!({"n": n}), false, out),
+            8 => draft.answer(&format!("c{}", n / 2), Outcome::Gave(json!(n)), out),
+            9 => draft.answer(
+                &format!("c{}", n / 3),
+                Outcome::Failed("no".to_owned()),
+                out,
+            ),
+            10 => draft.begin_call(&format!("c{n}"), "look", false, out),
+            11 => draft.call_delta(&format!("c{}", n / 2), "{", out),
+            12 => draft.call(&format!("c{}", n / 2), "look", &json!({"n": n}), false, out),
+            13 => draft.ask(&format!("c{}", n / 2), &format!("a{n}"), out),
+            14 => draft.answer(&format!("c{}", n / 3), Outcome::Denied, out),
+            _ => draft.step(out),
         }
     }
 
@@ -238,7 +275,7 @@ mod tests {
     proptest! {
         #[test]
         fn whenever_a_follower_looks_it_tells_what_the_writer_tells_and_stores(
-            steps in proptest::collection::vec((0_u8..10, any::<bool>()), 0..30),
+            steps in proptest::collection::vec((0_u8..16, any::<bool>()), 0..40),
         ) {
             let (writer, mut written) = streamed();
             let (follower, mut followed) = streamed();
@@ -250,6 +287,7 @@ mod tests {
                 }
             }
             draft.end_all(&writer);
+            draft.end_calls(&writer);
             sent.catch_up(&draft.parts(), &follower);
             sent.end(&follower);
             prop_assert_eq!(without_text_ids(&written()), draft.parts());

@@ -15,6 +15,9 @@
 //! | `CHECKPOINT_MS` | how often a growing reply is stored, 50 to 60000 | 1000 |
 //! | `KEEP_ALIVE_MS` | the longest silence of a stream | 15000 |
 //! | `RESUME_POLL_MS` | how often a follower looks for more, 50 to 60000 | 500 |
+//! | `TOOL_STEPS` | how often the model is asked in one turn, 1 to 20: again after each round of tools | 5 |
+//! | `TOOL_TIMEOUT_MS` | the longest call of a tool, 100 to 300000 | 20000 |
+//! | `TOOL_RESULT_BYTES` | the longest result of a tool, 256 to 65536; what is longer is cut | 16384 |
 //! | `TITLES_BY_MODEL` | `true`: a job has a model make a new chat's title, until then it is the first line | `false` |
 
 use std::time::Duration;
@@ -48,6 +51,12 @@ pub const CHECKPOINT_MS: &str = "CHECKPOINT_MS";
 pub const KEEP_ALIVE_MS: &str = "KEEP_ALIVE_MS";
 /// How often a follower looks for more, in milliseconds.
 pub const RESUME_POLL_MS: &str = "RESUME_POLL_MS";
+/// How often the model is asked in one turn.
+pub const TOOL_STEPS: &str = "TOOL_STEPS";
+/// The longest call of a tool, in milliseconds.
+pub const TOOL_TIMEOUT_MS: &str = "TOOL_TIMEOUT_MS";
+/// The longest result of a tool, in bytes.
+pub const TOOL_RESULT_BYTES: &str = "TOOL_RESULT_BYTES";
 /// Whether `jobs` has a model make the titles of new chats.
 pub const TITLES_BY_MODEL: &str = "TITLES_BY_MODEL";
 
@@ -67,6 +76,18 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Duration,
     pub(crate) resume_poll: Duration,
     pub(crate) titles_by_model: bool,
+    pub(crate) tools: ToolLimits,
+}
+
+/// What the tools of one turn may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToolLimits {
+    /// Times that the model is asked.
+    pub(crate) steps: usize,
+    /// Of one call.
+    pub(crate) time: Duration,
+    /// Of one result.
+    pub(crate) result_bytes: usize,
 }
 
 impl Settings {
@@ -95,6 +116,12 @@ impl Settings {
             keep_alive: millis(KEEP_ALIVE_MS, 15_000)?,
             resume_poll: millis(RESUME_POLL_MS, 500)?,
             titles_by_model: flag(lookup, TITLES_BY_MODEL)?,
+            tools: ToolLimits {
+                steps: number(lookup, TOOL_STEPS, 5, 1..=20)?,
+                time: number(lookup, TOOL_TIMEOUT_MS, 20_000, 100..=300_000)
+                    .map(Duration::from_millis)?,
+                result_bytes: number(lookup, TOOL_RESULT_BYTES, 16_384, 256..=65_536)?,
+            },
         })
     }
 

@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_store::{
-    Allowance, AtMost, Budget, Budgets, ChatId, MessageId, NewTurn, Opening, Reply, Spender,
-    StoredReply, StreamId, Switched, ToKey, TokenLimits, TurnKey, Uncounted, Visitor, first_title,
-    lease_until, microseconds, new_job_id,
+    AtMost, ChatId, MessageId, NewTurn, Opening, Reply, StoredReply, StreamId, Switched, ToKey,
+    TurnKey, Uncounted, first_title, lease_until, microseconds, new_job_id,
 };
 use http_api::{ApiError, ClientCode, ServerCode};
-use jiff::Timestamp;
 use lambda_http::Response;
 use lambda_http::http::StatusCode;
-use model::{ErrorKind, Turn};
+use model::{ErrorKind, Turn, Usage};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::admission::{allowance, busy, crowded, rate_limited, spent, stale};
 use crate::body::AnswerBody;
 use crate::chunk::{Chunk, DONE};
 use crate::decide::{Decision, decide, first_place};
@@ -23,7 +22,9 @@ use crate::draft::Draft;
 use crate::input::{self, Post};
 use crate::lock::{Beat, Lock};
 use crate::parts::send;
-use crate::produce::{Production, tokens};
+use crate::produce::{Begin, Production, tokens};
+use crate::tools::Toolbox;
+use crate::writing::Asking;
 use crate::{Answer, Call, context, event_stream, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
@@ -33,9 +34,8 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it looks meanwhile.
 const BUSY_LOOK: Duration = Duration::from_millis(400);
 
-pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
+pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
     let provider = &call.app.provider;
-    let post = input::post(call.request, path, provider.models())?;
     let key = input::key(call.request, &call.owner, &post)?;
     if let Some(key) = &key
         && let Some(answer) = answered_before(call, &post.chat, key).await?
@@ -54,8 +54,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let title_job = call.app.settings.titles_by_model.then(new_job_id);
     let now = microseconds(call.now);
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
-    let address = http_api::address_pseudonym(&call.app.pseudonyms, call.request, call.now);
-    let allowance = allowance(call, &post.chat, address.as_deref(), now);
+    let allowance = allowance(call, &post.chat, now);
+    let tools = call.app.tools.toolbox(call.now).await;
     let question = context::question(post.message.parts.as_str());
     let mut turn = NewTurn {
         chat: &reply.chat,
@@ -72,7 +72,7 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
         lease_until: lease_until(now),
-        at_most: at_most(call, &question),
+        at_most: at_most(call, &question, &tools),
         allowance: &allowance,
     };
     let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
@@ -80,21 +80,53 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
         Placed::Replayed(reply) => return Ok(follow::replay(call, &reply)),
         Placed::Ended => return ended(call, &reply, key.as_ref()).await,
     };
-    let messages = context::conversation(&history, question, call.app.settings.context_tokens);
-    let input_tokens = context::estimate(&messages) + call.app.settings.system_tokens();
-    let at_most = most(call, &messages);
+    let has_tools = !tools.offered().is_empty();
+    let limit = call.app.settings.context_tokens;
+    let messages = context::conversation(&history, question, limit, has_tools);
+    let mut asking = Asking {
+        provider: Arc::clone(provider),
+        messages: Vec::new(),
+        tools,
+        budgets: allowance.tokens.clone(),
+    };
+    if has_tools {
+        asking.messages.clone_from(&messages);
+    }
+    let production = Production {
+        dsql: call.dsql.clone(),
+        settings: call.app.settings.clone(),
+        metrics: Arc::clone(call.app.edge.metrics()),
+        reply,
+        model: post.model,
+        metadata,
+        title: is_titled_now.then(|| title.as_str().to_owned()),
+        begun: call.now,
+        budget: call.budget,
+        request_id: call.request_id.clone(),
+        asking,
+        used_before: Usage::default(),
+    };
+    begin(call, production, messages).await
+}
+
+/// Asks the model, and has the reply written once it has accepted.
+async fn begin(call: &Call<'_>, production: Production, messages: Vec<model::Message>) -> Answer {
+    let (settings, asking, reply) = (&production.settings, &production.asking, &production.reply);
+    let step = asking.step(&messages, settings, 0);
     let mut lock = Lock::new(
         call.dsql.clone(),
         reply.clone(),
-        call.app.settings.checkpoint,
-        input_tokens,
+        settings.checkpoint,
+        step.input_tokens,
     );
     // Boxed: the providers' futures are large, and most requests never get here.
-    let asked = Box::pin(provider.start(Turn {
-        model: post.model.clone(),
-        system: call.app.settings.system.clone(),
+    let asked = Box::pin(call.app.provider.start(Turn {
+        model: production.model.clone(),
+        system: settings.system.clone(),
         messages,
-        max_tokens: provider.max_tokens(),
+        tools: Arc::clone(asking.tools.offered()),
+        may_call: settings.tools.steps > 1,
+        max_tokens: call.app.provider.max_tokens(),
         deadline: call.budget.last_event(),
     }));
     let now = call.app.edge.clock().now();
@@ -102,21 +134,8 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
     let asked = timeout(patience.unwrap_or_default(), asked);
     match held_meanwhile(&mut lock, asked).await {
         Some(Ok(Ok(source))) => {
-            let production = Production {
-                dsql: call.dsql.clone(),
-                settings: call.app.settings.clone(),
-                metrics: Arc::clone(call.app.edge.metrics()),
-                reply,
-                model: post.model,
-                metadata,
-                title: is_titled_now.then(|| title.as_str().to_owned()),
-                input_tokens,
-                at_most,
-                begun: call.now,
-                budget: call.budget,
-                request_id: call.request_id.clone(),
-            };
-            Ok(event_stream(production.start(lock, source)))
+            let begin = Begin::Accepted(Box::new(source), step);
+            Ok(event_stream(production.start(lock, begin)))
         }
         Some(refused) => {
             // The visitor's message stays; the same POST again is answered then.
@@ -124,14 +143,14 @@ pub(crate) async fn post(call: &Call<'_>, path: Option<&str>) -> Answer {
                 .await;
             // A model that says no has cost nothing; one that did not answer in time may yet.
             let is_no = matches!(refused, Ok(Err(_)));
-            let spent = if is_no { 0 } else { at_most };
-            abandon(call, &reply, spent).await;
+            let spent = if is_no { 0 } else { step.at_most };
+            abandon(call, reply, spent).await;
             Err(match refused {
                 Ok(Err(error)) => refusal(error),
                 _ => ApiError::server(ServerCode::ModelUnavailable, NotAccepted),
             })
         }
-        None => Ok(withdrawn(call, &reply, at_most).await),
+        None => Ok(withdrawn(call, reply, step.at_most).await),
     }
 }
 
@@ -256,7 +275,7 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 Decision::NotTheirs => {
                     return conflict(
                         ClientCode::Unprocessable,
-                        "only a visitor's message can be sent: tools are not supported",
+                        "only a visitor's message can be sent, or an answer to what a reply asks",
                     );
                 }
             },
@@ -275,101 +294,37 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 );
             }
             Opening::Crowded => {
-                return Err(ApiError::client(
-                    ClientCode::RateLimited,
-                    "too many replies are being written for you: wait for one to end",
-                )
-                .retry_after(Duration::from_secs(5)));
+                return Err(crowded());
             }
             Opening::RateLimited => {
-                return Err(ApiError::client(
-                    ClientCode::RateLimited,
-                    "too many messages: wait a little",
-                )
-                .retry_after(turn.allowance.window.wait(turn.now)));
+                return Err(rate_limited(turn.allowance, turn.now));
             }
             Opening::Spent(budget) => {
-                return Err(spent(budget).retry_after(turn.allowance.tokens.day.wait(turn.now)));
+                return Err(spent(budget, turn.allowance, turn.now));
             }
         }
     }
-    conflict(
-        ClientCode::Stale,
-        "the chat has gone on elsewhere: load it again",
-    )
+    Err(stale())
 }
 
-fn busy() -> ApiError {
-    ApiError::client(
-        ClientCode::GenerationInProgress,
-        "a reply is being written in this chat",
-    )
-}
-
-/// What a reply to `messages` costs at most, by any tokenizer.
-fn most(call: &Call<'_>, messages: &[model::Message]) -> u64 {
-    context::most(messages)
-        + call.app.settings.most_system_tokens()
-        + u64::from(call.app.provider.max_tokens())
-}
-
-/// What a turn may cost, by the question and by what is configured.
-fn at_most(call: &Call<'_>, question: &model::Message) -> AtMost {
+/// What a turn's first step may cost, by the question and by what is configured.
+fn at_most(call: &Call<'_>, question: &model::Message, tools: &Toolbox) -> AtMost {
     let settings = &call.app.settings;
+    let tools = context::bytes_of_tools(tools.offered());
     let asked = std::slice::from_ref(question);
     let history = context::left_beside(question, settings.context_tokens);
     let count = |tokens: usize| i64::try_from(tokens).unwrap_or(i64::MAX);
     AtMost {
         question: Uncounted {
-            likely: tokens(context::estimate(asked) + settings.system_tokens()),
-            most: tokens(context::most(asked) + settings.most_system_tokens()),
+            likely: tokens(context::estimate(asked) + settings.system_tokens())
+                + tokens(context::estimate_bytes(tools)),
+            most: tokens(context::most(asked) + settings.most_system_tokens()) + count(tools),
         },
         history: Uncounted {
             likely: count(history),
             most: count(context::most_of_history(history)),
         },
         reply: call.app.provider.max_tokens().into(),
-    }
-}
-
-fn spent(budget: Budget) -> ApiError {
-    let message = match budget {
-        Budget::Owner => "this would take more tokens than are left of your day",
-        Budget::Address => "this would take more tokens than are left of your address's day",
-        Budget::Deployment => "this would take more tokens than are left of this service's day",
-    };
-    ApiError::budget_spent(
-        budget.as_str(),
-        format!("{message}: they are renewed at midnight UTC"),
-    )
-}
-
-fn allowance(call: &Call<'_>, chat: &ChatId, address: Option<&str>, now: Timestamp) -> Allowance {
-    let settings = &call.app.settings;
-    let is_guest = call.caller.anonymous;
-    let pseudonym = call.app.pseudonyms.of_owner(call.owner.as_str(), call.now);
-    let spender = Spender {
-        owner: &pseudonym,
-        address,
-        chat,
-    };
-    let limits = TokenLimits {
-        owner: if is_guest {
-            settings.tokens_of_guest
-        } else {
-            settings.tokens.owner
-        },
-        ..settings.tokens
-    };
-    Allowance {
-        buckets: settings.turns.buckets(Visitor {
-            owner: &call.owner,
-            is_guest,
-            address,
-        }),
-        window: settings.turns.window_at(now),
-        tokens: Budgets::new(spender, limits, now),
-        concurrent: settings.concurrent,
     }
 }
 

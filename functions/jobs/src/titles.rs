@@ -1,6 +1,7 @@
 //! A model makes a chat's title from what the visitor said first. Until then, and wherever it does not succeed, the chat
 //! keeps the first line of that, or the title that its owner gave it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chat_store::erasure::StepError;
@@ -141,6 +142,8 @@ impl Titles<'_> {
             model: id.clone(),
             system: Some(INSTRUCTION.to_owned()),
             messages: vec![Message::text(Role::User, shown)],
+            tools: Arc::default(),
+            may_call: true,
             max_tokens: MAX_TOKENS,
             deadline: until.min(now + CALL_LIMIT),
         };

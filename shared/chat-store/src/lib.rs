@@ -18,6 +18,7 @@ mod awaited;
 mod branches;
 mod chats;
 mod claim;
+mod continuation;
 mod cursor;
 pub mod erasure;
 mod export;
@@ -54,6 +55,7 @@ pub use awaited::{REPLAY_WINDOW, Resumable, awaited, delivered, resumable};
 pub use branches::{Branch, Pruned, Siblings, Switched, branches, prune, switch};
 pub use chats::{Changes, Chat, Conversation, Created, Ends, NewChat, change, create, delete, get};
 pub use claim::claim;
+pub use continuation::{Asking, Continuation, Reopened, asking, reopen};
 pub use cursor::Cursor;
 pub use export::{EXPORT_VERSION, Export};
 pub use fork::{Forked, fork};
@@ -81,7 +83,8 @@ pub use shares::{
     MAX_SHARES, Share, ShareId, ShareToken, Shared, open_share, share, shares, unshare, unshare_one,
 };
 pub use spending::{
-    Budget, Budgets, Spender, TitleUsage, TokenLimits, reserve_title, settle, settle_title,
+    Budget, Budgets, Likely, Spender, TitleUsage, TokenLimits, reserve_step, reserve_title, settle,
+    settle_title,
 };
 pub use stored::{Stored, StoredMessage, StoredReply, Target, Tip};
 pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};

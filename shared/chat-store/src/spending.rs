@@ -205,6 +205,68 @@ pub async fn reserve_title(
     Ok(row.is_some_and(|row| row.get("is_reserved")))
 }
 
+/// What a request costs in tokens, before it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Likely {
+    /// Likely: by this it is admitted.
+    pub likely: i64,
+    /// At most: this is reserved.
+    pub most: i64,
+}
+
+// Its owner was allowed the turn, and has spent of the same budgets since.
+const RESERVE_STEP: &str = "\
+WITH spent AS (
+    SELECT key, n FROM rate_buckets WHERE key = ANY($8::text[] || ARRAY[$6, $7]) AND window_start = $4
+), verdict AS (
+    SELECT EXISTS (SELECT FROM reservations WHERE id = $1) AS is_again,
+        COALESCE((SELECT n FROM spent WHERE key = $6), 0) + $3 <= $9
+        AND COALESCE((SELECT n FROM spent WHERE key = $7), 0) + $3 <= $10
+        AND COALESCE((SELECT sum(n) FROM spent WHERE key = ANY($8)), 0) + $3 <= $11 AS has_room
+), reserved AS (
+    INSERT INTO reservations (id, tokens, day, owner_key, address_key, deployment_key, expires_at)
+    SELECT $1, $2, $4, $6, $7, $12, $5 FROM verdict WHERE has_room AND NOT is_again RETURNING id
+), counted AS (
+    INSERT INTO rate_buckets (key, window_start, n, expires_at)
+    SELECT bucket.key, $4, $2, $5 FROM (VALUES ($6), ($7), ($12)) AS bucket (key), reserved WHERE bucket.key IS NOT NULL
+    ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + excluded.n
+)
+SELECT is_again OR has_room AS is_reserved FROM verdict";
+
+/// Reserves what a further step of a reply may cost, under an id of its own, and tells whether the budgets suffice. The same
+/// id again is reserved once.
+///
+/// # Errors
+/// Any [`Error`].
+pub async fn reserve_step(
+    db: &Db,
+    id: &str,
+    budgets: &Budgets,
+    cost: Likely,
+) -> Result<bool, Error> {
+    let address = budgets.address.as_ref();
+    let row = db
+        .query_opt_idempotent(
+            RESERVE_STEP,
+            &[
+                (&id, Type::TEXT),
+                (&cost.most, Type::INT8),
+                (&cost.likely, Type::INT8),
+                (&budgets.day.start, Type::TIMESTAMPTZ),
+                (&budgets.day.end, Type::TIMESTAMPTZ),
+                (&budgets.owner.key.as_str(), Type::TEXT),
+                (&address.map(|bucket| bucket.key.as_str()), Type::TEXT),
+                (&shards(), Type::TEXT_ARRAY),
+                (&budgets.owner.most, Type::INT8),
+                (&address.map_or(i64::MAX, |bucket| bucket.most), Type::INT8),
+                (&budgets.deployment.most, Type::INT8),
+                (&budgets.deployment.key.as_str(), Type::TEXT),
+            ],
+        )
+        .await?;
+    Ok(row.is_some_and(|row| row.get("is_reserved")))
+}
+
 /// What a title has cost.
 #[derive(Debug, Clone, Copy)]
 pub struct TitleUsage<'a> {

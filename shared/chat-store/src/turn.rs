@@ -17,9 +17,9 @@ use crate::title::title_payload;
 use crate::values::{DEFAULT_TITLE, Title};
 
 /// Most messages of a chat that a model is shown.
-const MAX_HISTORY: i64 = 60;
+pub(crate) const MAX_HISTORY: i64 = 60;
 /// Most bytes of parts that a model is shown.
-const MAX_HISTORY_BYTES: i64 = 1024 * 1024;
+pub(crate) const MAX_HISTORY_BYTES: i64 = 1024 * 1024;
 
 /// Parts of a reply that has no content yet: what the client has after `start` and `start-step`.
 pub const EMPTY_REPLY: &str = r#"[{"type":"step-start"}]"#;

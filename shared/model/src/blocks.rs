@@ -1,11 +1,13 @@
 //! Blocks: turns a provider's deltas into events, so that a block starts once, ends once, and ends before the reply
 //! does, whatever order a provider sends things in.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde_json::{Map, Value, json};
 
 use crate::event::{Event, FinishReason, Usage};
+#[cfg(any(feature = "http", feature = "echo"))]
+use crate::turn::MAX_TOOL_NAME_CHARS;
 
 /// Most sources of a reply.
 #[cfg(any(feature = "http", feature = "echo"))]
@@ -15,11 +17,8 @@ const MAX_URL_BYTES: usize = 2_048;
 #[cfg(any(feature = "http", feature = "echo"))]
 const MAX_TITLE_CHARS: usize = 300;
 /// Most calls of tools in a reply.
-#[cfg(any(feature = "openai", feature = "echo"))]
+#[cfg(any(feature = "http", feature = "echo"))]
 const MAX_CALLS: usize = 50;
-/// Longest name of a tool, in characters.
-#[cfg(any(feature = "openai", feature = "echo"))]
-const MAX_NAME_CHARS: usize = 50;
 /// What files a model makes are passed on: those that a page can show and that carry no script.
 #[cfg(any(feature = "http", feature = "echo"))]
 const FILE_TYPES: [&str; 5] = [
@@ -52,14 +51,24 @@ pub(crate) struct Blocks {
     cited: Vec<Event>,
     /// Every address and document that was cited.
     urls: HashSet<String>,
-    /// Calls of tools.
-    #[cfg(any(feature = "openai", feature = "echo"))]
-    calls: HashSet<String>,
+    /// Calls of tools, and whether each is whole.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    calls: HashMap<String, bool>,
     /// Those without a result, in their order.
     unanswered: Vec<String>,
+    /// Whether calls are the caller's to execute.
+    has_tools: bool,
 }
 
 impl Blocks {
+    /// Those of a turn with tools, or without.
+    pub(crate) fn new(has_tools: bool) -> Self {
+        Self {
+            has_tools,
+            ..Self::default()
+        }
+    }
+
     /// Adds to the open block if it is of this kind; otherwise ends that one and begins another.
     pub(crate) fn push(&mut self, kind: Kind, delta: impl Into<String>) {
         let delta = delta.into();
@@ -148,28 +157,52 @@ impl Blocks {
         }
     }
 
-    /// Calls a tool, once for each id; ends the open block.
-    #[cfg(any(feature = "openai", feature = "echo"))]
-    pub(crate) fn call(&mut self, id: &str, name: &str, input: Value) {
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        };
-        let name: String = name.chars().map(plain).take(MAX_NAME_CHARS).collect();
-        let is_told = id.is_empty() || name.is_empty() || self.calls.len() >= MAX_CALLS;
-        if is_told || !self.calls.insert(id.to_owned()) {
-            return;
+    /// Begins to call a tool, once for each id; ends the open block.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn begin_call(&mut self, id: &str, name: &str) {
+        if let Some(name) = self.admit(id, name) {
+            let id = id.to_owned();
+            self.ready.push_back(Event::ToolInputStart { id, name });
         }
+    }
+
+    /// Adds to the input of a call that has begun.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn call_delta(&mut self, id: &str, delta: &str) {
+        if self.calls.get(id) == Some(&false) && !delta.is_empty() {
+            self.ready.push_back(Event::ToolInputDelta {
+                id: id.to_owned(),
+                delta: delta.to_owned(),
+            });
+        }
+    }
+
+    /// Calls a tool, once for each id; ends the open block.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    pub(crate) fn call(&mut self, id: &str, name: &str, input: Value) {
+        let name = match self.calls.get(id) {
+            None => self.admit(id, name),
+            Some(is_whole) => (!is_whole).then(|| plain(name)),
+        };
+        if let Some(name) = name {
+            self.end();
+            self.calls.insert(id.to_owned(), true);
+            self.unanswered.push(id.to_owned());
+            let id = id.to_owned();
+            self.ready.push_back(Event::ToolCall { id, name, input });
+        }
+    }
+
+    /// The name of the tool that a new call is for, if it may be told.
+    #[cfg(any(feature = "http", feature = "echo"))]
+    fn admit(&mut self, id: &str, name: &str) -> Option<String> {
+        let is_told = id.is_empty() || name.is_empty() || self.calls.len() >= MAX_CALLS;
+        if is_told || self.calls.contains_key(id) {
+            return None;
+        }
+        self.calls.insert(id.to_owned(), false);
         self.end();
-        self.unanswered.push(id.to_owned());
-        self.ready.push_back(Event::ToolCall {
-            id: id.to_owned(),
-            name,
-            input,
-        });
+        Some(plain(name))
     }
 
     /// Answers a call that has no answer yet.
@@ -194,10 +227,11 @@ impl Blocks {
         self.ready.extend(self.cited.drain(..));
     }
 
-    /// Ends the reply. No tool is configured here: a call without a result will get none.
+    /// Ends the reply. Without tools a call that has no result will get none.
     pub(crate) fn finish(&mut self, reason: FinishReason, usage: Usage) {
         self.end();
-        for id in self.unanswered.drain(..) {
+        let unanswered = std::mem::take(&mut self.unanswered);
+        for id in unanswered.into_iter().filter(|_| !self.has_tools) {
             let output = Err(NO_TOOL.to_owned());
             self.ready.push_back(Event::ToolResult { id, output });
         }
@@ -208,6 +242,28 @@ impl Blocks {
     pub(crate) fn pop(&mut self) -> Option<Event> {
         self.ready.pop_front()
     }
+}
+
+/// What a tool is given, from its text. What is not JSON is passed on as the text it is; nothing is an empty input.
+#[cfg(feature = "http")]
+pub(crate) fn input(text: &str) -> Value {
+    match text.trim() {
+        "" => json!({}),
+        json => serde_json::from_str(json).unwrap_or_else(|_| text.into()),
+    }
+}
+
+/// A tool's name in the characters that every provider allows.
+#[cfg(any(feature = "http", feature = "echo"))]
+fn plain(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(plain).take(MAX_TOOL_NAME_CHARS).collect()
 }
 
 #[cfg(test)]

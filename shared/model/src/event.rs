@@ -62,7 +62,22 @@ pub enum Event {
         /// The bytes, in base64.
         data: String,
     },
-    /// The model calls a tool; said between blocks. Its [`Event::ToolResult`] follows before the reply is complete.
+    /// The model begins to call a tool; said between blocks, and not by every provider.
+    ToolInputStart {
+        /// The call, unique within the reply.
+        id: String,
+        /// The tool: letters, digits, `_` and `-`.
+        name: String,
+    },
+    /// A piece of what the tool is given, as JSON text.
+    ToolInputDelta {
+        /// A call that has begun.
+        id: String,
+        /// What is added; never empty.
+        delta: String,
+    },
+    /// The model calls a tool; said between blocks. In a turn without tools its [`Event::ToolResult`] follows before the
+    /// reply is complete; otherwise the call is the caller's to execute, unless the provider does.
     ToolCall {
         /// The call, unique within the reply.
         id: String,
@@ -96,7 +111,7 @@ pub enum FinishReason {
     Length,
     /// A filter or a guardrail stepped in.
     ContentFilter,
-    /// The model wants a tool to be called, which is not supported.
+    /// The model wants a tool to be called.
     ToolCalls,
     /// The model failed to produce a well-formed reply.
     Error,
@@ -129,4 +144,16 @@ pub struct Usage {
     pub total_tokens: u64,
     /// The part of `input_tokens` that the provider had cached.
     pub cached_input_tokens: u64,
+}
+
+impl Usage {
+    /// Adds what another call has used.
+    pub fn add(&mut self, other: &Self) {
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.total_tokens = self.total_tokens.saturating_add(other.total_tokens);
+        self.cached_input_tokens = self
+            .cached_input_tokens
+            .saturating_add(other.cached_input_tokens);
+    }
 }

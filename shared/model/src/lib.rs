@@ -38,4 +38,4 @@ pub use event::{Event, FinishReason, Usage};
 #[cfg(feature = "openai")]
 pub use openai::{OPENAI_API_KEY, OPENAI_BASE_URL};
 pub use provider::{Provider, Reply};
-pub use turn::{Message, Part, Role, Turn};
+pub use turn::{MAX_TOOL_NAME_CHARS, Message, Part, Role, Tool, Turn};

@@ -148,7 +148,7 @@ impl Provider {
         };
         Ok(Reply {
             source: source?,
-            blocks: Blocks::default(),
+            blocks: Blocks::new(!turn.tools.is_empty()),
             failed: None,
             ended: false,
             deadline: turn.deadline,

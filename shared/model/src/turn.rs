@@ -1,7 +1,10 @@
 //! What a provider is asked: one turn of a conversation.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
+
+use serde_json::Value;
 
 /// One call of a model.
 #[derive(Debug, Clone)]
@@ -12,6 +15,11 @@ pub struct Turn {
     pub system: Option<String>,
     /// The conversation, oldest first; the last message is the user's.
     pub messages: Vec<Message>,
+    /// What the model may call; its calls are the caller's to execute. Without any, calls are answered with an error.
+    pub tools: Arc<[Tool]>,
+    /// `false`: the tools are named because the conversation holds calls, and no more are wanted. Not every provider can
+    /// be told so.
+    pub may_call: bool,
     /// The longest reply, in tokens; [`Provider::max_tokens`](crate::Provider::max_tokens) caps it.
     pub max_tokens: u32,
     /// When the caller must be done. A provider that has not accepted by then, or that stays silent until then, is an
@@ -28,6 +36,7 @@ impl Turn {
             let parts = message.parts.iter().filter(|part| match part {
                 Part::Text(text) => !text.trim().is_empty(),
                 Part::Image { bytes, .. } | Part::Pdf { bytes, .. } => !bytes.is_empty(),
+                Part::Reasoning { .. } | Part::Call { .. } | Part::Result { .. } => true,
             });
             let mut parts = parts.cloned().peekable();
             match conversation.last_mut() {
@@ -43,6 +52,20 @@ impl Turn {
         conversation
     }
 }
+
+/// A tool that a model may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// 1 to [`MAX_TOOL_NAME_CHARS`] letters, digits, `_` and `-`.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its input, an object.
+    pub schema: Value,
+}
+
+/// Longest name of a tool: the type of its part, `tool-` and the name, has at most 64 bytes.
+pub const MAX_TOOL_NAME_CHARS: usize = 50;
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +114,31 @@ pub enum Part {
         /// The file's bytes.
         bytes: Vec<u8>,
     },
+    /// What the model thought before it called a tool, for the provider that said so.
+    Reasoning {
+        /// The text; may be empty.
+        text: String,
+        /// As it came with [`Event::ReasoningEnd`](crate::Event::ReasoningEnd).
+        metadata: Value,
+    },
+    /// The model called a tool. The next message, which is the user's, begins with the results of all calls.
+    Call {
+        /// Unique in the conversation.
+        id: String,
+        /// The tool.
+        name: String,
+        /// An object.
+        input: Value,
+    },
+    /// What the call of a tool gave.
+    Result {
+        /// The call.
+        id: String,
+        /// Never empty.
+        output: String,
+        /// Whether it is the reason of a failure.
+        is_error: bool,
+    },
 }
 
 impl fmt::Debug for Part {
@@ -101,6 +149,11 @@ impl fmt::Debug for Part {
                 write!(f, "Image({media_type}, {} bytes)", bytes.len())
             }
             Self::Pdf { bytes, .. } => write!(f, "Pdf({} bytes)", bytes.len()),
+            Self::Reasoning { text, .. } => write!(f, "Reasoning({} bytes)", text.len()),
+            Self::Call { id, name, .. } => write!(f, "Call({id}, {name})"),
+            Self::Result { id, output, .. } => {
+                write!(f, "Result({id}, {} bytes)", output.len())
+            }
         }
     }
 }

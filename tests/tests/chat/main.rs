@@ -29,5 +29,6 @@ mod settled;
 mod spending;
 mod stack;
 mod stops;
+mod tools;
 mod turns;
 mod waits;

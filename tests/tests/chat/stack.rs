@@ -45,7 +45,11 @@ impl Stack {
     }
 
     fn launch(&self, function: &str) -> Launch {
-        Launch::binary(function)
+        self.set_up(function, Launch::binary(function))
+    }
+
+    fn set_up(&self, function: &str, launch: Launch) -> Launch {
+        launch
             .envs(self.server.env())
             .env("DSQL_ROLE", function)
             .env("AUTH_ISSUER", ISSUER)
@@ -55,7 +59,17 @@ impl Stack {
 
     /// `chat` with an `echo` that does as its messages say, at once.
     pub(crate) fn chat(&self) -> Launch {
-        self.launch("chat")
+        Self::steered(self.launch("chat"))
+    }
+
+    /// The same with the tools of a server.
+    pub(crate) fn chat_with_tools(&self, servers: &str) -> Launch {
+        let launch = self.set_up("chat", Launch::full_binary("chat"));
+        Self::steered(launch).env("MCP_SERVERS", servers)
+    }
+
+    fn steered(launch: Launch) -> Launch {
+        launch
             .env("MODEL_PROVIDER", "echo")
             .env("MODEL_ALLOWED", "echo,other")
             .env("ECHO_DIRECTIVES", "true")
@@ -277,6 +291,39 @@ impl Said {
                     let part = &mut parts[open[&id]];
                     let text = part["text"].as_str().unwrap().to_owned();
                     part["text"] = json!(text + chunk["delta"].as_str().unwrap());
+                }
+                "tool-input-start" | "tool-input-available" => {
+                    let call = &chunk["toolCallId"];
+                    let known = parts.iter().position(|part| part["toolCallId"] == *call);
+                    let at = known.unwrap_or(parts.len());
+                    if known.is_none() {
+                        let kind = format!("tool-{}", chunk["toolName"].as_str().unwrap());
+                        parts.push(json!({"type": kind, "toolCallId": call}));
+                    }
+                    parts[at]["state"] = json!("input-available");
+                    for key in ["input", "providerExecuted"] {
+                        if !chunk[key].is_null() {
+                            parts[at][key] = chunk[key].clone();
+                        }
+                    }
+                }
+                "tool-approval-request"
+                | "tool-output-available"
+                | "tool-output-error"
+                | "tool-output-denied" => {
+                    let is_meant = |part: &&mut Value| part["toolCallId"] == chunk["toolCallId"];
+                    let part = parts.iter_mut().find(is_meant).unwrap();
+                    let kind = chunk["type"].as_str().unwrap();
+                    part["state"] = json!(kind.trim_start_matches("tool-"));
+                    if kind == "tool-approval-request" {
+                        part["state"] = json!("approval-requested");
+                        part["approval"] = json!({"id": chunk["approvalId"]});
+                    }
+                    for key in ["output", "errorText"] {
+                        if !chunk[key].is_null() {
+                            part[key] = chunk[key].clone();
+                        }
+                    }
                 }
                 "text-end" | "reasoning-end" => {
                     parts[open.remove(&id).unwrap()]["state"] = json!("done");

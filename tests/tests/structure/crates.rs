@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http-api", &["bounded-json", "dsql", "runtime"]),
     ("chat-store", &["bounded-json", "dsql"]),
     ("model", &["dsql", "https"]),
+    ("mcp", &["https", "runtime"]),
     ("session-roles", &["https"]),
     // Functions.
     ("admin", &["dsql", "logins", "runtime"]),
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "chat-store",
             "dsql",
             "http-api",
+            "mcp",
             "model",
             "runtime",
         ],

@@ -31,7 +31,14 @@ const ALLOWED_CIRCLES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "chat",
-        &["export.rs", "follow.rs", "lib.rs", "turn.rs"],
+        &[
+            "admission.rs",
+            "continuation.rs",
+            "export.rs",
+            "follow.rs",
+            "lib.rs",
+            "turn.rs",
+        ],
         "not cut yet",
     ),
     ("dsql", &["error.rs", "token.rs"], "not cut yet"),
@@ -49,7 +56,12 @@ const ALLOWED_CIRCLES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "model",
-        &["bedrock/mod.rs", "echo.rs", "openai/mod.rs", "provider.rs"],
+        &[
+            "bedrock/mod.rs",
+            "echo/mod.rs",
+            "openai/mod.rs",
+            "provider.rs",
+        ],
         "not cut yet",
     ),
 ];

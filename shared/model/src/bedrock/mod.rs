@@ -28,7 +28,7 @@ use aws_smithy_types::event_stream::RawMessage;
 use dsql::Clock;
 use https::{Client, Connector};
 
-use crate::blocks::{Blocks, Kind};
+use crate::blocks::{Blocks, Kind, input};
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
@@ -40,8 +40,6 @@ pub const BEDROCK_REGION: &str = "BEDROCK_REGION";
 /// `bedrock`: an address to call instead of the region's, for tests and private endpoints.
 pub const AWS_ENDPOINT_URL_BEDROCK_RUNTIME: &str = "AWS_ENDPOINT_URL_BEDROCK_RUNTIME";
 
-/// Whose metadata it is: the name that the AI SDK's own provider has.
-const PROVIDER: &str = "bedrock";
 const AWS_REGION: &str = "AWS_REGION";
 const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
@@ -115,6 +113,7 @@ impl Bedrock {
                     .map(|text| vec![SystemContentBlock::Text(text)]),
             )
             .set_messages(Some(request::messages(turn)?))
+            .set_tool_config(request::tools(turn))
             .inference_config(
                 InferenceConfiguration::builder()
                     .max_tokens(max_tokens)
@@ -127,6 +126,7 @@ impl Bedrock {
             stream: output.stream,
             block: None,
             image: None,
+            call: None,
             signature: String::new(),
             reason: None,
             closed: false,
@@ -200,10 +200,20 @@ pub(crate) struct BedrockReply {
     block: Option<i32>,
     /// The format of the image that the block holds.
     image: Option<ImageFormat>,
+    /// The call of a tool that the block holds.
+    call: Option<Call>,
     /// That of the block's reasoning, so far.
     signature: String,
     reason: Option<FinishReason>,
     closed: bool,
+}
+
+/// The call of a tool, as far as it was said.
+#[derive(Debug)]
+struct Call {
+    id: String,
+    name: String,
+    input: String,
 }
 
 impl BedrockReply {
@@ -239,11 +249,11 @@ impl BedrockReply {
                         ReasoningContentBlockDelta::Signature(piece),
                     )) => {
                         self.signature.push_str(&piece);
-                        blocks.sign(PROVIDER, "signature", &self.signature);
+                        blocks.sign(request::PROVIDER, "signature", &self.signature);
                     }
                     Some(ContentBlockDelta::ReasoningContent(
                         ReasoningContentBlockDelta::RedactedContent(hidden),
-                    )) => blocks.sign(PROVIDER, "redactedData", &base64::encode(hidden)),
+                    )) => blocks.sign(request::PROVIDER, "redactedData", &base64::encode(hidden)),
                     Some(ContentBlockDelta::Citation(cited)) => cite(&cited, blocks),
                     Some(ContentBlockDelta::Image(image)) => {
                         if let (Some(format), Some(ImageSource::Bytes(bytes))) =
@@ -253,23 +263,40 @@ impl BedrockReply {
                             blocks.file(&media_type, &base64::encode(bytes));
                         }
                     }
-                    // Tools are used only when a request names some.
+                    Some(ContentBlockDelta::ToolUse(piece)) => {
+                        if let Some(call) = &mut self.call {
+                            call.input.push_str(&piece.input);
+                            blocks.call_delta(&call.id, &piece.input);
+                        }
+                    }
                     _ => {}
                 }
             }
             ConverseStreamOutput::ContentBlockStart(event) => {
-                self.image = match event.start {
-                    Some(ContentBlockStart::Image(image)) => Some(image.format),
-                    _ => None,
-                };
+                self.end_call(blocks);
+                self.image = None;
+                match event.start {
+                    Some(ContentBlockStart::Image(image)) => self.image = Some(image.format),
+                    Some(ContentBlockStart::ToolUse(call)) => {
+                        blocks.begin_call(&call.tool_use_id, &call.name);
+                        self.call = Some(Call {
+                            id: call.tool_use_id,
+                            name: call.name,
+                            input: String::new(),
+                        });
+                    }
+                    _ => {}
+                }
             }
             ConverseStreamOutput::ContentBlockStop(_) => {
                 blocks.end();
+                self.end_call(blocks);
                 self.block = None;
                 self.signature.clear();
             }
             ConverseStreamOutput::MessageStop(event) => {
                 blocks.end();
+                self.end_call(blocks);
                 self.reason = Some(finish_reason(&event.stop_reason));
             }
             ConverseStreamOutput::Metadata(event) => {
@@ -279,6 +306,13 @@ impl BedrockReply {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The call that the block holds is whole.
+    fn end_call(&mut self, blocks: &mut Blocks) {
+        if let Some(call) = self.call.take() {
+            blocks.call(&call.id, &call.name, input(&call.input));
         }
     }
 

@@ -1,12 +1,11 @@
 //! One `data:` of the stream, read tolerantly: everything may be missing or null, unknown keys are ignored.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use crate::blocks::{Blocks, Kind};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
+use crate::openai::calls::Calls;
 use crate::think::Think;
 
 /// What the chunks have said so far.
@@ -16,16 +15,7 @@ pub(super) struct Progress {
     pub(super) usage: Usage,
     think: Think,
     refused: bool,
-    /// Calls of tools, by the index that the server gives them.
-    calls: BTreeMap<u64, Call>,
-}
-
-/// The call of a tool, as far as it was said.
-#[derive(Debug, Default)]
-struct Call {
-    id: String,
-    name: String,
-    input: String,
+    calls: Calls,
 }
 
 impl Progress {
@@ -59,19 +49,20 @@ impl Progress {
             self.read_delta(delta, blocks);
         }
         if let Some(reason) = choice.get("finish_reason").and_then(Value::as_str) {
-            self.think.end(blocks);
-            blocks.end();
-            for call in std::mem::take(&mut self.calls).into_values() {
-                let input = serde_json::from_str(&call.input)
-                    .unwrap_or_else(|_| Value::String(call.input.clone()));
-                blocks.call(&call.id, &call.name, input);
-            }
+            self.end(blocks);
             self.reason = Some(match (self.refused, finish_reason(reason)) {
                 (true, FinishReason::Stop) => FinishReason::ContentFilter,
                 (_, reason) => reason,
             });
         }
         Ok(())
+    }
+
+    /// Ends what is open still.
+    pub(super) fn end(&mut self, blocks: &mut Blocks) {
+        self.think.end(blocks);
+        blocks.end();
+        self.calls.end(blocks);
     }
 
     fn read_delta(&mut self, delta: &Value, blocks: &mut Blocks) {
@@ -112,15 +103,8 @@ impl Progress {
                 blocks.file(media_type, data);
             }
         }
-        for (n, said) in (0..).zip(list(delta, "tool_calls")) {
-            let index = said.get("index").and_then(Value::as_u64).unwrap_or(n);
-            let call = self.calls.entry(index).or_default();
-            let text = |pointer: &str| said.pointer(pointer).and_then(Value::as_str);
-            call.id.push_str(text("/id").unwrap_or_default());
-            call.name
-                .push_str(text("/function/name").unwrap_or_default());
-            call.input
-                .push_str(text("/function/arguments").unwrap_or_default());
+        for said in list(delta, "tool_calls") {
+            self.calls.read(said, blocks);
         }
         if let Some(refusal) = text("refusal").filter(|refusal| !refusal.is_empty()) {
             self.refused = true;

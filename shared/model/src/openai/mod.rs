@@ -1,5 +1,6 @@
 //! Any server that speaks chat completions as server-sent events: Ollama, vLLM, gateways, and the vendor who began it.
 
+mod calls;
 mod chunk;
 mod request;
 mod sse;
@@ -208,6 +209,7 @@ impl OpenAiReply {
         if self.answer.take().is_some() {
             let reason = self.progress.reason.unwrap_or(FinishReason::Other);
             self.progress.reason = Some(reason);
+            self.progress.end(blocks);
             blocks.finish(reason, self.progress.usage);
         }
     }

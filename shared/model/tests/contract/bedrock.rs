@@ -2,7 +2,7 @@
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message as Frame};
-use model::{ErrorKind, Message, Part, Provider, Role};
+use model::{ErrorKind, Message, Part, Provider, Role, Tool};
 use serde_json::{Value, json};
 
 use crate::server::{Server, Step};
@@ -216,22 +216,16 @@ async fn reasoning_comes_before_the_text_with_its_signature_and_what_only_the_pr
 }
 
 #[tokio::test]
-async fn tools_citations_of_nothing_and_events_of_the_future_are_passed_over() {
+async fn citations_of_nothing_and_events_of_the_future_are_passed_over() {
     let lines = read(&[
         message_start(),
-        event(
-            "contentBlockStart",
-            &json!({"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "u", "name": "f"}}}),
-        ),
-        delta(0, &json!({"toolUse": {"input": "{}"}})),
-        block_stop(0),
         text(1, "Hello"),
         delta(1, &json!({"citation": {"title": "t"}})),
         delta(1, &json!({"somethingNew": {"x": 1}})),
         event("somethingNewer", &json!({"x": 1})),
         text(1, " again"),
         block_stop(1),
-        message_stop("tool_use"),
+        message_stop("end_turn"),
         metadata(),
     ])
     .await;
@@ -242,7 +236,97 @@ async fn tools_citations_of_nothing_and_events_of_the_future_are_passed_over() {
             "text-delta t0 Hello",
             "text-delta t0  again",
             "text-end t0",
+            "finish stop 9+2=11 cached 4",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn tools_are_offered_called_and_answered_in_the_services_blocks() {
+    let start = |index: u32, id: &str| {
+        let start = json!({"toolUse": {"toolUseId": id, "name": "weather"}});
+        event(
+            "contentBlockStart",
+            &json!({"contentBlockIndex": index, "start": start}),
+        )
+    };
+    let frames = [
+        message_start(),
+        text(0, "Again."),
+        block_stop(0),
+        start(1, "u-2"),
+        delta(1, &json!({"toolUse": {"input": "{\"place\":"}})),
+        delta(1, &json!({"toolUse": {"input": "\"Rome\"}"}})),
+        block_stop(1),
+        start(2, "u-3"),
+        block_stop(2),
+        message_stop("tool_use"),
+        metadata(),
+    ];
+    let server = Server::answers(OK, frames.concat());
+    let mut asked = turn("how is it in Bern?");
+    asked.tools = [Tool {
+        name: "weather".to_owned(),
+        description: String::new(),
+        schema: json!({"type": "object"}),
+    }]
+    .into();
+    let signed = json!({"bedrock": {"signature": "s"}});
+    let reasoning = |metadata: Value| Part::Reasoning {
+        text: "hm".to_owned(),
+        metadata,
+    };
+    asked.messages.push(Message {
+        role: Role::Assistant,
+        parts: vec![
+            reasoning(signed),
+            reasoning(json!({"other": {"signature": "s"}})),
+            Part::Call {
+                id: "functions.weather:0".to_owned(),
+                name: "weather".to_owned(),
+                input: json!({"place": "Bern", "days": -1, "at": 0.5}),
+            },
+        ],
+    });
+    asked.messages.push(Message {
+        role: Role::User,
+        parts: vec![Part::Result {
+            id: "functions.weather:0".to_owned(),
+            output: "no such place".to_owned(),
+            is_error: true,
+        }],
+    });
+    assert_eq!(
+        run(&at(&server.url()), asked).await.unwrap(),
+        [
+            "text-start t0",
+            "text-delta t0 Again.",
+            "text-end t0",
+            "tool-start u-2 weather",
+            "tool-delta u-2 {\"place\":",
+            "tool-delta u-2 \"Rome\"}",
+            "tool-call u-2 weather {\"place\":\"Rome\"}",
+            "tool-start u-3 weather",
+            "tool-call u-3 weather {}",
             "finish tool-calls 9+2=11 cached 4",
+        ]
+    );
+    let body = server.request().body;
+    assert_eq!(
+        body["toolConfig"],
+        json!({"tools": [{"toolSpec": {"name": "weather", "inputSchema": {"json": {"type": "object"}}}}]})
+    );
+    let messages = body["messages"].as_array().unwrap();
+    assert_eq!(
+        messages[1..],
+        [
+            json!({"role": "assistant", "content": [
+                {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}},
+                {"toolUse": {"toolUseId": "functions_weather_0", "name": "weather", "input": {"place": "Bern", "days": -1, "at": 0.5}}},
+            ]}),
+            json!({"role": "user", "content": [{"toolResult": {
+                "toolUseId": "functions_weather_0", "status": "error", "content": [{"text": "no such place"}],
+            }}]}),
         ]
     );
 }

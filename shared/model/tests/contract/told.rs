@@ -1,5 +1,6 @@
 //! A reply told in one line for each event, so that a test reads like the wire.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use model::{Error, ErrorKind, Event, Message, Provider, Reply, Role, Turn};
@@ -14,6 +15,8 @@ pub(crate) fn turn(text: &str) -> Turn {
         model: "m-1".to_owned(),
         system: None,
         messages: vec![Message::text(Role::User, text)],
+        tools: Arc::default(),
+        may_call: true,
         max_tokens: 64,
         deadline: SystemTime::now() + Duration::from_hours(1),
     }
@@ -51,6 +54,8 @@ pub(crate) fn told(event: &Result<Event, Error>) -> String {
         }
         Ok(Event::Document { title, media_type }) => format!("document {title} {media_type}"),
         Ok(Event::File { media_type, data }) => format!("file {media_type} {data}"),
+        Ok(Event::ToolInputStart { id, name }) => format!("tool-start {id} {name}"),
+        Ok(Event::ToolInputDelta { id, delta }) => format!("tool-delta {id} {delta}"),
         Ok(Event::ToolCall { id, name, input }) => format!("tool-call {id} {name} {input}"),
         Ok(Event::ToolResult { id, output }) => match output {
             Ok(output) => format!("tool-result {id} {output}"),

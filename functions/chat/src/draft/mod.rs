@@ -1,9 +1,13 @@
 //! A reply as it grows: what the client was sent, and the same as the parts that are stored.
 
+mod calls;
+
 use std::collections::HashMap;
 
 use chat_store::is_blank;
 use serde_json::{Value, json};
+
+pub(crate) use calls::{OpenCall, Outcome};
 
 use crate::body::Writer;
 use crate::parts::{Kind, close, part_id, send_delta, send_start, send_whole};
@@ -13,7 +17,9 @@ use crate::parts::{Kind, close, part_id, send_delta, send_start, send_whole};
 enum Part {
     /// Grows by deltas.
     Said(Said),
-    /// Was there at once: a source, a file, or the call of a tool, as it is stored.
+    /// The call of a tool, of whose input a part is known.
+    Calling(Calling),
+    /// Was there at once: a source, a file, the begin of a step, or the call of a tool, as it is stored.
     Whole(Value),
 }
 
@@ -27,15 +33,52 @@ struct Said {
     is_open: bool,
 }
 
+#[derive(Debug)]
+struct Calling {
+    id: String,
+    name: String,
+    input: String,
+}
+
 /// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the database numbers them alike.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     parts: Vec<Part>,
     open: HashMap<(Kind, String), usize>,
+    /// The calls of the step, by the ids that the provider has for them.
+    calls: HashMap<String, usize>,
     bytes: usize,
 }
 
 impl Draft {
+    /// A stored reply that goes on.
+    pub(crate) fn stored(parts: &Value) -> Self {
+        let mut draft = Self::default();
+        let parts = parts.as_array().map(Vec::as_slice).unwrap_or_default();
+        let begun = parts.first().is_some_and(is_step);
+        for part in parts.iter().skip(usize::from(begun)) {
+            let kind = match part.get("type").and_then(Value::as_str) {
+                Some("text") => Kind::Text,
+                Some("reasoning") => Kind::Reasoning,
+                _ => {
+                    draft.bytes += part.to_string().len();
+                    draft.parts.push(Part::Whole(part.clone()));
+                    continue;
+                }
+            };
+            let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
+            draft.bytes += text.len();
+            draft.parts.push(Part::Said(Said {
+                kind,
+                id: draft.next_id(kind),
+                text: text.to_owned(),
+                metadata: part.get("providerMetadata").cloned(),
+                is_open: false,
+            }));
+        }
+        draft
+    }
+
     /// Bytes of what was said, files and tools included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -45,16 +88,16 @@ impl Draft {
     pub(crate) fn is_blank(&self) -> bool {
         let is_answer = |part: &Part| match part {
             Part::Said(said) => said.kind == Kind::Text && !is_blank(&said.text),
+            Part::Calling(_) => false,
             Part::Whole(part) => part.get("type").is_some_and(|kind| kind == "file"),
         };
         !self.parts.iter().any(is_answer)
     }
 
-    fn said(&self) -> impl Iterator<Item = &Said> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Said(said) => Some(said),
-            Part::Whole(_) => None,
-        })
+    /// The id of the next part of its kind.
+    fn next_id(&self, kind: Kind) -> String {
+        let is_like = |part: &&Part| matches!(part, Part::Said(said) if said.kind == kind);
+        part_id(kind, self.parts.iter().filter(is_like).count())
     }
 
     /// Begins a part that the provider calls `name`. The one before ends: of what is said only the last part ever grows, which
@@ -64,7 +107,7 @@ impl Draft {
             return;
         }
         self.end_all(out);
-        let id = part_id(kind, self.said().filter(|said| said.kind == kind).count());
+        let id = self.next_id(kind);
         send_start(kind, &id, out);
         self.open.insert((kind, name), self.parts.len());
         self.parts.push(Part::Said(Said {
@@ -80,8 +123,15 @@ impl Draft {
     pub(crate) fn add(&mut self, part: Value, out: &Writer) {
         self.end_all(out);
         self.bytes += part.to_string().len();
-        send_whole(&part, false, out);
+        send_whole(&part, None, out);
         self.parts.push(Part::Whole(part));
+    }
+
+    /// Begins another step of the reply.
+    pub(crate) fn step(&mut self, out: &Writer) {
+        self.end_calls(out);
+        self.calls.clear();
+        self.add(json!({"type": "step-start"}), out);
     }
 
     /// The id of the next source.
@@ -89,26 +139,6 @@ impl Draft {
         let is_source =
             |part: &&Part| matches!(part, Part::Whole(part) if part.get("sourceId").is_some());
         format!("s{}", self.parts.iter().filter(is_source).count())
-    }
-
-    /// Adds what became of the call of a tool.
-    pub(crate) fn answer(&mut self, call: &str, output: Result<Value, String>, out: &Writer) {
-        let call = self.parts.iter_mut().find_map(|part| match part {
-            Part::Whole(Value::Object(part)) => {
-                let is = |key: &str, value: &str| part.get(key).is_some_and(|of| of == value);
-                (is("toolCallId", call) && is("state", "input-available")).then_some(part)
-            }
-            _ => None,
-        });
-        let Some(call) = call else { return };
-        let (state, key, value) = match output {
-            Ok(output) => ("output-available", "output", output),
-            Err(reason) => ("output-error", "errorText", reason.into()),
-        };
-        self.bytes += value.to_string().len();
-        call.insert("state".to_owned(), state.into());
-        call.insert(key.to_owned(), value);
-        send_whole(&Value::Object(call.clone()), true, out);
     }
 
     /// Adds to a part; one that was never begun begins here, because a delta without a start fails every client.
@@ -140,7 +170,7 @@ impl Draft {
         }
     }
 
-    /// Ends every part that is open.
+    /// Ends every part of what is said that is open.
     pub(crate) fn end_all(&mut self, out: &Writer) {
         self.open.clear();
         for part in &mut self.parts {
@@ -152,16 +182,22 @@ impl Draft {
         }
     }
 
-    /// The parts as they are stored. Each is `done`: they are read only once nobody adds to them.
+    /// The parts as they are stored, up to a call whose input is not known yet. Each is `done`: they are read only once nobody
+    /// adds to them.
     pub(crate) fn parts(&self) -> Value {
-        let parts = self.parts.iter().map(|part| match part {
-            Part::Whole(part) => part.clone(),
-            Part::Said(said) => said.part(),
+        let parts = self.parts.iter().map_while(|part| match part {
+            Part::Whole(part) => Some(part.clone()),
+            Part::Said(said) => Some(said.part()),
+            Part::Calling(_) => None,
         });
         std::iter::once(json!({"type": "step-start"}))
             .chain(parts)
             .collect()
     }
+}
+
+fn is_step(part: &Value) -> bool {
+    part.get("type").is_some_and(|kind| kind == "step-start")
 }
 
 impl Said {

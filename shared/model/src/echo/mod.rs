@@ -2,7 +2,7 @@
 //! tests and an offline demonstration need nothing else.
 //!
 //! With [`ECHO_DIRECTIVES`] the message itself may steer the reply. A directive stands in double brackets and is not
-//! repeated; each may be used at most once in a message:
+//! repeated; each but `tool` may be used at most once in a message:
 //!
 //! | Directive | Effect |
 //! |---|---|
@@ -12,6 +12,9 @@
 //! | `[[words 400]]` | answers with so many words, `word1 word2 …` |
 //! | `[[source https://example.com/]]` | names that page as its source |
 //! | `[[parts]]` | has one of everything that a reply may hold besides text, before its last word |
+//! | `[[tool look {"at":"it"}]]` | calls that tool, if any is offered; a second one in the next step; in the end it says what they gave |
+//! | `[[together]]` | calls all those tools in one step |
+//! | `[[offered]]` | answers with the names of the tools that are offered |
 //! | `[[calls]]` | answers with the number of turns this process has started |
 //! | `[[finish length]]` | ends with that reason |
 //! | `[[refuse throttled 7]]`, `[[refuse throttled]]`, `[[refuse invalid]]`, `[[refuse unavailable]]` | does not accept the turn; the number is `retry_after` in seconds |
@@ -20,12 +23,14 @@
 //! | `[[eof 3]]` | after three words the stream ends without a finish |
 //! | `[[hang 3]]` | after three words nothing comes any more |
 
+mod script;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::blocks::{Blocks, Kind};
 use crate::config::{self, ConfigError, Lookup};
@@ -33,6 +38,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
 use crate::provider::Progress;
 use crate::turn::{Message, Part, Role, Turn};
+use script::{Break, Script};
 
 /// `echo`: milliseconds before each word, 0 to 60,000. Default 30.
 pub const ECHO_DELAY_MS: &str = "ECHO_DELAY_MS";
@@ -56,19 +62,10 @@ pub(crate) struct Echo {
     calls: AtomicU64,
 }
 
-/// How a reply breaks off.
-#[derive(Debug, Clone, Copy)]
-enum Break {
-    Fail,
-    Throttle,
-    Eof,
-    Hang,
-}
-
 /// A reply under way.
 #[derive(Debug)]
 pub(crate) struct EchoReply {
-    pieces: VecDeque<(Kind, String)>,
+    pieces: VecDeque<Piece>,
     source: Option<String>,
     has_parts: bool,
     delay: Duration,
@@ -80,93 +77,13 @@ pub(crate) struct EchoReply {
     finished: bool,
 }
 
-/// What a message asks for, in its directives.
-#[derive(Debug, Default)]
-struct Script {
-    text: String,
-    directives: Vec<(String, Option<String>)>,
-}
-
-impl Script {
-    /// Takes well-formed directives out of a text; anything else stays.
-    fn parse(text: &str) -> Self {
-        let mut script = Self::default();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("[[") {
-            script.text.push_str(before);
-            if let Some((inside, after)) = after.split_once("]]") {
-                let (name, value) = match inside.trim().split_once(' ') {
-                    Some((name, value)) => (name, Some(value.trim().to_owned())),
-                    None => (inside.trim(), None),
-                };
-                script.directives.push((name.to_owned(), value));
-                rest = after;
-            } else {
-                script.text.push_str("[[");
-                rest = after;
-            }
-        }
-        script.text.push_str(rest);
-        script
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.directives.iter().any(|(known, _)| known == name)
-    }
-
-    fn value(&self, name: &str) -> Option<&str> {
-        self.directives
-            .iter()
-            .find(|(known, _)| known == name)
-            .and_then(|(_, value)| value.as_deref())
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.value(name)?.parse().ok()
-    }
-
-    fn refusal(&self) -> Option<Error> {
-        let (what, seconds) = match self.value("refuse")?.split_once(' ') {
-            Some((what, seconds)) => (what, seconds.parse().ok()),
-            None => (self.value("refuse")?, None),
-        };
-        let kind = match what {
-            "throttled" => ErrorKind::Throttled {
-                retry_after: seconds.map(Duration::from_secs),
-            },
-            "invalid" => ErrorKind::Refused,
-            _ => ErrorKind::Unavailable,
-        };
-        Some(Error::new(kind, format!("echo refuses as told: {what}")))
-    }
-
-    fn breaks(&self) -> Option<(usize, Break)> {
-        [
-            ("fail", Break::Fail),
-            ("throttle", Break::Throttle),
-            ("eof", Break::Eof),
-            ("hang", Break::Hang),
-        ]
-        .into_iter()
-        .find_map(|(name, how)| {
-            let after = usize::try_from(self.number(name)?).ok()?;
-            Some((after, how))
-        })
-    }
-
-    fn reason(&self) -> FinishReason {
-        [
-            FinishReason::Stop,
-            FinishReason::Length,
-            FinishReason::ContentFilter,
-            FinishReason::ToolCalls,
-            FinishReason::Error,
-            FinishReason::Other,
-        ]
-        .into_iter()
-        .find(|reason| self.value("finish") == Some(reason.as_str()))
-        .unwrap_or(FinishReason::Stop)
-    }
+/// What a reply says in one go.
+#[derive(Debug)]
+enum Piece {
+    Word(Kind, String),
+    BeginCall(String, String),
+    Input(String, String),
+    Call(String, String, Value),
 }
 
 impl Echo {
@@ -181,11 +98,17 @@ impl Echo {
 
     pub(crate) async fn start(&self, turn: &Turn) -> Result<EchoReply, Error> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let last = turn
+        let is_question = |message: &Message| {
+            let is_result = |part: &Part| matches!(part, Part::Result { .. });
+            message.role == Role::User && !message.parts.iter().all(is_result)
+        };
+        let last = turn.messages.iter().rposition(is_question);
+        let question = last.and_then(|last| turn.messages.get(last));
+        let said = question.map(asked).unwrap_or_default();
+        let since = turn
             .messages
-            .iter()
-            .rfind(|message| message.role == Role::User);
-        let said = last.map(spoken).unwrap_or_default();
+            .get(last.map_or(0, |last| last + 1)..)
+            .unwrap_or_default();
         let script = if self.directives {
             Script::parse(&said)
         } else {
@@ -200,7 +123,15 @@ impl Echo {
         if let Some(refusal) = script.refusal() {
             return Err(refusal);
         }
-        let text = if let Some(count) = script.number("words") {
+        let calls = calls(&script, turn, since);
+        let text = if !calls.is_empty() {
+            String::new()
+        } else if !since.is_empty() {
+            format!("Tools said: {}", results(since))
+        } else if script.has("offered") {
+            let names: Vec<_> = turn.tools.iter().map(|tool| tool.name.as_str()).collect();
+            format!("Offered: {}", names.join(", "))
+        } else if let Some(count) = script.number("words") {
             (1..=count)
                 .map(|n| format!("word{n}"))
                 .collect::<Vec<_>>()
@@ -212,13 +143,17 @@ impl Echo {
         };
         let mut pieces = VecDeque::new();
         if self.reasoning || script.has("reasoning") {
-            pieces.extend(words(REASONING).map(|word| (Kind::Reasoning, word.to_owned())));
+            pieces.extend(words(REASONING).map(|word| Piece::Word(Kind::Reasoning, word.into())));
         }
-        pieces.extend(words(&text).map(|word| (Kind::Text, word.to_owned())));
+        pieces.extend(words(&text).map(|word| Piece::Word(Kind::Text, word.into())));
+        let has_calls = !calls.is_empty();
+        pieces.extend(calls);
         let limit = usize::try_from(turn.max_tokens).unwrap_or(usize::MAX);
         let reason = if pieces.len() > limit {
             pieces.truncate(limit);
             FinishReason::Length
+        } else if has_calls {
+            FinishReason::ToolCalls
         } else {
             script.reason()
         };
@@ -285,9 +220,14 @@ impl EchoReply {
         if self.has_parts && self.pieces.len() == 1 {
             parts(blocks);
         }
-        if let Some((kind, word)) = self.pieces.pop_front() {
+        if let Some(piece) = self.pieces.pop_front() {
             self.said += 1;
-            blocks.push(kind, word);
+            match piece {
+                Piece::Word(kind, word) => blocks.push(kind, word),
+                Piece::BeginCall(id, name) => blocks.begin_call(&id, &name),
+                Piece::Input(id, piece) => blocks.call_delta(&id, &piece),
+                Piece::Call(id, name, input) => blocks.call(&id, &name, input),
+            }
         }
         Ok(Progress::More)
     }
@@ -303,6 +243,8 @@ fn parts(blocks: &mut Blocks) {
     blocks.cite("https://example.com/a", None);
     blocks.cite_document("Handbook", "application/pdf");
     blocks.file("image/png", PIXEL);
+    blocks.begin_call("call-1", "weather");
+    blocks.call_delta("call-1", r#"{"place":"Bern"}"#);
     blocks.call("call-1", "weather", json!({"place": "Bern"}));
     blocks.answer("call-1", Ok(json!({"degrees": 7})));
     blocks.call("call-2", "unknown tool", json!({}));
@@ -317,17 +259,73 @@ fn count(text: &str) -> u64 {
     u64::try_from(text.split_whitespace().count()).unwrap_or(u64::MAX)
 }
 
+/// The pieces of the calls that are next, after those of the messages `since` the question. Their ids are the same in every
+/// step, as some servers have them.
+fn calls(script: &Script, turn: &Turn, since: &[Message]) -> Vec<Piece> {
+    if turn.tools.is_empty() || !turn.may_call {
+        return Vec::new();
+    }
+    let is_call = |part: &&Part| matches!(part, Part::Call { .. });
+    let parts = since.iter().flat_map(|message| &message.parts);
+    let made = parts.filter(is_call).count();
+    let at_once = if script.has("together") {
+        usize::MAX
+    } else {
+        1
+    };
+    let mut pieces = Vec::new();
+    let next = script.calls().into_iter().skip(made).take(at_once);
+    for (n, (name, input)) in (1..).zip(next) {
+        let id = format!("call-{n}");
+        pieces.push(Piece::BeginCall(id.clone(), name.to_owned()));
+        let text = input.to_string();
+        let words = words(&text).map(|word| Piece::Input(id.clone(), word.to_owned()));
+        pieces.extend(words);
+        pieces.push(Piece::Call(id, name.to_owned(), input));
+    }
+    pieces
+}
+
+/// What the tools gave.
+fn results(since: &[Message]) -> String {
+    let parts = since.iter().flat_map(|message| &message.parts);
+    let results: Vec<_> = parts
+        .filter_map(|part| match part {
+            Part::Result {
+                output, is_error, ..
+            } => Some(format!(
+                "{}{output}",
+                if *is_error { "error: " } else { "" }
+            )),
+            _ => None,
+        })
+        .collect();
+    results.join(", ")
+}
+
+/// A question's text, without the results of tools before it.
+fn asked(message: &Message) -> String {
+    let is_result = |part: &Part| matches!(part, Part::Result { .. });
+    let parts = message.parts.iter().filter(|part| !is_result(part));
+    spoken(&Message {
+        role: message.role,
+        parts: parts.cloned().collect(),
+    })
+}
+
 /// A message's text; a file is named by its type or name, and its size.
 fn spoken(message: &Message) -> String {
     let parts: Vec<_> = message
         .parts
         .iter()
         .map(|part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) | Part::Reasoning { text, .. } => text.clone(),
             Part::Image { media_type, bytes } => {
                 format!("({media_type}, {} bytes)", bytes.len())
             }
             Part::Pdf { name, bytes } => format!("({name}, {} bytes)", bytes.len()),
+            Part::Call { name, input, .. } => format!("{name} {input}"),
+            Part::Result { output, .. } => output.clone(),
         })
         .collect();
     parts.join(" ")
@@ -335,6 +333,7 @@ fn spoken(message: &Message) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use super::*;
@@ -362,6 +361,8 @@ mod tests {
             model: "echo".to_owned(),
             system: None,
             messages: vec![Message::text(Role::User, text)],
+            tools: Arc::default(),
+            may_call: true,
             max_tokens: 1000,
             deadline: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40),
         }

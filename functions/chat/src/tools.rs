@@ -1,0 +1,143 @@
+//! The tools that a model is offered, and calling them. A call never fails a turn: what goes wrong is its outcome, which the
+//! model and the visitor are told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use model::Tool;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use crate::draft::Outcome;
+use crate::settings::ToolLimits;
+
+const NOT_AN_OBJECT: &str = "the input is not a JSON object";
+/// What stands at the end of a result that was cut.
+const CUT: &str = "\n[cut: the result was longer]";
+
+/// Where tools come from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sources {
+    #[cfg(feature = "mcp")]
+    pub(crate) servers: Arc<mcp::Servers>,
+}
+
+/// The tools of one turn.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Toolbox {
+    tools: Arc<[Tool]>,
+    /// Those that a visitor has to allow.
+    asked: Arc<BTreeSet<String>>,
+    sources: Sources,
+}
+
+impl Sources {
+    /// The tools that there are now.
+    #[cfg(feature = "mcp")]
+    pub(crate) async fn toolbox(&self, now: SystemTime) -> Toolbox {
+        let listed = self.servers.tools(now).await;
+        let asked = listed.iter().filter(|tool| tool.needs_approval);
+        Toolbox {
+            asked: Arc::new(asked.map(|tool| tool.name.clone()).collect()),
+            tools: listed
+                .into_iter()
+                .map(|tool| Tool {
+                    name: tool.name,
+                    description: tool.description,
+                    schema: tool.schema,
+                })
+                .collect(),
+            sources: self.clone(),
+        }
+    }
+
+    /// The tools that there are: none in such a build.
+    #[cfg(not(feature = "mcp"))]
+    #[expect(clippy::unused_async, reason = "another build asks servers here")]
+    pub(crate) async fn toolbox(&self, _now: SystemTime) -> Toolbox {
+        Toolbox::default()
+    }
+
+    #[cfg(feature = "mcp")]
+    async fn call(&self, name: &str, input: Map<String, Value>) -> Result<Value, String> {
+        self.servers.call(name, input).await
+    }
+
+    #[cfg(not(feature = "mcp"))]
+    #[expect(clippy::unused_async, reason = "another build asks servers here")]
+    async fn call(&self, _name: &str, _input: Map<String, Value>) -> Result<Value, String> {
+        Err("no tool of this name is configured".to_owned())
+    }
+}
+
+impl Toolbox {
+    /// What the model is told of them.
+    pub(crate) fn offered(&self) -> &Arc<[Tool]> {
+        &self.tools
+    }
+
+    /// Whether the visitor is asked before a call.
+    pub(crate) fn needs_approval(&self, name: &str) -> bool {
+        self.asked.contains(name)
+    }
+
+    /// Calls a tool, within its limits.
+    pub(crate) async fn call(&self, name: &str, input: &Value, limits: ToolLimits) -> Outcome {
+        let Value::Object(input) = input else {
+            return Outcome::Failed(NOT_AN_OBJECT.to_owned());
+        };
+        let called = self.sources.call(name, input.clone());
+        match timeout(limits.time, called).await {
+            Ok(Ok(output)) => Outcome::Gave(cut(output, limits.result_bytes)),
+            Ok(Err(reason)) => Outcome::Failed(cut_text(reason, limits.result_bytes)),
+            Err(_) => Outcome::Failed(format!(
+                "{name} gave no answer within {} ms: whether it took effect is not known",
+                limits.time.as_millis()
+            )),
+        }
+    }
+}
+
+/// A result of at most so many bytes: one that is too long is cut as the text that it is.
+fn cut(output: Value, most: usize) -> Value {
+    let bytes = match &output {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    };
+    if bytes <= most {
+        return output;
+    }
+    let text = match output {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    cut_text(text, most).into()
+}
+
+fn cut_text(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most.saturating_sub(CUT.len())));
+        text.push_str(CUT);
+    }
+    // PostgreSQL's text cannot hold NUL.
+    text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_result_that_is_too_long_is_cut_where_a_character_ends() {
+        assert_eq!(cut(json!({"a": 1}), 256), json!({"a": 1}));
+        let long = "é".repeat(400);
+        for output in [json!(long), json!([long])] {
+            let cut = cut(output, 257);
+            let text = cut.as_str().unwrap();
+            assert!(text.len() <= 257 && text.ends_with(CUT), "{text}");
+        }
+    }
+}
