@@ -29,7 +29,8 @@ fn main() -> ExitCode {
         let handler = service_fn(move |request: Request| {
             sockets.send_at_once();
             let app = Arc::clone(&app);
-            async move { Ok::<_, Infallible>(chat::handle(&app, request).await) }
+            // Boxed: a turn's future nests deeper than the compiler cares to lay out in another.
+            async move { Ok::<_, Infallible>(Box::pin(chat::handle(&app, request)).await) }
         });
         lambda_http::run_with_streaming_response_concurrent(handler).await
     })
