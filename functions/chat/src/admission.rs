@@ -6,7 +6,7 @@ use chat_store::{Allowance, Budget, Budgets, ChatId, Spender, TokenLimits, Visit
 use http_api::{ApiError, ClientCode};
 use jiff::Timestamp;
 
-use crate::Call;
+use crate::app::Call;
 
 pub(crate) fn busy() -> ApiError {
     ApiError::client(

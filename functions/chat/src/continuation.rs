@@ -8,13 +8,14 @@ use http_api::{ApiError, ClientCode};
 use serde_json::{Value, json};
 
 use crate::admission::{allowance, busy, crowded, rate_limited, spent, stale};
+use crate::app::{Answer, Call, event_stream};
+use crate::context;
 use crate::draft::Draft;
 use crate::input::{Answered, Answers};
 use crate::lock::Lock;
 use crate::parts::{merge, tool_name};
 use crate::produce::{Begin, Production, tokens};
 use crate::writing::Asking;
-use crate::{Answer, Call, context, event_stream};
 
 pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     let now = microseconds(call.now);

@@ -6,8 +6,8 @@ use lambda_http::Response;
 use lambda_http::http::{HeaderValue, header};
 use tracing::Instrument as _;
 
+use crate::app::{Answer, Call};
 use crate::body::{AnswerBody, PATIENCE};
-use crate::{Answer, Call};
 
 /// Streams the export. One without its last line, `end`, was cut off.
 pub(crate) async fn all(call: &Call<'_>) -> Answer {

@@ -15,14 +15,15 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
+use crate::app::{Answer, Call, event_stream};
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, DONE, Fault, done};
+use crate::input;
 use crate::parts::send;
 use crate::sent::Sent;
 use crate::settings::Settings;
 use crate::ticker::Ticker;
-use crate::{Answer, Call, event_stream, input};
 
 /// Failed looks in a row before a follower gives up.
 const MAX_FAILURES: u32 = 5;

@@ -9,6 +9,7 @@
 //! 3. A request that is refused has written nothing.
 
 mod admission;
+mod app;
 mod body;
 mod budget;
 mod chunk;
@@ -33,22 +34,18 @@ mod tools;
 mod turn;
 mod writing;
 
-use std::sync::Arc;
-use std::time::SystemTime;
-
 use chat_store::{OwnerId, Stopped, microseconds};
-use dsql::{Db, Dsql};
-use http_api::{ApiError, Authenticator, Caller, Cors, Edge, Limiter};
-use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
+use http_api::ApiError;
+use lambda_http::http::StatusCode;
 use lambda_http::{Request, RequestExt as _, Response};
-use model::Provider;
-use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 use serde_json::json;
 
+use crate::app::{Answer, Call};
+use crate::budget::Budget;
+use crate::input::Posted;
+
+pub use app::App;
 pub use body::AnswerBody;
-use budget::Budget;
-use input::Posted;
-use settings::Settings;
 pub use settings::{
     CHECKPOINT_MS, CONCURRENT_REPLIES, CONTEXT_TOKENS, KEEP_ALIVE_MS, RESUME_POLL_MS,
     SYSTEM_PROMPT, TITLES_BY_MODEL, TOKENS_PER_DAY, TOKENS_PER_DAY_ADDRESS, TOKENS_PER_DAY_GUEST,
@@ -56,74 +53,6 @@ pub use settings::{
     TURNS_PER_MINUTE_GUEST,
 };
 pub use sockets::RuntimeSockets;
-use tools::Sources;
-
-/// What every request needs.
-#[derive(Debug)]
-pub struct App {
-    dsql: Dsql,
-    provider: Arc<Provider>,
-    tools: Sources,
-    authenticator: Authenticator,
-    pseudonyms: Pseudonyms,
-    limiter: Limiter,
-    settings: Settings,
-    edge: Edge,
-}
-
-impl App {
-    /// Reads the configuration of `runtime` and `http-api`, and the function's own; metrics go to `line`.
-    ///
-    /// # Errors
-    /// When a variable is missing or wrong; the error names it.
-    pub fn from_lookup(
-        dsql: Dsql,
-        provider: Provider,
-        lookup: Lookup<'_>,
-        line: Arc<dyn Line>,
-    ) -> Result<Self, ConfigError> {
-        Ok(Self {
-            authenticator: Authenticator::from_lookup(lookup)?,
-            pseudonyms: Pseudonyms::from_lookup(lookup)?,
-            limiter: Limiter::from_lookup(lookup)?,
-            settings: Settings::from_lookup(lookup)?,
-            edge: Edge::new(
-                Cors::from_lookup(lookup)?,
-                Arc::clone(dsql.clock()),
-                Metrics::new("chat", line),
-            ),
-            provider: Arc::new(provider),
-            tools: Sources::default(),
-            dsql,
-        })
-    }
-}
-
-#[cfg(feature = "mcp")]
-impl App {
-    /// Adds the tools of MCP servers, and asks for their lists.
-    pub async fn with_servers(mut self, servers: mcp::Servers) -> Self {
-        self.tools.servers = Arc::new(servers);
-        self.tools.toolbox(self.edge.clock().now()).await;
-        self
-    }
-}
-
-/// One request of a known caller.
-struct Call<'a> {
-    app: &'a App,
-    request: &'a Request,
-    request_id: String,
-    caller: Caller,
-    owner: OwnerId,
-    dsql: Dsql,
-    /// For what comes before the first byte.
-    db: Db,
-    now: SystemTime,
-    budget: Budget,
-}
-
-type Answer = Result<Response<AnswerBody>, ApiError>;
 
 /// A path the function knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,25 +178,6 @@ async fn stop(call: &Call<'_>, id: &str) -> Answer {
         Stopped::NothingToStop => (StatusCode::OK, false),
     };
     http_api::json(status, &json!({"stopped": is_stopped})).map(|response| response.map(Into::into))
-}
-
-/// The answer whose body is a UI message stream.
-fn event_stream(body: AnswerBody) -> Response<AnswerBody> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            HeaderName::from_static("x-vercel-ai-ui-message-stream"),
-            "v1",
-        ),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admission::{allowance, busy, crowded, rate_limited, spent, stale};
+use crate::app::{Answer, Call, event_stream};
 use crate::body::AnswerBody;
 use crate::chunk::{Chunk, DONE};
 use crate::decide::{Decision, decide, first_place};
@@ -25,7 +26,7 @@ use crate::parts::send;
 use crate::produce::{Begin, Production, tokens};
 use crate::tools::Toolbox;
 use crate::writing::Asking;
-use crate::{Answer, Call, context, event_stream, follow};
+use crate::{context, follow};
 
 /// How often a turn is placed anew, because the chat changed under it.
 const PLACINGS: usize = 4;

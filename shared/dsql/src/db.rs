@@ -5,20 +5,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::TryStreamExt as _;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
-use crate::Dsql;
 use crate::clock::remaining;
 use crate::error::{Error, Failure, Stage};
 use crate::lead::{is_transaction_control, looks_like_read};
+use crate::param::Param;
 use crate::session::Session;
 use crate::statements::Sql;
 use crate::stats::count;
 use crate::warm::{Lease, Pin, Use, Warm};
-
-/// A bound value and its type: with the types known, a statement needs no prepare flight.
-pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// Replays of an idempotent statement after lost connections.
 const REPLAYS: u32 = 3;
@@ -29,17 +25,6 @@ pub struct Db {
     pub(crate) warm: Arc<Warm>,
     pub(crate) pin: Option<Arc<Pin>>,
     pub(crate) deadline: SystemTime,
-}
-
-impl Dsql {
-    /// Everything done through the result ends by `deadline` on the wall clock.
-    pub fn until(&self, deadline: SystemTime) -> Db {
-        Db {
-            warm: Arc::clone(&self.warm),
-            pin: self.pin.clone(),
-            deadline,
-        }
-    }
 }
 
 /// Rows, and how many a statement without rows changed.

@@ -3,10 +3,10 @@
 //! caller does; causes travel in `source()`.
 
 use std::error::Error as StdError;
-use std::fmt::Write as _;
 
 use tokio_postgres::error::{DbError, Severity};
 
+use crate::chain::chain;
 use crate::token::TokenError;
 
 /// What a caller does with an [`Error`]. Small on purpose: it decides status, retry and metric label.
@@ -224,17 +224,6 @@ fn db_message(error: &tokio_postgres::Error) -> String {
         || error.to_string(),
         |db| format!("{} (SQLSTATE {})", db.message(), db.code().code()),
     )
-}
-
-/// Joins an error and its sources by `: `.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// What a failed statement means for its session and its transaction.

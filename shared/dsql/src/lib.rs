@@ -38,12 +38,15 @@
 //! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container; [`Dsql::pinned`] has one beyond them |
 
 mod batch;
+mod chain;
+mod client;
 mod clock;
 mod config;
 mod db;
 mod endpoint;
 mod error;
 mod lead;
+mod param;
 mod quote;
 mod retry;
 mod session;
@@ -57,21 +60,18 @@ mod token;
 mod transaction;
 mod warm;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-
 pub use batch::{BatchLimits, Weight, batches};
+pub use client::Dsql;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     AWS_REGION, Config, ConfigError, DEFAULT_ROLE, DSQL_CA_FILE, DSQL_ENDPOINT, DSQL_HOSTADDR,
     DSQL_MAX_CONNECTION_AGE_S, DSQL_MAX_SESSIONS, DSQL_PORT, DSQL_RETIRE_WITH_TOKEN, DSQL_ROLE,
 };
-pub use db::{Db, Param};
+pub use db::Db;
 pub use endpoint::{Address, Endpoint};
 pub use error::{ConflictKind, Error, ErrorKind, Stage};
 pub use lead::leading_words;
+pub use param::Param;
 pub use quote::{quote_identifier, quote_literal};
 pub use retry::RetryPolicy;
 pub use stats::Stats;
@@ -79,105 +79,6 @@ pub use token::{TOKEN_LIFETIME, Token, TokenError, TokenSource};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{FromSql, Json, ToSql, Type};
 pub use transaction::Transaction;
-
-/// Time for the eager connect, well inside Lambda's 10 s of Init.
-const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// A container's way to its database: configuration, tokens and warm sessions. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Dsql {
-    warm: Arc<warm::Warm>,
-    pin: Option<Arc<warm::Pin>>,
-}
-
-impl Dsql {
-    /// Reads the environment and connects, so that the first request finds a warm connection. A connect that fails is
-    /// logged, and tried again by the first request within its own deadline.
-    ///
-    /// # Errors
-    /// A configuration that cannot work.
-    pub async fn from_env() -> Result<Self, ConfigError> {
-        let dsql = Self::new(Config::from_env()?);
-        dsql.connect().await;
-        Ok(dsql)
-    }
-
-    /// Without I/O: the first statement connects.
-    pub fn new(config: Config) -> Self {
-        Self {
-            warm: Arc::new(warm::Warm::new(config)),
-            pin: None,
-        }
-    }
-
-    /// The same database by a session of its own, for something that lasts, such as a stream: its statements and those of
-    /// others never wait for each other's answers. The session is taken from the shared ones, or opened beyond
-    /// [`DSQL_MAX_SESSIONS`], with the first statement, replaced like any other, and shared again when the last clone is
-    /// dropped. Without I/O.
-    #[must_use]
-    pub fn pinned(&self) -> Self {
-        Self {
-            warm: Arc::clone(&self.warm),
-            pin: Some(Arc::new(self.warm.pin())),
-        }
-    }
-
-    /// Connects now, unless a session is open. Returns whether one is; a failure is logged.
-    pub async fn connect(&self) -> bool {
-        let deadline = self.clock().now() + EAGER_CONNECT_LIMIT;
-        match self
-            .warm
-            .lease(warm::Use::Statement, self.pin.as_deref(), deadline)
-            .await
-        {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::error!(
-                    "the eager database connect failed, the first request tries again: {}",
-                    error.report()
-                );
-                false
-            }
-        }
-    }
-
-    /// Where the cluster is.
-    pub fn address(&self) -> Address<'_> {
-        let config = &self.warm.config;
-        Address {
-            host: config.endpoint.host(),
-            hostaddr: config.hostaddr,
-            port: config.port,
-        }
-    }
-
-    /// Tokens of another role than this one's, signed with other credentials: with one and the
-    /// [`address`](Self::address) a client connects by itself. A token names no role: it opens every role that its signer
-    /// is mapped to. Each call makes a source of its own.
-    pub fn tokens_for(
-        &self,
-        role: &str,
-        credentials: impl ProvideCredentials + 'static,
-    ) -> TokenSource {
-        let config = &self.warm.config;
-        TokenSource::new(
-            config.endpoint.clone(),
-            role,
-            SharedCredentialsProvider::new(credentials),
-            Arc::clone(&config.clock),
-        )
-    }
-
-    /// Counters since the container started.
-    pub fn stats(&self) -> Stats {
-        self.warm.counters.read()
-    }
-
-    /// The clock that ages and deadlines are judged by.
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.warm.config.clock
-    }
-}
 
 #[cfg(all(doctest, feature = "text"))]
 #[doc = include_str!("../README.md")]

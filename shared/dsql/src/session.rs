@@ -177,7 +177,10 @@ impl Connector {
         )]
         let driver = tokio::spawn(async move {
             if let Err(error) = drive.await {
-                tracing::debug!("a database connection ended: {}", error::chain(&error));
+                tracing::debug!(
+                    "a database connection ended: {}",
+                    crate::chain::chain(&error)
+                );
             }
         });
         let opened_at = config.clock.now();

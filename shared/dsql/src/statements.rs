@@ -22,8 +22,8 @@ use lru::LruCache;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
-use crate::db::Param;
 use crate::lead::may_hold_a_moment;
+use crate::param::Param;
 
 /// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own connector for Rust.
 pub(crate) const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
@@ -279,7 +279,7 @@ impl State {
                 known.progress = Progress::Used;
                 tracing::debug!(
                     "a statement was not prepared: {}",
-                    crate::error::chain(&error)
+                    crate::chain::chain(&error)
                 );
             }
             (None, Ok(statement)) => self.closing.push(statement),

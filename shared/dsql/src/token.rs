@@ -142,7 +142,7 @@ impl TokenSource {
             .credentials
             .provide_credentials()
             .await
-            .map_err(|error| TokenError::NoCredentials(crate::error::chain(&error)))?;
+            .map_err(|error| TokenError::NoCredentials(crate::chain::chain(&error)))?;
         let credentials_expire_at = credentials.expiry();
         if let Some(at) = credentials_expire_at
             && at <= now

@@ -17,9 +17,10 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 
 use crate::clock::{Clock, remaining};
-use crate::db::{self, Answer, Db, Form, Param, Place};
+use crate::db::{self, Answer, Db, Form, Place};
 use crate::error::{ConflictKind, Error, Failure, Stage};
 use crate::lead::is_transaction_control;
+use crate::param::Param;
 use crate::session::Session;
 use crate::statements::Sql;
 use crate::stats::count;

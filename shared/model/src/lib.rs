@@ -20,9 +20,11 @@ mod error;
 mod event;
 #[cfg(feature = "openai")]
 mod openai;
+mod progress;
 mod provider;
 #[cfg(feature = "openai")]
 mod think;
+mod time;
 mod turn;
 
 #[cfg(feature = "bedrock")]

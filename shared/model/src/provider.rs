@@ -1,10 +1,8 @@
 //! The provider that the configuration chose, and the reply it gives.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use dsql::{Clock, SystemClock};
 use tokio::time::error::Elapsed;
 
 #[cfg(feature = "bedrock")]
@@ -19,6 +17,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Event;
 #[cfg(feature = "openai")]
 use crate::openai;
+use crate::progress::Progress;
+use crate::time::Now;
 use crate::turn::Turn;
 
 /// Every provider there is, whether or not this build carries it.
@@ -30,7 +30,7 @@ pub struct Provider {
     backend: Backend,
     models: Vec<String>,
     max_tokens: u32,
-    clock: Arc<dyn Clock>,
+    now: Now,
 }
 
 #[derive(Debug)]
@@ -64,12 +64,12 @@ impl Provider {
         let name = config::text(lookup, MODEL_PROVIDER).ok_or_else(|| {
             ConfigError::new(MODEL_PROVIDER, "is not set: bedrock, openai or echo")
         })?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let now = Now::default();
         let backend = match name.as_str() {
             #[cfg(feature = "bedrock")]
             "bedrock" => Backend::Bedrock(Box::new(bedrock::Bedrock::from_lookup(
                 lookup,
-                Arc::clone(&clock),
+                now.clone(),
             )?)),
             #[cfg(feature = "openai")]
             "openai" => Backend::OpenAi(openai::OpenAi::from_lookup(lookup)?),
@@ -104,14 +104,14 @@ impl Provider {
                 1..=1_000_000,
                 DEFAULT_MAX_TOKENS,
             )?,
-            clock,
+            now,
         })
     }
 
     /// Replaces the clock that deadlines are judged by.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.now = Now::new(now);
         self
     }
 
@@ -140,7 +140,7 @@ impl Provider {
         turn.max_tokens = turn.max_tokens.min(self.max_tokens);
         // Boxed: the SDK's futures are large, and their types too deep for the caller's compiler.
         let accept: Pin<Box<dyn Future<Output = _> + Send + '_>> = Box::pin(self.accept(&turn));
-        let Ok(source) = timeout(&*self.clock, turn.deadline, accept).await else {
+        let Ok(source) = timeout(&self.now, turn.deadline, accept).await else {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the provider did not accept before the deadline",
@@ -152,7 +152,7 @@ impl Provider {
             failed: None,
             ended: false,
             deadline: turn.deadline,
-            clock: Arc::clone(&self.clock),
+            now: self.now.clone(),
         })
     }
 
@@ -182,7 +182,7 @@ pub struct Reply {
     failed: Option<Error>,
     ended: bool,
     deadline: SystemTime,
-    clock: Arc<dyn Clock>,
+    now: Now,
 }
 
 #[derive(Debug)]
@@ -193,13 +193,6 @@ enum Source {
     OpenAi(Box<openai::OpenAiReply>),
     #[cfg(feature = "echo")]
     Echo(echo::EchoReply),
-}
-
-/// Whether a source may have more to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    More,
-    Closed,
 }
 
 impl Reply {
@@ -225,7 +218,7 @@ impl Reply {
             }
             let advance = self.source.advance(&mut self.blocks);
             // What a provider said before it failed still comes first.
-            self.failed = match timeout(&*self.clock, self.deadline, advance).await {
+            self.failed = match timeout(&self.now, self.deadline, advance).await {
                 Ok(Ok(Progress::More)) => None,
                 Ok(Ok(Progress::Closed)) => Some(Error::new(
                     ErrorKind::Interrupted,
@@ -256,10 +249,10 @@ impl Source {
 
 /// Gives up at `deadline`.
 async fn timeout<T>(
-    clock: &dyn Clock,
+    now: &Now,
     deadline: SystemTime,
     work: impl Future<Output = T>,
 ) -> Result<T, Elapsed> {
-    let left = deadline.duration_since(clock.now()).unwrap_or_default();
+    let left = deadline.duration_since(now.get()).unwrap_or_default();
     tokio::time::timeout(left, work).await
 }

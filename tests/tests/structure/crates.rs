@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("runtime", &["dsql"]),
     ("http-api", &["bounded-json", "dsql", "runtime"]),
     ("chat-store", &["bounded-json", "dsql"]),
-    ("model", &["dsql", "https"]),
+    ("model", &["https"]),
     ("mcp", &["https", "runtime"]),
     ("session-roles", &["https"]),
     // Functions.

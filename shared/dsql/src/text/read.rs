@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
-use super::{TextRequest, TextRole};
+use super::request::{Begin, TextRequest, TextRole};
+use super::words::mentions;
 use crate::lead::looks_like_read;
 
 /// SQLSTATE of a statement that would write in such a transaction.
@@ -44,9 +45,26 @@ fn hash(role: &TextRole, request: &TextRequest<'_>) -> u64 {
     hasher.finish()
 }
 
+/// The same in a transaction in which the server lets nothing write, if it looks as if that were enough.
+pub(super) fn as_read_only<'a>(request: &TextRequest<'a>) -> Option<TextRequest<'a>> {
+    let is_read = !request.statements.is_empty()
+        && request.last.is_none()
+        && !request.harmless
+        && request.statements.iter().all(|one| worth_trying(&one.sql));
+    is_read.then(|| TextRequest {
+        begin: Some(Begin {
+            read_only: true,
+            ..request.begin.unwrap_or_default()
+        }),
+        harmless: true,
+        only_reads: true,
+        ..*request
+    })
+}
+
 /// Whether a statement is worth the try: it looks like a read, and does not ask for what the try would change.
-pub(super) fn worth_trying(sql: &str) -> bool {
-    looks_like_read(sql) && !super::run::mentions(sql, &[OWN_MODE])
+fn worth_trying(sql: &str) -> bool {
+    looks_like_read(sql) && !mentions(sql, &[OWN_MODE])
 }
 
 #[cfg(test)]

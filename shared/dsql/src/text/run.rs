@@ -6,6 +6,7 @@ use super::error::{ServerError, TextError};
 use super::pool::{Lease, TextSessions, note_probe};
 use super::prepared::{Form, Plan};
 use super::session::{Broken, NO_ROWS, Reply};
+use super::words::mentions;
 use super::{TextAnswer, TextRequest, TextRole, TextStatement, flight, read};
 use crate::clock::remaining;
 use crate::error::{ConflictKind, is_unavailable};
@@ -47,7 +48,7 @@ impl TextSessions {
         deadline: SystemTime,
     ) -> Result<Vec<TextAnswer>, TextError> {
         let writers = self.writers();
-        if let Some(read) = request.as_read_only()
+        if let Some(read) = read::as_read_only(&request)
             && !writers.contains(role, &request)
         {
             match self.run_as_it_is(role, read, deadline).await {
@@ -393,12 +394,6 @@ fn leaves_state(sql: &str) -> bool {
         _ => false,
     };
     !is_plain || mentions(sql, &STATEFUL_NAMES)
-}
-
-/// Whether one of `names`, in lower case, stands in it anywhere, in capitals or not.
-pub(super) fn mentions(sql: &str, names: &[&str]) -> bool {
-    let sql = sql.to_ascii_lowercase();
-    names.iter().any(|name| sql.contains(name))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 mod request;
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
@@ -25,14 +24,14 @@ use aws_smithy_async::time::TimeSource;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::base64;
 use aws_smithy_types::event_stream::RawMessage;
-use dsql::Clock;
 use https::{Client, Connector};
 
 use crate::blocks::{Blocks, Kind, input};
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
-use crate::provider::Progress;
+use crate::progress::Progress;
+use crate::time::Now;
 use crate::turn::Turn;
 
 /// `bedrock`: the region of the models, if it is not the function's own (`AWS_REGION`).
@@ -52,19 +51,16 @@ pub(crate) struct Bedrock {
 }
 
 #[derive(Debug)]
-struct SigningTime(Arc<dyn Clock>);
+struct SigningTime(Now);
 
 impl TimeSource for SigningTime {
     fn now(&self) -> SystemTime {
-        self.0.now()
+        self.0.get()
     }
 }
 
 impl Bedrock {
-    pub(crate) fn from_lookup(
-        lookup: Lookup<'_>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn from_lookup(lookup: Lookup<'_>, now: Now) -> Result<Self, ConfigError> {
         let required = |name: &'static str, what: &str| {
             config::text(lookup, name)
                 .ok_or_else(|| ConfigError::new(name, format!("is not set: {what}")))
@@ -88,7 +84,7 @@ impl Bedrock {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .credentials_provider(credentials)
-            .time_source(SigningTime(clock))
+            .time_source(SigningTime(now))
             .http_client(Connector::from(Client::new()))
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled())

@@ -36,7 +36,7 @@ use crate::blocks::{Blocks, Kind};
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
-use crate::provider::Progress;
+use crate::progress::Progress;
 use crate::turn::{Message, Part, Role, Turn};
 use script::{Break, Script};
 

@@ -19,7 +19,7 @@ use crate::blocks::Blocks;
 use crate::config::{self, ConfigError, Lookup};
 use crate::error::{Error, ErrorKind};
 use crate::event::FinishReason;
-use crate::provider::Progress;
+use crate::progress::Progress;
 use crate::turn::Turn;
 
 /// `openai`: where the API begins, for example `http://127.0.0.1:11434/v1` for Ollama. Required.
