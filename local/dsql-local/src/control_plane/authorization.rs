@@ -1,7 +1,7 @@
 //! Who sent a request: the `Authorization` header of Signature Version 4, checked against what arrived.
 //!
 //! 1. The path, the query, the headers that were signed and the body are those that arrived, encoded again.
-//! 2. Host, date and session token have to be among what was signed.
+//! 2. Host, date and session token have to be among what was signed, and each header is named once, in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,7 +57,8 @@ impl From<SignatureError> for ApiError {
     }
 }
 
-fn signed(head: &Parts, body: &[u8]) -> Result<SignedRequest, ApiError> {
+/// What the `Authorization` header states.
+pub(super) fn signed(head: &Parts, body: &[u8]) -> Result<SignedRequest, ApiError> {
     let authorization = header(&head.headers, AUTHORIZATION.as_str());
     let authorization = authorization.ok_or_else(|| ApiError::Unauthenticated {
         name: "MissingAuthenticationTokenException",
@@ -74,6 +75,9 @@ fn signed(head: &Parts, body: &[u8]) -> Result<SignedRequest, ApiError> {
     };
     let scope = required("Credential")?;
     let headers: Vec<&str> = required("SignedHeaders")?.split(';').collect();
+    if !headers.is_sorted_by(|one, next| one < next) {
+        return Err(incomplete("SignedHeaders must be in order, each once."));
+    }
     let signature = required("Signature")?;
     let date = header(&head.headers, DATE);
     let date = date.ok_or_else(|| incomplete(format!("The request has no single '{DATE}'.")))?;

@@ -8,6 +8,8 @@
 mod authorization;
 mod error;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod operation;
 mod operations;
