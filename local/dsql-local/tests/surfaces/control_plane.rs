@@ -168,6 +168,26 @@ async fn a_cluster_that_the_sdk_makes_is_apart_from_the_default_one_and_ends_whe
 }
 
 #[tokio::test]
+async fn a_full_cluster_leaves_the_others_their_connections() {
+    let dsql = start(Options {
+        connect_burst: 2,
+        connect_rate_per_s: 0,
+        max_connections: 1,
+        ..Options::default()
+    })
+    .await;
+    let other = create(&sdk(&dsql, dsql.admin())).await;
+    let mut open = Vec::new();
+    for env in [environment(&dsql), environment_of(&dsql, &other)] {
+        open.push(connect(&env).await);
+        let login = Login::from_env(&env);
+        assert_eq!(sqlstate(login.connect_to(&env).await), "53300");
+        assert_eq!(sqlstate(login.connect_to(&env).await), "53400");
+    }
+    dsql.stop().await;
+}
+
+#[tokio::test]
 async fn clusters_are_listed_in_pages_described_tagged_and_protected() {
     let dsql = start(Options {
         max_clusters: 3,

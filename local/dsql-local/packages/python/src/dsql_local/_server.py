@@ -35,6 +35,8 @@ class DsqlLocal:
 
     def start(self) -> "DsqlLocal":
         """Starts it and waits until it accepts connections."""
+        if self._process is not None:
+            raise DsqlLocalError("it runs already")
         with tempfile.TemporaryDirectory(prefix="dsql-local-") as folder:
             env_file, log = Path(folder, "env"), Path(folder, "log")
             command = [find_binary(), "serve", "--stop-at-end-of-input", "--env-file", str(env_file), *self._arguments]
