@@ -2,11 +2,11 @@
 # Builds dsql-local's Python and npm packages around a program that was built before; nothing is uploaded.
 #   build-packages.sh BINARY FOLDER [npm's PLATFORM, wheel's PLATFORM: for another machine than this]
 set -euo pipefail
+binary=$(realpath "$1")
+mkdir -p "$2"
+folder=$(realpath "$2")
 cd "$(dirname "$0")/.."
 scripts/install-tools.sh packages node
-mkdir -p "$2"
-binary=$(realpath "$1")
-folder=$(realpath "$2")
 # Its import of a sibling is not to leave bytecode in the sources.
 (cd local/dsql-local/packages/python &&
   PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$OLDPWD/.tools/packages" DSQL_LOCAL_BINARY="$binary" DSQL_LOCAL_PLATFORM="${4:-}" \
