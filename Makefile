@@ -84,7 +84,7 @@ test-guide: ## every command of docs/guide.md, as typed, in a fresh clone, on th
 ARCH ?= $(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64)
 CLOUD := $(CURDIR)/.tools/cloud
 
-build: ## the functions as SAM deploys them, into .aws-sam, checked for size and glibc (ARCH=arm64 or x86_64: for another processor)
+build: ## the functions as SAM deploys them, into .aws-sam, checked for size and glibc (ARCH=arm64 or x86_64: for another processor; FEATURES=mcp: with the tools of MCP servers)
 	@scripts/install-tools.sh tools cloud
 	scripts/sam-build.sh $(ARCH)
 

@@ -18,6 +18,13 @@ esac
   echo "the Rust target is missing: rustup target add $target" >&2
   exit 1
 }
+# What only some deployments use is built for those that ask for it: by FEATURES, or by a parameter in deploy.toml.
+[ -n "${FEATURES:-}" ] || ! grep -qsE '^McpServers *=' deploy.toml || FEATURES=mcp
+case ${FEATURES:-} in
+  '') ;;
+  mcp) export CARGO_LAMBDA_CONTEXT=mcp ;; # functions/chat/CargoLambda.toml
+  *) echo "unknown feature '$FEATURES': mcp" >&2 && exit 2 ;;
+esac
 build() { sam build --parameter-overrides "Architecture=$arch"; }
 
 if [ "$(uname -sm)" = "Linux ${target%%-*}" ]; then

@@ -16,6 +16,10 @@ use crate::budget::Budget;
 use crate::settings::Settings;
 use crate::tools::Sources;
 
+/// The servers whose tools a model may call; `mcp` reads it in a build that has them.
+#[cfg(not(feature = "mcp"))]
+const MCP_SERVERS: &str = "MCP_SERVERS";
+
 /// What every request needs.
 #[derive(Debug)]
 pub struct App {
@@ -40,6 +44,11 @@ impl App {
         lookup: Lookup<'_>,
         line: Arc<dyn Line>,
     ) -> Result<Self, ConfigError> {
+        #[cfg(not(feature = "mcp"))]
+        if lookup(MCP_SERVERS).is_some_and(|servers| !servers.trim().is_empty()) {
+            let reason = "is set: this build does not carry MCP";
+            return Err(ConfigError::new(MCP_SERVERS, reason));
+        }
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
             pseudonyms: Pseudonyms::from_lookup(lookup)?,

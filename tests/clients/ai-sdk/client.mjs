@@ -45,6 +45,7 @@ function composable(vue, { useChat }) {
       regenerate: options => chat.regenerate(options),
       stop: () => chat.stop(),
       resumeStream: options => chat.resumeStream(options),
+      addToolApprovalResponse: answer => chat.addToolApprovalResponse(answer),
     }
   }
 }

@@ -13,12 +13,10 @@ const NEVER = {
   'reasoning-file': 'the clients before 7 fail on it; no provider here makes one',
   'steering-message': 'a message of the visitor\'s that a run takes up midway: a chat takes one turn at a time',
   'reset-step': 'the clients before 7 fail on it; a step that was sent is never taken back',
-  'tool-input-start': 'the input of a call is sent when it is whole',
-  'tool-input-delta': 'the input of a call is sent when it is whole',
   'tool-input-error': 'an input that is not JSON is passed on as the text it is',
-  'tool-approval-request': 'no provider here asks for one',
-  'tool-approval-response': 'no provider here asks for one',
-  'tool-output-denied': 'no provider here asks for an approval',
+  'tool-approval-request': 'only a configured tool asks: tools.mjs',
+  'tool-approval-response': 'the clients before 7 fail on it; the client that answers knows its answer',
+  'tool-output-denied': 'only a configured tool asks: tools.mjs',
 }
 
 /** The types of the chunks that the newest SDK knows, by its own declaration. */

@@ -1,10 +1,12 @@
 // Runs every scenario with one client: `node run.mjs 6.0.200`. One line a scenario; exit 1 if any failed.
-// AI_SDK_ROOT: where the packages are installed. API_URL: the site. ONLY: part of the names to run.
+// AI_SDK_ROOT: where the packages are installed. API_URL: the site. ONLY: part of the names to run. TOOLS: the scenarios with
+// tools, for a site that has some.
 import { client } from './client.mjs'
 import { alone, failures } from './failures.mjs'
 import { parts } from './parts.mjs'
 import { streams } from './streams.mjs'
 import { Visitor } from './story.mjs'
+import { tools } from './tools.mjs'
 import { turns } from './turns.mjs'
 
 const AT_ONCE = 3
@@ -35,10 +37,10 @@ async function run([name, scenario]) {
 }
 
 const chosen = scenarios => Object.entries(scenarios).filter(([name]) => name.includes(process.env.ONLY ?? ''))
-const queue = chosen({ ...turns, ...streams, ...parts, ...failures })
+const queue = chosen(process.env.TOOLS ? tools : { ...turns, ...streams, ...parts, ...failures })
 await Promise.all(Array.from({ length: AT_ONCE }, async () => {
   for (let next; (next = queue.shift());) await run(next)
 }))
-for (const next of chosen(alone)) await run(next)
+for (const next of process.env.TOOLS ? [] : chosen(alone)) await run(next)
 console.log(`${number} scenarios, ${failed} failed`)
 process.exit(failed === 0 ? 0 : 1)

@@ -56,7 +56,7 @@ export class Visitor {
   }
 
   /** A chat as a page has it: `chat` is the client's, the rest is what its callbacks saw. */
-  page({ id, messages, api = '/api/chat', headers = {}, ...transport }) {
+  page({ id, messages, api = '/api/chat', headers = {}, when, ...transport }) {
     const seen = { id, errors: [], finishes: [], data: [] }
     seen.transport = new this.client.ai.DefaultChatTransport({
       api: base + api,
@@ -67,6 +67,7 @@ export class Visitor {
       id,
       messages,
       transport: seen.transport,
+      sendAutomaticallyWhen: when,
       onError: error => seen.errors.push(error),
       onFinish: finish => seen.finishes.push(finish),
       onData: part => seen.data.push(part),

@@ -31,6 +31,10 @@ function served() {
   }, ({ of }) => ({ ...text('measured'), structuredContent: { length: of.length } }))
   tool('fail', { description: 'Fails', inputSchema: {}, annotations: READS }, () => ({ ...text('it is broken'), isError: true }))
   tool('talk', { description: 'Says much', inputSchema: { bytes: z.number() }, annotations: READS }, ({ bytes }) => text('x'.repeat(bytes)))
+  tool('wait', { description: 'Takes its time', inputSchema: { ms: z.number() }, annotations: READS }, async ({ ms }) => {
+    await new Promise(resolve => setTimeout(resolve, ms))
+    return text('waited')
+  })
   tool('hang', { description: 'Never answers', inputSchema: {}, annotations: READS }, () => new Promise(() => {}))
   tool('remove', { description: 'Removes a thing', inputSchema: { what: z.string() } }, ({ what }) => text(`removed ${what}`))
   return server

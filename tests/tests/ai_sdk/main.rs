@@ -21,6 +21,7 @@ use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
 use tests::jwt::{AUDIENCE, ISSUER, key_set};
+use tests::mcp::McpServer;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
@@ -31,6 +32,9 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How many scenarios there are: fewer would mean that some did not run.
 const SCENARIOS: usize = 36;
+
+/// The same of those with tools.
+const WITH_TOOLS: usize = 5;
 
 /// Where the packages are; installed first if they are not.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -51,7 +55,7 @@ fn node() -> PathBuf {
     ROOT.join(format!("node_modules/node-linux-{architecture}/bin/node"))
 }
 
-async fn site() -> (Stack, Gateway) {
+async fn site(chat: impl FnOnce(&Stack) -> Launch) -> (Stack, Gateway) {
     let mut stack = Stack::start().await;
     let arn = stack.server.admin().arn.clone();
     let report = stack
@@ -61,7 +65,7 @@ async fn site() -> (Stack, Gateway) {
     let clock = WallClock::new();
     let key = Arc::clone(&stack.key);
     let functions = Functions {
-        chat: launch_chat(&stack),
+        chat: chat(&stack),
         chats: stack.launch_chats(),
         maintenance: Launch::binary("maintenance")
             .envs(stack.server.env())
@@ -73,7 +77,11 @@ async fn site() -> (Stack, Gateway) {
 
 /// The function as deployed, but for the model, the rhythm, and limits that would meet every visitor at once.
 fn launch_chat(stack: &Stack) -> Launch {
-    Launch::binary("chat")
+    set_up(stack, Launch::binary("chat"))
+}
+
+fn set_up(stack: &Stack, launch: Launch) -> Launch {
+    launch
         .envs(stack.server.env())
         .env("DSQL_ROLE", "chat")
         .env("AUTH_ISSUER", ISSUER)
@@ -92,10 +100,26 @@ fn launch_chat(stack: &Stack) -> Launch {
 /// Runs every scenario with one client.
 async fn run(client: &str) {
     let _alone = ALONE.lock().await;
-    let (_stack, gateway) = site().await;
+    let (_stack, gateway) = site(launch_chat).await;
+    run_at(&gateway, client, "", SCENARIOS).await;
+}
+
+/// Runs those with tools, on a site that has some.
+async fn run_with_tools(client: &str) {
+    let _alone = ALONE.lock().await;
+    let server = McpServer::start(&[]);
+    let servers = server.config(&json!({}));
+    let launch =
+        |stack: &Stack| set_up(stack, Launch::full_binary("chat")).env("MCP_SERVERS", servers);
+    let (_stack, gateway) = site(launch).await;
+    run_at(&gateway, client, "true", WITH_TOOLS).await;
+}
+
+async fn run_at(gateway: &Gateway, client: &str, tools: &str, scenarios: usize) {
     let output = Command::new(node())
         .arg(workspace().join("tests/clients/ai-sdk/run.mjs"))
         .arg(client)
+        .env("TOOLS", tools)
         .env("AI_SDK_ROOT", ROOT.as_path())
         .env("API_URL", gateway.url())
         .kill_on_drop(true)
@@ -115,7 +139,7 @@ async fn run(client: &str) {
         warnings.join("\n")
     );
     let passed = told.lines().filter(|line| line.starts_with("ok ")).count();
-    assert_eq!(passed, SCENARIOS, "{told}");
+    assert_eq!(passed, scenarios, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,4 +170,19 @@ async fn ai_5_0_100_with_its_strict_schema_passes_every_scenario() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vue_4_passes_every_scenario() {
     run("vue").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_7_0_173_has_tools_called_and_allows_them() {
+    run_with_tools("7.0.173").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_6_0_326_has_tools_called_and_allows_them() {
+    run_with_tools("6.0.326").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vue_4_has_tools_called_and_allows_them() {
+    run_with_tools("vue").await;
 }

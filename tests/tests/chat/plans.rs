@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use chat_store::{
-    Changes, ChatId, Closing, Cursor, Cut, Ended, Held, IdempotencyKey, Limit, Listing, MessageId,
-    NewChat, Once, Opening, OwnerId, Place, Resumable, ShareId, ShareToken, SoFar, Stopped, Title,
-    TitleUsage, Visibility, Visitor,
+    Asking, Changes, ChatId, Closing, Continuation, Cursor, Cut, Ended, Held, IdempotencyKey,
+    Likely, Limit, Listing, MessageId, NewChat, Once, Opening, OwnerId, Place, Reopened, Reply,
+    Resumable, ShareId, ShareToken, SoFar, Stopped, StreamId, Title, TitleUsage, Visibility,
+    Visitor,
 };
 use dsql::{Db, Type};
+use serde_json::json;
 
 use tests::opener::{Opener, message};
 
@@ -140,6 +142,41 @@ async fn turn(planned_for: PlannedFor) {
         .await
         .unwrap();
     plans.judge("note that a reply is awaited", 0);
+    let asking = chat_store::asking(&db, &owner, chat, id, now).await;
+    let Some(Asking::Ended { parts, .. }) = asking.unwrap() else {
+        panic!("it has ended")
+    };
+    plans.judge("read what a reply asks", 0);
+    let again = Reply {
+        stream: StreamId::new(),
+        ..reply.clone()
+    };
+    let cost = Likely { likely: 1, most: 4 };
+    let continuation = Continuation {
+        reply: &again,
+        before: &parts,
+        parts: "[1]",
+        metadata: &json!({}),
+        model: "m",
+        cost,
+        now,
+        lease_until: now + Duration::from_secs(60),
+        allowance: &opener.allowance,
+    };
+    for name in ["go on with a reply", "the same, after a lost answer"] {
+        let reopened = chat_store::reopen(&db, &owner, &continuation).await;
+        assert_eq!(reopened.unwrap(), Reopened::Done);
+        plans.judge(name, 0);
+    }
+    for name in ["reserve a step", "reserve it again, after a lost answer"] {
+        let budgets = &opener.allowance.tokens;
+        let reserved = chat_store::reserve_step(&db, "step", budgets, cost).await;
+        assert!(reserved.unwrap());
+        plans.judge(name, 0);
+    }
+    let ended = chat_store::close(&db, &again, &closing).await;
+    assert_eq!(ended.unwrap(), Ended::Stored);
+    plans.judge("close what was gone on with", 0);
     let (_, reply) = opener.open("new", &message("u2", "hi"), Place::End).await;
     plans.judge("open a plain turn", 0);
     let stopped = chat_store::stop(&db, &owner, &reply.chat, None, now).await;

@@ -273,4 +273,59 @@ mod tests {
             ])
         );
     }
+
+    #[test]
+    fn a_stored_reply_goes_on_where_it_ended() {
+        let stored = json!([
+            {"type": "step-start"},
+            {"type": "reasoning", "id": "r0", "text": "hm", "state": "done", "providerMetadata": {"p": {"signature": "s"}}},
+            {"type": "text", "text": "one", "state": "done"},
+            {"type": "tool-x", "toolCallId": "c", "state": "approval-responded", "input": {}, "approval": {"id": "a", "approved": true}},
+        ]);
+        let mut draft = Draft::stored(&stored);
+        assert_eq!(draft.parts(), stored);
+        let [call] = &*draft.open_calls() else {
+            panic!("one call is open")
+        };
+        assert_eq!((call.id.as_str(), call.is_approved), ("c", Some(true)));
+        let text = sent(|out| {
+            draft.answer("c", Outcome::Gave(json!(1)), out);
+            draft.step(out);
+            draft.push(Kind::Text, "t0".into(), "two", out);
+            draft.call("c", "x", &json!({}), false, out);
+            draft.end_all(out);
+        });
+        assert!(
+            text.contains(r#"{"type":"text-start","id":"t1"}"#),
+            "{text}"
+        );
+        assert!(!text.contains("tool-approval-request"), "{text}");
+        let parts = draft.parts();
+        assert_eq!(parts[3]["output"], 1);
+        assert_eq!(parts[4], json!({"type": "step-start"}));
+        assert_eq!(parts[6]["toolCallId"], "c-2", "no two calls have one id");
+    }
+
+    #[test]
+    fn what_is_cut_off_in_a_call_is_said_to_be() {
+        let mut draft = Draft::default();
+        sent(|out| {
+            draft.begin_call("c", "x", false, out);
+            draft.call_delta("c", "{\"a\":", out);
+            assert_eq!(draft.parts(), json!([{"type": "step-start"}]));
+            draft.call("d", "x", &json!({}), false, out);
+            draft.call("e", "x", &json!({}), false, out);
+            draft.ask("e", "a", out);
+            draft.end_calls(out);
+        });
+        let parts = draft.parts();
+        let states: Vec<_> = (1..4)
+            .map(|n| parts[n]["state"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            states,
+            ["output-error", "output-error", "approval-requested"]
+        );
+        assert_eq!(parts[1]["input"], "{\"a\":", "as far as it was said");
+    }
 }

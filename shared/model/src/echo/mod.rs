@@ -23,6 +23,7 @@
 //! | `[[eof 3]]` | after three words the stream ends without a finish |
 //! | `[[hang 3]]` | after three words nothing comes any more |
 
+mod calls;
 mod script;
 
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::blocks::{Blocks, Kind};
 use crate::config::{self, ConfigError, Lookup};
@@ -38,6 +39,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{FinishReason, Usage};
 use crate::progress::Progress;
 use crate::turn::{Message, Part, Role, Turn};
+use calls::{Piece, calls, results, words};
 use script::{Break, Script};
 
 /// `echo`: milliseconds before each word, 0 to 60,000. Default 30.
@@ -75,15 +77,6 @@ pub(crate) struct EchoReply {
     reason: FinishReason,
     usage: Usage,
     finished: bool,
-}
-
-/// What a reply says in one go.
-#[derive(Debug)]
-enum Piece {
-    Word(Kind, String),
-    BeginCall(String, String),
-    Input(String, String),
-    Call(String, String, Value),
 }
 
 impl Echo {
@@ -250,57 +243,8 @@ fn parts(blocks: &mut Blocks) {
     blocks.call("call-2", "unknown tool", json!({}));
 }
 
-/// The words of a text, each with the space that follows it, so that together they are the text.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(char::is_whitespace)
-}
-
 fn count(text: &str) -> u64 {
     u64::try_from(text.split_whitespace().count()).unwrap_or(u64::MAX)
-}
-
-/// The pieces of the calls that are next, after those of the messages `since` the question. Their ids are the same in every
-/// step, as some servers have them.
-fn calls(script: &Script, turn: &Turn, since: &[Message]) -> Vec<Piece> {
-    if turn.tools.is_empty() || !turn.may_call {
-        return Vec::new();
-    }
-    let is_call = |part: &&Part| matches!(part, Part::Call { .. });
-    let parts = since.iter().flat_map(|message| &message.parts);
-    let made = parts.filter(is_call).count();
-    let at_once = if script.has("together") {
-        usize::MAX
-    } else {
-        1
-    };
-    let mut pieces = Vec::new();
-    let next = script.calls().into_iter().skip(made).take(at_once);
-    for (n, (name, input)) in (1..).zip(next) {
-        let id = format!("call-{n}");
-        pieces.push(Piece::BeginCall(id.clone(), name.to_owned()));
-        let text = input.to_string();
-        let words = words(&text).map(|word| Piece::Input(id.clone(), word.to_owned()));
-        pieces.extend(words);
-        pieces.push(Piece::Call(id, name.to_owned(), input));
-    }
-    pieces
-}
-
-/// What the tools gave.
-fn results(since: &[Message]) -> String {
-    let parts = since.iter().flat_map(|message| &message.parts);
-    let results: Vec<_> = parts
-        .filter_map(|part| match part {
-            Part::Result {
-                output, is_error, ..
-            } => Some(format!(
-                "{}{output}",
-                if *is_error { "error: " } else { "" }
-            )),
-            _ => None,
-        })
-        .collect();
-    results.join(", ")
 }
 
 /// A question's text, without the results of tools before it.
@@ -339,6 +283,7 @@ mod tests {
     use super::*;
     use crate::event::Event;
     use crate::provider::Provider;
+    use crate::turn::Tool;
 
     fn provider(more: &[(&str, &str)]) -> Provider {
         let more: Vec<_> = more
@@ -433,6 +378,63 @@ mod tests {
         }
         let retry_after = Some(Duration::from_secs(7));
         assert_eq!(throttled, Some(ErrorKind::Throttled { retry_after }));
+    }
+
+    #[tokio::test]
+    async fn a_message_says_which_tools_are_called_step_by_step_or_together() {
+        let provider = provider(&[("ECHO_DIRECTIVES", "true")]);
+        let asked = |text: &str| {
+            let mut turn = turn(text);
+            let tool = |name: &str| Tool {
+                name: name.to_owned(),
+                description: String::new(),
+                schema: json!({}),
+            };
+            turn.tools = ["a", "b"].map(tool).into();
+            turn
+        };
+        let calls = async |turn: Turn| {
+            let mut reply = provider.start(turn).await.unwrap();
+            let mut calls = Vec::new();
+            while let Some(event) = reply.next().await {
+                if let Event::ToolCall { id, name, input } = event.unwrap() {
+                    calls.push(format!("{id} {name} {input}"));
+                }
+            }
+            calls
+        };
+        let both = r#"[[tool a {"n":1}]] [[tool b]]"#;
+        assert_eq!(calls(asked(both)).await, [r#"call-1 a {"n":1}"#]);
+        let together = asked(&format!("{both} [[together]]"));
+        assert_eq!(
+            calls(together).await,
+            [r#"call-1 a {"n":1}"#, "call-2 b null"]
+        );
+        let mut no_more = asked(both);
+        no_more.may_call = false;
+        assert_eq!(calls(no_more).await, Vec::<String>::new());
+        let names = run(&provider, asked("[[offered]]")).await;
+        assert_eq!(names.0, "Offered: a, b");
+
+        let mut second = asked(both);
+        let (id, output) = ("call-1".to_owned(), "one".to_owned());
+        let call = Part::Call {
+            id: id.clone(),
+            name: "a".to_owned(),
+            input: json!({"n": 1}),
+        };
+        let result = Part::Result {
+            id,
+            output,
+            is_error: false,
+        };
+        for (role, part) in [(Role::Assistant, call), (Role::User, result)] {
+            let parts = vec![part];
+            second.messages.push(Message { role, parts });
+        }
+        assert_eq!(calls(second.clone()).await, ["call-1 b null"]);
+        second.may_call = false;
+        assert_eq!(run(&provider, second).await.0, "Tools said: one");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,91 @@
+// Tools: called on the way to an answer, and asked about first where they may change things. Only where the site has the
+// server of tests/clients/mcp.
+import assert from 'node:assert/strict'
+import { answered, comparable, partOf, sameAfterReload, textOf, until } from './story.mjs'
+
+const REMOVE = '[[tool lab_remove {"what":"all"}]]'
+
+/** A page that sends by itself once everything that was asked is answered, as the SDK's pages do. */
+function asking(visitor, options) {
+  const { lastAssistantMessageIsCompleteWithApprovalResponses: when } = visitor.client.ai
+  return visitor.page({ ...options, when })
+}
+
+const asked = page => page.chat.messages.at(-1).parts.filter(part => part.state === 'approval-requested')
+
+async function decide(visitor, id, approved, reason) {
+  const page = asking(visitor, { id })
+  await page.chat.sendMessage({ text: REMOVE })
+  const [part] = asked(page)
+  assert.equal(part.type, 'tool-lab_remove')
+  assert.deepEqual(part.input, { what: 'all' })
+  const before = (await sameAfterReload(visitor, page)).messages.at(-1)
+  await page.chat.addToolApprovalResponse({ id: part.approval.id, approved, reason })
+  await until('the answer', () => page.chat.status === 'ready' && textOf(page.chat.messages.at(-1)) !== '')
+  assert.equal(page.chat.messages.at(-1).id, before.id, 'it is the same message')
+  await sameAfterReload(visitor, page)
+  return page
+}
+
+export const tools = {
+  async 'a tool is called on the way to an answer, which is resumed, exported and imported with it'(visitor, id) {
+    const page = visitor.page({ id })
+    await page.chat.sendMessage({ text: '[[tool lab_look {"at":"it"}]] [[tool lab_measure {"of":"four"}]]' })
+    const reply = answered(page, 'Tools said: saw it, {"length":4}')
+    const kinds = reply.parts.map(part => part.type)
+    assert.deepEqual(kinds, ['step-start', 'tool-lab_look', 'step-start', 'tool-lab_measure', 'step-start', 'text'])
+    assert.deepEqual(partOf(reply, 'tool-lab_measure').output, { length: 4 })
+    const { messages } = await sameAfterReload(visitor, page)
+    await visitor.client.ai.validateUIMessages?.({ messages })
+    const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
+    const { ids } = await visitor.json('POST', '/api/import', lines, 201)
+    const imported = await Promise.all(ids.map(one => visitor.stored(one)))
+    const parts = JSON.stringify(comparable(messages).map(message => message.parts))
+    assert.ok(imported.some(chat => JSON.stringify(comparable(chat.messages).map(message => message.parts)) === parts))
+    await page.chat.sendMessage({ text: 'go on' })
+    answered(page, 'You said: go on')
+  },
+
+  async 'a tool that takes its time is resumed'(visitor, id) {
+    const first = visitor.page({ id })
+    const sent = first.chat.sendMessage({ text: '[[tool lab_wait {"ms":1500}]] [[tool lab_look {"at":"it"}]]' })
+    await until('the call', () => first.chat.messages.at(-1)?.parts.some(part => part.state === 'input-available'))
+    const loaded = await visitor.stored(id)
+    const second = visitor.page({ id, messages: loaded.messages })
+    await Promise.all([sent, second.chat.resumeStream()])
+    answered(first, 'Tools said: waited, saw it')
+    assert.deepEqual(comparable(second.chat.messages), comparable(first.chat.messages))
+    await sameAfterReload(visitor, second)
+  },
+
+  async 'a call that is allowed is made, and the reply goes on'(visitor, id) {
+    const page = await decide(visitor, id, true)
+    const reply = answered(page, 'Tools said: removed all')
+    const call = partOf(reply, 'tool-lab_remove')
+    assert.deepEqual([call.state, call.output, call.approval.approved], ['output-available', 'removed all', true])
+  },
+
+  async 'a call that is refused is not made, and the model is told why'(visitor, id) {
+    const page = await decide(visitor, id, false, 'not today')
+    const reply = answered(page, 'Tools said: error: the user refused this call: not today')
+    const call = partOf(reply, 'tool-lab_remove')
+    assert.deepEqual([call.state, call.approval.approved, call.approval.reason], ['output-denied', false, 'not today'])
+  },
+
+  async 'a page that is loaded anew still asks'(visitor, id) {
+    const first = asking(visitor, { id })
+    await first.chat.sendMessage({ text: REMOVE })
+    const { messages } = await sameAfterReload(visitor, first)
+    const second = asking(visitor, { id, messages })
+    const [part] = asked(second)
+    await second.chat.addToolApprovalResponse({ id: part.approval.id, approved: true })
+    await until('the answer', () => textOf(second.chat.messages.at(-1)) !== '' && second.chat.status === 'ready')
+    answered(second, 'Tools said: removed all')
+    await sameAfterReload(visitor, second)
+    // The first page is behind: what it answers is answered.
+    await first.chat.addToolApprovalResponse({ id: part.approval.id, approved: false })
+    await until('the refusal', () => first.chat.status === 'error')
+    assert.equal(JSON.parse(first.errors.at(-1).message).code, 'stale')
+    await sameAfterReload(visitor, second)
+  },
+}
