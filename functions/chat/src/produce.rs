@@ -98,14 +98,20 @@ impl Production {
     /// Starts writing; the body ends when everything is stored.
     pub(crate) fn start(self, lock: Lock, begin: Begin) -> AnswerBody {
         let (out, body) = AnswerBody::streamed();
+        let is_answered = matches!(begin, Begin::Answered(_));
+        let mut noted = self.metadata.clone();
+        if is_answered {
+            // A client adds what it is told to what it has: until the end there is none.
+            merge(&mut noted, &json!({"status": null, "finishReason": null}));
+        }
         send(
             &out,
             &Chunk::Start {
                 message_id: self.reply.message.as_str(),
-                message_metadata: &self.metadata,
+                message_metadata: &noted,
             },
         );
-        if matches!(begin, Begin::Accepted(..)) {
+        if !is_answered {
             send(&out, &Chunk::StartStep);
         }
         if let Some(title) = &self.title {

@@ -1,6 +1,7 @@
 //! Going on with a reply that has ended because it asks its visitor something: whether tools may be called. Two flights: the
 //! first reads what is asked, the second takes the chat's lock, if that is still the question, and makes the reply one that is
-//! being written again. What is answered is answered once: the parts are exchanged for those with the answers.
+//! being written again. What is answered is answered once: the parts are exchanged for those with the answers. Only a reply
+//! that a model wrote here asks anything: one that a client or an import brought could ask for whatever it likes.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
@@ -36,7 +37,7 @@ WITH chat AS (
     SELECT id FROM chats WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
 ), reply AS (
     SELECT m.id, m.seq, m.status FROM chat c JOIN messages m ON m.chat_id = c.id
-    WHERE m.id = $3 AND m.role = 'assistant' AND m.aside_since IS NULL
+    WHERE m.id = $3 AND m.role = 'assistant' AND m.model IS NOT NULL AND m.aside_since IS NULL
         AND NOT EXISTS (SELECT FROM messages l WHERE l.chat_id = $1 AND l.seq > m.seq AND l.aside_since IS NULL)
 ), page AS (
     SELECT id, seq, role, parts, metadata, octet_length(parts) AS bytes FROM messages
@@ -149,7 +150,8 @@ WITH mine AS (
     SELECT chat_id, message_id, owner_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
 ), question AS (
     SELECT m.seq FROM messages m
-    WHERE m.chat_id = $1 AND m.id = $3 AND m.status = 'complete' AND m.aside_since IS NULL AND m.parts = $5
+    WHERE m.chat_id = $1 AND m.id = $3 AND m.status = 'complete' AND m.model IS NOT NULL AND m.aside_since IS NULL
+        AND m.parts = $5
         AND NOT EXISTS (SELECT FROM messages l WHERE l.chat_id = $1 AND l.seq > m.seq AND l.aside_since IS NULL)
 ), spent AS (
     SELECT key, n FROM rate_buckets WHERE key = ANY($23::text[] || ARRAY[$19, $20]) AND window_start = $22

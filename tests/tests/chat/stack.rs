@@ -311,8 +311,14 @@ impl Said {
                 | "tool-output-available"
                 | "tool-output-error"
                 | "tool-output-denied" => {
-                    let is_meant = |part: &&mut Value| part["toolCallId"] == chunk["toolCallId"];
-                    let part = parts.iter_mut().find(is_meant).unwrap();
+                    let call = &chunk["toolCallId"];
+                    let known = parts.iter().position(|part| part["toolCallId"] == *call);
+                    // A reply that goes on answers calls of before.
+                    let at = known.unwrap_or_else(|| {
+                        parts.push(json!({"type": "call-of-before", "toolCallId": call}));
+                        parts.len() - 1
+                    });
+                    let part = &mut parts[at];
                     let kind = chunk["type"].as_str().unwrap();
                     part["state"] = json!(kind.trim_start_matches("tool-"));
                     if kind == "tool-approval-request" {

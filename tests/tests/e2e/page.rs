@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tests::binary::{target_dir, workspace};
 use tests::clock::WallClock;
+use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
+use tests::mcp::McpServer;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -33,10 +36,14 @@ async fn tools(parts: &[&str]) {
 /// The real functions, with a model that does as it is told and limits that no story meets.
 async fn site() -> (Stack, Gateway) {
     let stack = Stack::start().await;
+    let chat = stack.launch_chat();
+    gateway(stack, chat).await
+}
+
+async fn gateway(stack: Stack, chat: Launch) -> (Stack, Gateway) {
     let key = Arc::clone(&stack.key);
     let functions = Functions {
-        chat: stack
-            .launch_chat()
+        chat: chat
             .env("ECHO_DIRECTIVES", "true")
             .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000")
@@ -75,6 +82,20 @@ async fn the_page_tells_its_stories_in_a_browser() {
     let (_stack, gateway) = site().await;
     let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
     let arguments = [url.as_ref(), browser.as_ref(), pictures.as_ref()];
+    run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_asks_before_a_tool_changes_things() {
+    tools(&["blog", "page"]).await;
+    let server = McpServer::start(&[]);
+    let stack = Stack::start().await;
+    let chat = stack.set_up(Launch::full_binary("chat"));
+    let chat = chat.env("MCP_SERVERS", server.config(&json!({})));
+    let (_stack, gateway) = gateway(stack, chat).await;
+    let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
+    let (url, tools) = (url.as_ref(), "--tools".as_ref());
+    let arguments = [url, browser.as_ref(), pictures.as_ref(), tools];
     run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
 }
 

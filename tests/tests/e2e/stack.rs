@@ -80,7 +80,12 @@ impl Stack {
 
     /// As deployed, but for a model that takes its time.
     pub(crate) fn launch_chat(&self) -> Launch {
-        Launch::binary("chat")
+        self.set_up(Launch::binary("chat"))
+    }
+
+    /// A build of `chat` in front of this database.
+    pub(crate) fn set_up(&self, launch: Launch) -> Launch {
+        launch
             .envs(self.server.env())
             .env("DSQL_ROLE", "chat")
             .env("AUTH_ISSUER", ISSUER)

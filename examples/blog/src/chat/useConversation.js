@@ -2,7 +2,7 @@
 // reads the streams; this decides when to load the chat again, when to go on with a reply, and when to send again.
 import { useChat } from '@ai-sdk/vue';
 import { useEventListener } from '@vueuse/core';
-import { DefaultChatTransport } from 'ai';
+import { DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } from 'ai';
 import { computed, onScopeDispose, reactive, ref, shallowRef } from 'vue';
 import { ApiError } from './api.js';
 import { newId } from './newId.js';
@@ -244,6 +244,15 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
   const edit = (messageId, parts) =>
     run(() => talk.sendMessage({ role: 'user', parts, messageId, metadata: { createdAt: Date.now() } }));
 
+  /** Allows or refuses what the reply asks; it goes on once all of that is answered. */
+  async function answer({ id: approval, approved }) {
+    await talk.addToolApprovalResponse({ id: approval, approved });
+    if (!lastAssistantMessageIsCompleteWithApprovalResponses({ messages: messages.value })) return;
+    await run(() => talk.sendMessage());
+    // It was answered elsewhere, or the chat has gone on.
+    if (problem.value?.code === 'stale') await refresh();
+  }
+
   const regenerate = (messageId) => run(() => talk.regenerate({ messageId }));
 
   /** Both: the server's reply, and reading it. */
@@ -287,7 +296,7 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
   if (!isNew) load();
 
   return {
-    chat, earlier, edit, isBusy, isUnsent, isWriting, load, loadEarlier, messages, problem, regenerate, retry, send, state, status,
+    answer, chat, earlier, edit, isBusy, isUnsent, isWriting, load, loadEarlier, messages, problem, regenerate, retry, send, state, status,
     stop, takeVersion, versions, vote, votes, waiting,
     setChat: (changes) => { chat.value = { ...chat.value, ...changes }; },
   };

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-/// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model answers.
-const MODEL_VARIABLES: [&str; 12] = [
+/// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model answers, or has tools.
+const MODEL_VARIABLES: [&str; 14] = [
     "MODEL_PROVIDER",
     "MODEL_ID",
     "MODEL_ALLOWED",
@@ -19,6 +19,8 @@ const MODEL_VARIABLES: [&str; 12] = [
     "ECHO_REASONING",
     "ECHO_DIRECTIVES",
     "SYSTEM_PROMPT",
+    "MCP_SERVERS",
+    "MCP_SECRET",
 ];
 
 /// A local Aurora DSQL, the functions of template.yaml, and the chat page, on this machine.
