@@ -35,5 +35,6 @@ pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
 pub mod session;
+pub mod stack;
 pub mod template;
 pub mod wait;

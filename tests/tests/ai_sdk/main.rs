@@ -20,12 +20,11 @@ use tests::binary::workspace;
 use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
-use tests::jwt::{AUDIENCE, ISSUER, key_set};
 use tests::mcp::McpServer;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chats};
 
 /// One site at a time: each starts a dozen processes.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -56,20 +55,13 @@ fn node() -> PathBuf {
 }
 
 async fn site(chat: impl FnOnce(&Stack) -> Launch) -> (Stack, Gateway) {
-    let mut stack = Stack::start().await;
-    let arn = stack.server.admin().arn.clone();
-    let report = stack
-        .admin(json!({"command": "migrate", "roles": {"chat": arn, "maintenance": arn}}))
-        .await;
-    assert!(report.get("errorType").is_none(), "{report}");
+    let stack = Stack::start().await;
     let clock = WallClock::new();
     let key = Arc::clone(&stack.key);
     let functions = Functions {
         chat: chat(&stack),
-        chats: stack.launch_chats(),
-        maintenance: Launch::binary("maintenance")
-            .envs(stack.server.env())
-            .env("DSQL_ROLE", "maintenance"),
+        chats: launch_chats(&stack),
+        maintenance: stack.launch("maintenance"),
     };
     let gateway = Gateway::start(functions, key, clock).await;
     (stack, gateway)
@@ -77,16 +69,11 @@ async fn site(chat: impl FnOnce(&Stack) -> Launch) -> (Stack, Gateway) {
 
 /// The function as deployed, but for the model, the rhythm, and limits that would meet every visitor at once.
 fn launch_chat(stack: &Stack) -> Launch {
-    set_up(stack, Launch::binary("chat"))
+    in_this_rhythm(stack.launch("chat"))
 }
 
-fn set_up(stack: &Stack, launch: Launch) -> Launch {
+fn in_this_rhythm(launch: Launch) -> Launch {
     launch
-        .envs(stack.server.env())
-        .env("DSQL_ROLE", "chat")
-        .env("AUTH_ISSUER", ISSUER)
-        .env("AUTH_AUDIENCE", AUDIENCE)
-        .env("AUTH_JWKS", key_set(&[&stack.key]))
         .env("MODEL_PROVIDER", "echo")
         .env("ECHO_DELAY_MS", "5")
         .env("ECHO_DIRECTIVES", "true")
@@ -109,8 +96,10 @@ async fn run_with_tools(client: &str) {
     let _alone = ALONE.lock().await;
     let server = McpServer::start(&[]);
     let servers = server.config(&json!({}));
-    let launch =
-        |stack: &Stack| set_up(stack, Launch::full_binary("chat")).env("MCP_SERVERS", servers);
+    let launch = |stack: &Stack| {
+        in_this_rhythm(stack.set_up("chat", Launch::full_binary("chat")))
+            .env("MCP_SERVERS", servers)
+    };
     let (_stack, gateway) = site(launch).await;
     run_at(&gateway, client, "true", WITH_TOOLS).await;
 }

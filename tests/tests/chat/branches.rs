@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, message, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, launch_chat, message, submit, with};
 
 /// How many messages of a chat there are, on its path and off it.
 async fn rows(db: &dsql::Db, chat: &str) -> (i64, i64) {
@@ -54,9 +54,9 @@ async fn two_turns(visitor: &Visitor<'_>, chat: &str) -> Vec<String> {
 async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_asks() {
     let stack = Stack::start().await;
     let (chat, chats, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let visitor = Visitor {
         chat: &chat,
@@ -212,9 +212,9 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
 async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
     let stack = Stack::start().await;
     let (chat, chats_function, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let visitor = Visitor {
         chat: &chat,

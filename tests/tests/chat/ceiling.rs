@@ -454,7 +454,7 @@ impl World<'_> {
 #[tokio::test]
 async fn what_is_counted_is_what_was_reserved_or_used_whatever_happens() {
     let stack = Stack::start().await;
-    let db = stack.database();
+    let db = stack.database("admin");
     let seed = std::env::var("SPENDING_SEED").map_or(20_261_129, |seed| seed.parse().unwrap());
     println!("SPENDING_SEED={seed}");
     let mut met = std::collections::BTreeSet::new();

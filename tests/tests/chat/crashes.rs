@@ -7,7 +7,7 @@ use dsql_local::Faults;
 use tests::clock::WallClock;
 use tests::function::Function;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, submit, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, submit, until_true};
 
 /// Beyond every lease of these tests.
 const LATER: Duration = Duration::from_secs(120);
@@ -28,16 +28,16 @@ fn visitor<'a>(
 #[tokio::test]
 async fn a_killed_container_loses_nothing_at_any_stage() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     let later = WallClock::new();
     later.advance(LATER);
-    let survivor = stack.chat().clock(&later).start().await;
+    let survivor = launch_chat(&stack).clock(&later).start().await;
     let now = SystemTime::now();
     let patient = visitor(&stack, &survivor, &chats, later.now());
     let reader = visitor(&stack, &survivor, &chats, now);
 
     // Before the turn is opened.
-    let victim = stack.chat().start().await;
+    let victim = launch_chat(&stack).start().await;
     stack
         .server
         .set_faults(Faults {
@@ -68,7 +68,7 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
         ("said", "[[hang 4]]one two", Some("two"), "one two"),
     ];
     for (chat, text, heard_last, stored) in stages {
-        let victim = stack.chat().start().await;
+        let victim = launch_chat(&stack).start().await;
         let mut invocation =
             visitor(&stack, &victim, &chats, now).begin(&submit(chat, "u1", text), LIMIT);
         until_true(&db, "the opening", "SELECT count(*) = 1 FROM generations").await;
@@ -85,7 +85,7 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
         // While its lease is alive the same POST is refused, and nothing is doubled.
         let early = WallClock::new();
         early.step_back(Duration::from_secs(20));
-        let impatient = stack.chat().clock(&early).start().await;
+        let impatient = launch_chat(&stack).clock(&early).start().await;
         let busy = visitor(&stack, &impatient, &chats, now)
             .post(&submit(chat, "u1", text))
             .await;
@@ -117,7 +117,7 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
     }
 
     // Without the reaper: the same POST takes over once the lease has passed.
-    let victim = stack.chat().start().await;
+    let victim = launch_chat(&stack).start().await;
     let mut invocation = visitor(&stack, &victim, &chats, now)
         .begin(&submit("taken", "u1", "[[delay 10]][[words 60]]"), LIMIT);
     heard(&mut invocation, "word3").await;
@@ -135,7 +135,7 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
     assert_eq!(reader.transcript("taken").await.len(), 2);
 
     // After the close.
-    let victim = stack.chat().start().await;
+    let victim = launch_chat(&stack).start().await;
     let first = visitor(&stack, &victim, &chats, now)
         .post(&submit("after", "u1", "hi"))
         .await;
@@ -149,7 +149,10 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
 #[tokio::test]
 async fn conflicts_and_lost_connections_neither_lose_nor_double_a_turn() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = visitor(&stack, &chat, &chats, SystemTime::now());
     stack
         .server
@@ -216,10 +219,13 @@ fn one_fault() -> [(&'static str, Faults); 3] {
 #[tokio::test]
 async fn each_statement_of_a_turn_survives_a_conflict_and_a_lost_answer() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     // Without checkpoints a plain send is two statements: it opens, it closes.
-    let chat = stack.chat().env("CHECKPOINT_MS", "60000").start().await;
-    let frequent = stack.chat().start().await;
+    let chat = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "60000")
+        .start()
+        .await;
+    let frequent = launch_chat(&stack).start().await;
     let now = SystemTime::now();
     let (plain, saving) = (
         visitor(&stack, &chat, &chats, now),
@@ -282,7 +288,7 @@ async fn each_statement_of_a_turn_survives_a_conflict_and_a_lost_answer() {
     // The reaper's one statement too.
     for (n, (what, fault)) in one_fault().into_iter().enumerate() {
         let id = format!("r{n}");
-        let victim = stack.chat().start().await;
+        let victim = launch_chat(&stack).start().await;
         let mut invocation =
             visitor(&stack, &victim, &chats, now).begin(&submit(&id, "u1", slow), LIMIT);
         heard(&mut invocation, "word3").await;

@@ -7,7 +7,7 @@ use dsql_local::{Faults, Refuse};
 use futures_util::future::join_all;
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, said, submit};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit};
 
 /// What the template gives a stream.
 const LONG: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ async fn while_nobody_is_taken_in_a_turn_a_resume_and_a_stop_are_refused_within_
         ..Faults::default()
     };
     stack.server.set_faults(faults).unwrap();
-    let functions = join_all((0..3).map(|_| stack.chat().start())).await;
+    let functions = join_all((0..3).map(|_| launch_chat(&stack).start())).await;
     let requests = [
         Request::new("POST", "/api/chat").json(&submit("c", "u1", "hi")),
         Request::new("GET", "/api/chat/c/stream"),
@@ -42,7 +42,10 @@ async fn while_nobody_is_taken_in_a_turn_a_resume_and_a_stop_are_refused_within_
 #[tokio::test]
 async fn a_database_that_falls_silent_a_second_before_the_end_does_not_cut_the_stream_off() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -67,8 +70,11 @@ async fn a_database_that_falls_silent_a_second_before_the_end_does_not_cut_the_s
 async fn a_stream_gives_signs_of_life_however_long_a_round_trip_takes() {
     let streams = [1, 3, 10].map(|seconds| async move {
         let stack = Stack::start().await;
-        let chat = stack.chat().env("KEEP_ALIVE_MS", "200").start().await;
-        let chats = stack.chats().start().await;
+        let chat = launch_chat(&stack)
+            .env("KEEP_ALIVE_MS", "200")
+            .start()
+            .await;
+        let chats = stack.launch("chats").start().await;
         let visitor = Visitor {
             chat: &chat,
             chats: &chats,
@@ -94,8 +100,8 @@ async fn a_stream_gives_signs_of_life_however_long_a_round_trip_takes() {
 #[tokio::test]
 async fn sixteen_streams_in_one_process_do_not_keep_a_stop_waiting_nor_each_other() {
     let stack = Stack::start().await;
-    let chat = stack.chat().concurrency(17).start().await;
-    let chats = stack.chats().start().await;
+    let chat = launch_chat(&stack).concurrency(17).start().await;
+    let chats = stack.launch("chats").start().await;
     let visitors = (0..16).map(|n| Visitor {
         chat: &chat,
         chats: &chats,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, message, said, submit, until_true, with};
+use crate::stack::{
+    LIMIT, Said, Stack, Visitor, heard, launch_chat, message, said, submit, until_true, with,
+};
 
 fn fault(said: &Said) -> Value {
     let chunks = said.chunks();
@@ -17,7 +19,10 @@ fn fault(said: &Said) -> Value {
 #[tokio::test]
 async fn a_model_that_refuses_or_fails_is_said_and_stored() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -65,8 +70,11 @@ async fn a_model_that_refuses_or_fails_is_said_and_stored() {
 #[tokio::test]
 async fn no_stream_ends_silently_when_the_time_is_up() {
     let stack = Stack::start().await;
-    let chat = stack.chat().env("KEEP_ALIVE_MS", "200").start().await;
-    let chats = stack.chats().start().await;
+    let chat = launch_chat(&stack)
+        .env("KEEP_ALIVE_MS", "200")
+        .start()
+        .await;
+    let chats = stack.launch("chats").start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -87,9 +95,12 @@ async fn no_stream_ends_silently_when_the_time_is_up() {
 #[tokio::test]
 async fn a_reply_is_followed_and_stopped_from_another_container() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
-    let other = stack.chat().start().await;
-    let (token, db) = (stack.token("visitor"), stack.database());
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
+    let other = launch_chat(&stack).start().await;
+    let (token, db) = (stack.token("visitor"), stack.database("admin"));
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -192,8 +203,11 @@ async fn a_reply_is_followed_and_stopped_from_another_container() {
 #[tokio::test]
 async fn a_client_that_leaves_does_not_stop_the_storing() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
-    let (token, db) = (stack.token("visitor"), stack.database());
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
+    let (token, db) = (stack.token("visitor"), stack.database("admin"));
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -220,7 +234,10 @@ async fn a_client_that_leaves_does_not_stop_the_storing() {
 #[tokio::test]
 async fn a_chat_deleted_under_a_reply_ends_it() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -239,8 +256,11 @@ async fn a_chat_deleted_under_a_reply_ends_it() {
 #[tokio::test]
 async fn what_is_someone_elses_is_not_there() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
-    let other = stack.chat().start().await;
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
+    let other = launch_chat(&stack).start().await;
     let owner = Visitor {
         chat: &chat,
         chats: &chats,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, said, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, launch_chat, said, until_true};
 
 const CHATS: usize = 12;
 const MESSAGES: usize = 150;
@@ -61,7 +61,10 @@ fn comparable(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_large_export_is_streamed_in_pieces_and_imported_again() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let of = |subject: &str| Visitor {
         chat: &chat,
         chats: &chats,
@@ -108,7 +111,10 @@ async fn a_large_export_is_streamed_in_pieces_and_imported_again() {
 #[tokio::test]
 async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_end() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -143,5 +149,5 @@ async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_e
         !text.contains(r#""type":"end""#),
         "an export that was cut off has no end line"
     );
-    until_true(&stack.database(), "a connection", "SELECT true").await;
+    until_true(&stack.database("admin"), "a connection", "SELECT true").await;
 }

@@ -2,13 +2,16 @@
 
 use serde_json::json;
 
-use crate::stack::{Stack, Visitor, submit, with};
+use crate::stack::{Stack, Visitor, launch_chat, submit, with};
 
 #[tokio::test]
 async fn a_turn_costs_as_few_flights_as_promised() {
     let stack = Stack::start().await;
-    let chat = stack.chat().env("CHECKPOINT_MS", "60000").start().await;
-    let chats = stack.chats().start().await;
+    let chat = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "60000")
+        .start()
+        .await;
+    let chats = stack.launch("chats").start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -59,7 +62,10 @@ async fn a_turn_costs_as_few_flights_as_promised() {
     assert_eq!(stack.server.stats().client_flights, before);
 
     // One for each checkpoint.
-    let chat = stack.chat().env("CHECKPOINT_MS", "100").start().await;
+    let chat = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "100")
+        .start()
+        .await;
     let visitor = Visitor {
         chat: &chat,
         ..visitor

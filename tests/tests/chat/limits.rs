@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, said, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, with};
 
 async fn rows(db: &Db) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM chats) + (SELECT count(*) FROM messages) \
@@ -22,15 +22,15 @@ async fn rows(db: &Db) -> i64 {
 #[tokio::test]
 async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
     let stack = Stack::start().await;
-    let chats = stack.chats().start().await;
-    let db = stack.database();
+    let chats = stack.launch("chats").start().await;
+    let db = stack.database("admin");
     // In six turns at least two meet the limit, even if a new minute begins between them.
     for (variable, guest, name) in [
         ("TURNS_PER_MINUTE", false, "owner"),
         ("TURNS_PER_MINUTE_GUEST", true, "guest"),
         ("TURNS_PER_MINUTE_ADDRESS", false, "address"),
     ] {
-        let chat = stack.chat().env(variable, "2").start().await;
+        let chat = launch_chat(&stack).env(variable, "2").start().await;
         let mut refused = 0;
         for n in 0..6 {
             let owner = if name == "address" {
@@ -67,8 +67,7 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
         assert!(refused >= 2, "{variable}: {refused} refused");
     }
 
-    let chat = stack
-        .chat()
+    let chat = launch_chat(&stack)
         .env("MODEL_MAX_TOKENS", "10")
         .env("TOKENS_PER_DAY", "14")
         .start()
@@ -95,8 +94,14 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
         "one two"
     );
 
-    let busy = stack.chat().env("CONCURRENT_REPLIES", "1").start().await;
-    let other = stack.chat().env("CONCURRENT_REPLIES", "1").start().await;
+    let busy = launch_chat(&stack)
+        .env("CONCURRENT_REPLIES", "1")
+        .start()
+        .await;
+    let other = launch_chat(&stack)
+        .env("CONCURRENT_REPLIES", "1")
+        .start()
+        .await;
     let on = |chat| Visitor {
         chat,
         chats: &chats,
@@ -119,8 +124,11 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
 #[tokio::test]
 async fn every_cap_has_its_code_and_no_body_does_harm() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
-    let db = stack.database();
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
+    let db = stack.database("admin");
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,

@@ -78,7 +78,7 @@ async fn a_turn_looks_at_no_rows_but_those_it_returns_or_writes_by_plans_for_any
 async fn turn(planned_for: PlannedFor) {
     let stack = Stack::start_on(Plans::options(planned_for)).await;
     let (db, now) = (
-        stack.database(),
+        stack.database("admin"),
         chat_store::microseconds(std::time::SystemTime::now()),
     );
     fill(&db).await;
@@ -268,7 +268,7 @@ async fn everyday_requests_look_at_no_rows_but_those_they_return_or_write_by_pla
 async fn everyday_requests(planned_for: PlannedFor) {
     let stack = Stack::start_on(Plans::options(planned_for)).await;
     let (db, now) = (
-        stack.database(),
+        stack.database("admin"),
         chat_store::microseconds(std::time::SystemTime::now()),
     );
     fill(&db).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, said, submit};
+use crate::stack::{LIMIT, Said, Stack, Visitor, heard, launch_chat, said, submit};
 
 const SLOW: &str = "[[words 5]] [[delay 300]]";
 
@@ -16,7 +16,10 @@ async fn resume_behind(visitor: &Visitor<'_>, shown: &str) -> Said {
 #[tokio::test]
 async fn a_reply_that_ended_between_load_and_resume_is_replayed_once() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -70,14 +73,18 @@ async fn a_reply_that_ended_between_load_and_resume_is_replayed_once() {
     // A reply of long ago is a matter of loading, and one that is not the last of the past.
     let age =
         "UPDATE messages SET awaited_at = now(), checkpoint_at = now() - interval '6 minutes'";
-    stack.database().execute_idempotent(age, &[]).await.unwrap();
+    stack
+        .database("admin")
+        .execute_idempotent(age, &[])
+        .await
+        .unwrap();
     assert_eq!(resume().await.status(), 204);
     assert_eq!(resume_behind(&visitor, "u2").await.status(), 204);
     let recent = "UPDATE messages SET awaited_at = now(), checkpoint_at = now() WHERE id = $1";
     let id = first.message()["id"].as_str().unwrap().to_owned();
     let params = [(&id as _, dsql::Type::TEXT)];
     stack
-        .database()
+        .database("admin")
         .execute_idempotent(recent, &params)
         .await
         .unwrap();
@@ -97,8 +104,11 @@ async fn resume_of_another(stack: &Stack, visitor: &Visitor<'_>) -> u16 {
 #[tokio::test]
 async fn who_resumed_while_it_was_written_has_the_reply() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
-    let other = stack.chat().start().await;
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
+    let other = launch_chat(&stack).start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,

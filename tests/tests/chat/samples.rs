@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use tests::sample::Sample;
 
-use crate::stack::{LIMIT, Stack, said};
+use crate::stack::{LIMIT, Stack, launch_chat, said};
 
 #[tokio::test]
 async fn every_sample_event_runs() {
     let stack = Stack::start().await;
-    let chat = stack.chat().start().await;
+    let chat = launch_chat(&stack).start().await;
     let token = stack.token("visitor");
     let mut ran = 0;
     for sample in Sample::all() {

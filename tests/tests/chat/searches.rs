@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stack::{LIMIT, Stack, Visitor, submit};
+use crate::stack::{LIMIT, Stack, Visitor, launch_chat, submit};
 use tests::http::{Request, Response};
 
 impl Visitor<'_> {
@@ -30,7 +30,10 @@ impl Visitor<'_> {
 #[tokio::test]
 async fn a_title_is_found_without_case_in_any_script_however_it_came_to_be() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -76,7 +79,7 @@ async fn a_title_is_found_without_case_in_any_script_however_it_came_to_be() {
     // As rows from before titles were folded.
     let forget = "UPDATE chats SET title_folded = NULL";
     stack
-        .database()
+        .database("admin")
         .execute_idempotent(forget, &[])
         .await
         .unwrap();

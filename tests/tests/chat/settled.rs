@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::clock::WallClock;
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, said, submit, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, until_true};
 
 /// Beyond every lease of these tests.
 const LATER: Duration = Duration::from_secs(120);
@@ -48,18 +48,18 @@ async fn checkpointed(db: &Db) {
 #[tokio::test]
 async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     let now = SystemTime::now();
     let later = WallClock::new();
     later.advance(LATER);
     let reap = async || -> Value {
-        let maintenance = stack.maintenance().clock(&later).start().await;
+        let maintenance = stack.launch("maintenance").clock(&later).start().await;
         let event = json!({"task": "reap"}).to_string();
         let report = maintenance.invoke(event, LIMIT).await.response();
         serde_json::from_slice(&report).unwrap()
     };
 
-    let victim = stack.chat().start().await;
+    let victim = launch_chat(&stack).start().await;
     let at = |chat| Visitor {
         chat,
         chats: &chats,
@@ -78,8 +78,7 @@ async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
     assert_eq!(counted(&db).await, (1, read, written));
 
     // The day's budget knows it.
-    let thrifty = stack
-        .chat()
+    let thrifty = launch_chat(&stack)
         .env("TOKENS_PER_DAY", (read + written).to_string())
         .start()
         .await;
@@ -87,13 +86,13 @@ async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
     assert_eq!(refused.code(), "budget_spent");
 
     // Taken over by the same POST again, without the reaper.
-    let victim = stack.chat().start().await;
+    let victim = launch_chat(&stack).start().await;
     let mut invocation = at(&victim).begin(&submit("taken", "u1", SLOW), LIMIT);
     heard(&mut invocation, "word6").await;
     checkpointed(&db).await;
     victim.kill().await;
     let (read_again, written_again) = noted(&db).await;
-    let survivor = stack.chat().clock(&later).start().await;
+    let survivor = launch_chat(&stack).clock(&later).start().await;
     let patient = Visitor {
         token: stack.token_at("visitor", later.now()),
         ..at(&survivor)
@@ -112,10 +111,10 @@ async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
 async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
     let stack = Stack::start().await;
     let (chat, chats, jobs, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.jobs().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.launch("jobs").start().await,
+        stack.database("admin"),
     );
     let visitor = Visitor {
         chat: &chat,
@@ -154,10 +153,10 @@ async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
 async fn the_purge_of_a_chat_does_not_hide_what_its_reply_has_used() {
     let stack = Stack::start().await;
     let (chat, chats, maintenance, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.maintenance().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.launch("maintenance").start().await,
+        stack.database("admin"),
     );
     let visitor = Visitor {
         chat: &chat,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, said, submit, until_true};
+use crate::stack::{LIMIT, Said, Stack, Visitor, heard, launch_chat, said, submit, until_true};
 
 /// 300 tokens written, at once.
 const LONG: &str = "[[words 300]]";
@@ -50,7 +50,7 @@ fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function, owner: &str) -
 
 /// A `chat` whose longest reply has 400 tokens.
 fn short_replies(stack: &Stack) -> Launch {
-    stack.chat().env("MODEL_MAX_TOKENS", "400")
+    launch_chat(stack).env("MODEL_MAX_TOKENS", "400")
 }
 
 /// Asks `chats` to delete something, and has the job of it done.
@@ -62,7 +62,7 @@ async fn delete(stack: &Stack, visitor: &Visitor<'_>, path: &str) {
         return;
     }
     assert_eq!(answer.status, 202, "{path}");
-    let jobs = stack.jobs().start().await;
+    let jobs = stack.launch("jobs").start().await;
     let event = json!({"jobId": answer.json()["jobId"]}).to_string();
     let report = jobs.invoke(event, LIMIT).await.response();
     let report: Value = serde_json::from_slice(&report).unwrap();
@@ -95,9 +95,9 @@ fn assert_spent(said: &Said, budget: &str) {
 async fn a_question_that_costs_more_than_a_day_is_refused_before_a_model_is_asked() {
     let stack = Stack::start().await;
     let (chat, chats, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let guest = Visitor {
         token: stack.guest_token("guest"),
@@ -118,8 +118,8 @@ async fn what_a_reply_may_cost_is_spent_until_it_has_ended_and_what_it_cost_afte
     let stack = Stack::start().await;
     let (chat, chats, db) = (
         short_replies(&stack).start().await,
-        stack.chats().start().await,
-        stack.database(),
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let other = short_replies(&stack).start().await;
     let visitor = at(&stack, &chat, &chats, "visitor");
@@ -171,8 +171,8 @@ async fn neither_a_deletion_nor_an_erasure_gives_the_day_back() {
             .env("TOKENS_PER_DAY", "900")
             .start()
             .await,
-        stack.chats().start().await,
-        stack.database(),
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     for (owner, path) in [
         ("eraser", "/api/me"),
@@ -199,8 +199,8 @@ async fn a_chat_that_is_deleted_in_its_first_second_is_counted() {
             .env("CHECKPOINT_MS", "60000")
             .start()
             .await,
-        stack.chats().start().await,
-        stack.database(),
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let visitor = at(&stack, &chat, &chats, "visitor");
     let mut before = 0;
@@ -225,7 +225,7 @@ async fn a_chat_that_is_deleted_in_its_first_second_is_counted() {
 #[tokio::test]
 async fn all_owners_together_and_all_of_an_address_have_a_ceiling_too() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     for (variable, budget) in [
         ("TOKENS_PER_DAY_ADDRESS", "address"),
         ("TOKENS_PER_DAY_ALL", "deployment"),
@@ -251,7 +251,7 @@ async fn all_owners_together_and_all_of_an_address_have_a_ceiling_too() {
 #[tokio::test]
 async fn what_a_dead_writer_reserved_is_spent_until_the_day_is_over_and_no_longer() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     let victim = short_replies(&stack).start().await;
     let visitor = at(&stack, &victim, &chats, "visitor");
     let mut invocation = visitor.begin(&submit("c", "u", SLOW), LIMIT);
@@ -268,7 +268,7 @@ async fn what_a_dead_writer_reserved_is_spent_until_the_day_is_over_and_no_longe
     ] {
         db.execute_sql(over).await.unwrap();
     }
-    let maintenance = stack.maintenance().start().await;
+    let maintenance = stack.launch("maintenance").start().await;
     let event = json!({"task": "purge"}).to_string();
     let report = maintenance.invoke(event, LIMIT).await.response();
     let report: Value = serde_json::from_slice(&report).unwrap();

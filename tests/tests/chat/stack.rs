@@ -1,133 +1,38 @@
-//! What the tests start from: a migrated `dsql-local`, `chat` and `chats` in front of it, and a client that reads streams
-//! as the AI SDK does.
+//! How `chat` is started here, and a client that reads its streams as the AI SDK does.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use dsql_local::{DsqlLocal, Options};
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
-use tests::jwt::{AUDIENCE, ISSUER, SigningKey, claims, key_set};
 use tests::runtime_api::{Invocation, Outcome};
 use tests::wait;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-/// Twenty and more statements, each waited for, on a machine that may have much else to do.
-const MIGRATION_LIMIT: Duration = Duration::from_secs(180);
+pub(crate) use tests::stack::Stack;
 
-/// Database, keys, and how to start functions.
-pub(crate) struct Stack {
-    pub(crate) server: DsqlLocal,
-    key: SigningKey,
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// `chat` with an `echo` that does as its messages say, at once.
+pub(crate) fn launch_chat(stack: &Stack) -> Launch {
+    steered(stack.launch("chat"))
 }
 
-impl Stack {
-    pub(crate) async fn start() -> Self {
-        Self::start_on(Options::default()).await
-    }
+/// The same with the tools of a server.
+pub(crate) fn chat_with_tools(stack: &Stack, servers: &str) -> Launch {
+    let launch = stack.set_up("chat", Launch::full_binary("chat"));
+    steered(launch).env("MCP_SERVERS", servers)
+}
 
-    pub(crate) async fn start_on(options: Options) -> Self {
-        let server = DsqlLocal::start(options).await.expect("dsql-local starts");
-        let arn = &server.admin().arn;
-        let roles = json!({"chat": arn, "chats": arn, "jobs": arn, "maintenance": arn});
-        let command = json!({"command": "migrate", "roles": roles});
-        let admin = Launch::binary("admin")
-            .envs(server.env())
-            .env("DSQL_ROLE", "admin")
-            .start()
-            .await;
-        let outcome = admin.invoke(command.to_string(), MIGRATION_LIMIT).await;
-        assert!(matches!(outcome, Outcome::Response(_)), "{outcome:?}");
-        Self {
-            server,
-            key: SigningKey::ed25519("test-1"),
-        }
-    }
-
-    fn launch(&self, function: &str) -> Launch {
-        self.set_up(function, Launch::binary(function))
-    }
-
-    fn set_up(&self, function: &str, launch: Launch) -> Launch {
-        launch
-            .envs(self.server.env())
-            .env("DSQL_ROLE", function)
-            .env("AUTH_ISSUER", ISSUER)
-            .env("AUTH_AUDIENCE", AUDIENCE)
-            .env("AUTH_JWKS", key_set(&[&self.key]))
-    }
-
-    /// `chat` with an `echo` that does as its messages say, at once.
-    pub(crate) fn chat(&self) -> Launch {
-        Self::steered(self.launch("chat"))
-    }
-
-    /// The same with the tools of a server.
-    pub(crate) fn chat_with_tools(&self, servers: &str) -> Launch {
-        let launch = self.set_up("chat", Launch::full_binary("chat"));
-        Self::steered(launch).env("MCP_SERVERS", servers)
-    }
-
-    fn steered(launch: Launch) -> Launch {
-        launch
-            .env("MODEL_PROVIDER", "echo")
-            .env("MODEL_ALLOWED", "echo,other")
-            .env("ECHO_DIRECTIVES", "true")
-            .env("ECHO_DELAY_MS", "0")
-            .env("CHECKPOINT_MS", "50")
-            .env("RESUME_POLL_MS", "50")
-            .env("TURNS_PER_MINUTE", "1000")
-            .env("ADDRESS_HASH_KEY", "0123456789abcdef")
-    }
-
-    pub(crate) fn chats(&self) -> Launch {
-        self.launch("chats")
-    }
-
-    pub(crate) fn jobs(&self) -> Launch {
-        self.launch("jobs")
-    }
-
-    pub(crate) fn maintenance(&self) -> Launch {
-        self.launch("maintenance")
-    }
-
-    pub(crate) fn token(&self, subject: &str) -> String {
-        self.token_at(subject, SystemTime::now())
-    }
-
-    pub(crate) fn token_at(&self, subject: &str, now: SystemTime) -> String {
-        self.key.token(subject, now)
-    }
-
-    pub(crate) fn guest_token(&self, subject: &str) -> String {
-        let mut claims = claims(subject, SystemTime::now());
-        claims["anon"] = json!(true);
-        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "test-1"});
-        self.key.sign(&header, &claims)
-    }
-
-    /// A connection of the administrator's, for what no function would do.
-    pub(crate) fn database(&self) -> dsql::Db {
-        let env: std::collections::BTreeMap<String, String> =
-            self.server.env().into_iter().collect();
-        let lookup = |name: &str| match name {
-            "DSQL_ROLE" => Some("admin".to_owned()),
-            _ => env.get(name).cloned(),
-        };
-        let credentials = aws_credential_types::Credentials::new(
-            &env["AWS_ACCESS_KEY_ID"],
-            &env["AWS_SECRET_ACCESS_KEY"],
-            env.get("AWS_SESSION_TOKEN").cloned(),
-            None,
-            "tests",
-        );
-        let config = dsql::Config::from_lookup(&lookup)
-            .unwrap()
-            .with_search_path(chat_store::SCHEMA)
-            .with_credentials(credentials);
-        dsql::Dsql::new(config).until(SystemTime::now() + Duration::from_secs(120))
-    }
+fn steered(launch: Launch) -> Launch {
+    launch
+        .env("MODEL_PROVIDER", "echo")
+        .env("MODEL_ALLOWED", "echo,other")
+        .env("ECHO_DIRECTIVES", "true")
+        .env("ECHO_DELAY_MS", "0")
+        .env("CHECKPOINT_MS", "50")
+        .env("RESUME_POLL_MS", "50")
+        .env("TURNS_PER_MINUTE", "1000")
+        .env("ADDRESS_HASH_KEY", "0123456789abcdef")
 }
 
 /// A visitor at a pair of functions.

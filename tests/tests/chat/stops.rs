@@ -7,7 +7,7 @@ use tests::function::Function;
 use tests::http::{Request, Response};
 use tests::runtime_api::Invocation;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, said, submit, text_of, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, text_of, until_true};
 
 /// A killed writer's chat is usable within.
 const USABLE_WITHIN: Duration = Duration::from_secs(10);
@@ -41,10 +41,13 @@ async fn begun(
 #[tokio::test]
 async fn a_stop_frees_the_chat_at_every_moment_of_a_reply() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     // As deployed: a writer that is asked once a second.
-    let writer = stack.chat().env("CHECKPOINT_MS", "1000").start().await;
-    let other = stack.chat().start().await;
+    let writer = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "1000")
+        .start()
+        .await;
+    let other = launch_chat(&stack).start().await;
     let (visitor, elsewhere) = (at(&stack, &writer, &chats), at(&stack, &other, &chats));
     // The model is shown messages without an answer as one, so the next turn does as they say too.
     for (chat, text, last, reply) in [
@@ -121,9 +124,12 @@ async fn a_stop_frees_the_chat_at_every_moment_of_a_reply() {
 #[tokio::test]
 async fn a_stopped_reply_is_followed_to_its_last_word_and_counted_once() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
-    let writer = stack.chat().env("CHECKPOINT_MS", "1000").start().await;
-    let other = stack.chat().start().await;
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
+    let writer = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "1000")
+        .start()
+        .await;
+    let other = launch_chat(&stack).start().await;
     let (visitor, elsewhere) = (at(&stack, &writer, &chats), at(&stack, &other, &chats));
     let invocation = begun(
         &visitor,
@@ -142,7 +148,7 @@ async fn a_stopped_reply_is_followed_to_its_last_word_and_counted_once() {
     let request = Request::new("GET", "/api/chat/c/stream");
     let mut following = elsewhere.send(request, LIMIT);
     heard(&mut following, "word3").await;
-    let third = stack.chat().start().await;
+    let third = launch_chat(&stack).start().await;
     let stopped = at(&stack, &third, &chats)
         .ask("POST", "/api/chat/c/stop", None)
         .await;
@@ -169,10 +175,10 @@ async fn a_stopped_reply_is_followed_to_its_last_word_and_counted_once() {
 #[tokio::test]
 async fn a_killed_writers_chat_is_usable_within_ten_seconds_and_after_a_stop_at_once() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
-    let survivor = stack.chat().start().await;
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
+    let survivor = launch_chat(&stack).start().await;
     for chat in ["stopped", "left"] {
-        let victim = stack.chat().start().await;
+        let victim = launch_chat(&stack).start().await;
         let invocation = begun(
             &at(&stack, &victim, &chats),
             &db,
@@ -219,8 +225,11 @@ async fn a_killed_writers_chat_is_usable_within_ten_seconds_and_after_a_stop_at_
 #[tokio::test]
 async fn a_writer_keeps_its_lock_while_the_model_is_silent_and_while_it_accepts() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
-    let chat = stack.chat().env("CHECKPOINT_MS", "60000").start().await;
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
+    let chat = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "60000")
+        .start()
+        .await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -247,10 +256,13 @@ async fn a_writer_keeps_its_lock_while_the_model_is_silent_and_while_it_accepts(
 #[tokio::test]
 async fn a_writer_whose_lease_passed_learns_that_another_has_taken_over() {
     let stack = Stack::start().await;
-    let (chats, db) = (stack.chats().start().await, stack.database());
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     let (slow, other) = (
-        stack.chat().env("CHECKPOINT_MS", "1000").start().await,
-        stack.chat().start().await,
+        launch_chat(&stack)
+            .env("CHECKPOINT_MS", "1000")
+            .start()
+            .await,
+        launch_chat(&stack).start().await,
     );
     let invocation = begun(
         &at(&stack, &slow, &chats),
@@ -287,9 +299,9 @@ async fn a_writer_whose_lease_passed_learns_that_another_has_taken_over() {
 async fn a_chat_that_is_claimed_under_a_reply_keeps_its_writer_and_the_new_owner_pays() {
     let stack = Stack::start().await;
     let (chat, chats, db) = (
-        stack.chat().start().await,
-        stack.chats().start().await,
-        stack.database(),
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
     );
     let guest = Visitor {
         chat: &chat,

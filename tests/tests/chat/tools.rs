@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tests::mcp::McpServer;
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, submit, until_true};
+use crate::stack::{
+    LIMIT, Said, Stack, Visitor, chat_with_tools, heard, launch_chat, submit, until_true,
+};
 
 /// A call of a tool in a stored or streamed reply.
 fn calls(parts: &Value) -> Vec<&Value> {
@@ -31,8 +33,8 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
         let server = McpServer::start(&[("AS", answers_as), ("TOKEN", "s3cret")]);
         let servers = server.config(&json!({"headers": {"authorization": "Bearer ${MCP_SECRET}"}}));
         let stack = Stack::start().await;
-        let chat = stack.chat_with_tools(&servers).env("MCP_SECRET", "s3cret");
-        let (chat, chats) = (chat.start().await, stack.chats().start().await);
+        let chat = chat_with_tools(&stack, &servers).env("MCP_SECRET", "s3cret");
+        let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
         let visitor = Visitor {
             chat: &chat,
             chats: &chats,
@@ -100,13 +102,12 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
 async fn what_goes_wrong_with_a_tool_is_told_and_the_turn_goes_on() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack
-        .chat_with_tools(&server.config(&json!({})))
+    let chat = chat_with_tools(&stack, &server.config(&json!({})))
         .env("TOOL_TIMEOUT_MS", "300")
         .env("TOOL_RESULT_BYTES", "256")
         .start()
         .await;
-    let chats = stack.chats().start().await;
+    let chats = stack.launch("chats").start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -166,12 +167,11 @@ async fn what_goes_wrong_with_a_tool_is_told_and_the_turn_goes_on() {
 async fn a_reply_has_so_many_steps_and_no_more() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack
-        .chat_with_tools(&server.config(&json!({"tools": ["look"]})))
+    let chat = chat_with_tools(&stack, &server.config(&json!({"tools": ["look"]})))
         .env("TOOL_STEPS", "3")
         .start()
         .await;
-    let chats = stack.chats().start().await;
+    let chats = stack.launch("chats").start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -196,8 +196,8 @@ async fn a_reply_has_so_many_steps_and_no_more() {
 async fn a_stop_in_a_call_ends_it_and_the_reply() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack.chat_with_tools(&server.config(&json!({})));
-    let (chat, chats) = (chat.start().await, stack.chats().start().await);
+    let chat = chat_with_tools(&stack, &server.config(&json!({})));
+    let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -205,7 +205,7 @@ async fn a_stop_in_a_call_ends_it_and_the_reply() {
     };
     let mut turn = visitor.begin(&submit("c", "u", "[[tool lab_hang {}]]"), LIMIT);
     heard(&mut turn, "tool-input-available").await;
-    let other = stack.chat().start().await;
+    let other = launch_chat(&stack).start().await;
     let elsewhere = Visitor {
         chat: &other,
         chats: &chats,
@@ -213,7 +213,7 @@ async fn a_stop_in_a_call_ends_it_and_the_reply() {
     };
     let stop = elsewhere.ask("POST", "/api/chat/c/stop", None).await;
     assert_eq!(stop.status(), 202);
-    let db = stack.database();
+    let db = stack.database("admin");
     until_true(
         &db,
         "the last words",
@@ -233,11 +233,10 @@ async fn a_stop_in_a_call_ends_it_and_the_reply() {
 async fn what_the_steps_cost_is_counted_and_a_step_too_many_is_refused() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack
-        .chat_with_tools(&server.config(&json!({"tools": ["talk"]})))
+    let chat = chat_with_tools(&stack, &server.config(&json!({"tools": ["talk"]})))
         .env("MODEL_MAX_TOKENS", "100")
         .env("TOKENS_PER_DAY", "4000");
-    let (chat, chats) = (chat.start().await, stack.chats().start().await);
+    let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -246,7 +245,7 @@ async fn what_the_steps_cost_is_counted_and_a_step_too_many_is_refused() {
     let talk = |bytes: u32| format!(r#"[[tool lab_talk {{"bytes":{bytes}}}]]"#);
     let said = visitor.post(&submit("c", "u", &talk(100))).await;
     let usage = said.message()["metadata"]["usage"].clone();
-    let db = stack.database();
+    let db = stack.database("admin");
     until_true(
         &db,
         "the settling of every step",
@@ -287,8 +286,8 @@ async fn without_its_servers_a_chat_starts_and_answers() {
     let server = McpServer::start(&[]);
     for url in ["http://127.0.0.1:9/mcp".to_owned(), server.url("away")] {
         let servers = json!([{"name": "lab", "url": url}]).to_string();
-        let chat = stack.chat_with_tools(&servers).start().await;
-        let chats = stack.chats().start().await;
+        let chat = chat_with_tools(&stack, &servers).start().await;
+        let chats = stack.launch("chats").start().await;
         let visitor = Visitor {
             chat: &chat,
             chats: &chats,
@@ -324,8 +323,8 @@ fn answer(chat: &str, message: &Value) -> Value {
 async fn a_call_that_may_change_things_waits_for_its_visitor() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack.chat_with_tools(&server.config(&json!({})));
-    let (chat, chats) = (chat.start().await, stack.chats().start().await);
+    let chat = chat_with_tools(&stack, &server.config(&json!({})));
+    let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -392,7 +391,7 @@ async fn a_call_that_may_change_things_waits_for_its_visitor() {
         let resumed = visitor.post(&submit(id, "u2", "hi")).await;
         assert_eq!(resumed.text(), "hi");
     }
-    let db = stack.database();
+    let db = stack.database("admin");
     until_true(&db, "the settling", "SELECT count(*) = 0 FROM reservations").await;
 
     // A reply that no model wrote asks nothing: an import could bring a call of any kind.
@@ -425,9 +424,9 @@ async fn a_call_that_may_change_things_waits_for_its_visitor() {
 async fn a_reply_that_goes_on_is_followed_stopped_and_answered_once_like_any_other() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let launch = || stack.chat_with_tools(&server.config(&json!({})));
+    let launch = || chat_with_tools(&stack, &server.config(&json!({})));
     let (chat, other) = (launch().start().await, launch().start().await);
-    let chats = stack.chats().start().await;
+    let chats = stack.launch("chats").start().await;
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,

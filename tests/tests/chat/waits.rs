@@ -5,7 +5,7 @@ use std::time::Duration;
 use dsql_local::Faults;
 use serde_json::Value;
 
-use crate::stack::{Said, Stack, Visitor, heard, message, said, submit, with};
+use crate::stack::{Said, Stack, Visitor, heard, launch_chat, message, said, submit, with};
 
 /// Time enough for a stream's beginning, besides the five seconds that it keeps for its end.
 const SHORT: Duration = Duration::from_secs(9);
@@ -28,10 +28,19 @@ fn signs_of_life_after(said: &Said, chunk: &str) -> usize {
 async fn while_the_database_is_silent_streams_live_and_end_with_a_word_and_others_are_refused() {
     let stack = Stack::start().await;
     let (chat, other) = (
-        stack.chat().env("KEEP_ALIVE_MS", "200").start().await,
-        stack.chat().env("KEEP_ALIVE_MS", "200").start().await,
+        launch_chat(&stack)
+            .env("KEEP_ALIVE_MS", "200")
+            .start()
+            .await,
+        launch_chat(&stack)
+            .env("KEEP_ALIVE_MS", "200")
+            .start()
+            .await,
     );
-    let (third, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (third, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let at = |chat| Visitor {
         chat,
         chats: &chats,
@@ -66,7 +75,10 @@ async fn while_the_database_is_silent_streams_live_and_end_with_a_word_and_other
 #[tokio::test]
 async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -100,7 +112,10 @@ async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
 #[tokio::test]
 async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,
@@ -122,7 +137,10 @@ async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
 #[tokio::test]
 async fn what_is_blank_is_refused_and_what_the_client_keeps_for_itself_is_given_back() {
     let stack = Stack::start().await;
-    let (chat, chats) = (stack.chat().start().await, stack.chats().start().await);
+    let (chat, chats) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+    );
     let visitor = Visitor {
         chat: &chat,
         chats: &chats,

@@ -7,7 +7,7 @@ use tests::binary::workspace;
 use tests::http::Request;
 use tests::jwt::{AUDIENCE, ISSUER};
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 
 /// Makes keys as the example's README says, and asks the Worker for a token of each kind.
 const DRIVER: &str = "
@@ -49,8 +49,7 @@ async fn the_examples_worker_mints_tokens_that_are_accepted() {
     let minted: Value = serde_json::from_slice(&output.stdout).unwrap();
 
     let stack = Stack::start().await;
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .env("AUTH_JWKS", minted["jwks"].to_string())
         .start()
         .await;

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use tests::http::Request;
 use tests::jwt::Forgery;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 
 #[tokio::test]
 async fn a_chat_is_created_listed_read_changed_and_deleted() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let token = stack.token("visitor");
     let ask = async |method: &str, path: &str, body: Option<Value>| {
         let mut request = Request::new(method, path).bearer(&token);
@@ -123,7 +123,7 @@ async fn a_chat_is_created_listed_read_changed_and_deleted() {
 #[tokio::test]
 async fn a_page_of_large_messages_ends_before_it_is_too_large_to_answer() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let token = stack.token("visitor");
     let part = json!({"type": "text", "text": "a".repeat(16_000)});
     let parts = vec![part; 15];
@@ -169,7 +169,7 @@ const ONE_SHARE: &str = "/share/000000000000000000000000000000000000000000000000
 #[tokio::test]
 async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let (owner, stranger) = (stack.token("owner"), stack.token("stranger"));
     let message = json!({"id": "m1", "role": "user", "parts": [{"type": "text", "text": "mine"}]});
     let create = Request::new("POST", "/api/chats")
@@ -266,7 +266,7 @@ async fn a_foreign_chat_looks_like_a_missing_one_on_every_route() {
 #[tokio::test]
 async fn bad_input_is_refused_with_a_code_and_writes_nothing() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let token = stack.token("visitor");
     let create = Request::new("POST", "/api/chats")
         .bearer(&token)
@@ -409,7 +409,7 @@ async fn bad_input_is_refused_with_a_code_and_writes_nothing() {
 )]
 async fn forged_tokens_are_refused() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     for forgery in Forgery::ALL {
         let token = stack
             .key

@@ -5,14 +5,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::clock::WallClock;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chats};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
     let stack = Stack::start().await;
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .env("WRITES_PER_MINUTE", "120")
         .start()
         .await;
@@ -78,7 +77,7 @@ async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
 async fn a_chat_whose_retention_is_over_is_as_missing_on_every_route() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let function = stack.launch_chats().clock(&clock).start().await;
+    let function = launch_chats(&stack).clock(&clock).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -160,7 +159,7 @@ async fn a_chat_whose_retention_is_over_is_as_missing_on_every_route() {
 #[tokio::test]
 async fn deleting_everything_hides_it_at_once_and_leaves_a_receipt_for_its_owner() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let of = |subject: &str| Visitor {
         function: &function,
         token: stack.token(subject),
@@ -246,8 +245,7 @@ async fn deleting_everything_hides_it_at_once_and_leaves_a_receipt_for_its_owner
 #[tokio::test]
 async fn usage_is_read_by_day_and_summed() {
     let stack = Stack::start().await;
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .env("MODEL_PROVIDER", "echo")
         .env("MODEL_ALLOWED", "echo,other")
         .start()

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 use crate::visitor::Visitor;
 
 /// JSON that resembles what the routes take.
@@ -66,7 +66,7 @@ fn value() -> impl Strategy<Value = Value> {
 #[tokio::test]
 async fn no_body_makes_a_route_fail_or_write_what_it_refuses() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -131,7 +131,7 @@ async fn no_body_makes_a_route_fail_or_write_what_it_refuses() {
 #[tokio::test]
 async fn every_cap_has_its_code() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -242,7 +242,7 @@ async fn every_cap_has_its_code() {
 #[tokio::test]
 async fn times_that_the_database_cannot_keep_are_refused_wherever_they_come_in() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

@@ -6,15 +6,14 @@ use serde_json::json;
 use tests::clock::WallClock;
 use tests::http::Request;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn writes_beyond_the_limit_wait_for_the_next_window_and_reads_do_not() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .clock(&clock)
         .env("WRITES_PER_MINUTE", "3")
         .env("ADDRESS_HASH_KEY", "0123456789abcdef")
@@ -79,7 +78,7 @@ async fn writes_beyond_the_limit_wait_for_the_next_window_and_reads_do_not() {
 async fn reads_and_refused_requests_are_bounded_in_the_container_without_a_statement() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let launch = stack.launch_chats().clock(&clock);
+    let launch = launch_chats(&stack).clock(&clock);
     let function = launch.env("REQUESTS_PER_MINUTE", "10").start().await;
     let of = |subject: &str| Visitor {
         function: &function,

@@ -3,13 +3,13 @@
 use dsql::Type;
 use serde_json::Value;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chats};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_long_chat_comes_in_pages_however_much_its_text_is_escaped() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

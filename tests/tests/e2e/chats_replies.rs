@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chats};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_flight_each() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -58,7 +58,7 @@ async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_flight_e
 #[tokio::test]
 async fn a_cut_sets_aside_what_comes_after_and_nothing_while_a_reply_is_written() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -144,7 +144,7 @@ async fn a_cut_sets_aside_what_comes_after_and_nothing_while_a_reply_is_written(
 #[tokio::test]
 async fn a_fork_is_a_chat_of_its_own_and_is_made_once_for_each_key() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use tests::clock::WallClock;
 use tests::http::{Request, Response};
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 use crate::visitor::Visitor;
 
 #[tokio::test]
 async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -119,7 +119,7 @@ async fn a_share_shows_a_snapshot_to_everyone_until_it_ends() {
 #[tokio::test]
 async fn shares_are_listed_and_ended_one_by_one_and_with_the_last_the_chat_is_private() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -158,7 +158,7 @@ async fn shares_are_listed_and_ended_one_by_one_and_with_the_last_the_chat_is_pr
 #[tokio::test]
 async fn a_chat_that_is_made_public_is_read_by_others_and_a_shared_one_is_not() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let of = |who: &str| Visitor {
         function: &function,
         token: stack.token(who),
@@ -221,7 +221,7 @@ async fn a_chat_that_is_made_public_is_read_by_others_and_a_shared_one_is_not() 
 #[tokio::test]
 async fn the_list_is_there_as_the_sidebar_of_a_chat_template_pages_it() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -266,7 +266,7 @@ async fn the_list_is_there_as_the_sidebar_of_a_chat_template_pages_it() {
 #[tokio::test]
 async fn a_chat_that_was_private_is_shared_by_a_new_link_alone() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -304,7 +304,7 @@ async fn a_chat_that_was_private_is_shared_by_a_new_link_alone() {
 async fn a_share_ends_with_its_chat_whenever_that_is_by_then() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let function = stack.launch_chats().clock(&clock).start().await;
+    let function = launch_chats(&stack).clock(&clock).start().await;
     let visitor = || Visitor {
         function: &function,
         token: stack.key.token("visitor", clock.now()),
@@ -344,7 +344,7 @@ async fn a_share_ends_with_its_chat_whenever_that_is_by_then() {
 #[tokio::test]
 async fn a_share_marks_a_reply_that_no_model_wrote() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

@@ -4,7 +4,7 @@ use chat_store::{Export, OwnerId};
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, send};
+use crate::stack::{LIMIT, Stack, launch_chat, launch_chats, send};
 use crate::visitor::Visitor;
 
 pub(crate) async fn export(stack: &Stack, owner: &str) -> String {
@@ -27,7 +27,7 @@ pub(crate) fn lines(text: &str) -> Vec<Value> {
 #[tokio::test]
 async fn an_export_is_imported_with_everything_and_once_for_each_key() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let of = |subject: &str| Visitor {
         function: &function,
         token: stack.token(subject),
@@ -52,7 +52,7 @@ async fn an_export_is_imported_with_everything_and_once_for_each_key() {
     );
 
     // The route streams the same lines.
-    let chat_function = stack.launch_chat().start().await;
+    let chat_function = launch_chat(&stack).start().await;
     let request = Request::new("GET", "/api/me/export").bearer(&from.token);
     let streamed = chat_function
         .invoke(request.rest_event().to_string(), LIMIT)
@@ -113,7 +113,7 @@ async fn an_export_is_imported_with_everything_and_once_for_each_key() {
 #[tokio::test]
 async fn a_file_that_is_not_accepted_imports_nothing() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),
@@ -152,7 +152,7 @@ async fn a_file_that_is_not_accepted_imports_nothing() {
 #[tokio::test]
 async fn four_mebibytes_are_imported_in_batches_below_the_row_cap() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

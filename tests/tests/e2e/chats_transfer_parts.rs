@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
 use crate::chats_transfer::{export, lines};
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 use crate::visitor::Visitor;
 
 /// As large as a part may be whatever its text: Lambda counts a quote twice, and takes 6 MB.
@@ -111,7 +111,7 @@ async fn fill(stack: &Stack) {
 #[tokio::test]
 async fn an_export_of_any_size_is_imported_in_parts_as_it_was() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let of = |subject: &str| Visitor {
         function: &function,
         token: stack.token(subject),
@@ -152,7 +152,7 @@ async fn an_export_of_any_size_is_imported_in_parts_as_it_was() {
 #[tokio::test]
 async fn a_part_that_does_not_fit_the_others_is_refused() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
         function: &function,
         token: stack.token("visitor"),

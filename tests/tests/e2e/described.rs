@@ -11,7 +11,7 @@ use tests::gateway::{Functions, Gateway};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chat, launch_chats};
 
 /// Requests to each operation: some two thousand in all.
 const EXAMPLES: &str = "40";
@@ -37,15 +37,14 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
     let stack = Stack::start().await;
     let key = Arc::clone(&stack.key);
     let functions = Functions {
-        chat: stack
-            .launch_chat()
+        chat: launch_chat(&stack)
             .env("ECHO_DELAY_MS", "0")
             .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000000")
             .env("TOKENS_PER_DAY", "1000000000")
             .env("TOKENS_PER_DAY_ADDRESS", "1000000000")
             .env("TOKENS_PER_DAY_ALL", "1000000000"),
-        ..Functions::same(stack.launch_chats())
+        ..Functions::same(launch_chats(&stack))
     };
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
     let seed = std::env::var("SCHEMATHESIS_SEED").unwrap_or_else(|_| SEED.to_owned());

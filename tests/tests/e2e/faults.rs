@@ -6,7 +6,7 @@ use dsql_local::Faults;
 use serde_json::json;
 use tests::http::Request;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 
 const REQUESTS: usize = 2_000;
 const CHATS: usize = 40;
@@ -15,7 +15,7 @@ const CHATS: usize = 40;
 async fn every_acknowledged_write_is_there_exactly_once() {
     let stack = Stack::start().await;
     let token = stack.token("visitor");
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     for n in 0..CHATS {
         let create = Request::new("POST", "/api/chats")
             .bearer(&token)

@@ -9,7 +9,7 @@ use tests::http::Request;
 use tests::logins::Logins;
 use tests::openapi::description;
 
-use crate::stack::{Stack, send_any};
+use crate::stack::{Stack, launch_chat, launch_chats, send_any};
 
 /// The most that a process may ever have had.
 const CEILING_KIB: u64 = 64 * 1024;
@@ -121,7 +121,7 @@ async fn attack(
 #[tokio::test]
 async fn no_body_takes_a_function_of_the_chat_beyond_64_mib() {
     let stack = Stack::start().await;
-    let (chats, chat) = tokio::join!(stack.launch_chats().start(), stack.launch_chat().start());
+    let (chats, chat) = tokio::join!(launch_chats(&stack).start(), launch_chat(&stack).start());
     let token = stack.token("visitor");
     let attacked = |function, name| {
         let token = &token;

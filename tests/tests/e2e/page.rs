@@ -14,7 +14,7 @@ use tests::mcp::McpServer;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chat, launch_chats, slow};
 
 /// All stories, with screenshots and a look at every state by axe.
 const STORIES_LIMIT: Duration = Duration::from_secs(1200);
@@ -36,7 +36,7 @@ async fn tools(parts: &[&str]) {
 /// The real functions, with a model that does as it is told and limits that no story meets.
 async fn site() -> (Stack, Gateway) {
     let stack = Stack::start().await;
-    let chat = stack.launch_chat();
+    let chat = launch_chat(&stack);
     gateway(stack, chat).await
 }
 
@@ -48,7 +48,7 @@ async fn gateway(stack: Stack, chat: Launch) -> (Stack, Gateway) {
             .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000")
             .env("TOKENS_PER_DAY", "10000000"),
-        ..Functions::same(stack.launch_chats())
+        ..Functions::same(launch_chats(&stack))
     };
     let gateway = Gateway::start(functions, key, WallClock::new()).await;
     (stack, gateway)
@@ -90,7 +90,7 @@ async fn the_page_asks_before_a_tool_changes_things() {
     tools(&["blog", "page"]).await;
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
-    let chat = stack.set_up(Launch::full_binary("chat"));
+    let chat = slow(stack.set_up("chat", Launch::full_binary("chat")));
     let chat = chat.env("MCP_SERVERS", server.config(&json!({})));
     let (_stack, gateway) = gateway(stack, chat).await;
     let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));

@@ -7,13 +7,13 @@ use tests::response_url::ResponseUrl;
 use tests::runtime_api::Outcome;
 use tests::sample::Sample;
 
-use crate::stack::{LIMIT, Stack};
+use crate::stack::{LIMIT, Stack, launch_chats};
 
 #[tokio::test]
 async fn every_sample_event_runs_against_its_function() {
     let stack = Stack::start().await;
     let (chats, admin) = (
-        stack.launch_chats().start().await,
+        launch_chats(&stack).start().await,
         stack.launch_admin().start().await,
     );
     // The relay has nothing to send here: tests/tests/operations/relay.rs gives it a queue and jobs.

@@ -14,7 +14,7 @@ use tests::logins::{Login, Logins};
 use tests::runtime_api::Outcome;
 use tests::sample::Sample;
 
-use crate::stack::{LIMIT, Stack};
+use crate::stack::{LIMIT, Stack, launch_chat, launch_chats};
 
 /// The path in every sample.
 const SAMPLE_PATH: &str = "/api/chats";
@@ -214,7 +214,7 @@ impl Site {
         let stack = Stack::start().await;
         let logins = Logins::of(&stack.server).await;
         let login = logins.create("blog").await;
-        let (chat, chats) = (stack.launch_chat(), stack.launch_chats());
+        let (chat, chats) = (launch_chat(&stack), launch_chats(&stack));
         Self {
             chat: chat.env("CORS_ALLOWED_ORIGINS", ORIGIN).start().await,
             chats: chats.env("CORS_ALLOWED_ORIGINS", ORIGIN).start().await,

@@ -12,7 +12,7 @@ use tests::gateway::{Functions, Gateway};
 use tests::jwt::{AUDIENCE, ISSUER, key_set};
 use tests::logins::Logins;
 
-use crate::stack::Stack;
+use crate::stack::{Stack, launch_chats};
 
 /// The stack, the function and a login, for one file of checks.
 pub(crate) struct Site {
@@ -167,9 +167,7 @@ async fn the_example_worker_works() {
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     let (private_key, key_set) = (half("private"), half("public"));
-    let chats = site
-        .stack
-        .launch_chats()
+    let chats = launch_chats(&site.stack)
         .env("AUTH_ISSUER", "https://blog.example.com")
         .env("AUTH_AUDIENCE", "chat")
         .env("AUTH_JWKS", key_set);

@@ -6,7 +6,7 @@ use tests::function::Function;
 use tests::http::{Request, Response};
 use tests::openapi::description;
 
-use crate::stack::{Stack, send_any};
+use crate::stack::{Stack, launch_chat, launch_chats, send_any};
 use crate::visitor::Visitor;
 
 /// Stands in all that the owner says.
@@ -98,7 +98,7 @@ impl Ids<'_> {
 #[tokio::test]
 async fn no_route_shows_changes_or_gives_away_what_is_anothers() {
     let stack = Stack::start().await;
-    let (chats, chat) = tokio::join!(stack.launch_chats().start(), stack.launch_chat().start());
+    let (chats, chat) = tokio::join!(launch_chats(&stack).start(), launch_chat(&stack).start());
     let of = |who: &str| Visitor {
         function: &chats,
         token: stack.token(who),

@@ -1,23 +1,10 @@
 //! Someone who asks a function, with a token of an account or of a guest.
 
-use std::time::SystemTime;
-
 use serde_json::{Value, json};
 use tests::function::Function;
 use tests::http::{Request, Response};
 
-use crate::stack::{Stack, send};
-
-impl Stack {
-    /// A token whose bearer has no account.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tokens for processes under the machine's clock"
-    )]
-    pub(crate) fn guest_token(&self, subject: &str) -> String {
-        self.key.guest_token(subject, SystemTime::now())
-    }
-}
+use crate::stack::send;
 
 /// Someone who asks a function.
 pub(crate) struct Visitor<'a> {

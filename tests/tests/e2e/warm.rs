@@ -9,7 +9,7 @@ use tests::function::Function;
 use tests::http::Request;
 use tests::proxy::Proxy;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 
 async fn ready(function: &Function) -> u16 {
     send(function, &Request::new("GET", "/api/ready"))
@@ -21,7 +21,7 @@ async fn ready(function: &Function) -> u16 {
 async fn a_hundred_invocations_use_one_connection_and_one_token() {
     let stack = Stack::start().await;
     let before = stack.server.stats();
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     let token = stack.token("visitor");
     for _ in 0..100 {
         assert_eq!(
@@ -41,9 +41,8 @@ async fn a_hundred_invocations_use_one_connection_and_one_token() {
 async fn sixteen_minutes_later_the_connection_is_kept_or_in_strict_mode_replaced() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let usual = stack.launch_chats().clock(&clock).start().await;
-    let strict = stack
-        .launch_chats()
+    let usual = launch_chats(&stack).clock(&clock).start().await;
+    let strict = launch_chats(&stack)
         .clock(&clock)
         .env("DSQL_RETIRE_WITH_TOKEN", "true")
         .start()
@@ -62,7 +61,7 @@ async fn sixteen_minutes_later_the_connection_is_kept_or_in_strict_mode_replaced
 async fn sixty_one_minutes_later_there_is_exactly_one_reconnect() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
-    let function = stack.launch_chats().clock(&clock).start().await;
+    let function = launch_chats(&stack).clock(&clock).start().await;
     assert_eq!(ready(&function).await, 200);
     let before = stack.server.stats().connections_opened;
     let by = Duration::from_mins(61);
@@ -77,7 +76,7 @@ async fn sixty_one_minutes_later_there_is_exactly_one_reconnect() {
 #[tokio::test]
 async fn a_connection_closed_during_a_freeze_is_replaced_at_the_next_request() {
     let stack = Stack::start().await;
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     assert_eq!(ready(&function).await, 200);
     let before = stack.server.stats().connections_opened;
     function.freeze().await;
@@ -92,8 +91,7 @@ async fn a_connection_that_died_silently_during_a_freeze_is_replaced_within_the_
     let stack = Stack::start().await;
     let proxy = Proxy::to(stack.server.address()).await;
     let clock = WallClock::new();
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .clock(&clock)
         .env("DSQL_PORT", proxy.address().port().to_string())
         .start()
@@ -116,7 +114,7 @@ async fn a_database_that_is_away_at_start_is_found_by_the_first_request() {
         ..Faults::default()
     };
     stack.server.set_faults(faults).unwrap();
-    let function = stack.launch_chats().start().await;
+    let function = launch_chats(&stack).start().await;
     assert_eq!(ready(&function).await, 500);
     stack.server.set_faults(Faults::default()).unwrap();
     assert_eq!(ready(&function).await, 200);
@@ -126,7 +124,7 @@ async fn a_database_that_is_away_at_start_is_found_by_the_first_request() {
 async fn several_requests_at_once_in_one_container_share_a_few_connections() {
     let stack = Stack::start().await;
     let before = stack.server.stats().connections_opened;
-    let function = stack.launch_chats().concurrency(8).start().await;
+    let function = launch_chats(&stack).concurrency(8).start().await;
     let token = stack.token("visitor");
     stack
         .server
@@ -154,8 +152,7 @@ async fn several_requests_at_once_in_one_container_share_a_few_connections() {
 async fn no_secret_reaches_a_log_line_or_an_answer() {
     let mut stack = Stack::start().await;
     let token = stack.token("visitor");
-    let function = stack
-        .launch_chats()
+    let function = launch_chats(&stack)
         .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG")
         .env("RUST_LOG", "trace")
         .start()

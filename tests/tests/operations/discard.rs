@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tests::function::Function;
 use tests::http::Request;
 
-use crate::stack::{Stack, send};
+use crate::stack::{Stack, launch_chats, send};
 use crate::support::{database, discard, fill, invoke, job, number};
 use crate::visitor::Visitor;
 
@@ -67,10 +67,10 @@ async fn redrive(db: &dsql::Db, id: &str, owner: &str) {
 
 #[tokio::test]
 async fn what_is_imported_or_claimed_after_the_request_stays_whatever_the_job_does() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let (chats, jobs) = (
-        stack.launch_chats().start().await,
+        launch_chats(&stack).start().await,
         stack.launch("jobs").start().await,
     );
     let (member, guest) = (
@@ -131,10 +131,10 @@ async fn what_is_imported_or_claimed_after_the_request_stays_whatever_the_job_do
 
 #[tokio::test]
 async fn a_repeated_attempt_hides_nothing_that_came_since_and_a_new_request_does() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let (chats, jobs) = (
-        stack.launch_chats().start().await,
+        launch_chats(&stack).start().await,
         stack.launch("jobs").start().await,
     );
     let visitor = Visitor {
@@ -180,10 +180,10 @@ async fn a_repeated_attempt_hides_nothing_that_came_since_and_a_new_request_does
 
 #[tokio::test]
 async fn all_chats_of_one_who_has_more_than_one_statement_may_hide_are_hidden_and_deleted() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let (chats, jobs) = (
-        stack.launch_chats().start().await,
+        launch_chats(&stack).start().await,
         stack.launch("jobs").start().await,
     );
     fill(&db, "visitor", 2_100, 0).await;
@@ -208,7 +208,7 @@ async fn all_chats_of_one_who_has_more_than_one_statement_may_hide_are_hidden_an
 
 #[tokio::test]
 async fn an_erasure_takes_what_had_ended_before_and_what_another_job_was_to_delete() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let jobs = stack.launch("jobs").start().await;
     fill(&db, "owner", 3, 2).await;

@@ -29,7 +29,7 @@ fn doctor() -> Value {
 
 #[tokio::test]
 async fn a_healthy_deployment_has_no_fault() {
-    let mut stack = Stack::with_operations().await;
+    let mut stack = Stack::start().await;
     let report = stack.admin(doctor()).await;
     assert_eq!(faults(&report), [], "{report}");
     assert_eq!(report["healthy"], true);
@@ -37,7 +37,7 @@ async fn a_healthy_deployment_has_no_fault() {
 
 #[tokio::test]
 async fn what_belongs_to_admin_in_a_login_s_schema_is_named() {
-    let mut stack = Stack::with_operations().await;
+    let mut stack = Stack::start().await;
     let create = json!({"command": "create-login", "name": "blog", "access": "owner", "host": "db.example.com"});
     stack.admin(create).await;
     let report = stack.admin(doctor()).await;

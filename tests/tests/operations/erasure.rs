@@ -238,7 +238,7 @@ impl Writers {
 
 #[tokio::test]
 async fn an_owner_with_20_000_messages_is_erased_while_everything_writes_and_nothing_is_left() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     fill(&db, "owner", 400, 50).await;
     fill(&db, "other", 20, 50).await;

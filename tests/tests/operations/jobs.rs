@@ -19,7 +19,7 @@ SELECT (SELECT count(*) FROM chats WHERE owner_id = 'owner') + (SELECT count(*) 
     + (SELECT count(*) FROM idempotency WHERE owner_id = 'owner')";
 #[tokio::test]
 async fn of_ten_messages_one_poisoned_goes_back_alone() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let event = sample("jobs", "03-one-poisoned-of-ten");
     for (n, record) in event["Records"].as_array().unwrap().iter().enumerate() {
@@ -51,7 +51,7 @@ async fn of_ten_messages_one_poisoned_goes_back_alone() {
 
 #[tokio::test]
 async fn a_message_delivered_twice_and_out_of_order_has_its_effect_once() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     for n in 0..3 {
         fill(&db, &format!("owner{n}"), 3, 2).await;
@@ -81,7 +81,7 @@ async fn a_message_delivered_twice_and_out_of_order_has_its_effect_once() {
 
 #[tokio::test]
 async fn conflicts_and_lost_connections_leave_the_receipt_exact() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     fill(&db, "owner", 200, 40).await;
     discard(&db, "job-1", JobKind::EraseUser, "owner").await;
@@ -120,7 +120,7 @@ async fn conflicts_and_lost_connections_leave_the_receipt_exact() {
 
 #[tokio::test]
 async fn a_job_that_cannot_be_done_is_given_up_with_its_reason() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     insert_job(&db, "job-1", "fly", &json!({"owner": "owner"})).await;
     insert_job(&db, "job-2", "erase_user", &json!({"user": "owner"})).await;
@@ -138,7 +138,7 @@ async fn a_job_that_cannot_be_done_is_given_up_with_its_reason() {
 
 #[tokio::test]
 async fn a_job_that_fails_is_tried_five_times_and_then_given_up() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     fill(&db, "owner", 1, 1).await;
     discard(&db, "job-1", JobKind::EraseUser, "owner").await;
@@ -165,7 +165,7 @@ async fn a_job_that_fails_is_tried_five_times_and_then_given_up() {
 
 #[tokio::test]
 async fn a_batch_whose_database_is_away_goes_back_whole() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     discard(&db, "job-1", JobKind::EraseUser, "owner").await;
     let jobs = stack.launch("jobs").start().await;
@@ -202,7 +202,7 @@ async fn a_batch_whose_database_is_away_goes_back_whole() {
 
 #[tokio::test]
 async fn a_job_that_kills_every_worker_is_given_up_after_its_attempts() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     fill(&db, "owner", 1, 1).await;
     discard(&db, "job-1", JobKind::EraseUser, "owner").await;

@@ -150,7 +150,7 @@ impl Sqs {
 
 #[tokio::test]
 async fn jobs_go_through_the_queue_and_are_done_once() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let sqs = Sqs::start().await;
     for n in 0..23 {
@@ -182,7 +182,7 @@ async fn jobs_go_through_the_queue_and_are_done_once() {
 
 #[tokio::test]
 async fn a_dropped_send_and_a_dead_worker_are_repeated_later() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let sqs = Sqs::start().await;
     fill(&db, "owner", 1, 2).await;
@@ -248,7 +248,7 @@ async fn a_dropped_send_and_a_dead_worker_are_repeated_later() {
 
 #[tokio::test]
 async fn a_given_up_job_reaches_the_dead_letter_queue_with_its_reason() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let sqs = Sqs::start().await;
     insert_job(&db, "job-1", "fly", &json!({"owner": "owner"})).await;
@@ -272,7 +272,7 @@ async fn a_given_up_job_reaches_the_dead_letter_queue_with_its_reason() {
 
 #[tokio::test]
 async fn a_message_that_is_no_job_is_redriven_by_the_queue() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let sqs = Sqs::start().await;
     sqs.client
         .send_message()
@@ -293,7 +293,7 @@ async fn a_message_that_is_no_job_is_redriven_by_the_queue() {
 
 #[tokio::test]
 async fn two_relays_at_once_and_conflicts_send_each_job_at_least_once_and_do_it_once() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let sqs = Sqs::start().await;
     for n in 0..40 {

@@ -9,7 +9,7 @@ use crate::support::{database, fill, insert_job, invoke, number};
 
 #[tokio::test]
 async fn purge_deletes_what_has_expired_and_nothing_else() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     fill(&db, "anon_1", 60, 50).await;
     fill(&db, "owner", 3, 10).await;
@@ -59,7 +59,7 @@ async fn purge_deletes_what_has_expired_and_nothing_else() {
 
 #[tokio::test]
 async fn old_usage_is_folded_into_months_and_its_sums_stay() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     db.execute(
         "INSERT INTO usage_daily SELECT 'o' || o, (now()::date - n), m, 1, 10, 100
@@ -95,7 +95,7 @@ async fn old_usage_is_folded_into_months_and_its_sums_stay() {
 
 #[tokio::test]
 async fn an_unknown_task_says_which_are_known() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let function = stack.launch("maintenance").start().await;
     for event in [
         json!({"task": "sleep"}),

@@ -3,38 +3,18 @@
 use std::time::Duration;
 
 use chat_store::{JobKind, OwnerId};
-use dsql::{Db, Dsql, Type};
+use dsql::{Db, Type};
 use dsql_local::DsqlLocal;
 use serde_json::{Value, json};
-use tests::function::{Function, Launch};
+use tests::function::Function;
+use tests::logins::as_role;
 use tests::sample::Sample;
 
-use crate::stack::{LIMIT, Stack};
+use crate::stack::LIMIT;
 
 /// The database, as `admin`.
 pub(crate) fn database(server: &DsqlLocal) -> Db {
-    let mut env = server.env();
-    env.push(("DSQL_ROLE".to_owned(), "admin".to_owned()));
-    let of = |name: &str| {
-        env.iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-    };
-    let admin = server.admin();
-    let credentials = aws_credential_types::Credentials::new(
-        admin.access_key_id.clone(),
-        admin.secret_access_key.expose().to_owned(),
-        None,
-        None,
-        "test",
-    );
-    let dsql = Dsql::new(
-        dsql::Config::from_lookup(&of)
-            .unwrap()
-            .with_search_path(chat_store::SCHEMA)
-            .with_credentials(credentials),
-    );
+    let dsql = as_role(server, "admin");
     dsql.until(dsql.clock().now() + Duration::from_secs(300))
 }
 
@@ -137,25 +117,6 @@ pub(crate) async fn fill(db: &Db, owner: &str, chats: i32, messages: i32) {
         .await
         .unwrap();
         from = to + 1;
-    }
-}
-
-impl Stack {
-    /// A stack whose `jobs` and `maintenance` roles are mapped too.
-    pub(crate) async fn with_operations() -> Self {
-        let mut stack = Self::start().await;
-        let arn = stack.server.admin().arn.clone();
-        let report = stack
-            .admin(json!({"command": "migrate", "roles": {"jobs": arn, "maintenance": arn}}))
-            .await;
-        assert!(report.get("errorType").is_none(), "{report}");
-        stack
-    }
-
-    pub(crate) fn launch(&self, function: &str) -> Launch {
-        Launch::binary(function)
-            .envs(self.server.env())
-            .env("DSQL_ROLE", function)
     }
 }
 

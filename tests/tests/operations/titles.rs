@@ -4,16 +4,15 @@ use serde_json::{Value, json};
 use tests::function::{Function, Launch};
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, send};
+use crate::stack::{LIMIT, Stack, launch_chat, launch_chats, send};
 use crate::support::{database, invoke, number};
 
 const FIRST_LINE: &str = "How do I connect?";
 /// What `echo` makes of it.
 const TITLE: &str = "You said: How do I connect?";
 
-fn chat(stack: &Stack) -> Launch {
-    stack
-        .launch_chat()
+fn quick_chat(stack: &Stack) -> Launch {
+    launch_chat(stack)
         .env("ECHO_DELAY_MS", "0")
         .env("TITLES_BY_MODEL", "true")
 }
@@ -44,11 +43,11 @@ async fn title(stack: &Stack, chats: &Function, chat: &str) -> Value {
 
 #[tokio::test]
 async fn a_model_titles_a_chat_once_and_leaves_the_owner_s_own_titles() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let (function, chats) = (
-        chat(&stack).start().await,
-        stack.launch_chats().start().await,
+        quick_chat(&stack).start().await,
+        launch_chats(&stack).start().await,
     );
     for name in ["titled", "renamed", "deleted"] {
         say(&stack, &function, name, "m1", FIRST_LINE).await;
@@ -92,11 +91,11 @@ async fn a_model_titles_a_chat_once_and_leaves_the_owner_s_own_titles() {
 
 #[tokio::test]
 async fn a_model_that_fails_is_asked_again_and_one_that_refuses_is_not() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let (function, chats) = (
-        chat(&stack).start().await,
-        stack.launch_chats().start().await,
+        quick_chat(&stack).start().await,
+        launch_chats(&stack).start().await,
     );
     say(
         &stack,
@@ -132,29 +131,29 @@ async fn a_model_that_fails_is_asked_again_and_one_that_refuses_is_not() {
 
 #[tokio::test]
 async fn without_a_model_the_first_line_stays_and_no_job_is_promised() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
-    let plain = stack.launch_chat().env("ECHO_DELAY_MS", "0").start().await;
+    let plain = quick_chat(&stack).env("ECHO_DELAY_MS", "0").start().await;
     say(&stack, &plain, "plain", "m1", FIRST_LINE).await;
     assert_eq!(number(&db, "SELECT count(*) FROM jobs").await, 0);
 
-    let asking = chat(&stack).start().await;
+    let asking = quick_chat(&stack).start().await;
     say(&stack, &asking, "asked", "m1", FIRST_LINE).await;
     let worker = stack.launch("jobs").start().await;
     let report = invoke(&worker, &json!({"run": "due"})).await;
     assert_eq!(report["outcomes"], json!(["done"]));
-    let chats = stack.launch_chats().start().await;
+    let chats = launch_chats(&stack).start().await;
     assert_eq!(title(&stack, &chats, "asked").await, FIRST_LINE);
 }
 
 #[tokio::test]
 async fn a_title_is_counted_and_none_is_made_beyond_the_deployments_day() {
-    let stack = Stack::with_operations().await;
+    let stack = Stack::start().await;
     let db = database(&stack.server);
     let key = ("ADDRESS_HASH_KEY", "0123456789abcdef");
     let (function, chats) = (
-        chat(&stack).env(key.0, key.1).start().await,
-        stack.launch_chats().start().await,
+        quick_chat(&stack).env(key.0, key.1).start().await,
+        launch_chats(&stack).start().await,
     );
     let spent = "SELECT sum(n)::bigint FROM rate_buckets WHERE key LIKE 'tokens|all|%'";
     let of_owners = "SELECT sum(n)::bigint FROM rate_buckets WHERE key LIKE 'tokens|owner|%'";
