@@ -12,7 +12,7 @@ use crate::error::{Error, Failure, Stage};
 use crate::lead::{is_transaction_control, looks_like_read};
 use crate::param::Param;
 use crate::session::Session;
-use crate::statements::Sql;
+use crate::statements::{Place, Sql};
 use crate::stats::count;
 use crate::warm::{Lease, Pin, Use, Warm};
 
@@ -264,15 +264,6 @@ pub(crate) enum Form {
     Whole,
 }
 
-/// Where a statement runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In a transaction of its own.
-    Alone,
-    /// In a transaction block.
-    Block,
-}
-
 /// Sends one statement in one flight and collects its answer.
 pub(crate) async fn send(
     session: &Session,
@@ -287,10 +278,7 @@ pub(crate) async fn send(
     };
     let prepared = prepared.filter(|_| form == Form::Short);
     let exchange = exchange(session.client(), sql.text(), params, prepared);
-    let answer = match place {
-        Place::Alone => statements.along(exchange).await,
-        Place::Block => exchange.await,
-    };
+    let answer = statements.along(place, exchange).await;
     if matches!(sql, Sql::Made(_)) {
         statements.forget_all(); // it may have changed the catalog
     }

@@ -10,15 +10,11 @@
 //! 4. When the catalog has changed, all are forgotten.
 //! 5. What may mean the moment at which it is parsed (`'now'`) is never prepared.
 
-use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-use lru::LruCache;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
@@ -47,22 +43,13 @@ impl<'a> Sql<'a> {
     }
 }
 
-/// A part of the program, known by its place: nothing of it is read to look it up.
-#[derive(Debug, Clone, Copy)]
-struct Fixed(&'static str);
-
-impl PartialEq for Fixed {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0)
-    }
-}
-
-impl Eq for Fixed {}
-
-impl Hash for Fixed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::ptr::hash(self.0, state);
-    }
+/// Where a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a transaction of its own.
+    Alone,
+    /// In a transaction block.
+    Block,
 }
 
 /// The statements of one session.
@@ -72,21 +59,30 @@ pub(crate) struct Statements {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    known: LruCache<Fixed, Known>,
+    known: Vec<Known>,
     /// Used twice by now. They are prepared with the next flight outside a transaction block.
-    wanted: Vec<Fixed>,
+    wanted: Vec<Id>,
     /// For the driver to prepare now.
-    asked: Vec<Fixed>,
+    asked: Vec<Id>,
     /// Of no use any more. They are closed with the next flight outside a transaction block.
     closing: Vec<Statement>,
-    next_request: u64,
+    uses: u64,
+    last: Id,
 }
 
+/// A statement from its first use to when it is forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Id(u64);
+
+/// A statement by its place in the program: nothing of its text is read to look it up.
 #[derive(Debug)]
 struct Known {
+    id: Id,
+    sql: &'static str,
     types: Vec<Type>,
+    last_use: u64,
     progress: Progress,
 }
 
@@ -96,37 +92,35 @@ enum Progress {
     Unprepared,
     Used,
     Wanted,
-    /// By this request.
-    Asked(u64),
+    Asked,
     Prepared(Statement),
 }
 
 impl Known {
-    fn has_types_of(&self, params: &[Param<'_>]) -> bool {
-        self.types.iter().eq(params.iter().map(|(_, type_)| type_))
+    fn is(&self, sql: &'static str, params: &[Param<'_>]) -> bool {
+        let types = params.iter().map(|(_, type_)| type_);
+        std::ptr::eq(self.sql, sql) && self.types.iter().eq(types)
     }
 }
 
 /// What the driver is to prepare.
 struct Request {
-    number: u64,
-    sql: Fixed,
+    id: Id,
+    sql: &'static str,
     types: Vec<Type>,
 }
 
 /// What came of it.
 struct Outcome {
-    number: u64,
-    sql: Fixed,
+    id: Id,
     result: Result<Statement, tokio_postgres::Error>,
 }
 
 impl Request {
     async fn send(self, client: Arc<Client>) -> Outcome {
         Outcome {
-            number: self.number,
-            sql: self.sql,
-            result: client.prepare_typed(self.sql.0, &self.types).await,
+            id: self.id,
+            result: client.prepare_typed(self.sql, &self.types).await,
         }
     }
 }
@@ -134,19 +128,13 @@ impl Request {
 impl Statements {
     pub(crate) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
-                known: LruCache::new(MAX_STATEMENTS),
-                wanted: Vec::new(),
-                asked: Vec::new(),
-                closing: Vec::new(),
-                next_request: 0,
-            }),
+            state: Mutex::default(),
         }
     }
 
     /// Takes note of a use of `sql`. The prepared statement, if there is one.
     pub(crate) fn note_use(&self, sql: &'static str, params: &[Param<'_>]) -> Option<Statement> {
-        self.lock().note_use(Fixed(sql), params)
+        self.lock().note_use(sql, params)
     }
 
     /// The catalog has changed, or the server has forgotten a statement: all are prepared anew with their next use.
@@ -154,19 +142,19 @@ impl Statements {
         self.lock().forget_all();
     }
 
-    /// Does an exchange outside a transaction block, and has prepared and closed what there is, in the same flight.
-    pub(crate) async fn along<T>(&self, exchange: impl Future<Output = T>) -> T {
+    /// Does an exchange. Outside a transaction block, what there is to prepare and to close goes along in the same flight.
+    pub(crate) async fn along<T>(&self, place: Place, exchange: impl Future<Output = T>) -> T {
         let mut exchange = pin!(exchange);
-        let begun = std::future::poll_fn(|cx| {
-            let mut state = self.lock();
-            let begun = exchange.as_mut().poll(cx); // queues its messages, which wakes the driver
-            state.ask();
-            Poll::Ready(begun)
-        });
-        match begun.await {
-            Poll::Ready(done) => done,
-            Poll::Pending => exchange.await,
-        }
+        let mut takes_along = place == Place::Alone;
+        std::future::poll_fn(|cx| {
+            let state = std::mem::take(&mut takes_along).then(|| self.lock());
+            let polled = exchange.as_mut().poll(cx); // at first it queues its messages, which wakes the driver
+            if let Some(mut state) = state {
+                state.ask();
+            }
+            polled
+        })
+        .await
     }
 
     /// Moves bytes between socket and client until the connection ends, and prepares what is asked for.
@@ -176,15 +164,19 @@ impl Statements {
         connection: impl Future<Output = T>,
     ) -> T {
         let mut connection = pin!(connection);
-        let mut requests = FuturesUnordered::new();
+        let mut requests = Vec::new();
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
             for request in state.take_asked() {
-                requests.push(request.send(Arc::clone(&client)));
+                requests.push(Box::pin(request.send(Arc::clone(&client))));
             }
-            while let Poll::Ready(Some(outcome)) = requests.poll_next_unpin(cx) {
-                state.learn(outcome);
-            }
+            requests.retain_mut(|request| match request.as_mut().poll(cx) {
+                Poll::Ready(outcome) => {
+                    state.learn(outcome);
+                    false
+                }
+                Poll::Pending => true,
+            });
             connection.as_mut().poll(cx)
         })
         .await
@@ -196,37 +188,50 @@ impl Statements {
 }
 
 impl State {
-    fn note_use(&mut self, sql: Fixed, params: &[Param<'_>]) -> Option<Statement> {
-        match self.known.get_mut(&sql) {
-            Some(known) if known.has_types_of(params) => {
-                match &known.progress {
-                    Progress::Prepared(statement) => return Some(statement.clone()),
-                    Progress::Used => {
-                        known.progress = Progress::Wanted;
-                        self.wanted.push(sql);
-                    }
-                    Progress::Unprepared | Progress::Wanted | Progress::Asked(_) => {}
-                }
-                return None;
-            }
-            _ => {}
-        }
-        let known = Known {
-            types: params.iter().map(|(_, type_)| type_.clone()).collect(),
-            progress: if may_hold_a_moment(sql.0) {
-                Progress::Unprepared
-            } else {
-                Progress::Used
-            },
+    fn note_use(&mut self, sql: &'static str, params: &[Param<'_>]) -> Option<Statement> {
+        self.uses += 1;
+        let Some(known) = self.known.iter_mut().find(|known| known.is(sql, params)) else {
+            self.make_room();
+            let known = Known {
+                id: self.next_id(),
+                sql,
+                types: params.iter().map(|(_, type_)| type_.clone()).collect(),
+                last_use: self.uses,
+                progress: if may_hold_a_moment(sql) {
+                    Progress::Unprepared
+                } else {
+                    Progress::Used
+                },
+            };
+            self.known.push(known);
+            return None;
         };
-        if let Some((_, replaced)) = self.known.push(sql, known) {
-            self.close(replaced.progress);
+        known.last_use = self.uses;
+        match &known.progress {
+            Progress::Prepared(statement) => return Some(statement.clone()),
+            Progress::Used => {
+                known.progress = Progress::Wanted;
+                self.wanted.push(known.id);
+            }
+            Progress::Unprepared | Progress::Wanted | Progress::Asked => {}
         }
         None
     }
 
-    fn close(&mut self, progress: Progress) {
-        if let Progress::Prepared(statement) = progress {
+    fn next_id(&mut self) -> Id {
+        self.last.0 += 1;
+        self.last
+    }
+
+    /// Closes the statement that is unused for longest, if there are as many as may be.
+    fn make_room(&mut self) {
+        if self.known.len() < MAX_STATEMENTS.get() {
+            return;
+        }
+        let all = self.known.iter().enumerate();
+        if let Some((at, _)) = all.min_by_key(|(_, known)| known.last_use)
+            && let Progress::Prepared(statement) = self.known.swap_remove(at).progress
+        {
             self.closing.push(statement);
         }
     }
@@ -234,7 +239,7 @@ impl State {
     fn forget_all(&mut self) {
         self.wanted.clear();
         self.asked.clear();
-        for (_, known) in &mut self.known {
+        for known in &mut self.known {
             if matches!(known.progress, Progress::Unprepared) {
                 continue;
             }
@@ -242,6 +247,8 @@ impl State {
             if let Progress::Prepared(statement) = progress {
                 self.closing.push(statement);
             }
+            self.last.0 += 1;
+            known.id = self.last; // what was asked for before is not awaited any more
         }
     }
 
@@ -253,27 +260,23 @@ impl State {
 
     fn take_asked(&mut self) -> Vec<Request> {
         let mut requests = Vec::new();
-        for sql in std::mem::take(&mut self.asked) {
-            let known = self.known.peek_mut(&sql);
-            let Some(known) = known.filter(|known| matches!(known.progress, Progress::Wanted))
-            else {
-                continue; // another one needed its place
-            };
-            self.next_request += 1;
-            known.progress = Progress::Asked(self.next_request);
-            requests.push(Request {
-                number: self.next_request,
-                sql,
-                types: known.types.clone(),
-            });
+        for id in std::mem::take(&mut self.asked) {
+            // Another one may have needed its place.
+            if let Some(known) = self.known.iter_mut().find(|known| known.id == id) {
+                known.progress = Progress::Asked;
+                requests.push(Request {
+                    id,
+                    sql: known.sql,
+                    types: known.types.clone(),
+                });
+            }
         }
         requests
     }
 
     fn learn(&mut self, outcome: Outcome) {
-        let known = self.known.peek_mut(&outcome.sql);
-        let is_awaited = |known: &&mut Known| matches!(known.progress, Progress::Asked(number) if number == outcome.number);
-        match (known.filter(is_awaited), outcome.result) {
+        let known = self.known.iter_mut().find(|known| known.id == outcome.id);
+        match (known, outcome.result) {
             (Some(known), Ok(statement)) => known.progress = Progress::Prepared(statement),
             (Some(known), Err(error)) => {
                 known.progress = Progress::Used;

@@ -17,12 +17,12 @@ use std::time::SystemTime;
 use tokio_postgres::Row;
 
 use crate::clock::{Clock, remaining};
-use crate::db::{self, Answer, Db, Form, Place};
+use crate::db::{self, Answer, Db, Form};
 use crate::error::{ConflictKind, Error, Failure, Stage};
 use crate::lead::is_transaction_control;
 use crate::param::Param;
 use crate::session::Session;
-use crate::statements::Sql;
+use crate::statements::{Place, Sql};
 use crate::stats::count;
 use crate::warm::{Lease, Use};
 
@@ -398,7 +398,7 @@ impl Db {
             .into()))
         };
         let commit = session.client().batch_execute("COMMIT");
-        let answer = session.statements().along(commit);
+        let answer = session.statements().along(Place::Alone, commit);
         match tokio::time::timeout(limit, answer).await {
             Err(_) => unknown(None),
             Ok(Ok(())) => {
