@@ -28,6 +28,9 @@ pub const DSQL_CA_FILE: &str = "DSQL_CA_FILE";
 pub const DSQL_MAX_CONNECTION_AGE_S: &str = "DSQL_MAX_CONNECTION_AGE_S";
 /// `true`: a connection is retired together with the token that opened it (15 minutes). Default `false`.
 pub const DSQL_RETIRE_WITH_TOKEN: &str = "DSQL_RETIRE_WITH_TOKEN";
+/// `true`: the token is sent with the startup message, a round trip less for each connect. Default `false`: nobody has seen
+/// a cluster take it yet.
+pub const DSQL_PIPELINE_CONNECT: &str = "DSQL_PIPELINE_CONNECT";
 /// The most connections one container opens, 1 to 64. Default 4; one is opened while requests come one at a time.
 pub const DSQL_MAX_SESSIONS: &str = "DSQL_MAX_SESSIONS";
 
@@ -79,6 +82,8 @@ pub struct Config {
     pub(crate) roots: Arc<rustls::RootCertStore>,
     pub(crate) max_connection_age: Duration,
     pub(crate) retire_with_token: bool,
+    /// The token goes along with the startup message.
+    pub(crate) pipeline_connect: bool,
     pub(crate) max_sessions: usize,
     pub(crate) credentials: SharedCredentialsProvider,
     pub(crate) clock: Arc<dyn Clock>,
@@ -144,17 +149,8 @@ impl Config {
         let port = number(&var, DSQL_PORT, 1..=u16::MAX, 5432)?;
         let age = number(&var, DSQL_MAX_CONNECTION_AGE_S, 60..=3540_u64, 3300)?;
         let max_sessions = number(&var, DSQL_MAX_SESSIONS, 1..=64_usize, 4)?;
-        let retire_with_token = match var(DSQL_RETIRE_WITH_TOKEN).as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => {
-                return Err(ConfigError::invalid(
-                    DSQL_RETIRE_WITH_TOKEN,
-                    other,
-                    "neither true nor false",
-                ));
-            }
-        };
+        let retire_with_token = switch(&var, DSQL_RETIRE_WITH_TOKEN)?;
+        let pipeline_connect = switch(&var, DSQL_PIPELINE_CONNECT)?;
         let roots = match var(DSQL_CA_FILE) {
             Some(file) => tls::roots_from_file(&file)
                 .map_err(|why| ConfigError::invalid(DSQL_CA_FILE, &file, why))?,
@@ -169,6 +165,7 @@ impl Config {
             roots: Arc::new(roots),
             max_connection_age: Duration::from_secs(age),
             retire_with_token,
+            pipeline_connect,
             max_sessions,
             credentials: SharedCredentialsProvider::new(
                 EnvironmentVariableCredentialsProvider::new(),
@@ -253,6 +250,21 @@ fn number<N: std::str::FromStr + PartialOrd + std::fmt::Display>(
             );
             ConfigError::invalid(variable, &text, expected)
         })
+}
+
+fn switch(
+    var: &dyn Fn(&str) -> Option<String>,
+    variable: &'static str,
+) -> Result<bool, ConfigError> {
+    match var(variable).as_deref() {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(ConfigError::invalid(
+            variable,
+            other,
+            "neither true nor false",
+        )),
+    }
 }
 
 #[cfg(test)]

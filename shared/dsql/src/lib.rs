@@ -35,6 +35,7 @@
 //! | `DSQL_CA_FILE` | the web's roots | PEM file that replaces them |
 //! | `DSQL_MAX_CONNECTION_AGE_S` | 3300 | 60 to 3540 |
 //! | `DSQL_RETIRE_WITH_TOKEN` | `false` | strict: retire the connection with its token |
+//! | `DSQL_PIPELINE_CONNECT` | `false` | send the token with the startup message: a connect in 3 flights, not seen on a cluster yet |
 //! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container; [`Dsql::pinned`] has one beyond them |
 
 mod batch;
@@ -43,6 +44,7 @@ mod client;
 mod clock;
 mod config;
 mod db;
+mod early;
 mod endpoint;
 mod error;
 mod lead;
@@ -65,7 +67,8 @@ pub use client::Dsql;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::{
     AWS_REGION, Config, ConfigError, DEFAULT_ROLE, DSQL_CA_FILE, DSQL_ENDPOINT, DSQL_HOSTADDR,
-    DSQL_MAX_CONNECTION_AGE_S, DSQL_MAX_SESSIONS, DSQL_PORT, DSQL_RETIRE_WITH_TOKEN, DSQL_ROLE,
+    DSQL_MAX_CONNECTION_AGE_S, DSQL_MAX_SESSIONS, DSQL_PIPELINE_CONNECT, DSQL_PORT,
+    DSQL_RETIRE_WITH_TOKEN, DSQL_ROLE,
 };
 pub use db::Db;
 pub use endpoint::{Address, Endpoint};

@@ -1,5 +1,5 @@
 //! One physical connection: direct TLS with SNI and full verification, then startup and token. Four flights: TCP,
-//! TLS, startup, password.
+//! TLS, startup, password; the last two in one if the configuration says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::Config;
+use crate::early::EarlyPassword;
 use crate::error::{self, ConflictKind, Error, Failure};
 use crate::statements::Statements;
 use crate::tag::{LastCommand, Tagged};
@@ -115,7 +116,7 @@ impl Connector {
         token: &Token,
         limit: Duration,
     ) -> Result<Session, Error> {
-        within(config, limit, self.handshake(config, token)).await
+        within(config, limit, Box::pin(self.handshake(config, token))).await
     }
 
     /// TCP and TLS.
@@ -148,7 +149,17 @@ impl Connector {
     }
 
     async fn handshake(&self, config: &Config, token: &Token) -> Result<Session, Error> {
-        let stream = Tagged::new(self.open(config).await?);
+        let stream = self.open(config).await?;
+        let stream = if config.pipeline_connect {
+            EarlyPassword::of(stream, token.expose()).map_err(|error| Error::Connect {
+                endpoint: place(config),
+                step: "startup",
+                source: Box::new(error),
+            })?
+        } else {
+            EarlyPassword::none(stream)
+        };
+        let stream = Tagged::new(stream);
         let last_command = stream.last_command();
 
         let mut startup = tokio_postgres::Config::new();

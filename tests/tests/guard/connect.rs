@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use dsql::{Dsql, Error};
+use dsql::text::TextSessions;
+use dsql::{Dsql, Error, Type};
 use dsql_local::{Faults, Options, Refuse};
 
 use crate::fixture::Fixture;
@@ -147,4 +148,29 @@ async fn a_storm_of_containers_connects_in_spite_of_the_rate_limit() {
         result.unwrap();
     }
     assert_eq!(fixture.server.stats().connections_opened, 30);
+}
+
+#[tokio::test]
+async fn a_token_that_goes_with_the_startup_message_connects_and_is_checked() {
+    let fixture = Fixture::start().await;
+    let early = [("DSQL_PIPELINE_CONNECT", "true")];
+    let client = Dsql::new(fixture.config(&early));
+    for n in 0..3_i64 {
+        let rows = fixture
+            .db(&client)
+            .query("SELECT $1", &[(&n, Type::INT8)])
+            .await;
+        assert_eq!(rows.unwrap()[0].get::<_, i64>(0), n);
+    }
+    let sessions = TextSessions::new(&client, 1);
+    let deadline = fixture.deadline(Duration::from_secs(10));
+    assert!(sessions.connect(deadline).await);
+    assert_eq!(fixture.server.stats().connections_opened, 2);
+
+    let wrong = Credentials::new("AKIDUNKNOWN", "wrong", None, None, "test");
+    let client = Dsql::new(fixture.config(&early).with_credentials(wrong));
+    let error = refused(&fixture, &client).await;
+    assert!(matches!(error, Error::AccessDenied { .. }), "{error:?}");
+    let sessions = TextSessions::new(&client, 1);
+    assert!(!sessions.connect(deadline).await);
 }

@@ -137,14 +137,17 @@ impl TextSession {
         let path = role.search_path.as_deref();
         let path = path.map(|path| ("search_path", path));
         frontend::startup_message(whom.into_iter().chain(SETTINGS).chain(path), &mut out)?;
+        let mut password = BytesMut::new();
+        frontend::password_message(token.expose().as_bytes(), &mut password)?;
+        if config.pipeline_connect {
+            out.unsplit(password.split());
+        }
         self.stream.write_all(&out).await?;
         self.stream.flush().await?;
         loop {
             match next(&mut self.stream, &mut self.input).await? {
                 Message::AuthenticationCleartextPassword => {
-                    let mut out = BytesMut::new();
-                    frontend::password_message(token.expose().as_bytes(), &mut out)?;
-                    self.stream.write_all(&out).await?;
+                    self.stream.write_all(&password).await?;
                     self.stream.flush().await?;
                 }
                 Message::ParameterStatus(status) => {
