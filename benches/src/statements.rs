@@ -60,7 +60,7 @@ impl Durations {
 
 async fn open(run: &Run, report: &mut Report) {
     report.text(
-        "The statement that opens a turn, of 37 parameters, each time in a new chat. The server's time is PostgreSQL's own, for parsing, \
+        "The statement that opens a turn, of 50 parameters, each time in a new chat. The server's time is PostgreSQL's own, for parsing, \
          binding (which plans) and executing; the client's is that of the whole call, through `dsql-local`. What is sent whole is planned \
          each time; of a prepared statement PostgreSQL chooses after five uses between a plan for its values and one for any.",
     );
