@@ -63,17 +63,24 @@ enum Failure {
     Unavailable,
     #[error("it gave no answer in time")]
     Slow,
-    #[error("{0}")]
+    /// In its own words, which are for the model alone: it may have called it wrongly.
+    #[error("it refuses the call")]
     Refused(String),
 }
 
 impl Failure {
     fn of(error: &ServiceError) -> Self {
         match error {
-            // The server's own words, for the model: it may have called it wrongly.
             ServiceError::McpError(error) => Self::Refused(error.message.to_string()),
             ServiceError::Timeout { .. } => Self::Slow,
             _ => Self::Unavailable,
+        }
+    }
+
+    fn told(self) -> String {
+        match self {
+            Self::Refused(words) => words,
+            other => other.to_string(),
         }
     }
 }
@@ -158,7 +165,7 @@ impl Server {
                     "a tool of {} could not be called",
                     self.config.name
                 );
-                Err(format!("{}: {failure}", self.config.name))
+                Err(format!("{}: {}", self.config.name, failure.told()))
             }
         }
     }

@@ -32,6 +32,9 @@ const LIFTED: [&str; 2] = [REQUEST_ID, "xrayTraceId"];
 /// Targets whose DEBUG lines explain nothing about this project.
 const QUIET: [&str; 5] = ["hyper", "hyper_util", "rustls", "h2", "aws_smithy"];
 
+/// Targets that log what they were told by others, word for word: what uses them says what went wrong.
+const SILENT: [&str; 1] = ["rmcp"];
+
 /// The least severe level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(tracing::Level);
@@ -69,10 +72,11 @@ impl Level {
         if metadata.is_span() {
             return true;
         }
-        let is_quiet = QUIET
-            .iter()
-            .any(|name| metadata.target().split("::").next() == Some(*name));
-        let limit = if is_quiet {
+        let root = metadata.target().split("::").next().unwrap_or_default();
+        if SILENT.contains(&root) {
+            return false;
+        }
+        let limit = if QUIET.contains(&root) {
             self.0.min(tracing::Level::INFO)
         } else {
             self.0
@@ -345,6 +349,7 @@ mod tests {
             tracing::trace!("never");
             tracing::debug!(target: "hyper_util::client", "never");
             tracing::info!(target: "hyper_util::client", "yes");
+            tracing::error!(target: "rmcp::service", "never: it quotes a server");
             tracing::debug!("yes");
         });
         assert_eq!(lines.len(), 2);

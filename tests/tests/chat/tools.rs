@@ -33,7 +33,9 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
         let server = McpServer::start(&[("AS", answers_as), ("TOKEN", "s3cret")]);
         let servers = server.config(&json!({"headers": {"authorization": "Bearer ${MCP_SECRET}"}}));
         let stack = Stack::start().await;
-        let chat = chat_with_tools(&stack, &servers).env("MCP_SECRET", "s3cret");
+        let chat = chat_with_tools(&stack, &servers)
+            .env("MCP_SECRET", "s3cret")
+            .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG");
         let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
         let visitor = Visitor {
             chat: &chat,
@@ -94,7 +96,9 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
         let replay = visitor.post(&submit("c", "u", text)).await;
         assert_eq!(replay.message()["parts"], reply["parts"]);
         let logged = chat.output().join("\n");
-        assert!(!logged.contains("s3cret"), "{logged}");
+        for unsaid in ["s3cret", "saw it", "four"] {
+            assert!(!logged.contains(unsaid), "{unsaid}: {logged}");
+        }
     }
 }
 
