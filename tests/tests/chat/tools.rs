@@ -1,11 +1,18 @@
 //! Tools of a real MCP server: called, answered, stored, told to the model again; bounded in steps, time, size and tokens.
 
 use serde_json::{Value, json};
+use tests::function::Function;
 use tests::mcp::McpServer;
 
 use crate::stack::{
     LIMIT, Said, Stack, Visitor, chat_with_tools, heard, launch_chat, submit, until_true,
 };
+
+/// The visitor, at this pair of functions.
+fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function) -> Visitor<'a> {
+    let token = stack.token("visitor");
+    Visitor { chat, chats, token }
+}
 
 /// A call of a tool in a stored or streamed reply.
 fn calls(parts: &Value) -> Vec<&Value> {
@@ -37,11 +44,7 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
             .env("MCP_SECRET", "s3cret")
             .env("AWS_LAMBDA_LOG_LEVEL", "DEBUG");
         let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
-        let visitor = Visitor {
-            chat: &chat,
-            chats: &chats,
-            token: stack.token("visitor"),
-        };
+        let visitor = at(&stack, &chat, &chats);
         let text = r#"[[tool lab_look {"at":"it"}]] [[tool lab_measure {"of":"four"}]]"#;
         let said = visitor.post(&submit("c", "u", text)).await;
         assert_eq!(
@@ -107,17 +110,12 @@ async fn what_goes_wrong_with_a_tool_is_told_and_the_turn_goes_on() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
     let chat = chat_with_tools(&stack, &server.config(&json!({})))
-        .env("TOOL_TIMEOUT_MS", "300")
         .env("TOOL_RESULT_BYTES", "256")
         .start()
         .await;
     let chats = stack.launch("chats").start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
-    let text = r#"[[together]] [[tool lab_fail {}]] [[tool lab_hang {}]] [[tool lab_look "it"]]
+    let visitor = at(&stack, &chat, &chats);
+    let text = r#"[[together]] [[tool lab_fail {}]] [[tool lab_look "it"]]
         [[tool lab_look {"at":7}]] [[tool lab_none {}]] [[tool lab_talk {"bytes":300}]]"#;
     let said = visitor.post(&submit("c", "u", text)).await;
     let reply = agree(&visitor, "c", &said).await;
@@ -125,17 +123,30 @@ async fn what_goes_wrong_with_a_tool_is_told_and_the_turn_goes_on() {
     let calls = calls(&reply["parts"]);
     let told = |n: usize| calls[n]["errorText"].as_str().unwrap();
     assert_eq!(told(0), "it is broken");
-    assert!(told(1).contains("no answer within 300 ms"), "{}", told(1));
-    assert!(told(2).contains("not a JSON object"), "{}", told(2));
-    assert!(told(3).contains("at"), "{}", told(3));
-    assert!(told(4).contains("no tool of this name"), "{}", told(4));
-    let cut = calls[5]["output"].as_str().unwrap();
+    assert!(told(1).contains("not a JSON object"), "{}", told(1));
+    assert!(told(2).contains("at"), "{}", told(2));
+    assert!(told(3).contains("no tool of this name"), "{}", told(3));
+    let cut = calls[4]["output"].as_str().unwrap();
     assert!(
         cut.len() <= 256 && cut.ends_with("[cut: the result was longer]"),
         "{cut}"
     );
     assert!(
         said.text().contains("error: it is broken"),
+        "{}",
+        said.text()
+    );
+
+    // One that does not answer, where no other call is hurried.
+    let servers = server.config(&json!({}));
+    let impatient = chat_with_tools(&stack, &servers).env("TOOL_TIMEOUT_MS", "300");
+    let impatient = impatient.start().await;
+    let hurried = at(&stack, &impatient, &chats);
+    let said = hurried
+        .post(&submit("h", "u", "[[tool lab_hang {}]]"))
+        .await;
+    assert!(
+        said.text().contains("no answer within 300 ms"),
         "{}",
         said.text()
     );
@@ -176,11 +187,7 @@ async fn a_reply_has_so_many_steps_and_no_more() {
         .start()
         .await;
     let chats = stack.launch("chats").start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = at(&stack, &chat, &chats);
     let look = r#"[[tool lab_look {"at":"it"}]] "#.repeat(5);
     let said = visitor.post(&submit("c", "u", &look)).await;
     let reply = agree(&visitor, "c", &said).await;
@@ -202,19 +209,11 @@ async fn a_stop_in_a_call_ends_it_and_the_reply() {
     let stack = Stack::start().await;
     let chat = chat_with_tools(&stack, &server.config(&json!({})));
     let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = at(&stack, &chat, &chats);
     let mut turn = visitor.begin(&submit("c", "u", "[[tool lab_hang {}]]"), LIMIT);
     heard(&mut turn, "tool-input-available").await;
     let other = launch_chat(&stack).start().await;
-    let elsewhere = Visitor {
-        chat: &other,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let elsewhere = at(&stack, &other, &chats);
     let stop = elsewhere.ask("POST", "/api/chat/c/stop", None).await;
     assert_eq!(stop.status(), 202);
     let db = stack.database("admin");
@@ -241,11 +240,7 @@ async fn what_the_steps_cost_is_counted_and_a_step_too_many_is_refused() {
         .env("MODEL_MAX_TOKENS", "100")
         .env("TOKENS_PER_DAY", "4000");
     let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = at(&stack, &chat, &chats);
     let talk = |bytes: u32| format!(r#"[[tool lab_talk {{"bytes":{bytes}}}]]"#);
     let said = visitor.post(&submit("c", "u", &talk(100))).await;
     let usage = said.message()["metadata"]["usage"].clone();
@@ -292,11 +287,7 @@ async fn without_its_servers_a_chat_starts_and_answers() {
         let servers = json!([{"name": "lab", "url": url}]).to_string();
         let chat = chat_with_tools(&stack, &servers).start().await;
         let chats = stack.launch("chats").start().await;
-        let visitor = Visitor {
-            chat: &chat,
-            chats: &chats,
-            token: stack.token("visitor"),
-        };
+        let visitor = at(&stack, &chat, &chats);
         let offered = visitor.post(&submit("c", "u", "[[offered]]")).await;
         assert_eq!(offered.text(), "Offered: ", "{url}");
         let lines = chat.output().join("\n");
@@ -329,11 +320,7 @@ async fn a_call_that_may_change_things_waits_for_its_visitor() {
     let stack = Stack::start().await;
     let chat = chat_with_tools(&stack, &server.config(&json!({})));
     let (chat, chats) = (chat.start().await, stack.launch("chats").start().await);
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = at(&stack, &chat, &chats);
     let text =
         r#"before [[together]] [[tool lab_look {"at":"it"}]] [[tool lab_remove {"what":"all"}]]"#;
     for (id, is_approved, end) in [
@@ -431,16 +418,8 @@ async fn a_reply_that_goes_on_is_followed_stopped_and_answered_once_like_any_oth
     let launch = || chat_with_tools(&stack, &server.config(&json!({})));
     let (chat, other) = (launch().start().await, launch().start().await);
     let chats = stack.launch("chats").start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
-    let elsewhere = Visitor {
-        chat: &other,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = at(&stack, &chat, &chats);
+    let elsewhere = at(&stack, &other, &chats);
     let text = r#"[[delay 300]] [[tool lab_remove {"what":"all"}]]"#;
     let ask = async |id: &str| {
         let said = visitor.post(&submit(id, "u", text)).await;
