@@ -205,7 +205,7 @@ async fn a_chat_that_is_deleted_in_its_first_second_is_counted() {
     let visitor = at(&stack, &chat, &chats, "visitor");
     let mut before = 0;
     for (id, path) in [("c", "/api/chats/c"), ("d", "/api/chats"), ("e", "/api/me")] {
-        let mut invocation = visitor.begin(&submit(id, "u", "[[delay 20]][[words 350]]"), LIMIT);
+        let mut invocation = visitor.begin(&submit(id, "u", "[[delay 60]][[words 350]]"), LIMIT);
         heard(&mut invocation, "word2").await;
         delete(&stack, &visitor, path).await;
         assert!(spent(&db).await >= before + 400, "{path}");
