@@ -98,6 +98,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("DSQL_ROLE", "chat"),
                 ("MODEL_PROVIDER", "bedrock"),
                 ("TITLES_BY_MODEL", "false"),
+                ("MCP_SERVERS", ""),
                 ("ADDRESS_HASH_KEY", HASH_KEY),
                 ("MODEL_ID", MODEL),
                 ("MODEL_ALLOWED", ""),

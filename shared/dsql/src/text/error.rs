@@ -3,6 +3,7 @@
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::ErrorResponseBody;
 
+use super::prepared::without_name;
 use crate::error::Error;
 
 /// An error of the server, every field of it. Positions and lines are the server's text.
@@ -54,7 +55,7 @@ impl ServerError {
             match field.type_() {
                 b'S' => error.severity = text,
                 b'C' => error.code = text,
-                b'M' => error.message = text,
+                b'M' => error.message = without_name(text),
                 b'D' => error.detail = Some(text),
                 b'H' => error.hint = Some(text),
                 b'P' => error.position = Some(text),

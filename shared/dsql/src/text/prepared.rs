@@ -34,13 +34,16 @@ pub(super) struct Prepared {
     last: u64,
 }
 
+/// What the names of statements begin with.
+const PREFIX: &str = "dsql_";
+
 /// The name of a prepared statement, unique in its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name(u64);
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "dsql_{}", self.0)
+        write!(f, "{PREFIX}{}", self.0)
     }
 }
 
@@ -172,6 +175,24 @@ impl Prepared {
     }
 }
 
+/// A message of the server without the name of a statement of ours, which means nothing to whoever sent the statement: as if it
+/// had none.
+pub(super) fn without_name(message: String) -> String {
+    const BEFORE: &str = "prepared statement \"";
+    let Some((before, name)) = message.split_once(BEFORE) else {
+        return message;
+    };
+    match name
+        .strip_prefix(PREFIX)
+        .and_then(|rest| rest.split_once('"'))
+    {
+        Some((number, after)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{before}{BEFORE}\"{after}")
+        }
+        _ => message,
+    }
+}
+
 /// Whether nothing in it can change the catalog. Told by first words; functions change nothing of it.
 fn has_only_queries(request: TextRequest<'_>) -> bool {
     request.statements.iter().all(|one| {
@@ -198,6 +219,19 @@ mod tests {
     use crate::text::{AnswerLimits, Begin, TextStatement};
 
     const LIMITS: AnswerLimits = AnswerLimits { rows: 1, bytes: 1 };
+
+    #[test]
+    fn a_message_names_no_statement_of_ours() {
+        let told = |name: &str| {
+            format!(
+                "bind message supplies 0 parameters, but prepared statement \"{name}\" requires 1"
+            )
+        };
+        assert_eq!(without_name(told("dsql_47")), told(""));
+        for other in [told(""), told("mine"), told("dsql_x"), "dsql_1".to_owned()] {
+            assert_eq!(without_name(other.clone()), other);
+        }
+    }
 
     fn run(prepared: &mut Prepared, texts: &[&str]) -> Plan {
         let statements: Vec<_> = texts
