@@ -133,7 +133,7 @@ async fn a_model_that_fails_is_asked_again_and_one_that_refuses_is_not() {
 async fn without_a_model_the_first_line_stays_and_no_job_is_promised() {
     let stack = Stack::start().await;
     let db = database(&stack.server);
-    let plain = quick_chat(&stack).env("ECHO_DELAY_MS", "0").start().await;
+    let plain = launch_chat(&stack).env("ECHO_DELAY_MS", "0").start().await;
     say(&stack, &plain, "plain", "m1", FIRST_LINE).await;
     assert_eq!(number(&db, "SELECT count(*) FROM jobs").await, 0);
 
