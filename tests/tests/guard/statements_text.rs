@@ -74,6 +74,40 @@ async fn the_same_text_many_times_in_a_batch_is_prepared_once() {
     assert_eq!(values(&texts.one(READ, &["a"]).await.unwrap()), ["20"]);
 }
 
+/// What a batch has prepared itself is refused when it comes again with too many values: that is the statement's own fault.
+#[tokio::test]
+async fn a_batch_whose_own_statement_is_refused_ends_at_once_and_with_no_name_of_ours() {
+    let texts = Texts::start().await;
+    for sql in ["SELECT 1", "UPDATE counters SET n = 1"] {
+        for _ in 0..3 {
+            let alone = of_text(&texts, sql, &["a", "b"]).await.unwrap_err();
+            let statements = [
+                TextStatement::new(sql, &[]),
+                TextStatement::new(sql, &["a", "b"]),
+                TextStatement::new(sql, &[]),
+            ];
+            let request = TextRequest::batch(&statements, Begin::default(), LIMITS);
+            let in_batch = texts.as_role("anna", request).await.unwrap_err();
+            for (error, at) in [(alone, 0), (in_batch, 1)] {
+                let TextError::Server {
+                    error, statement, ..
+                } = error
+                else {
+                    panic!("{error:?}")
+                };
+                assert_eq!(
+                    (error.code.as_str(), statement),
+                    ("08P01", Some(at)),
+                    "{sql}"
+                );
+                let said =
+                    "bind message supplies 2 parameters, but prepared statement \"\" requires 0";
+                assert_eq!(error.message, said, "{sql}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_different_statements_are_one_flight_each_and_within_their_bound() {
     let texts = Texts::start().await;

@@ -88,7 +88,7 @@ impl Prepared {
     /// How a request is sent; `all_whole`: nothing by its name.
     pub(super) fn plan(&mut self, request: TextRequest<'_>, all_whole: bool) -> Plan {
         let closing = std::mem::take(&mut self.closing);
-        if !has_only_queries(request) {
+        if all_whole || !has_only_queries(request) {
             let forms = Vec::new();
             return Plan { forms, closing };
         }
@@ -97,7 +97,7 @@ impl Prepared {
             if let Some(name) = prepared_here.get(statement.sql.as_ref()) {
                 return Form::ByName(*name);
             }
-            let form = self.form(&statement.sql, all_whole);
+            let form = self.form(&statement.sql);
             if let Form::Prepares(name) = form {
                 prepared_here.insert(&statement.sql, name);
             }
@@ -109,14 +109,12 @@ impl Prepared {
         }
     }
 
-    fn form(&mut self, sql: &str, all_whole: bool) -> Form {
+    fn form(&mut self, sql: &str) -> Form {
         if sql.len() > MAX_TEXT_BYTES {
             return Form::Whole;
         }
-        match self.known.get(sql) {
-            Some(_) if all_whole => return Form::Whole,
-            Some(name) => return Form::ByName(*name),
-            None => {}
+        if let Some(name) = self.known.get(sql) {
+            return Form::ByName(*name);
         }
         let is_first = self.used.put(self.hasher.hash_one(sql), ()).is_none();
         if is_first || may_hold_a_moment(sql) {
