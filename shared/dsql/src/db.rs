@@ -19,7 +19,7 @@ use crate::warm::{Lease, Pin, Use, Warm};
 /// Replays of an idempotent statement after lost connections.
 const REPLAYS: u32 = 3;
 
-/// The database within one deadline. Cheap to clone; made by [`Dsql::until`].
+/// The database within one deadline. Cheap to clone; made by [`Dsql::until`](crate::Dsql::until).
 #[derive(Debug, Clone)]
 pub struct Db {
     pub(crate) warm: Arc<Warm>,
