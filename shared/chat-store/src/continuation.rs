@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::limits::beyond_turns;
 use crate::message::Message;
 use crate::reply::Reply;
-use crate::spending::{Budget, Likely, shards};
+use crate::spending::{Budget, Likely, beyond_budgets, shards};
 use crate::turn::{Allowance, MAX_HISTORY, MAX_HISTORY_BYTES};
 
 /// A reply that a visitor goes on with.
@@ -161,13 +162,10 @@ WITH mine AS (
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $4) THEN 'again'
         WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
         WHEN NOT EXISTS (SELECT FROM question) THEN 'changed'
-        WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $12 THEN 'crowded'
-        WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $15 AND window_start = $13 AND n >= $16)
-            OR EXISTS (SELECT FROM rate_buckets WHERE key = $17 AND window_start = $13 AND n >= $18) THEN 'limited'
-        WHEN COALESCE((SELECT n FROM spent WHERE key = $19), 0) + $25 > $27 THEN 'owner'
-        WHEN COALESCE((SELECT n FROM spent WHERE key = $20), 0) + $25 > $28 THEN 'address'
-        WHEN COALESCE((SELECT sum(n) FROM spent WHERE key = ANY($23)), 0) + $25 > $29 THEN 'deployment'
-        ELSE 'open' END AS verdict
+        ",
+    beyond_turns!(("$2", "$12"), "$8", "$13", ("$15", "$16"), ("$17", "$18")),
+    beyond_budgets!("$25", ("$19", "$27"), ("$20", "$28"), ("$23", "$29")),
+    "ELSE 'open' END AS verdict
 ), touched AS (
     UPDATE chats SET updated_at = GREATEST(updated_at, $8)
     WHERE id = $1 AND owner_id = $2 AND (SELECT verdict FROM verdict) = 'open' RETURNING id

@@ -9,6 +9,39 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ids::OwnerId;
 
+/// The branches of a verdict that refuse a turn: too many replies of the owner at once, or too many turns of the owner or of the
+/// address in the running window. Each of the last two is the key of a counter, and what it may reach.
+macro_rules! beyond_turns {
+    (($owner:literal, $concurrent:literal), $now:literal, $window:literal, ($first:literal, $first_most:literal),
+        ($second:literal, $second_most:literal)) => {
+        concat!(
+            "WHEN (SELECT count(*) FROM generations WHERE owner_id = ",
+            $owner,
+            " AND lease_until > ",
+            $now,
+            ") >= ",
+            $concurrent,
+            " THEN 'crowded'
+        WHEN EXISTS (SELECT FROM rate_buckets WHERE key = ",
+            $first,
+            " AND window_start = ",
+            $window,
+            " AND n >= ",
+            $first_most,
+            ")
+            OR EXISTS (SELECT FROM rate_buckets WHERE key = ",
+            $second,
+            " AND window_start = ",
+            $window,
+            " AND n >= ",
+            $second_most,
+            ") THEN 'limited'
+        "
+        )
+    };
+}
+pub(crate) use beyond_turns;
+
 /// How long a caller waits whose counter too many others write at once.
 const CONTENDED_WAIT: Duration = Duration::from_secs(1);
 

@@ -28,6 +28,39 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Rows that the deployment's counter is divided into.
 const SHARDS: u64 = 16;
 
+/// The branches of a verdict that refuse what would cost `$tokens` beyond a budget of the day, by the CTE `spent` (`key`, `n`): each
+/// pair is a counter's key, that of the deployment's rows all of them, and what it may reach.
+macro_rules! beyond_budgets {
+    ($tokens:literal, ($owner:literal, $owner_most:literal), ($address:literal, $address_most:literal),
+        ($shards:literal, $deployment_most:literal)) => {
+        concat!(
+            "WHEN COALESCE((SELECT n FROM spent WHERE key = ",
+            $owner,
+            "), 0) + ",
+            $tokens,
+            " > ",
+            $owner_most,
+            " THEN 'owner'
+        WHEN COALESCE((SELECT n FROM spent WHERE key = ",
+            $address,
+            "), 0) + ",
+            $tokens,
+            " > ",
+            $address_most,
+            " THEN 'address'
+        WHEN COALESCE((SELECT sum(n) FROM spent WHERE key = ANY(",
+            $shards,
+            ")), 0) + ",
+            $tokens,
+            " > ",
+            $deployment_most,
+            " THEN 'deployment'
+        "
+        )
+    };
+}
+pub(crate) use beyond_budgets;
+
 /// Whose budget does not suffice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
@@ -215,14 +248,15 @@ pub struct Likely {
 }
 
 // Its owner was allowed the turn, and has spent of the same budgets since.
-const RESERVE_STEP: &str = "\
+const RESERVE_STEP: &str = concat!(
+    "\
 WITH spent AS (
     SELECT key, n FROM rate_buckets WHERE key = ANY($8::text[] || ARRAY[$6, $7]) AND window_start = $4
 ), verdict AS (
-    SELECT EXISTS (SELECT FROM reservations WHERE id = $1) AS is_again,
-        COALESCE((SELECT n FROM spent WHERE key = $6), 0) + $3 <= $9
-        AND COALESCE((SELECT n FROM spent WHERE key = $7), 0) + $3 <= $10
-        AND COALESCE((SELECT sum(n) FROM spent WHERE key = ANY($8)), 0) + $3 <= $11 AS has_room
+    SELECT EXISTS (SELECT FROM reservations WHERE id = $1) AS is_again, CASE
+        ",
+    beyond_budgets!("$3", ("$6", "$9"), ("$7", "$10"), ("$8", "$11")),
+    "ELSE 'room' END = 'room' AS has_room
 ), reserved AS (
     INSERT INTO reservations (id, tokens, day, owner_key, address_key, deployment_key, expires_at)
     SELECT $1, $2, $4, $6, $7, $12, $5 FROM verdict WHERE has_room AND NOT is_again RETURNING id
@@ -231,7 +265,8 @@ WITH spent AS (
     SELECT bucket.key, $4, $2, $5 FROM (VALUES ($6), ($7), ($12)) AS bucket (key), reserved WHERE bucket.key IS NOT NULL
     ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + excluded.n
 )
-SELECT is_again OR has_room AS is_reserved FROM verdict";
+SELECT is_again OR has_room AS is_reserved FROM verdict"
+);
 
 /// Reserves what a further step of a reply may cost, under an id of its own, and tells whether the budgets suffice. The same
 /// id again is reserved once.

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
-use crate::limits::{Bucket, Window};
+use crate::limits::{Bucket, Window, beyond_turns};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::messages::{MAX_MESSAGES, MAX_ROWS};
-use crate::spending::{Budget, Budgets, shards};
+use crate::spending::{Budget, Budgets, beyond_budgets, shards};
 use crate::stored::Stored;
 use crate::title::title_payload;
 use crate::values::{DEFAULT_TITLE, Title};
@@ -184,10 +184,9 @@ WITH chat AS (
             AND (SELECT count(*) FROM messages WHERE chat_id = $1) > $37 - 3 THEN 'full'
         WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq > $19 - 2)
             AND (SELECT count(*) FROM messages WHERE chat_id = $1 AND aside_since IS NULL) > $19 - 2 THEN 'full'
-        WHEN (SELECT count(*) FROM generations WHERE owner_id = $2 AND lease_until > $8) >= $27 THEN 'crowded'
-        WHEN EXISTS (SELECT FROM rate_buckets WHERE key = $22 AND window_start = $20 AND n >= $23)
-            OR EXISTS (SELECT FROM rate_buckets WHERE key = $24 AND window_start = $20 AND n >= $25) THEN 'limited'
-        ELSE 'open' END AS verdict
+        ",
+    beyond_turns!(("$2", "$27"), "$8", "$20", ("$22", "$23"), ("$24", "$25")),
+    "ELSE 'open' END AS verdict
 ), page AS (
     SELECT id, seq, role, parts, metadata, octet_length(parts) AS bytes FROM messages
     WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
@@ -202,10 +201,9 @@ WITH chat AS (
 ), verdict AS (
     SELECT input_tokens, tokens, CASE
         WHEN verdict <> 'open' THEN verdict
-        WHEN COALESCE((SELECT n FROM spent WHERE key = $38), 0) + input_tokens + $47 > $28 THEN 'owner'
-        WHEN COALESCE((SELECT n FROM spent WHERE key = $39), 0) + input_tokens + $47 > $40 THEN 'address'
-        WHEN COALESCE((SELECT sum(n) FROM spent WHERE key = ANY($42)), 0) + input_tokens + $47 > $43 THEN 'deployment'
-        ELSE verdict END AS verdict
+        ",
+    beyond_budgets!("input_tokens + $47", ("$38", "$28"), ("$39", "$40"), ("$42", "$43")),
+    "ELSE verdict END AS verdict
     FROM placed, cost
 ), touched AS (
     INSERT INTO chats AS c
