@@ -32,7 +32,7 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     fn port(&self) -> u16 {
-        let direct = self.stack.server.port();
+        let direct = self.stack.base.server.port();
         self.network.as_ref().map_or(direct, Network::port)
     }
 
@@ -55,7 +55,7 @@ impl Setting<'_> {
         let first_answer = first_poll + begun.elapsed();
         function.kill().await;
         drop(function);
-        let server = &self.stack.server;
+        let server = &self.stack.base.server;
         let closed = || (server.stats().connections_open == self.stack.kept()).then_some(());
         wait::until("the end of the connections", LIMIT, closed).await;
         (first_poll, first_answer)
@@ -147,7 +147,7 @@ fn table(report: &mut Report, lines: &[Line]) {
             "first poll p50",
             "first answer p50",
             "p90",
-            "flights",
+            "round trips",
             "to chats",
         ],
         &rows,
@@ -176,8 +176,8 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         (1, rounds.div_ceil(2)),
         (5, rounds.div_ceil(2)),
     ] {
-        let network =
-            (delay > 0).then(|| Network::to(stack.server.address(), Duration::from_millis(delay)));
+        let network = (delay > 0)
+            .then(|| Network::to(stack.base.server.address(), Duration::from_millis(delay)));
         let setting = Setting {
             stack,
             rounds,
@@ -187,7 +187,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         let lines = setting.measure(&contenders).await;
         let what = match delay {
             0 => "loopback".to_owned(),
-            delay => format!("{delay} ms a flight"),
+            delay => format!("{delay} ms a round trip"),
         };
         report.text(&format!("All of the CPU, {what}, {rounds} starts each:"));
         table(report, &lines);
@@ -213,7 +213,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         );
         if let Some(flights) = of(&lines, "chats").flights {
             report.verdict(
-                format!("Flights of chats from start to answer: connect 4, query 1 ({what})"),
+                format!("Round trips of chats from start to answer: connect 4, query 1 ({what})"),
                 flights,
                 Target::AtMost(5.0),
                 "",

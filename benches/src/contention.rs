@@ -264,7 +264,7 @@ async fn start() -> DsqlLocal {
 pub(crate) async fn run(run: &Run, report: &mut Report) {
     report.section("Contention");
     report.text(
-        "Read one row, add one, write it back, commit: four flights of 1 ms. Every writer is a container of its own and \
+        "Read one row, add one, write it back, commit: four round trips of 1 ms. Every writer is a container of its own and \
          begins the next transaction when the last has ended, in a commit or given up. The official policies run over our \
          connections, so that nothing but the policy is compared. A row of its own and one of 10,000 are written by the same \
          writers, a quarter of a second each in turns.",

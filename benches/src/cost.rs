@@ -161,14 +161,14 @@ pub(crate) async fn run(_: &Run, stack: &Stack, report: &mut Report) {
         let before = rows(&client).await;
         let launch = if is_turn { stack.chat() } else { stack.chats() };
         let function = launch.start().await;
-        let flights = stack.server.stats().client_flights;
+        let flights = stack.base.server.stats().client_flights;
         for n in 0..REPEATS {
             ask_any(&function, request(n).rest_event().to_string()).await;
         }
-        let flights = stack.server.stats().client_flights - flights;
+        let flights = stack.base.server.stats().client_flights - flights;
         function.kill().await;
         // A backend reports what it did when it ends.
-        let closed = || (stack.server.stats().connections_open == stack.kept()).then_some(());
+        let closed = || (stack.base.server.stats().connections_open == stack.kept()).then_some(());
         wait::until("the end of the connections", LIMIT, closed).await;
         settled(&client).await;
         let changed = since(&client, &before).await;

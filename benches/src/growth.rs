@@ -3,6 +3,7 @@
 //! turns between the three.
 
 mod load;
+mod owner;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -60,7 +61,7 @@ const WORKS: [(Work, &str); 10] = [
 impl Site {
     async fn start(owners: usize) -> Self {
         let stack = Stack::start().await;
-        let admin = as_role(&stack.server, "admin");
+        let admin = as_role(&stack.base.server, "admin");
         let owners = Owners::load(&admin, owners, 20_261_125).await;
         let db = admin.until(SystemTime::now() + 4 * LIMIT);
         for table in ["ANALYZE chats", "ANALYZE messages"] {
@@ -208,8 +209,9 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
     }
     tell(report, messages, &found);
     for site in sites {
-        site.stack.server.stop().await;
+        site.stack.base.server.stop().await;
     }
+    owner::run(run, report).await;
 }
 
 fn tell(report: &mut Report, messages: [usize; 3], found: &[(Work, &str, [Samples; 3])]) {

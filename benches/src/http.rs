@@ -146,7 +146,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         }
     }
     let mut rows = Vec::new();
-    for delay in [0, 1] {
+    for (delay, distance) in [(0, ""), (1, ", 1 ms a round trip")] {
         stack.set_delay(delay);
         for work in works() {
             let event = work.event(stack);
@@ -164,11 +164,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
             let (sql, sql_cpu) = ours.end().await;
             let (pg, pg_cpu) = theirs.end().await;
             rows.push(vec![
-                format!(
-                    "{}{}",
-                    work.name,
-                    if delay == 0 { "" } else { ", 1 ms a flight" }
-                ),
+                work.name.to_owned() + distance,
                 short(sql.p50()),
                 short(sql.p99()),
                 short(sql_cpu),

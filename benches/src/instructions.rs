@@ -130,5 +130,5 @@ pub(crate) async fn run(report: &mut Report) {
     }
     let head = ["", "instructions", "allocations", "bytes allocated"];
     report.table(&head, &rows);
-    stack.server.stop().await;
+    stack.base.server.stop().await;
 }

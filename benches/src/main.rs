@@ -117,7 +117,7 @@ async fn measure(run: Run, subjects: &[&str]) {
         }
         println!("  {subject} took {:.0} s", begun.elapsed().as_secs_f64());
     }
-    stack.server.stop().await;
+    stack.base.server.stop().await;
     let preface = preface(run, subjects, &load, begun);
     let folder = target_dir().join("bench");
     let path = report.write(&folder, &preface, include_str!("afterword.md"));

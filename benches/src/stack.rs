@@ -1,4 +1,5 @@
-//! Owns what most subjects start from: a migrated `dsql-local`, and how every contender is started on it.
+//! Owns what most subjects start from: the stack that the tests start from, a login beside it, and how every contender is
+//! started on them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +16,6 @@ use serde_json::json;
 use tests::binary::{release_binary, target_dir, workspace};
 use tests::function::{Function, Launch};
 use tests::http::{Request, Response};
-use tests::jwt::{AUDIENCE, ISSUER, SigningKey, key_set};
 use tests::logins::{Login, Logins};
 use tests::wait;
 use tokio_postgres::config::{SslMode, SslNegotiation};
@@ -25,13 +25,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::machine::told_by;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-const MIGRATION_LIMIT: Duration = Duration::from_secs(180);
 
 pub(crate) struct Stack {
-    pub(crate) server: DsqlLocal,
+    pub(crate) base: tests::stack::Stack,
     pub(crate) logins: Logins,
     pub(crate) login: Login,
-    key: SigningKey,
     kept: u64,
 }
 
@@ -56,35 +54,22 @@ impl Stack {
             postgres_settings,
             ..Options::default()
         };
-        let server = DsqlLocal::start(options).await.unwrap();
-        let logins = Logins::of(&server).await;
-        let arn = &server.admin().arn;
-        let admin = Launch::binary("admin")
-            .envs(server.env())
-            .env("DSQL_ROLE", "admin")
-            .start()
-            .await;
-        let command =
-            json!({"command": "migrate", "roles": {"chat": arn, "chats": arn, "maintenance": arn}});
-        admin
-            .invoke(command.to_string(), MIGRATION_LIMIT)
-            .await
-            .response();
-        admin.kill().await;
+        let base = tests::stack::Stack::start_on(options).await;
+        let logins = Logins::of(&base.server).await;
         let login = logins.create("blog").await;
-        let closed = || (server.stats().connections_open <= 1).then_some(());
+        let closed = || (base.server.stats().connections_open <= 1).then_some(());
         wait::until("the end of the migration's connection", LIMIT, closed).await;
         Self {
-            kept: server.stats().connections_open,
-            server,
+            kept: base.server.stats().connections_open,
+            base,
             logins,
             login,
-            key: SigningKey::ed25519("bench-1"),
         }
     }
 
     pub(crate) fn set_delay(&self, delay_ms: u64) {
-        self.server
+        self.base
+            .server
             .set_faults(Faults {
                 delay_ms,
                 ..Faults::default()
@@ -93,12 +78,8 @@ impl Stack {
     }
 
     fn launch(&self, function: &str) -> Launch {
-        Launch::binary(function)
-            .envs(self.server.env())
-            .env("DSQL_ROLE", function)
-            .env("AUTH_ISSUER", ISSUER)
-            .env("AUTH_AUDIENCE", AUDIENCE)
-            .env("AUTH_JWKS", key_set(&[&self.key]))
+        self.base
+            .launch(function)
             .env("REQUESTS_PER_MINUTE", "1000000000")
     }
 
@@ -121,6 +102,10 @@ impl Stack {
         self.launch("maintenance")
     }
 
+    pub(crate) fn jobs(&self) -> Launch {
+        self.launch("jobs").env("MODEL_PROVIDER", "echo")
+    }
+
     /// Connections that are open for as long as the stack is: of the `admin` that makes logins.
     pub(crate) fn kept(&self) -> u64 {
         self.kept
@@ -132,12 +117,12 @@ impl Stack {
     }
 
     pub(crate) fn token_of(&self, owner: &str) -> String {
-        self.key.token(owner, SystemTime::now())
+        self.base.token(owner)
     }
 
     /// The same of a guest.
     pub(crate) fn guest_token_of(&self, owner: &str) -> String {
-        self.key.guest_token(owner, SystemTime::now())
+        self.base.guest_token(owner)
     }
 
     /// A request as API Gateway hands it over.
@@ -213,7 +198,7 @@ impl Stack {
                 "SQLx connector",
                 Launch::program(target_dir().join("peers/release/sqlx-peer"))
                     .env("LD_PRELOAD", path(target_dir().join("peers/hosts.so")))
-                    .env("PGSSLROOTCERT", path(self.server.ca_file().to_owned())),
+                    .env("PGSSLROOTCERT", path(self.base.server.ca_file().to_owned())),
             ),
             (
                 "Node connector",
@@ -238,7 +223,9 @@ impl Stack {
     }
 
     fn bare(&self, launch: Launch) -> Launch {
-        launch.envs(self.server.env()).env("DSQL_ROLE", "chats")
+        launch
+            .envs(self.base.server.env())
+            .env("DSQL_ROLE", "chats")
     }
 
     /// Runs the raw program on a port of the database: nanoseconds from its start to the first answer, then of each flight.
@@ -248,10 +235,10 @@ impl Stack {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            .envs(self.server.env())
+            .envs(self.base.server.env())
             .env("DSQL_ROLE", "chats")
             .env("DSQL_PORT", port.to_string())
-            .env("TOKEN", database_token(&self.server, "chats").await);
+            .env("TOKEN", database_token(&self.base.server, "chats").await);
         let output = tokio::task::spawn_blocking(move || command.output())
             .await
             .unwrap()
@@ -275,7 +262,7 @@ async fn database_token(server: &DsqlLocal, role: &str) -> String {
 pub(crate) async fn behind(stack: &Stack) -> Client {
     let mut config = tokio_postgres::Config::new();
     config
-        .host_path(stack.server.ca_file().parent().unwrap().join("socket"))
+        .host_path(stack.base.server.ca_file().parent().unwrap().join("socket"))
         .user("postgres")
         .dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.unwrap();

@@ -34,7 +34,7 @@ struct Durations(File);
 
 impl Durations {
     fn of(stack: &Stack) -> Self {
-        let mut log = File::open(stack.server.postgres_log()).unwrap();
+        let mut log = File::open(stack.base.server.postgres_log()).unwrap();
         log.seek(SeekFrom::End(0)).unwrap();
         Self(log)
     }
@@ -66,7 +66,7 @@ async fn open(run: &Run, report: &mut Report) {
     );
     let settings = ["log_min_duration_statement=0", "log_min_messages=log"];
     let stack = Stack::start_with(settings.map(str::to_owned).to_vec()).await;
-    let db = database(&stack.server);
+    let db = database(&stack.base.server);
     let owner = OwnerId::parse("owner").unwrap();
     let opener = Opener::of(&db, &owner, chat_store::microseconds(SystemTime::now()));
     let mut durations = Durations::of(&stack);
@@ -103,7 +103,7 @@ async fn open(run: &Run, report: &mut Report) {
         Target::AtMost(0.5),
         "×",
     );
-    stack.server.stop().await;
+    stack.base.server.stop().await;
 }
 
 async fn turn(opener: &Opener<'_>, chat: &str) -> Duration {

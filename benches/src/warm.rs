@@ -36,7 +36,7 @@ struct Found {
     by_itself: Option<f64>,
 }
 
-const FLIGHT: &str = "bare flight";
+const FLIGHT: &str = "bare round trip";
 /// Invocations in a row before the next route's turn.
 const BLOCK: usize = 25;
 const BLOCK_FLIGHTS: u32 = 25;
@@ -65,8 +65,8 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     report.section("Warm path");
     report.text(
         "One invocation through the Runtime API in a container with an open connection; each route has its own process, and \
-         they take turns of 25. CPU is the function's own, all threads; flights are by the server's count. Overhead of `ready` is \
-         its p50 less those of hello world and of a bare flight, which is the same statement. Of other routes of one flight it \
+         they take turns of 25. CPU is the function's own, all threads; round trips are by the server's count. Overhead of `ready` is \
+         its p50 less those of hello world and of a bare round trip, which is the same statement. Of other routes of one round trip it \
          is as much more as they take longer than `ready` when the server's part is timed in front of it and left out. Verdicts \
          are of `ready`, and of `usage`, which has a token to check; answers with many rows cost what their rows cost.",
     );
@@ -95,7 +95,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
                 if n == warm_up {
                     one.cpu = cpu_time(one.function.pid());
                 }
-                let before = stack.server.stats().client_flights;
+                let before = stack.base.server.stats().client_flights;
                 let begun = Instant::now();
                 ask_any(&one.function, event).await;
                 if n >= warm_up {
@@ -103,11 +103,13 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
                 }
                 // Not the first of a block: a connection that was idle for a while is asked whether it is alive.
                 if n == warm_up + 1 {
-                    one.flights = stack.server.stats().client_flights - before;
+                    one.flights = stack.base.server.stats().client_flights - before;
                 }
             }
         }
-        let measured = stack.raw(stack.server.port(), &[], BLOCK_FLIGHTS).await;
+        let measured = stack
+            .raw(stack.base.server.port(), &[], BLOCK_FLIGHTS)
+            .await;
         flights.extend_from_slice(&measured[1..]);
     }
     let by_themselves = by_themselves(stack, &routes, &all, samples).await;
@@ -138,7 +140,7 @@ async fn by_themselves(
     let mut timed = Vec::new();
     for one in all {
         if one.flights == 1 && matches!(one.events, Events::Of(_)) {
-            let network = Network::to(stack.server.address(), Duration::ZERO);
+            let network = Network::to(stack.base.server.address(), Duration::ZERO);
             let port = network.port().to_string();
             let function = one.launch.clone().env("DSQL_PORT", port).start().await;
             timed.push((one, function, network, Vec::new()));
@@ -192,7 +194,14 @@ fn tell(report: &mut Report, found: &[Found], flight: &Samples) {
         ]
     }));
     report.table(
-        &["", "p50 ms", "p99 ms", "CPU µs", "flights", "overhead µs"],
+        &[
+            "",
+            "p50 ms",
+            "p99 ms",
+            "CPU µs",
+            "round trips",
+            "overhead µs",
+        ],
         &rows,
     );
     let bars = found
@@ -211,7 +220,7 @@ fn tell(report: &mut Report, found: &[Found], flight: &Samples) {
     );
     for name in ["ready", "usage"] {
         report.verdict(
-            format!("In-process overhead of a route of one statement ({name}) over hello world plus one bare flight, p50"),
+            format!("In-process overhead of a route of one statement ({name}) over hello world plus one bare round trip, p50"),
             overhead(of(name)).unwrap(),
             Target::AtMost(150.0),
             "µs",
@@ -226,13 +235,13 @@ fn tell(report: &mut Report, found: &[Found], flight: &Samples) {
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     let flights = |name: &str| of(name).flights as f64;
     report.verdict(
-        "Flights of a warm statement",
+        "Round trips of a warm statement",
         flights("list, 20 chats"),
         Target::AtMost(1.0),
         "",
     );
     report.verdict(
-        "Flights of a turn: one to open, one to close",
+        "Round trips of a turn: one to open, one to close",
         flights("turn"),
         Target::AtMost(2.0),
         "",

@@ -11,6 +11,8 @@ use serde_json::json;
 pub(crate) const CHATS: usize = 20;
 /// Messages of one chat.
 pub(crate) const MESSAGES: usize = 50;
+/// Chats of one file.
+const FILE: usize = 100;
 /// So often the progress is told.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -26,15 +28,12 @@ impl Owners {
         let mut owners = Vec::with_capacity(count);
         for n in 0..count {
             let name = format!("owner-{n}");
-            let owner = OwnerId::parse(&name).unwrap();
-            let file = import::parse(&export(&mut random)).unwrap();
-            let db = dsql.until(SystemTime::now() + Duration::from_secs(60));
-            let now = microseconds(SystemTime::now());
-            let imported = import::store(&db, &owner, &file, &name, None, now)
-                .await
-                .unwrap();
-            assert_eq!(imported.messages, CHATS * MESSAGES);
-            owners.push((name, imported.ids));
+            let chats: Vec<_> = (0..CHATS)
+                .map(|chat| (format!("Chat {chat}"), age(&mut random)))
+                .collect();
+            let file = export(&mut random, &chats, MESSAGES);
+            let ids = load(dsql, &name, &name, &file, CHATS * MESSAGES).await;
+            owners.push((name, ids));
             if told.elapsed() >= TELL || n + 1 == count {
                 told = Instant::now();
                 tell(n + 1, count, begun.elapsed());
@@ -66,17 +65,62 @@ fn tell(done: usize, of: usize, elapsed: Duration) {
     );
 }
 
-/// One owner's chats as an export has them.
-fn export(random: &mut fastrand::Rng) -> String {
+/// Chats of one owner of so many messages each, the oldest first, which alone is called so.
+pub(crate) async fn load_chats(
+    dsql: &Dsql,
+    owner: &str,
+    count: usize,
+    messages: usize,
+) -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(20_261_130);
+    let mut loaded = Vec::with_capacity(count);
+    while loaded.len() < count {
+        let some = FILE.min(count - loaded.len());
+        let chats: Vec<_> = (loaded.len()..loaded.len() + some)
+            .map(|n| {
+                let title = match n {
+                    0 => "The oldest".to_owned(),
+                    _ => format!("Chat {n}"),
+                };
+                (title, Duration::from_secs(60 * (count - n) as u64))
+            })
+            .collect();
+        let file = export(&mut random, &chats, messages);
+        let key = format!("{owner}-{}", loaded.len());
+        loaded.extend(load(dsql, owner, &key, &file, some * messages).await);
+    }
+    loaded
+}
+
+/// Loads a file and gives the chats' ids.
+async fn load(dsql: &Dsql, owner: &str, key: &str, file: &str, messages: usize) -> Vec<String> {
+    let owner = OwnerId::parse(owner).unwrap();
+    let file = import::parse(file).unwrap();
+    let db = dsql.until(SystemTime::now() + Duration::from_secs(60));
+    let now = microseconds(SystemTime::now());
+    let imported = import::store(&db, &owner, &file, key, None, now)
+        .await
+        .unwrap();
+    assert_eq!(imported.messages, messages);
+    imported.ids
+}
+
+/// How long ago a chat was changed.
+fn age(random: &mut fastrand::Rng) -> Duration {
+    Duration::from_secs(60 * u64::from(random.u32(0..500_000)))
+}
+
+/// Chats by title and age, of so many messages each, as an export has them.
+fn export(random: &mut fastrand::Rng, chats: &[(String, Duration)], messages: usize) -> String {
     let mut lines = vec![json!({"type": "meta", "version": 1}).to_string()];
-    for chat in 0..CHATS {
+    let count = chats.len();
+    for (chat, (title, age)) in chats.iter().enumerate() {
         let id = format!("c{chat}");
-        let minutes = random.u32(0..500_000);
-        let time = SystemTime::now() - Duration::from_secs(60 * u64::from(minutes));
-        let time = microseconds(time).to_string();
-        let line = json!({"type": "chat", "id": id, "title": format!("Chat {chat}"), "createdAt": time, "updatedAt": time});
+        let time = microseconds(SystemTime::now() - *age).to_string();
+        let line =
+            json!({"type": "chat", "id": id, "title": title, "createdAt": time, "updatedAt": time});
         lines.push(line.to_string());
-        for n in 0..MESSAGES {
+        for n in 0..messages {
             let role = if n % 2 == 0 { "user" } else { "assistant" };
             let words = random.usize(5..120);
             let text: Vec<&str> = (0..words)
@@ -87,7 +131,7 @@ fn export(random: &mut fastrand::Rng) -> String {
             lines.push(line.to_string());
         }
     }
-    let end = json!({"type": "end", "chats": CHATS, "messages": CHATS * MESSAGES});
+    let end = json!({"type": "end", "chats": count, "messages": count * messages});
     lines.push(end.to_string());
     lines.join("\n")
 }
