@@ -107,8 +107,11 @@ pub(crate) async fn run(report: &mut Report) {
     let stack = Stack::start().await;
     let routes = Routes::prepare(&stack).await;
     let mut rows = Vec::new();
+    let sqlx = stack.peers().swap_remove(0);
     for (name, launch) in [
         ("hello world", Stack::hello().launch),
+        ("dsql alone", stack.dsql_alone().launch),
+        (sqlx.name, sqlx.launch),
         ("ready", stack.chats()),
         ("list, 20 chats", stack.chats()),
         ("get, 20 messages", stack.chats()),

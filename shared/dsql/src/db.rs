@@ -192,9 +192,9 @@ impl Db {
             let limit = if may_replay { left / 2 } else { left };
             let session = Arc::clone(lease.session());
             let answer = send(&session, sql, params, (form, Place::Alone));
-            match tokio::time::timeout(limit, answer).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(failure)) => match failure {
+            match session.alarms().within(limit, answer).await {
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(failure)) => match failure {
                     Failure::Stale(_) => {
                         count(&warm.counters.stale_statements);
                         (form, attempts) = (Form::Whole, attempts - 1);
@@ -236,7 +236,7 @@ impl Db {
                     }
                     Failure::Final(error) => return Err(error),
                 },
-                Err(_) => {
+                None => {
                     lease.discard();
                     *lost = true;
                     if !may_replay || remaining(clock.now(), self.deadline).is_zero() {

@@ -38,6 +38,7 @@
 //! | `DSQL_PIPELINE_CONNECT` | `false` | send the token with the startup message: a connect in 3 flights, not seen on a cluster yet |
 //! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container; [`Dsql::pinned`] has one beyond them |
 
+mod alarms;
 mod batch;
 mod chain;
 mod client;

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, NoTls};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::alarms::Alarms;
 use crate::config::Config;
 use crate::early::EarlyPassword;
 use crate::error::{self, ConflictKind, Error, Failure};
@@ -32,6 +33,7 @@ pub(crate) struct Session {
     client: Arc<Client>,
     last_command: LastCommand,
     statements: Arc<Statements>,
+    alarms: Alarms,
     /// Moves bytes between socket and client, and prepares statements; ends with the session.
     driver: JoinHandle<()>,
     pub(crate) opened_at: SystemTime,
@@ -51,6 +53,11 @@ impl Session {
 
     pub(crate) fn statements(&self) -> &Statements {
         &self.statements
+    }
+
+    /// For what is done on it.
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -199,6 +206,7 @@ impl Connector {
             client,
             last_command,
             statements,
+            alarms: Alarms::default(),
             driver,
             opened_at,
             retire_at: self.retire_at(config, token, opened_at),

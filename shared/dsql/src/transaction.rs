@@ -118,8 +118,8 @@ impl Transaction {
         let inner = &*self.inner;
         let mut statement = Running::begin(inner);
         let limit = remaining(inner.clock.now(), inner.deadline);
-        let answer = tokio::time::timeout(limit, statement.send(sql, params));
-        let Ok(answer) = answer.await else {
+        let alarms = inner.session.alarms();
+        let Some(answer) = alarms.within(limit, statement.send(sql, params)).await else {
             return Err(Error::Deadline {
                 during: "waiting for an answer",
             });
@@ -399,16 +399,16 @@ impl Db {
         };
         let commit = session.client().batch_execute("COMMIT");
         let answer = session.statements().along(Place::Alone, commit);
-        match tokio::time::timeout(limit, answer).await {
-            Err(_) => unknown(None),
-            Ok(Ok(())) => {
+        match session.alarms().within(limit, answer).await {
+            None => unknown(None),
+            Some(Ok(())) => {
                 lease.mark_clean();
                 if session.last_command().rolled_back() {
                     return Run::Done(Err(Error::TransactionOver.into()));
                 }
                 Run::Done(Ok(value))
             }
-            Ok(Err(error)) => match session.failure(error) {
+            Some(Err(error)) => match session.failure(error) {
                 Failure::Lost(error) | Failure::Stale(error) => unknown(Some(Box::new(error))),
                 Failure::Unavailable(_) => {
                     // Whether it committed is not known, nor whether the block is still open.
@@ -431,9 +431,8 @@ impl Db {
     async fn roll_back(&self, mut lease: Lease) {
         let session = Arc::clone(lease.session());
         let limit = remaining(self.warm.config.clock.now(), self.deadline);
-        if let Ok(Ok(())) =
-            tokio::time::timeout(limit, session.client().batch_execute("ROLLBACK")).await
-        {
+        let end = session.client().batch_execute("ROLLBACK");
+        if let Some(Ok(())) = session.alarms().within(limit, end).await {
             lease.mark_clean();
         }
     }

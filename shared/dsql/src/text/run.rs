@@ -1,5 +1,6 @@
 //! Running a request: attempts, what each came to, and whether another one is right.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::{ServerError, TextError};
@@ -164,16 +165,17 @@ impl TextSessions {
             Err(error) => return Attempt::Failed(error),
         };
         let probe_limit = lease.probe_limit(deadline);
+        let alarms = Arc::clone(&lease.session.alarms);
         let exchange = lease.session.exchange(probe_limit, &first, request.limits);
-        let answer = tokio::time::timeout(limit, exchange).await;
+        let answer = alarms.within(limit, exchange).await;
         if probe_limit.is_some() {
-            note_probe(self.warm(), !matches!(answer, Ok(Err(Broken::Silent))));
+            note_probe(self.warm(), !matches!(answer, Some(Err(Broken::Silent))));
         }
         let mut reply = match answer {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(Broken::Silent)) => return Attempt::Silent,
-            Ok(Err(broken)) => return broken_off(broken, request, commits),
-            Err(_) => {
+            Some(Ok(reply)) => reply,
+            Some(Err(Broken::Silent)) => return Attempt::Silent,
+            Some(Err(broken)) => return broken_off(broken, request, commits),
+            None => {
                 return Attempt::Lost {
                     may_be_committed: commits,
                     timed_out: true,
@@ -243,11 +245,12 @@ impl TextSessions {
             Err(error) => return Attempt::Failed(error), // the lease closes its session, which rolls back
         };
         let limit = remaining(self.warm().config.clock.now(), deadline);
+        let alarms = Arc::clone(&lease.session.alarms);
         let exchange = lease.session.exchange(None, &flight, request.limits);
-        let mut reply = match tokio::time::timeout(limit, exchange).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(broken)) => return broken_off(broken, request, true),
-            Err(_) => {
+        let mut reply = match alarms.within(limit, exchange).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(broken)) => return broken_off(broken, request, true),
+            None => {
                 return Attempt::Lost {
                     may_be_committed: true,
                     timed_out: true,
@@ -319,9 +322,10 @@ impl TextSessions {
             // Awaited, so that a freeze cannot come before it is sent.
             let limit = remaining(self.warm().config.clock.now(), deadline);
             let flight = flight::roll_back();
+            let alarms = Arc::clone(&lease.session.alarms);
             let exchange = lease.session.exchange(None, &flight, NO_ROWS);
-            let end = tokio::time::timeout(limit, exchange).await;
-            if !matches!(end, Ok(Ok(end)) if end.is_idle && end.error.is_none()) {
+            let end = alarms.within(limit, exchange).await;
+            if !matches!(end, Some(Ok(end)) if end.is_idle && end.error.is_none()) {
                 return;
             }
         }

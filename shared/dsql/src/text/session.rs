@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
@@ -17,6 +18,7 @@ use super::answer::{TextAnswer, TextField, TextRow};
 use super::error::{Excess, ServerError};
 use super::prepared::Prepared;
 use super::{AnswerLimits, TextRole, flight};
+use crate::alarms::Alarms;
 use crate::config::Config;
 use crate::error::{self, Error};
 use crate::session::{Connector, place, within};
@@ -49,6 +51,8 @@ pub(super) struct TextSession {
     /// What the server reported of its settings at startup.
     reported: Vec<(String, String)>,
     pub(super) prepared: Box<Prepared>,
+    /// For what is done on it.
+    pub(super) alarms: Arc<Alarms>,
     pub(super) opened_at: SystemTime,
     pub(super) retire_at: SystemTime,
 }
@@ -104,6 +108,7 @@ impl TextSession {
                 input: BytesMut::new(),
                 reported: Vec::new(),
                 prepared: Box::new(Prepared::new()),
+                alarms: Arc::default(),
                 opened_at,
                 retire_at: connector.retire_at(config, token, opened_at),
             };
