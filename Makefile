@@ -50,7 +50,7 @@ soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQU
 	SOAK_SECONDS=$(SECONDS) SOAK_REQUESTS=$(REQUESTS) SOAK_SEED=$(SEED) TEST_PROFILE=release cargo test --locked -p tests --test soak -- --nocapture
 
 # A target is a test named fuzz:: beside the reader that it is about; `make test` runs each with a thousand inputs.
-FUZZED := bounded-json http-api chat-store chats chat sql admin dsql-dialect dsql-local
+FUZZED := bounded-json http-api chat-store chats chat sql admin jobs maintenance dsql-dialect dsql-local
 
 fuzz: ## mutated inputs for whatever reads what strangers send, half a minute a target (FUZZ_SECONDS=, FUZZ_INPUTS=1000000, FUZZ_SEED=: as a run before, ONLY=jwt)
 	@scripts/install-tools.sh postgres

@@ -3,6 +3,9 @@
 //! cannot be taken goes back to the queue alone; a job that fails goes back to its row, and after its last attempt to the
 //! dead-letter queue. Called directly, it processes one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
 
+mod event;
+#[cfg(test)]
+mod fuzz;
 #[cfg(feature = "titles")]
 mod titles;
 mod work;
@@ -10,17 +13,16 @@ mod work;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use aws_lambda_events::sqs::SqsEvent;
 use chat_store::JobKind;
 use chat_store::jobs::{self, Claim, Job, MAX_JOB_ATTEMPTS};
 use dsql::{Db, Dsql};
 use futures_util::FutureExt as _;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use runtime::Metrics;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
+use crate::event::Event;
 use crate::work::{Outcome, work};
 
 /// Kept back before Lambda's deadline, to write down how far a job came.
@@ -139,27 +141,6 @@ enum Refusal {
     Panic,
 }
 
-/// The body of a message, and of a direct call.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Message {
-    job_id: String,
-}
-
-/// A direct call.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Call {
-    One(Message),
-    Due { run: Due },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Due {
-    Due,
-}
-
 /// Works off one batch, and answers which messages the queue shall deliver again.
 ///
 /// # Errors
@@ -189,23 +170,17 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn answer(&self, event: Value) -> Result<Value, JobsError> {
-        if event.get("Records").is_none() {
-            let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
-            return match serde_json::from_value(event) {
-                Ok(Call::One(message)) => {
-                    let outcome = self.one(message).await.map_err(not_taken)?;
-                    Ok(json!({"outcome": outcome}))
-                }
-                Ok(Call::Due { run: Due::Due }) => self.due().await.map_err(not_taken),
-                Err(error) => Err(JobsError::UnknownEvent(error.to_string())),
-            };
-        }
-        let batch: SqsEvent = serde_json::from_value(event)
-            .map_err(|error| JobsError::UnknownEvent(error.to_string()))?;
+        let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
+        let messages = match event::read(event)? {
+            Event::Batch(messages) => messages,
+            Event::Job(id) => {
+                let outcome = self.one(id).await.map_err(not_taken)?;
+                return Ok(json!({"outcome": outcome}));
+            }
+            Event::Due => return self.due().await.map_err(not_taken),
+        };
         let mut failures = Vec::new();
-        for record in batch.records {
-            let id = record.message_id.unwrap_or_default();
-            let body = record.body.unwrap_or_default();
+        for event::Delivered { id, body } in messages {
             // Each alone: a panic must not take the batch with it.
             let taken = AssertUnwindSafe(self.delivered(&body)).catch_unwind().await;
             match taken.unwrap_or(Err(Refusal::Panic)) {
@@ -233,41 +208,37 @@ impl Run<'_> {
             let Some(job) = taken.into_iter().next() else {
                 break;
             };
-            let outcome = self.one(Message { job_id: job.id }).await?;
+            let outcome = self.one(job.id).await?;
             outcomes.push(outcome);
         }
         Ok(json!({"outcomes": outcomes}))
     }
 
     async fn delivered(&self, body: &str) -> Result<&'static str, Refusal> {
-        let message =
-            serde_json::from_str(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        self.one(message).await
+        let id = event::named(body).map_err(Refusal::Malformed)?;
+        self.one(id).await
     }
 
     /// Takes one message: claims its job, works on it, and writes down how that ended.
-    async fn one(&self, message: Message) -> Result<&'static str, Refusal> {
+    async fn one(&self, id: String) -> Result<&'static str, Refusal> {
         let (app, deadline) = (self.app, self.deadline);
         let clock = app.dsql.clock();
         let until = deadline.checked_sub(TIME_TO_STOP).unwrap_or(deadline);
         let db = app.dsql.until(deadline);
         if clock.now() + TIME_TO_START > until {
             // Not begun: due again at once, without having failed.
-            jobs::make_due(&db, &[message.job_id], clock.now()).await?;
+            jobs::make_due(&db, &[id], clock.now()).await?;
             return Ok("postponed");
         }
-        let job = match jobs::claim(&db, &message.job_id, clock.now(), deadline + LEASE_MARGIN)
-            .await?
-        {
+        let job = match jobs::claim(&db, &id, clock.now(), deadline + LEASE_MARGIN).await? {
             Claim::Job(job) => job,
             Claim::GivenUp { kind } => {
-                let id = &message.job_id;
                 tracing::error!(job.id = %id, job.kind = %kind, "the job {id} is given up: it killed every worker that took it");
                 return Ok("given up");
             }
             Claim::Over => return Ok("over"),
             Claim::Busy => return Ok("busy"),
-            Claim::Unknown => return Err(Refusal::Unknown(message.job_id)),
+            Claim::Unknown => return Err(Refusal::Unknown(id)),
         };
         let outcome = AssertUnwindSafe(app.work(&job, self.request_id, until))
             .catch_unwind()

@@ -10,6 +10,8 @@
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is `maintenance`.
 
 mod cloudflare;
+#[cfg(test)]
+mod fuzz;
 mod hyperdrive;
 mod relay;
 mod tasks;
@@ -20,7 +22,7 @@ use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use runtime::{HYPERDRIVE_REFRESHED, Metrics};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::Instrument as _;
 
 pub use crate::hyperdrive::{
@@ -79,6 +81,14 @@ struct Event {
     task: Task,
 }
 
+impl Event {
+    /// Only an object is one: what derives its reading would take an array of the fields, too.
+    fn read(event: Value) -> Result<Self, serde_json::Error> {
+        let fields: Map<String, Value> = serde_json::from_value(event)?;
+        serde_json::from_value(Value::Object(fields))
+    }
+}
+
 /// What a run may fail with.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
@@ -129,7 +139,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Maint
         .unwrap_or_else(|| app.dsql.clock().now() + WITHOUT_DEADLINE);
     let span = tracing::info_span!("invocation", requestId = %request_id);
     let report = async {
-        let Event { task } = serde_json::from_value(event.payload)?;
+        let Event { task } = Event::read(event.payload)?;
         let mut report = match task {
             Task::Purge => tasks::purge(&app.dsql, deadline).await?,
             Task::Reap => tasks::reap(&app.dsql, deadline).await?,
