@@ -77,6 +77,8 @@ migrations! {
     23 "0023_index_reservations_by_expiry",
     24 "0024_add_awaited_to_messages",
     25 "0025_add_folded_title_to_chats",
+    26 "0026_add_public_id_to_chats",
+    27 "0027_index_chats_by_public_id",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -135,7 +137,8 @@ mod tests {
                 "rate_buckets_expiry",
                 "generations_lease",
                 "usage_daily_day",
-                "reservations_expiry"
+                "reservations_expiry",
+                "chats_public_id"
             ]
         );
     }

@@ -21,12 +21,13 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     let now = microseconds(call.now);
     let (chat, message) = (&answers.chat, &answers.message);
     let found = chat_store::asking(&call.db, &call.owner, chat, message, now).await?;
-    let (stored, before, mut history) = match found.ok_or_else(ApiError::not_found)? {
+    let (key, (stored, before, mut history)) = match found.ok_or_else(ApiError::not_found)? {
         chat_store::Asking::Ended {
+            chat,
             reply,
             parts,
             history,
-        } => (reply, parts, history),
+        } => (chat, (reply, parts, history)),
         chat_store::Asking::Busy => return Err(busy()),
         chat_store::Asking::Other => return Err(stale()),
     };
@@ -46,7 +47,7 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     };
     let cost = cost(call, &asking, &parts, answers.answered.len());
     let reply = Reply {
-        chat: answers.chat,
+        chat: key,
         message: answers.message,
         stream: StreamId::new(),
     };

@@ -76,11 +76,15 @@ pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
         at_most: at_most(call, &question, &tools),
         allowance: &allowance,
     };
-    let (history, is_titled_now) = match open(call, &post, &mut turn).await? {
-        Placed::Opened(history, is_titled_now) => (history, is_titled_now),
+    let (chat, history, is_titled_now) = match open(call, &post, &mut turn).await? {
+        Placed::Opened(chat, history, is_titled_now) => (chat, history, is_titled_now),
         Placed::Replayed(reply) => return Ok(follow::replay(call, &reply)),
-        Placed::Ended => return ended(call, &reply, key.as_ref()).await,
+        Placed::Ended(chat) => {
+            let reply = Reply { chat, ..reply };
+            return ended(call, &reply, &post.chat, key.as_ref()).await;
+        }
     };
+    let reply = Reply { chat, ..reply };
     let has_tools = !tools.offered().is_empty();
     let limit = call.app.settings.context_tokens;
     let messages = context::conversation(&history, question, limit, has_tools);
@@ -201,12 +205,10 @@ async fn held_meanwhile<T>(lock: &mut Lock, work: impl Future<Output = T>) -> Op
 
 /// The answer to a turn whose reply was there already when it was opened. With a key it may be that of the same request, sent
 /// at the same time, and is not this one's to withdraw.
-async fn ended(call: &Call<'_>, reply: &Reply, key: Option<&TurnKey>) -> Answer {
+async fn ended(call: &Call<'_>, reply: &Reply, chat: &ChatId, key: Option<&TurnKey>) -> Answer {
     match key {
         None => Ok(withdrawn(call, reply, 0).await), // no model was asked
-        Some(key) => answered_before(call, &reply.chat, key)
-            .await?
-            .ok_or_else(busy),
+        Some(key) => answered_before(call, chat, key).await?.ok_or_else(busy),
     }
 }
 
@@ -231,10 +233,10 @@ async fn abandon(call: &Call<'_>, reply: &Reply, spent: u64) {
 
 /// A turn that found its place.
 enum Placed {
-    Opened(Vec<chat_store::Message>, bool),
+    Opened(ChatId, Vec<chat_store::Message>, bool),
     Replayed(StoredReply),
-    /// It was opened, and stopped before the answer to that came.
-    Ended,
+    /// It was opened, in the chat of this key, and stopped before the answer to that came.
+    Ended(ChatId),
 }
 
 /// Opens the turn where it belongs: at the first attempt for a new message, else where what is stored says.
@@ -247,9 +249,10 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
         turn.lease_until = lease_until(turn.now);
         match chat_store::open(&call.db, &call.owner, turn).await? {
             Opening::Opened {
+                chat,
                 history,
                 is_titled_now,
-            } => return Ok(Placed::Opened(history, is_titled_now)),
+            } => return Ok(Placed::Opened(chat, history, is_titled_now)),
             Opening::Stored(stored) => match decide(post, &stored) {
                 Decision::Open(place) => turn.place = place,
                 Decision::Replay => match stored.next {
@@ -282,7 +285,7 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
             },
             Opening::Changed => turn.place = first_place(post),
             Opening::Foreign => return Err(ApiError::not_found()),
-            Opening::Ended => return Ok(Placed::Ended),
+            Opening::Ended(chat) => return Ok(Placed::Ended(chat)),
             Opening::Busy if Instant::now() < patient_until => {
                 sleep(BUSY_LOOK).await;
                 placings = 0..PLACINGS;

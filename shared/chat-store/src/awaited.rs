@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::generations::Active;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::key;
 use crate::message::Message;
 use crate::stored::StoredReply;
 
@@ -24,20 +25,23 @@ pub enum Resumable {
     Ended(StoredReply),
 }
 
-const RESUMABLE: &str = "\
-WITH active AS (
-    SELECT message_id, lease_until <= $3 AS has_passed FROM generations WHERE chat_id = $1 AND owner_id = $2
+const RESUMABLE: &str = concat!(
+    "WITH ",
+    key!(),
+    ", active AS (
+    SELECT message_id, lease_until <= $3 AS has_passed FROM generations WHERE chat_id = (SELECT id FROM key) AND owner_id = $2
 ), last AS (
-    SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
+    SELECT id FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
 )
 SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.checkpoint_at, a.has_passed
-FROM active a JOIN messages m ON m.chat_id = $1 AND m.id = a.message_id
+FROM active a JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.id = a.message_id
 UNION ALL
 SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.checkpoint_at, NULL
-FROM last JOIN messages m ON m.chat_id = $1 AND m.id = last.id JOIN chats c ON c.id = $1
+FROM last JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.id = last.id JOIN chats c ON c.id = (SELECT id FROM key)
 WHERE NOT EXISTS (SELECT FROM active) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
     AND m.role = 'assistant' AND m.status <> 'streaming' AND m.checkpoint_at > $4
-    AND CASE WHEN $5::text IS NULL THEN m.awaited_at IS NOT NULL ELSE m.id <> $5 END";
+    AND CASE WHEN $5::text IS NULL THEN m.awaited_at IS NOT NULL ELSE m.id <> $5 END"
+);
 
 /// Finds what there is to resume in the owner's chat: the reply being written, else the last one, if it has ended within
 /// [`REPLAY_WINDOW`] and a page waits for it, or the page says that the last message it `shows` is another one.
@@ -86,10 +90,14 @@ pub async fn resumable(
     }))
 }
 
-const MARK: &str = "\
+const MARK: &str = concat!(
+    "WITH ",
+    key!("$1", "$3"),
+    "
 UPDATE messages SET awaited_at = $4
-WHERE chat_id = $1 AND id = $2 AND EXISTS (SELECT FROM chats WHERE id = $1 AND owner_id = $3)
-    AND (awaited_at IS NOT NULL OR $4::timestamptz IS NOT NULL)";
+WHERE chat_id = (SELECT id FROM key) AND id = $2 AND EXISTS (SELECT FROM chats WHERE id = (SELECT id FROM key) AND owner_id = $3)
+    AND (awaited_at IS NOT NULL OR $4::timestamptz IS NOT NULL)"
+);
 
 async fn mark(
     db: &Db,

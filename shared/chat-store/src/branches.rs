@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::chats::look_into;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::key;
 
 /// A place where a chat goes on in more than one way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,14 +36,18 @@ pub struct Branch {
     pub is_current: bool,
 }
 
-const LIST: &str = "\
+const LIST: &str = concat!(
+    "WITH ",
+    key!(),
+    "
 SELECT m.id, m.parent_id, m.role, m.created_at, m.aside_since IS NULL AS is_current
 FROM chats c LEFT JOIN (
     SELECT id, parent_id, role, created_at, aside_since, seq, count(*) OVER (PARTITION BY parent_id) AS n
-    FROM messages WHERE chat_id = $1
+    FROM messages WHERE chat_id = (SELECT id FROM key)
 ) m ON m.n > 1
-WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
-ORDER BY m.seq";
+WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
+ORDER BY m.seq"
+);
 
 /// Where the owner's chat goes on in more than one way; `None` if there is no such chat.
 ///
@@ -93,32 +98,35 @@ pub enum Switched {
 
 // The chat's row is written, and its counter too: a turn that opens meanwhile conflicts, one that was placed before is
 // placed anew.
-const SWITCH: &str = "\
-WITH RECURSIVE target AS (
+const SWITCH: &str = concat!(
+    "WITH RECURSIVE ",
+    key!(),
+    ", target AS (
     SELECT m.id, m.parent_id, m.aside_since IS NOT NULL AS is_aside,
-        EXISTS (SELECT FROM generations WHERE chat_id = $1 AND lease_until > $4) AS is_busy
+        EXISTS (SELECT FROM generations WHERE chat_id = (SELECT id FROM key) AND lease_until > $4) AS is_busy
     FROM chats c JOIN messages m ON m.chat_id = c.id AND m.id = $3
-    WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $4)
+    WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $4)
 ), up AS (
     SELECT id, parent_id FROM target
     UNION ALL
-    SELECT m.id, m.parent_id FROM up JOIN messages m ON m.chat_id = $1 AND m.id = up.parent_id
+    SELECT m.id, m.parent_id FROM up JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.id = up.parent_id
 ), down AS (
     SELECT id FROM target
     UNION ALL
     SELECT n.id FROM down CROSS JOIN LATERAL (
-        SELECT m.id FROM messages m WHERE m.chat_id = $1 AND m.parent_id = down.id ORDER BY m.seq DESC LIMIT 1
+        SELECT m.id FROM messages m WHERE m.chat_id = (SELECT id FROM key) AND m.parent_id = down.id ORDER BY m.seq DESC LIMIT 1
     ) n
 ), chat AS (
     UPDATE chats SET next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $4)
-    WHERE id = $1 AND owner_id = $2 AND EXISTS (SELECT FROM target WHERE is_aside AND NOT is_busy)
+    WHERE id = (SELECT id FROM key) AND owner_id = $2 AND EXISTS (SELECT FROM target WHERE is_aside AND NOT is_busy)
     RETURNING id
 ), moved AS (
     UPDATE messages SET aside_since = CASE WHEN aside_since IS NULL THEN $4 END
     WHERE chat_id IN (SELECT id FROM chat)
         AND (aside_since IS NULL) <> (id IN (SELECT id FROM up UNION SELECT id FROM down))
 )
-SELECT is_aside AND is_busy AS is_busy FROM target";
+SELECT is_aside AND is_busy AS is_busy FROM target"
+);
 
 /// Leads the path of the owner's chat through a message and, from there on, to what was said last.
 ///
@@ -161,23 +169,26 @@ pub enum Pruned {
 }
 
 // At most 1,000 messages and as many votes. A reply that was stopped may still be given its last words: then it is not there.
-const PRUNE: &str = "\
-WITH RECURSIVE target AS (
+const PRUNE: &str = concat!(
+    "WITH RECURSIVE ",
+    key!(),
+    ", target AS (
     SELECT m.id, m.aside_since IS NOT NULL AS is_aside
     FROM chats c JOIN messages m ON m.chat_id = c.id AND m.id = $3
-    WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $4)
+    WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $4)
 ), branch AS (
     SELECT id FROM target WHERE is_aside
     UNION ALL
-    SELECT m.id FROM branch JOIN messages m ON m.chat_id = $1 AND m.parent_id = branch.id
+    SELECT m.id FROM branch JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.parent_id = branch.id
 ), chat AS (
-    UPDATE chats SET next_seq = next_seq + 1 WHERE id = $1 AND owner_id = $2 AND EXISTS (SELECT FROM branch) RETURNING id
+    UPDATE chats SET next_seq = next_seq + 1 WHERE id = (SELECT id FROM key) AND owner_id = $2 AND EXISTS (SELECT FROM branch) RETURNING id
 ), unvoted AS (
     DELETE FROM votes WHERE chat_id IN (SELECT id FROM chat) AND message_id IN (SELECT id FROM branch)
 ), gone AS (
     DELETE FROM messages WHERE chat_id IN (SELECT id FROM chat) AND id IN (SELECT id FROM branch)
 )
-SELECT is_aside FROM target";
+SELECT is_aside FROM target"
+);
 
 /// Deletes a message that was set aside, and all that follows it there, with their votes.
 ///

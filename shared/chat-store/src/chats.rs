@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::{apart, key, key_of_new};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
 
@@ -91,23 +92,27 @@ pub enum Created {
     IdTaken,
 }
 
-const CREATE: &str = "\
-WITH chat AS (
-    INSERT INTO chats (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, created_at, updated_at,
-        expires_at)
-    VALUES ($1, $2, $3, $10, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4, $9)
+const CREATE: &str = concat!(
+    "WITH ",
+    key_of_new!("$1", "$2", "$11"),
+    ", chat AS (
+    INSERT INTO chats (id, public_id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, created_at,
+        updated_at, expires_at)
+    SELECT id, NULLIF($1, id), $2, $3, $10, 'private', false, false, CASE WHEN $5::text IS NULL THEN 0 ELSE 1 END, $4, $4, $9
+    FROM key
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at
+    RETURNING title, visibility, pinned, archived, created_at, updated_at, expires_at
 ), message AS (
     INSERT INTO messages (chat_id, id, seq, role, parts, metadata, status, created_at)
-    SELECT id, $5, 0, $6, $7, $8, 'complete', $4 FROM chat WHERE $5::text IS NOT NULL
+    SELECT key.id, $5, 0, $6, $7, $8, 'complete', $4 FROM chat, key WHERE $5::text IS NOT NULL
 )
-SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chat
+SELECT $1 AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chat
 UNION ALL
-SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
-WHERE id = $1 AND owner_id = $2 AND title = $3 AND (expires_at IS NULL OR expires_at > $4) AND ($5::text IS NULL OR EXISTS (
-    SELECT FROM messages WHERE chat_id = $1 AND messages.id = $5 AND role = $6 AND parts = $7
-))";
+SELECT $1, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
+WHERE id = (SELECT id FROM key) AND owner_id = $2 AND title = $3 AND (expires_at IS NULL OR expires_at > $4) AND ($5::text IS NULL OR EXISTS (
+    SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND messages.id = $5 AND role = $6 AND parts = $7
+))"
+);
 
 /// Creates a chat, with its first message if there is one. The same owner's same request again finds what the first one
 /// made, whether it is repeated here, after a lost connection, or by a client that got no answer.
@@ -135,6 +140,7 @@ pub async fn create(db: &Db, owner: &OwnerId, new: &NewChat) -> Result<Created, 
                 ),
                 (&new.expires_at, Type::TIMESTAMPTZ),
                 (&new.title.folded(), Type::TEXT),
+                (&apart(owner, &new.id), Type::TEXT),
             ],
         )
         .await?;
@@ -166,8 +172,11 @@ const MAX_SENT_BYTES: usize = 5 * 1024 * 1024 + 512 * 1024;
 /// A message's share of a page besides its parts and metadata.
 const MESSAGE_BYTES: usize = 256;
 
-const GET: &str = "\
-SELECT c.id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
+const GET: &str = concat!(
+    "WITH ",
+    key!(),
+    "
+SELECT COALESCE(c.public_id, c.id) AS id, c.title, c.visibility, c.pinned, c.archived, c.created_at, c.updated_at,
     c.expires_at, CASE WHEN g.lease_until > $5 THEN g.stream_id END AS stream_id, g.message_id AS left_out,
     m.message_id, m.seq, m.role, m.parts, m.metadata, m.is_awaited, m.found
 FROM chats c
@@ -177,11 +186,12 @@ LEFT JOIN (
         sum(octet_length(parts)) OVER (ORDER BY seq DESC) - octet_length(parts) AS bytes_behind
     FROM (
         SELECT id AS message_id, seq, role, parts, metadata, awaited_at IS NOT NULL AS is_awaited FROM messages
-        WHERE chat_id = $1 AND seq < $3 AND status <> 'streaming' AND aside_since IS NULL ORDER BY seq DESC LIMIT $4
+        WHERE chat_id = (SELECT id FROM key) AND seq < $3 AND status <> 'streaming' AND aside_since IS NULL ORDER BY seq DESC LIMIT $4
     ) page
 ) m ON m.bytes_behind < $6
-WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
-ORDER BY m.seq DESC";
+WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $5)
+ORDER BY m.seq DESC"
+);
 
 /// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large as they are sent.
 ///
@@ -275,12 +285,16 @@ pub struct Changes {
     pub ends: Option<Ends>,
 }
 
-const CHANGE: &str = "\
+const CHANGE: &str = concat!(
+    "WITH ",
+    key!(),
+    "
 UPDATE chats SET title = COALESCE($3, title), title_folded = COALESCE($10, title_folded), visibility = COALESCE($4, visibility), pinned = COALESCE($5, pinned),
     archived = COALESCE($6, archived), updated_at = GREATEST(updated_at, $7),
     expires_at = CASE WHEN $8 THEN $9 ELSE expires_at END
-WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $7)
-RETURNING id, title, visibility, pinned, archived, created_at, updated_at, expires_at";
+WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $7)
+RETURNING COALESCE(public_id, id) AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at"
+);
 
 /// Changes a chat and returns it as it is then.
 ///
@@ -319,8 +333,9 @@ pub async fn change(
 
 // At most 1,000 messages, as many votes and 20 shares: below 3,000 rows.
 const DELETE: &str = concat!(
-    "\
-WITH mine AS (SELECT id FROM chats WHERE id = $1 AND owner_id = $2),
+    "WITH ",
+    key!(),
+    ", mine AS (SELECT id FROM chats WHERE id = (SELECT id FROM key) AND owner_id = $2),
     v AS (DELETE FROM votes WHERE chat_id IN (SELECT id FROM mine)),
     s AS (DELETE FROM shares WHERE chat_id IN (SELECT id FROM mine)),
     g AS (DELETE FROM generations WHERE chat_id IN (SELECT id FROM mine) RETURNING chat_id, message_id, owner_id),

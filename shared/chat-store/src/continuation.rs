@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::{self, key};
 use crate::limits::beyond_turns;
 use crate::message::Message;
 use crate::reply::Reply;
@@ -20,6 +21,8 @@ use crate::turn::{Allowance, MAX_HISTORY, MAX_HISTORY_BYTES};
 pub enum Asking {
     /// It has ended, and nothing was said since.
     Ended {
+        /// The chat's key, by which its writer knows it.
+        chat: ChatId,
         /// The reply.
         reply: Message,
         /// Its parts as they are stored.
@@ -33,22 +36,25 @@ pub enum Asking {
     Other,
 }
 
-const READ: &str = "\
-WITH chat AS (
-    SELECT id FROM chats WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
+const READ: &str = concat!(
+    "WITH ",
+    key!(),
+    ", chat AS (
+    SELECT id FROM chats WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
 ), reply AS (
     SELECT m.id, m.seq, m.status FROM chat c JOIN messages m ON m.chat_id = c.id
     WHERE m.id = $3 AND m.role = 'assistant' AND m.model IS NOT NULL AND m.aside_since IS NULL
-        AND NOT EXISTS (SELECT FROM messages l WHERE l.chat_id = $1 AND l.seq > m.seq AND l.aside_since IS NULL)
+        AND NOT EXISTS (SELECT FROM messages l WHERE l.chat_id = (SELECT id FROM key) AND l.seq > m.seq AND l.aside_since IS NULL)
 ), page AS (
     SELECT id, seq, role, parts, metadata, octet_length(parts) AS bytes FROM messages
-    WHERE chat_id = $1 AND seq <= (SELECT seq FROM reply) AND aside_since IS NULL ORDER BY seq DESC LIMIT $5
+    WHERE chat_id = (SELECT id FROM key) AND seq <= (SELECT seq FROM reply) AND aside_since IS NULL ORDER BY seq DESC LIMIT $5
 ), shown AS (
     SELECT id, seq, role, parts, metadata, sum(bytes) OVER (ORDER BY seq DESC) AS bytes FROM page
 )
-SELECT r.status, s.id AS message_id, s.role, s.parts, s.metadata
+SELECT c.id AS key, r.status, s.id AS message_id, s.role, s.parts, s.metadata
 FROM chat c LEFT JOIN reply r ON true LEFT JOIN shown s ON s.bytes <= $6 OR s.id = $3
-ORDER BY s.seq";
+ORDER BY s.seq"
+);
 
 /// Reads the reply `message` with what was said before it; `None` if there is no such chat.
 ///
@@ -77,6 +83,7 @@ pub async fn asking(
     let Some(first) = rows.first() else {
         return Ok(None);
     };
+    let key = key::of_row(first).unwrap_or_else(|| chat.clone());
     match first.get::<_, Option<&str>>("status") {
         Some("streaming") => return Ok(Some(Asking::Busy)),
         Some("complete") => {}
@@ -95,6 +102,7 @@ pub async fn asking(
         .collect();
     Ok(Some(match (history.pop(), parts) {
         (Some(reply), Some(parts)) => Asking::Ended {
+            chat: key,
             reply,
             parts,
             history,

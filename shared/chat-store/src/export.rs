@@ -29,23 +29,32 @@ pub struct Export {
 #[derive(Debug)]
 enum Stage {
     Begin,
-    /// Behind the chat with this id.
+    /// Behind the chat with this key.
     Chats(String),
     /// In the chat `waiting` ends with, behind this `seq`.
     Messages {
-        waiting: Vec<(String, String)>,
+        waiting: Vec<Waiting>,
         after: i64,
     },
     Votes {
-        waiting: Vec<(String, String)>,
+        waiting: Vec<Waiting>,
     },
     End,
 }
 
-// By id: updated_at moves while an export runs.
+/// A chat that is written next.
+#[derive(Debug)]
+struct Waiting {
+    key: String,
+    id: String,
+    line: String,
+}
+
+// By key: updated_at moves while an export runs.
 const CHATS: &str = "\
-SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at FROM chats
-WHERE owner_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4";
+SELECT c.id AS key, COALESCE(public_id, c.id) AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at
+FROM chats c
+WHERE owner_id = $1 AND c.id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY c.id LIMIT $4";
 
 const MESSAGES: &str = "\
 SELECT id, seq, parent_id, is_aside, role, parts, metadata, created_at FROM (
@@ -96,7 +105,7 @@ impl Export {
                 self.enter(waiting, None, &mut lines);
             }
             Stage::Messages { waiting, after } => {
-                let Some((id, _)) = waiting.last() else {
+                let Some(Waiting { key, id, .. }) = waiting.last() else {
                     self.stage = Stage::End;
                     return Ok(Some(lines));
                 };
@@ -104,7 +113,7 @@ impl Export {
                     .query_idempotent(
                         MESSAGES,
                         &[
-                            (&id.as_str(), Type::TEXT),
+                            (&key.as_str(), Type::TEXT),
                             (&self.owner.as_str(), Type::TEXT),
                             (&*after, Type::INT8),
                             (&PAGE_BYTES, Type::INT8),
@@ -138,7 +147,7 @@ impl Export {
                 }
             }
             Stage::Votes { waiting } => {
-                let Some((id, _)) = waiting.last() else {
+                let Some(Waiting { key, id, .. }) = waiting.last() else {
                     self.stage = Stage::End;
                     return Ok(Some(lines));
                 };
@@ -146,7 +155,7 @@ impl Export {
                     .query_idempotent(
                         VOTES,
                         &[
-                            (&id.as_str(), Type::TEXT),
+                            (&key.as_str(), Type::TEXT),
                             (&self.owner.as_str(), Type::TEXT),
                         ],
                     )
@@ -164,7 +173,7 @@ impl Export {
                     );
                 }
                 let mut waiting = std::mem::take(waiting);
-                let last = waiting.pop().map(|(id, _)| id);
+                let last = waiting.pop().map(|chat| chat.key);
                 self.enter(waiting, last, &mut lines);
             }
             Stage::End => return Ok(None),
@@ -173,9 +182,9 @@ impl Export {
     }
 
     /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to the end.
-    fn enter(&mut self, waiting: Vec<(String, String)>, last: Option<String>, lines: &mut String) {
-        if let Some((_, line)) = waiting.last() {
-            lines.push_str(line);
+    fn enter(&mut self, waiting: Vec<Waiting>, last: Option<String>, lines: &mut String) {
+        if let Some(chat) = waiting.last() {
+            lines.push_str(&chat.line);
             self.chats += 1;
             self.stage = Stage::Messages { waiting, after: -1 };
         } else if let Some(last) = last {
@@ -190,13 +199,12 @@ impl Export {
     }
 }
 
-/// Ids and lines.
 async fn page_of_chats(
     db: &Db,
     owner: &OwnerId,
     after: &str,
     now: Timestamp,
-) -> Result<Vec<(String, String)>, Error> {
+) -> Result<Vec<Waiting>, Error> {
     let limit = i64::try_from(CHATS_PER_PAGE).unwrap_or(1);
     let rows = db
         .query_idempotent(
@@ -228,7 +236,8 @@ async fn page_of_chats(
                     "expiresAt": row.get::<_, Option<Timestamp>>("expires_at"),
                 }),
             );
-            (id, line)
+            let key = row.get("key");
+            Waiting { key, id, line }
         })
         .collect())
 }

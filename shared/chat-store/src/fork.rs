@@ -24,17 +24,18 @@ pub enum Forked {
 // The source is written too: what is copied from a chat must not outlive it unseen.
 const FORK: &str = concat!(
     root!(
+        of (),
         "next_seq = next_seq",
-        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
-        AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming'
+        "id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
+        AND EXISTS (SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $3 AND status <> 'streaming'
             AND aside_since IS NULL)",
         "id, title, title_folded, expires_at"
     ),
     ", source AS (
-    SELECT chat.title, chat.title_folded, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
+    SELECT chat.title, chat.title_folded, chat.expires_at, m.seq FROM chat JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.id = $3
 ), size AS (
     SELECT COALESCE(sum(octet_length(parts)), 0) <= $6 AS fits FROM messages
-    WHERE chat_id = $1 AND seq <= (SELECT seq FROM source) AND aside_since IS NULL
+    WHERE chat_id = (SELECT id FROM key) AND seq <= (SELECT seq FROM source) AND aside_since IS NULL
 ), forked AS (
     INSERT INTO chats (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at,
         updated_at)
@@ -46,7 +47,7 @@ const FORK: &str = concat!(
     SELECT forked.id, m.id, m.seq, m.parent_id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
         m.output_tokens, m.created_at
     FROM messages m, forked
-    WHERE m.chat_id = $1 AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
+    WHERE m.chat_id = (SELECT id FROM key) AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
         AND m.aside_since IS NULL
 )
 SELECT fits, forked.id IS NOT NULL AS made, forked.id, forked.title, visibility, pinned, archived, created_at, updated_at,

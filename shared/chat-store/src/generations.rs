@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::key::key;
 use crate::message::Message;
 
 /// Counts what the replies of the CTE `$ended` (`chat_id`, `message_id`, `owner_id`) have used by their last checkpoint,
@@ -71,12 +72,16 @@ impl Progress {
     }
 }
 
-const POLL: &str = "\
+const POLL: &str = concat!(
+    "WITH ",
+    key!("$1", "$3"),
+    "
 SELECT m.status, m.finish_reason, m.metadata, m.checkpoint_at, m.awaited_at IS NOT NULL AS is_awaited,
     CASE WHEN m.checkpoint_at IS DISTINCT FROM $4 THEN m.parts END AS parts,
     m.status = 'streaming' AND g.lease_until IS NOT NULL AND g.lease_until <= $5 AS has_passed
 FROM messages m JOIN chats c ON c.id = m.chat_id LEFT JOIN generations g ON g.chat_id = m.chat_id
-WHERE m.chat_id = $1 AND m.id = $2 AND c.owner_id = $3";
+WHERE m.chat_id = (SELECT id FROM key) AND m.id = $2 AND c.owner_id = $3"
+);
 
 /// Looks again at a reply whose parts were last stored at `seen`. `None`: it is gone.
 ///
@@ -124,9 +129,10 @@ pub enum Stopped {
 }
 
 const STOP: &str = concat!(
-    "\
-WITH chat AS (
-    SELECT id FROM chats WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
+    "WITH ",
+    key!(),
+    ", chat AS (
+    SELECT id FROM chats WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $4)
 ), released AS (
     DELETE FROM generations WHERE chat_id IN (SELECT id FROM chat) AND ($3::text IS NULL OR stream_id = $3)
     RETURNING chat_id, message_id, owner_id
@@ -135,7 +141,7 @@ WITH chat AS (
     ", stopped AS (
     UPDATE messages SET status = 'stopped',
         metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"stopped\"}'::jsonb)::text
-    WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)
+    WHERE chat_id = (SELECT id FROM key) AND status = 'streaming' AND id IN (SELECT message_id FROM released)
 )
 SELECT EXISTS (SELECT FROM released) AS is_stopped FROM chat"
 );
@@ -173,16 +179,17 @@ pub async fn stop(
 }
 
 const INTERRUPT: &str = concat!(
-    "\
-WITH released AS (
-    DELETE FROM generations WHERE chat_id = $1 AND owner_id = $2 AND lease_until <= $3
+    "WITH ",
+    key!(),
+    ", released AS (
+    DELETE FROM generations WHERE chat_id = (SELECT id FROM key) AND owner_id = $2 AND lease_until <= $3
     RETURNING chat_id, message_id, owner_id
 ), ",
     settled!("released"),
     "
 UPDATE messages SET status = 'interrupted',
     metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
-WHERE chat_id = $1 AND status = 'streaming' AND id IN (SELECT message_id FROM released)"
+WHERE chat_id = (SELECT id FROM key) AND status = 'streaming' AND id IN (SELECT message_id FROM released)"
 );
 
 /// Ends the chat's reply if its lease has passed, and counts what it used.

@@ -40,7 +40,7 @@ macro_rules! id {
 }
 
 id!(
-    /// A chat's id, unique in the database.
+    /// What a chat's owner calls it, unique among their chats; or its key, which is unique in the database.
     ChatId
 );
 id!(
@@ -51,6 +51,13 @@ id!(
     /// The id of a reply under way, which clients know as `activeStreamId`.
     StreamId
 );
+
+impl ChatId {
+    /// A key, as it was read from the database.
+    pub(crate) fn stored(key: String) -> Self {
+        Self(key)
+    }
+}
 
 /// Who owns a chat: the subject of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

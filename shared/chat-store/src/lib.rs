@@ -31,6 +31,7 @@ mod idempotency;
 mod ids;
 pub mod import;
 pub mod jobs;
+mod key;
 mod limits;
 mod list;
 mod message;

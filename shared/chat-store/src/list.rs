@@ -7,6 +7,7 @@ use crate::chats::Chat;
 use crate::cursor::Cursor;
 use crate::fold::{containing, fold};
 use crate::ids::{ChatId, OwnerId};
+use crate::key::{key, made_from};
 
 /// Titles that one statement folds: an owner has rarely as many from before titles were folded.
 const FOLDED_AT_ONCE: i64 = 500;
@@ -36,12 +37,18 @@ pub struct Listing<'a> {
 }
 
 // A title from before titles were folded is found by every search, until it is folded too.
-const LIST: &str = "\
-SELECT id, title, visibility, pinned, archived, created_at, updated_at, expires_at, title_folded IS NULL AS is_unfolded FROM chats
-WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $2 AND (updated_at, id) < ($3, $4)
-    AND ($8::text IS NULL OR (updated_at, id) < (SELECT updated_at, id FROM chats WHERE id = $8 AND owner_id = $1))
+const LIST: &str = concat!(
+    "WITH ",
+    key!("$8", "$1"),
+    "
+SELECT c.id AS key, COALESCE(public_id, c.id) AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at,
+    title_folded IS NULL AS is_unfolded
+FROM chats c
+WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $2 AND (updated_at, c.id) < ($3, $4)
+    AND ($8::text IS NULL OR (updated_at, c.id) < (SELECT updated_at, id FROM chats WHERE id = (SELECT id FROM key)))
     AND ($5::text IS NULL OR title_folded LIKE $5 OR title_folded IS NULL)
-ORDER BY updated_at DESC, id DESC LIMIT $6";
+ORDER BY updated_at DESC, c.id DESC LIMIT $6"
+);
 
 /// Lists a page of the owner's chats. One flight, and two more for each 500 titles of the owner's that no search has met
 /// since titles are folded.
@@ -78,9 +85,10 @@ pub async fn list(
         .map(Chat::from_row)
         .collect();
     let more = rows.len() > items.len();
-    let next = items.last().filter(|_| more).map(|chat| Cursor {
-        updated_at: chat.updated_at,
-        id: chat.id.clone(),
+    let last = items.len().checked_sub(1).and_then(|last| rows.get(last));
+    let next = last.filter(|_| more).map(|row| Cursor {
+        updated_at: row.get("updated_at"),
+        id: made_from(row.get("key")).to_owned(),
     });
     Ok(ChatPage { items, next })
 }

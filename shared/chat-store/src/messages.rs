@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::key;
 use crate::message::{Metadata, NewMessage};
 use crate::root::root;
 
@@ -26,31 +27,32 @@ pub enum Appended {
 
 const APPEND: &str = concat!(
     root!(
+        of (),
         "next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $6)",
-        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
-        AND NOT EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3)
+        "id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
+        AND NOT EXISTS (SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $3)
         AND (next_seq < $7 OR EXISTS (
-            SELECT FROM messages WHERE chat_id = $1 HAVING count(*) < $9 AND count(*) FILTER (WHERE aside_since IS NULL) < $7
+            SELECT FROM messages WHERE chat_id = (SELECT id FROM key) HAVING count(*) < $9 AND count(*) FILTER (WHERE aside_since IS NULL) < $7
         ))",
         "next_seq - 1 AS seq"
     ),
     ", message AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, created_at)
-    SELECT $1, $3, seq, (
-        SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
+    SELECT (SELECT id FROM key), $3, seq, (
+        SELECT id FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL ORDER BY seq DESC LIMIT 1
     ), $4, $5, $8, 'complete', $6 FROM chat
 )
 SELECT 1 AS rank, 'stored' AS outcome FROM chat
 UNION ALL
 SELECT 2, CASE WHEN m.role = $4 AND m.parts = $5 THEN 'stored' ELSE 'taken' END
 FROM messages m JOIN chats c ON c.id = m.chat_id
-WHERE m.chat_id = $1 AND m.id = $3 AND c.owner_id = $2
+WHERE m.chat_id = (SELECT id FROM key) AND m.id = $3 AND c.owner_id = $2
     AND (c.expires_at IS NULL OR c.expires_at > $6)
 UNION ALL
 SELECT 3, 'full' FROM chats
-WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6) AND next_seq >= $7
+WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6) AND next_seq >= $7
     AND EXISTS (
-        SELECT FROM messages WHERE chat_id = $1 HAVING count(*) >= $9 OR count(*) FILTER (WHERE aside_since IS NULL) >= $7
+        SELECT FROM messages WHERE chat_id = (SELECT id FROM key) HAVING count(*) >= $9 OR count(*) FILTER (WHERE aside_since IS NULL) >= $7
     )
 ORDER BY rank LIMIT 1"
 );
@@ -111,10 +113,11 @@ pub enum CutOff {
 
 // At most 500 messages. The chat's row is written so that a turn that opens meanwhile conflicts.
 const CUT: &str = concat!(
-    "\
-WITH chat AS (
-    SELECT id, EXISTS (SELECT FROM generations WHERE chat_id = $1 AND lease_until > $5) AS busy FROM chats
-    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
+    "WITH ",
+    key!(),
+    ", chat AS (
+    SELECT id, EXISTS (SELECT FROM generations WHERE chat_id = (SELECT id FROM key) AND lease_until > $5) AS busy FROM chats
+    WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $5)
 ), target AS (
     SELECT role, CASE WHEN role = 'assistant' THEN seq ELSE seq + 1 END AS first FROM messages
     WHERE chat_id IN (SELECT id FROM chat WHERE NOT busy) AND id = $3 AND (role = 'user' OR NOT $4) AND aside_since IS NULL
@@ -123,18 +126,18 @@ WITH chat AS (
         metadata = CASE status WHEN 'streaming'
             THEN (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text ELSE metadata END,
         status = CASE status WHEN 'streaming' THEN 'interrupted' ELSE status END
-    WHERE chat_id = $1 AND aside_since IS NULL AND seq >= (SELECT first FROM target) RETURNING id
+    WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL AND seq >= (SELECT first FROM target) RETURNING id
 ), g AS (
-    DELETE FROM generations WHERE chat_id = $1 AND message_id IN (SELECT id FROM gone)
+    DELETE FROM generations WHERE chat_id = (SELECT id FROM key) AND message_id IN (SELECT id FROM gone)
     RETURNING chat_id, message_id, owner_id
 ), ",
     settled!("g"),
     ", touched AS (
     UPDATE chats SET updated_at = GREATEST(updated_at, $5)
-    WHERE id = $1 AND owner_id = $2 AND EXISTS (SELECT FROM target)
+    WHERE id = (SELECT id FROM key) AND owner_id = $2 AND EXISTS (SELECT FROM target)
 )
 SELECT busy, EXISTS (SELECT FROM target) AS found,
-    EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND role = 'assistant') AS is_reply
+    EXISTS (SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $3 AND role = 'assistant') AS is_reply
 FROM chat"
 );
 

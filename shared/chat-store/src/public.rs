@@ -15,15 +15,21 @@ use crate::shares::public;
 const MAX_BYTES: i64 = 1024 * 1024;
 
 const READ: &str = "\
-SELECT c.id, c.title, c.visibility, false AS pinned, false AS archived, c.created_at, c.updated_at, c.expires_at,
+WITH key AS (
+    SELECT id FROM (
+        SELECT id, created_at FROM chats WHERE id = $1 AND visibility = 'open'
+        UNION ALL
+        SELECT id, created_at FROM chats WHERE public_id = $1 AND visibility = 'open'
+    ) shown ORDER BY created_at, id LIMIT 1
+)
+SELECT $1 AS id, c.title, c.visibility, false AS pinned, false AS archived, c.created_at, c.updated_at, c.expires_at,
     m.seq, m.role, m.parts, m.by_model
 FROM chats c LEFT JOIN (
     SELECT seq, role, parts, model IS NOT NULL AS by_model, sum(octet_length(parts)) OVER (ORDER BY seq DESC) AS bytes
-    FROM messages WHERE chat_id = $1 AND status <> 'streaming' AND aside_since IS NULL
-        AND EXISTS (SELECT FROM chats WHERE id = $1 AND visibility = 'open')
+    FROM messages WHERE chat_id = (SELECT id FROM key) AND status <> 'streaming' AND aside_since IS NULL
     ORDER BY seq DESC LIMIT $3
 ) m ON m.bytes <= $4
-WHERE c.id = $1 AND c.visibility = 'open' AND (c.expires_at IS NULL OR c.expires_at > $2)
+WHERE c.id = (SELECT id FROM key) AND c.visibility = 'open' AND (c.expires_at IS NULL OR c.expires_at > $2)
 ORDER BY m.seq";
 
 /// Reads a chat that its owner has made public, whoever asks.

@@ -5,8 +5,24 @@
 //! A write, not `FOR KEY SHARE`: the table of rows that conflict is then the same in every PostgreSQL.
 
 /// Begins a statement that adds rows to chats which are there: the CTE `chat` is the chats of `$where`, each written. What is
-/// inserted comes from it.
+/// inserted comes from it. With `of` the CTE [`key`](crate::key) goes before it, by the parameters that are given.
 macro_rules! root {
+    (of ($($names:literal),*), $where:literal) => {
+        root!(of ($($names),*), "next_seq = next_seq", $where, "id")
+    };
+    (of ($($names:literal),*), $set:literal, $where:literal, $returning:literal) => {
+        concat!(
+            "WITH ",
+            $crate::key::key!($($names),*),
+            ", chat AS (\n    UPDATE chats SET ",
+            $set,
+            "\n    WHERE ",
+            $where,
+            "\n    RETURNING ",
+            $returning,
+            "\n)"
+        )
+    };
     ($where:literal) => {
         root!("next_seq = next_seq", $where, "id")
     };

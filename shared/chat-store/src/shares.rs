@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::chats::look_into;
 use crate::ids::{ChatId, OwnerId};
+use crate::key::key;
 use crate::root::root;
 use crate::secret::{derived_text, sha256_hex};
 
@@ -72,30 +73,34 @@ pub enum Shared {
     TooMany,
 }
 
-const READ: &str = "\
-WITH chat AS (
+const READ: &str = concat!(
+    "WITH ",
+    key!(),
+    ", chat AS (
     SELECT id, title, created_at FROM chats
-    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)
+    WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)
 ), size AS (
     SELECT COALESCE(sum(octet_length(m.parts)), 0) <= $4 AS fits FROM messages m JOIN chat ON m.chat_id = chat.id
         AND m.aside_since IS NULL
 )
 SELECT fits, title, chat.created_at, m.role, m.parts, m.model IS NOT NULL AS by_model FROM chat CROSS JOIN size
 LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND m.aside_since IS NULL AND fits
-ORDER BY m.seq";
+ORDER BY m.seq"
+);
 
 // Writing the chat's row makes two shares at once conflict, so that the count holds. The other clauses see the chat as it
 // was before.
 const SHARE: &str = concat!(
     root!(
+        of ("$2", "$3"),
         "visibility = CASE visibility WHEN 'open' THEN 'open' ELSE 'public' END",
-        "id = $2 AND owner_id = $3
-        AND (visibility = 'private' OR (SELECT count(*) FROM shares WHERE chat_id = $2) < $6)",
+        "id = (SELECT id FROM key) AND owner_id = $3
+        AND (visibility = 'private' OR (SELECT count(*) FROM shares WHERE chat_id = (SELECT id FROM key)) < $6)",
         "id"
     ),
     ", past AS (
     DELETE FROM shares
-    WHERE chat_id IN (SELECT id FROM chat) AND EXISTS (SELECT FROM chats WHERE id = $2 AND visibility = 'private')
+    WHERE chat_id IN (SELECT id FROM chat) AND EXISTS (SELECT FROM chats WHERE id = (SELECT id FROM key) AND visibility = 'private')
 )
 INSERT INTO shares (token_hash, chat_id, snapshot, created_at) SELECT $1, id, $4, $5 FROM chat"
 );
@@ -185,12 +190,15 @@ pub(crate) fn public(role: &str, parts: &str, is_by_model: bool) -> Option<Value
     })
 }
 
-const UNSHARE: &str = "\
-WITH chat AS (
+const UNSHARE: &str = concat!(
+    "WITH ",
+    key!(),
+    ", chat AS (
     UPDATE chats SET visibility = 'private'
-    WHERE id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3) RETURNING id
+    WHERE id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3) RETURNING id
 ), gone AS (DELETE FROM shares WHERE chat_id IN (SELECT id FROM chat))
-SELECT id FROM chat";
+SELECT id FROM chat"
+);
 
 /// Makes the chat private and deletes its shares. False: there is no such chat.
 ///
@@ -238,10 +246,14 @@ pub struct Share {
     pub created_at: Timestamp,
 }
 
-const LIST: &str = "\
+const LIST: &str = concat!(
+    "WITH ",
+    key!(),
+    "
 SELECT s.token_hash, s.created_at FROM chats c LEFT JOIN shares s ON s.chat_id = c.id
-WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
-ORDER BY s.created_at, s.token_hash";
+WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
+ORDER BY s.created_at, s.token_hash"
+);
 
 /// The shares of the owner's chat, those that open only once it is public again among them, the oldest first; `None` if there
 /// is no such chat.
@@ -270,10 +282,11 @@ pub async fn shares(
 // the last one is known.
 const UNSHARE_ONE: &str = concat!(
     root!(
+        of(),
         "visibility = CASE WHEN visibility = 'public' AND NOT EXISTS (
-            SELECT FROM shares WHERE chat_id = $1 AND token_hash <> $4
+            SELECT FROM shares WHERE chat_id = (SELECT id FROM key) AND token_hash <> $4
         ) THEN 'private' ELSE visibility END",
-        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
+        "id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $3)",
         "id"
     ),
     ", gone AS (DELETE FROM shares WHERE token_hash = $4 AND chat_id IN (SELECT id FROM chat))

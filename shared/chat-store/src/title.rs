@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::erasure::StepError;
 use crate::ids::{ChatId, OwnerId};
 use crate::jobs::{self, Job, Progress};
+use crate::key::key;
 use crate::values::Title;
 
 /// Longest title made here, in characters.
@@ -52,9 +53,13 @@ pub struct Untitled {
     pub text: String,
 }
 
-const UNTITLED: &str = "\
+const UNTITLED: &str = concat!(
+    "WITH ",
+    key!(),
+    "
 SELECT c.title, m.parts FROM chats c JOIN messages m ON m.chat_id = c.id
-WHERE c.id = $1 AND c.owner_id = $2 AND m.role = 'user' AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1";
+WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND m.role = 'user' AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1"
+);
 
 /// The chat, if it is there, somebody has said something in it, and it has no title of its own.
 ///
@@ -74,8 +79,12 @@ pub async fn untitled(db: &Db, owner: &OwnerId, chat: &ChatId) -> Result<Option<
     }))
 }
 
-const RETITLE: &str = "\
-UPDATE chats SET title = $4, title_folded = $5 WHERE id = $1 AND owner_id = $2 AND title = $3";
+const RETITLE: &str = concat!(
+    "WITH ",
+    key!(),
+    "
+UPDATE chats SET title = $4, title_folded = $5 WHERE id = (SELECT id FROM key) AND owner_id = $2 AND title = $3"
+);
 
 /// Ends the job that titles a chat, in one transaction with the better title, if there is one: `new` in place of `old`,
 /// which the chat must still have. What the payload said about a person goes. Returns whether the chat got the title.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::key::{self, key_of_new};
 use crate::limits::{Bucket, Window, beyond_turns};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::messages::{MAX_MESSAGES, MAX_ROWS};
@@ -126,6 +127,8 @@ pub struct NewTurn<'a> {
 pub enum Opening {
     /// The reply is the caller's to write.
     Opened {
+        /// The chat's key, by which its writer knows it.
+        chat: ChatId,
         /// What was said before, oldest first, without the visitor's message; a reply that is taken over is part of it.
         history: Vec<Message>,
         /// Whether the chat got its title now.
@@ -133,10 +136,10 @@ pub enum Opening {
     },
     /// The message is stored already, or the client shows another path than the chat's, or the place was [`Place::Look`].
     Stored(Box<Stored>),
-    /// The chat is someone else's, or has expired.
+    /// The chat has expired, or was claimed by another account.
     Foreign,
-    /// An earlier attempt has opened it, and the reply was ended since.
-    Ended,
+    /// An earlier attempt has opened it, in the chat of this key, and the reply was ended since.
+    Ended(ChatId),
     /// A reply is being written in this chat.
     Busy,
     /// What was to be replaced has changed since.
@@ -152,44 +155,45 @@ pub enum Opening {
 }
 
 const OPEN: &str = concat!(
-    "\
-WITH chat AS (
-    SELECT owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AS is_mine, next_seq, title FROM chats WHERE id = $1
+    "WITH ",
+    key_of_new!("$1", "$2", "$51"),
+    ", chat AS (
+    SELECT owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AS is_mine, next_seq, title FROM chats WHERE id = (SELECT id FROM key)
 ), generation AS (
-    SELECT chat_id, message_id, owner_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = $1
+    SELECT chat_id, message_id, owner_id, stream_id, lease_until > $8 AS is_live FROM generations WHERE chat_id = (SELECT id FROM key)
 ), stored AS (
-    SELECT seq, role, parts = $4 AS is_same, aside_since IS NOT NULL AS is_aside FROM messages WHERE chat_id = $1 AND id = $3
+    SELECT seq, role, parts = $4 AS is_same, aside_since IS NOT NULL AS is_aside FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $3
 ), tip AS (
     SELECT m.id, m.seq, m.aside_since IS NOT NULL AS is_aside
     FROM unnest($34::text[]) WITH ORDINALITY AS shown (id, n), LATERAL (
         -- Each by its key, which OFFSET keeps: a plan for any number of them would read the whole chat.
-        SELECT id, seq, aside_since FROM messages WHERE chat_id = $1 AND id = shown.id OFFSET 0
+        SELECT id, seq, aside_since FROM messages WHERE chat_id = (SELECT id FROM key) AND id = shown.id OFFSET 0
     ) AS m
     WHERE $17::bigint IS NULL ORDER BY shown.n DESC LIMIT 1
 ), placed AS (
     SELECT CASE
         WHEN EXISTS (SELECT FROM chat WHERE NOT is_mine) THEN 'foreign'
         WHEN EXISTS (SELECT FROM generation WHERE stream_id = $7) THEN 'again'
-        WHEN EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $6) THEN 'ended'
+        WHEN EXISTS (SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $6) THEN 'ended'
         WHEN EXISTS (SELECT FROM generation WHERE is_live) THEN 'busy'
         WHEN $15::bool OR $17::bigint IS NULL AND (EXISTS (SELECT FROM stored) OR EXISTS (
             SELECT FROM tip WHERE is_aside OR EXISTS (
                 SELECT FROM messages m
-                WHERE m.chat_id = $1 AND m.seq > tip.seq AND m.role = 'user' AND m.aside_since IS NULL
+                WHERE m.chat_id = (SELECT id FROM key) AND m.seq > tip.seq AND m.role = 'user' AND m.aside_since IS NULL
             )
         )) THEN 'stored'
         WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE next_seq = $18)
             OR $17::bigint IS NOT NULL AND $36::bool = EXISTS (SELECT FROM stored) THEN 'changed'
         WHEN EXISTS (SELECT FROM chat WHERE next_seq > $37 - 3)
-            AND (SELECT count(*) FROM messages WHERE chat_id = $1) > $37 - 3 THEN 'full'
+            AND (SELECT count(*) FROM messages WHERE chat_id = (SELECT id FROM key)) > $37 - 3 THEN 'full'
         WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq > $19 - 2)
-            AND (SELECT count(*) FROM messages WHERE chat_id = $1 AND aside_since IS NULL) > $19 - 2 THEN 'full'
+            AND (SELECT count(*) FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL) > $19 - 2 THEN 'full'
         ",
     beyond_turns!(("$2", "$27"), "$8", "$20", ("$22", "$23"), ("$24", "$25")),
     "ELSE 'open' END AS verdict
 ), page AS (
     SELECT id, seq, role, parts, metadata, octet_length(parts) AS bytes FROM messages
-    WHERE chat_id = $1 AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
+    WHERE chat_id = (SELECT id FROM key) AND seq <= COALESCE($17, 9223372036854775807) AND aside_since IS NULL
         AND (SELECT verdict FROM placed) IN ('open', 'again')
         AND (status <> 'streaming' OR id = (SELECT message_id FROM generation WHERE stream_id <> $7))
     ORDER BY seq DESC LIMIT $29
@@ -207,8 +211,9 @@ WITH chat AS (
     FROM placed, cost
 ), touched AS (
     INSERT INTO chats AS c
-        (id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
-    SELECT $1, $2, $12, $48, 'private', false, false, 2, $14, $8, $8 FROM verdict WHERE verdict = 'open'
+        (id, public_id, owner_id, title, title_folded, visibility, pinned, archived, next_seq, expires_at, created_at, updated_at)
+    SELECT key.id, NULLIF($1, key.id), $2, $12, $48, 'private', false, false, 2, $14, $8, $8 FROM key, verdict
+    WHERE verdict = 'open'
     ON CONFLICT (id) DO UPDATE SET
         next_seq = c.next_seq + 2,
         title = CASE WHEN c.title = $13 THEN $12 ELSE c.title END,
@@ -218,25 +223,25 @@ WITH chat AS (
     RETURNING c.next_seq
 ), question AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, created_at)
-    SELECT $1, $3, next_seq - 2, (
-        SELECT id FROM messages WHERE chat_id = $1 AND aside_since IS NULL AND seq <= COALESCE($17, 9223372036854775807)
+    SELECT (SELECT id FROM key), $3, next_seq - 2, (
+        SELECT id FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL AND seq <= COALESCE($17, 9223372036854775807)
         ORDER BY seq DESC LIMIT 1
     ), 'user', $4, $5, 'complete', $8 FROM touched WHERE $17::bigint IS NULL OR $36
 ), edited AS (
     UPDATE messages SET parts = $4, metadata = $5, seq = (SELECT next_seq - 2 FROM touched), created_at = $8
-    WHERE chat_id = $1 AND id = $3 AND parts <> $4 AND $17::bigint IS NOT NULL AND EXISTS (SELECT FROM touched)
+    WHERE chat_id = (SELECT id FROM key) AND id = $3 AND parts <> $4 AND $17::bigint IS NOT NULL AND EXISTS (SELECT FROM touched)
     RETURNING id
 ), replaced AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
-    SELECT $1, $35, m.seq, m.parent_id, $8, m.role, m.parts, m.metadata, m.status, m.created_at
-    FROM messages m, edited, touched WHERE m.chat_id = $1 AND m.id = $3
+    SELECT (SELECT id FROM key), $35, m.seq, m.parent_id, $8, m.role, m.parts, m.metadata, m.status, m.created_at
+    FROM messages m, edited, touched WHERE m.chat_id = (SELECT id FROM key) AND m.id = $3
 ), moved AS (
     UPDATE messages SET aside_since = COALESCE(aside_since, $8),
         parent_id = CASE WHEN parent_id = $3 AND EXISTS (SELECT FROM edited) THEN $35 ELSE parent_id END,
         metadata = CASE status WHEN 'streaming'
             THEN (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text ELSE metadata END,
         status = CASE status WHEN 'streaming' THEN 'interrupted' ELSE status END
-    WHERE chat_id = $1 AND seq > $17 AND id <> $3 AND EXISTS (SELECT FROM touched)
+    WHERE chat_id = (SELECT id FROM key) AND seq > $17 AND id <> $3 AND EXISTS (SELECT FROM touched)
         AND (aside_since IS NULL OR parent_id = $3 AND EXISTS (SELECT FROM edited))
 ), taken_over AS (
     SELECT chat_id, message_id, owner_id FROM generation, touched
@@ -245,15 +250,15 @@ WITH chat AS (
     ", interrupted AS (
     UPDATE messages SET status = 'interrupted',
         metadata = (COALESCE(metadata, '{}')::jsonb || '{\"status\":\"interrupted\"}'::jsonb)::text
-    WHERE chat_id = $1 AND id = (SELECT message_id FROM taken_over) AND status = 'streaming'
+    WHERE chat_id = (SELECT id FROM key) AND id = (SELECT message_id FROM taken_over) AND status = 'streaming'
         AND ($17::bigint IS NULL OR seq <= $17)
 ), reply AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, model, input_tokens, checkpoint_at,
         created_at)
-    SELECT $1, $6, next_seq - 1, $3, 'assistant', $31, $11, 'streaming', $10, input_tokens, $8, $8 FROM touched, verdict
+    SELECT (SELECT id FROM key), $6, next_seq - 1, $3, 'assistant', $31, $11, 'streaming', $10, input_tokens, $8, $8 FROM touched, verdict
 ), locked AS (
     INSERT INTO generations (chat_id, message_id, stream_id, owner_id, lease_until)
-    SELECT $1, $6, $7, $2, $9 FROM touched
+    SELECT (SELECT id FROM key), $6, $7, $2, $9 FROM touched
     ON CONFLICT (chat_id) DO UPDATE SET message_id = excluded.message_id, stream_id = excluded.stream_id,
         owner_id = excluded.owner_id, lease_until = excluded.lease_until
 ), counted AS (
@@ -272,12 +277,12 @@ WITH chat AS (
     WHERE $32::text IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE title <> $13)
     ON CONFLICT (id) DO NOTHING
 )
-SELECT v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same, s.is_aside AS stored_is_aside,
+SELECT (SELECT id FROM key) AS key, v.verdict, c.next_seq, c.title, s.seq AS stored_seq, s.role AS stored_role, s.is_same, s.is_aside AS stored_is_aside,
     p.id AS tip_id, p.seq AS tip_seq, p.is_aside AS tip_is_aside,
     n.id AS next_id, n.role AS next_role, n.parts AS next_parts, n.metadata AS next_metadata,
     n.status AS next_status, n.finish_reason AS next_finish_reason,
     n.id IS NOT NULL AND EXISTS (
-        SELECT FROM messages f WHERE f.chat_id = $1 AND f.seq > s.seq AND f.role = 'user' AND f.aside_since IS NULL
+        SELECT FROM messages f WHERE f.chat_id = (SELECT id FROM key) AND f.seq > s.seq AND f.role = 'user' AND f.aside_since IS NULL
     ) AS is_followed,
     t.seq AS target_seq, t.role AS target_role, t.is_aside AS target_is_aside, t.asked_by,
     h.id AS message_id, h.role, h.parts, h.metadata
@@ -287,14 +292,14 @@ LEFT JOIN stored s ON v.verdict = 'stored'
 LEFT JOIN tip p ON v.verdict = 'stored'
 LEFT JOIN LATERAL (
     SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason
-    FROM messages m WHERE m.chat_id = $1 AND m.seq > s.seq AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1
+    FROM messages m WHERE m.chat_id = (SELECT id FROM key) AND m.seq > s.seq AND m.aside_since IS NULL ORDER BY m.seq LIMIT 1
 ) n ON true
 LEFT JOIN LATERAL (
     SELECT m.seq, m.role, m.aside_since IS NOT NULL AS is_aside, (
-        SELECT q.id FROM messages q WHERE q.chat_id = $1 AND q.seq < m.seq AND q.role = 'user' AND q.aside_since IS NULL
+        SELECT q.id FROM messages q WHERE q.chat_id = (SELECT id FROM key) AND q.seq < m.seq AND q.role = 'user' AND q.aside_since IS NULL
         ORDER BY q.seq DESC LIMIT 1
     ) AS asked_by
-    FROM messages m WHERE m.chat_id = $1 AND m.id = $16 AND v.verdict = 'stored'
+    FROM messages m WHERE m.chat_id = (SELECT id FROM key) AND m.id = $16 AND v.verdict = 'stored'
 ) t ON true
 LEFT JOIN LATERAL (
     SELECT id, seq, role, parts, metadata, sum(bytes) OVER (ORDER BY seq DESC) AS bytes FROM page
@@ -379,21 +384,25 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&turn.title.folded(), Type::TEXT),
                 (&at_most.question.most, Type::INT8),
                 (&at_most.history.most, Type::INT8),
+                (&key::apart(owner, turn.chat), Type::TEXT),
             ],
         )
         .await?;
     let verdict = rows.first().map(|row| row.get::<_, &str>("verdict"));
+    let chat = rows.first().and_then(key::of_row);
+    let chat = chat.unwrap_or_else(|| turn.chat.clone());
     Ok(match (verdict, rows.first()) {
         (Some("open" | "again"), Some(first)) => {
             let title: Option<&str> = first.get("title");
             Opening::Opened {
+                chat,
                 is_titled_now: title.is_none_or(|title| title == DEFAULT_TITLE),
                 history: history(&rows, turn.message.id.as_str()),
             }
         }
         (Some("stored"), Some(first)) => Opening::Stored(Box::new(Stored::from_row(first))),
         (Some("foreign"), _) => Opening::Foreign,
-        (Some("ended"), _) => Opening::Ended,
+        (Some("ended"), _) => Opening::Ended(chat),
         (Some("busy"), _) => Opening::Busy,
         (Some("full"), _) => Opening::Full,
         (Some("crowded"), _) => Opening::Crowded,

@@ -4,6 +4,7 @@
 use dsql::{Db, Error, Type};
 
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::key;
 use crate::message::Message;
 use crate::secret::sha256_hex;
 use crate::stored::StoredReply;
@@ -52,11 +53,15 @@ impl TurnKey {
     }
 }
 
-const FIND: &str = "\
+const FIND: &str = concat!(
+    "WITH ",
+    key!(),
+    "
 SELECT m.id, m.role, m.parts, m.metadata, m.status, m.finish_reason
 FROM messages m JOIN chats c ON c.id = m.chat_id
-WHERE m.chat_id = $1 AND c.owner_id = $2 AND starts_with(m.id, $3)
-ORDER BY m.id = $4 DESC LIMIT 1";
+WHERE m.chat_id = (SELECT id FROM key) AND c.owner_id = $2 AND starts_with(m.id, $3)
+ORDER BY m.id = $4 DESC LIMIT 1"
+);
 
 /// The reply that the chat has for a key, if there is one.
 ///

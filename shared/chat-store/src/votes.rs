@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::chats::look_into;
 use crate::ids::{ChatId, MessageId, OwnerId};
+use crate::key::key;
 use crate::root::root;
 use crate::values::Invalid;
 
@@ -56,11 +57,15 @@ pub enum Voted {
     NotAReply,
 }
 
-const LIST: &str = "\
-SELECT v.chat_id, v.message_id, v.is_upvoted, v.comment
+const LIST: &str = concat!(
+    "WITH ",
+    key!(),
+    "
+SELECT CASE WHEN v.chat_id IS NOT NULL THEN COALESCE(c.public_id, c.id) END AS chat_id, v.message_id, v.is_upvoted, v.comment
 FROM chats c LEFT JOIN votes v ON v.chat_id = c.id
-WHERE c.id = $1 AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
-ORDER BY v.created_at, v.message_id LIMIT 500";
+WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL OR c.expires_at > $3)
+ORDER BY v.created_at, v.message_id LIMIT 500"
+);
 
 /// The votes in the owner's chat; `None` if there is no such chat.
 ///
@@ -88,19 +93,20 @@ pub async fn votes(
 
 const VOTE: &str = concat!(
     root!(
-        "id = $1 AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
-        AND EXISTS (SELECT FROM messages WHERE chat_id = $1 AND id = $3 AND status <> 'streaming')"
+        of (),
+        "id = (SELECT id FROM key) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $6)
+        AND EXISTS (SELECT FROM messages WHERE chat_id = (SELECT id FROM key) AND id = $3 AND status <> 'streaming')"
     ),
     ", message AS (
-    SELECT m.role FROM chat JOIN messages m ON m.chat_id = $1 AND m.id = $3
+    SELECT m.role FROM chat JOIN messages m ON m.chat_id = (SELECT id FROM key) AND m.id = $3
 ), cast_vote AS (
     INSERT INTO votes (chat_id, message_id, owner_id, is_upvoted, comment, created_at)
-    SELECT $1, $3, $2, $4, $5, $6 FROM chat, message WHERE role = 'assistant' AND $4::boolean IS NOT NULL
+    SELECT chat.id, $3, $2, $4, $5, $6 FROM chat, message WHERE role = 'assistant' AND $4::boolean IS NOT NULL
     ON CONFLICT (chat_id, message_id) DO UPDATE SET owner_id = excluded.owner_id, is_upvoted = excluded.is_upvoted,
         comment = excluded.comment
 ), taken_back AS (
     DELETE FROM votes
-    WHERE chat_id = $1 AND message_id = $3 AND $4::boolean IS NULL AND EXISTS (SELECT FROM message)
+    WHERE chat_id = (SELECT id FROM key) AND message_id = $3 AND $4::boolean IS NULL AND EXISTS (SELECT FROM message)
 )
 SELECT role FROM message"
 );

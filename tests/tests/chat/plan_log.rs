@@ -43,6 +43,8 @@ impl Plans {
                 "auto_explain.log_format=json",
                 "log_min_messages=log",
                 "autovacuum=off",
+                // DSQL's tables are their primary keys: it has no heap, and so no bitmap scans (its guide to EXPLAIN).
+                "enable_bitmapscan=off",
                 mode,
             ]
             .map(str::to_owned)

@@ -30,8 +30,11 @@ async fn fill(db: &Db) {
         // A vote for every second reply, and a share for every chat.
         "INSERT INTO votes SELECT 'c' || n / 5 + 1, 'm' || n % 5 * 2 + 1, 'o', true, NULL, now() FROM generate_series(0, 1999) n",
         "INSERT INTO shares SELECT 's' || n, 'c' || n, '{}', now() FROM generate_series(1, 2400) n",
-        "INSERT INTO generations SELECT 'c' || n, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n",
-        "INSERT INTO generations SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n",
+        // Dead and living ones in no order of their leases, as a table that lies in the order of its key has them.
+        "INSERT INTO generations SELECT * FROM ( \
+            SELECT 'c' || n AS chat, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n \
+            UNION ALL SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n \
+        ) g ORDER BY md5(chat)",
         "INSERT INTO rate_buckets SELECT 'k' || n, now(), 1, now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO rate_buckets SELECT 'tokens|owner|' || n, date_trunc('day', now(), 'UTC'), 1, now() + interval '1 h' \
             FROM generate_series(1, 2400) n",

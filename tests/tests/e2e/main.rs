@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod alike;
 mod blog_worker;
 mod chats;
 mod chats_account;
