@@ -2,7 +2,7 @@
 //!
 //! Root's checkout may lie below a directory that is closed to all others. The packaged server in
 //! it then runs from a copy in the scratch directory, and goes with it; PostgreSQL finds its own
-//! files from where its programs lie.
+//! files from where its programs lie. Where the file system allows it, the copy shares the files.
 
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -30,7 +30,7 @@ pub(super) fn bin_dir(
     }
 }
 
-/// Copies a tree. Its directories are the account's, so that its supervisor can remove them.
+/// Copies a tree, of files that nobody changes. Its directories are the account's, so that its supervisor can remove them.
 fn copy(from: &Path, to: &Path, account: Account) -> io::Result<()> {
     std::fs::create_dir(to)?;
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755))?;
@@ -42,7 +42,7 @@ fn copy(from: &Path, to: &Path, account: Account) -> io::Result<()> {
             copy(&entry.path(), &to, account)?;
         } else if kind.is_symlink() {
             symlink(entry.path().read_link()?, to)?;
-        } else {
+        } else if std::fs::hard_link(entry.path(), &to).is_err() {
             std::fs::copy(entry.path(), to)?;
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use dsql_local::{DsqlLocal, Options};
+use dsql_local::DsqlLocal;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::{
-    Login, PATIENCE, admin, environment, steady, trusting, trusting_file, wait_until,
+    Login, PATIENCE, admin, environment, moody, steady, trusting, trusting_file, wait_until,
 };
 
 /// A startup message of protocol 3.0.
@@ -268,7 +268,7 @@ async fn idle_sessions_cost_no_backend() {
 
 #[tokio::test]
 async fn the_first_statement_finds_its_backend_started_and_an_idle_session_lets_it_go() {
-    let dsql = DsqlLocal::start(Options::default()).await.unwrap();
+    let dsql = moody().await;
     let watcher = admin(&dsql).await;
     let idle = admin(&dsql).await;
     for expected in [2, 1] {
@@ -282,7 +282,6 @@ async fn the_first_statement_finds_its_backend_started_and_an_idle_session_lets_
     let attached = dsql.stats().backends_attached;
     assert_eq!(backends(&idle).await, 2);
     assert_eq!(dsql.stats().backends_attached, attached + 1);
-    dsql.stop().await;
 }
 
 /// Backends of the role `admin`.
@@ -341,7 +340,7 @@ async fn garbage_instead_of_a_handshake_is_dropped() {
 
 #[tokio::test]
 async fn a_session_that_ends_is_no_longer_counted() {
-    let own = crate::support::moody().await;
+    let own = moody().await;
     let dsql = &*own;
     let client = admin(dsql).await;
     let open = dsql.stats().connections_open;

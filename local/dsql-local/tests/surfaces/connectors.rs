@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
 
-use dsql_local::{DsqlLocal, Options};
+use crate::support::steady;
 
 /// What each connector prints.
 const ROUND_TRIP: &str =
@@ -22,7 +22,7 @@ fn sources(of: &str) -> PathBuf {
 /// What boto3's program prints.
 const CONTROL_PLANE: &str = "\
 0 tables of another cluster
-3 clusters
+2 clusters
 {'a b': 'c/d'}
 deletionProtectionEnabled
 DELETING
@@ -30,36 +30,18 @@ its connections ended
 admin of the other cluster goes on
 ";
 
-/// A folder for what is installed; remade when `recipe` changed since it was filled.
-fn installed(name: &str, recipe: &Path, install: impl FnOnce(&Path) -> Command) -> PathBuf {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let stamp = folder.join("installed");
-    let recipe = std::fs::read_to_string(recipe).unwrap();
-    if std::fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == recipe) {
-        return folder;
-    }
-    let _absent = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    let output = install(&folder).output().unwrap();
-    assert!(output.status.success(), "{name}: {}", errors(&output));
-    std::fs::write(stamp, recipe).unwrap();
-    folder
-}
-
 pub(crate) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs a connector against a stand-in of its own.
+/// Runs a connector's program.
 async fn makes_the_round_trip(client: Command) {
-    prints(client, Options::default(), ROUND_TRIP).await;
+    prints(client, ROUND_TRIP).await;
 }
 
-/// Runs a client against a stand-in of its own.
-async fn prints(mut client: Command, options: Options, expected: &str) {
-    let dsql = DsqlLocal::start(options).await.unwrap();
+/// Runs a client's program, which names nothing as another one does.
+async fn prints(mut client: Command, expected: &str) {
+    let dsql = steady();
     client
         .envs(dsql.env())
         .env("PGSSLROOTCERT", dsql.ca_file())
@@ -74,41 +56,40 @@ async fn prints(mut client: Command, options: Options, expected: &str) {
         "{}",
         errors(&output)
     );
-    dsql.stop().await;
+}
+
+/// The repository's root.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// An empty folder.
+pub(crate) fn fresh(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _absent = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Installs what the programs use, if it is not there.
+fn tools() -> PathBuf {
+    static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
+        let install = repository().join("scripts/install-tools.sh");
+        let output = Command::new(install).arg("connectors").output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        repository().join(".tools")
+    });
+    INSTALLED.clone()
 }
 
 /// The folder of what the programs of Python use.
 pub(crate) fn python_packages() -> PathBuf {
-    let requirements = sources("python/requirements.txt");
-    installed("connectors-python", &requirements, |folder| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--root-user-action=ignore",
-            "--target",
-        ]);
-        pip.arg(folder).arg("-r").arg(&requirements);
-        pip
-    })
+    tools().join("connector-python")
 }
 
 /// The folder of what the programs of Node use.
 pub(crate) fn node_packages() -> PathBuf {
-    installed(
-        "connectors-node",
-        &sources("node/package-lock.json"),
-        |folder| {
-            for file in ["package.json", "package-lock.json", ".npmrc"] {
-                std::fs::copy(sources("node").join(file), folder.join(file)).unwrap();
-            }
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--silent"]).current_dir(folder);
-            npm
-        },
-    )
+    tools().join("connector-node")
 }
 
 /// A program of Python.
@@ -122,15 +103,14 @@ fn python(program: &str) -> Command {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_connector_makes_the_round_trip() {
-    let folder = node_packages();
     // Node looks for packages beside the program.
-    std::fs::copy(
-        sources("node/round-trip.mjs"),
-        folder.join("round-trip.mjs"),
-    )
-    .unwrap();
+    let folder = fresh("connectors-node");
+    let program = folder.join("round-trip.mjs");
+    std::fs::copy(sources("node/round-trip.mjs"), &program).unwrap();
+    let modules = node_packages().join("node_modules");
+    std::os::unix::fs::symlink(modules, folder.join("node_modules")).unwrap();
     let mut node = Command::new("node");
-    node.arg(folder.join("round-trip.mjs"));
+    node.arg(program);
     makes_the_round_trip(node).await;
 }
 
@@ -141,13 +121,9 @@ async fn the_python_connector_makes_the_round_trip() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn boto3_makes_clusters_works_in_them_and_deletes_one() {
-    let options = Options {
-        control_plane: Some("127.0.0.1:0".parse().unwrap()),
-        ..Options::default()
-    };
     let mut client = python("control_plane.py");
     client.env("AWS_DEFAULT_REGION", "us-east-1");
-    prints(client, options, CONTROL_PLANE).await;
+    prints(client, CONTROL_PLANE).await;
 }
 
 #[cfg(target_os = "linux")]
@@ -162,15 +138,16 @@ async fn the_sqlx_connector_makes_the_round_trip() {
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", errors(&built));
-    let shim = installed("connectors-shim", &sources("hosts_shim.c"), |folder| {
-        let mut cc = Command::new("cc");
-        cc.args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(folder.join("hosts.so"))
-            .arg(sources("hosts_shim.c"))
-            .arg("-ldl");
-        cc
-    });
+    let shim = fresh("connectors-shim").join("hosts.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&shim)
+        .arg(sources("hosts_shim.c"))
+        .arg("-ldl")
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", errors(&built));
     let mut client = Command::new(target.join("debug/dsql-local-connectors"));
-    client.env("LD_PRELOAD", shim.join("hosts.so"));
+    client.env("LD_PRELOAD", shim);
     makes_the_round_trip(client).await;
 }

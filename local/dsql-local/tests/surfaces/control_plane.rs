@@ -17,7 +17,7 @@ use aws_smithy_async::time::TimeSource;
 use dsql_local::{Action, DsqlLocal, Options, Principal, Secret};
 use tokio_postgres::Client;
 
-use crate::support::{Login, PATIENCE, admin, environment, sqlstate, wait_until};
+use crate::support::{Login, PATIENCE, admin, environment, moody, sqlstate, steady, wait_until};
 
 /// A stand-in with a control plane.
 async fn start(options: Options) -> DsqlLocal {
@@ -30,7 +30,7 @@ async fn start(options: Options) -> DsqlLocal {
 
 /// The SDK's client of the control plane, for a principal.
 fn sdk(dsql: &DsqlLocal, principal: &Principal) -> aws_sdk_dsql::Client {
-    sdk_of(dsql, principal, "us-east-1", SystemTime::now())
+    sdk_of(dsql, principal, "us-east-1", dsql.now())
 }
 
 fn sdk_of(
@@ -117,36 +117,50 @@ fn environment_of(dsql: &DsqlLocal, cluster: &CreateClusterOutput) -> HashMap<St
     env
 }
 
+/// Makes another cluster: the environment of its clients.
+pub(crate) async fn another_cluster(dsql: &DsqlLocal) -> HashMap<String, String> {
+    environment_of(dsql, &create(&sdk(dsql, dsql.admin())).await)
+}
+
 async fn connect(env: &HashMap<String, String>) -> Client {
     Login::from_env(env).connect_to(env).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_cluster_that_the_sdk_makes_is_apart_from_the_default_one_and_ends_when_it_is_deleted() {
-    let dsql = start(Options::default()).await;
-    let sdk = sdk(&dsql, dsql.admin());
+    let dsql = steady();
+    let sdk = sdk(dsql, dsql.admin());
     let created = create(&sdk).await;
     let id = created.identifier();
     let arn = format!("arn:aws:dsql:us-east-1:111122223333:cluster/{id}");
     assert_eq!(created.arn(), arn);
     let host = format!("{id}.dsql.us-east-1.on.aws");
     assert_eq!(created.endpoint(), Some(host.as_str()));
-    let first = admin(&dsql).await;
-    let env = environment_of(&dsql, &created);
+    let first = admin(dsql).await;
+    let env = environment_of(dsql, &created);
     let second = connect(&env).await;
-    first.batch_execute("CREATE TABLE t (n int)").await.unwrap();
-    first.batch_execute("CREATE ROLE app LOGIN").await.unwrap();
-    assert_eq!(sqlstate(second.batch_execute("TABLE t").await), "42P01");
+    first
+        .batch_execute("CREATE TABLE apart (n int)")
+        .await
+        .unwrap();
+    first
+        .batch_execute("CREATE ROLE apart LOGIN")
+        .await
+        .unwrap();
+    assert_eq!(sqlstate(second.batch_execute("TABLE apart").await), "42P01");
     second
-        .batch_execute("CREATE TABLE t (n int)")
+        .batch_execute("CREATE TABLE apart (n int)")
         .await
         .unwrap();
     second
-        .batch_execute("INSERT INTO t VALUES (1)")
+        .batch_execute("INSERT INTO apart VALUES (1)")
         .await
         .unwrap();
-    second.batch_execute("CREATE ROLE app LOGIN").await.unwrap();
-    let rows = first.query_typed("TABLE t", &[]).await.unwrap();
+    second
+        .batch_execute("CREATE ROLE apart LOGIN")
+        .await
+        .unwrap();
+    let rows = first.query_typed("TABLE apart", &[]).await.unwrap();
     assert!(rows.is_empty());
     // A token of one cluster is none of the other.
     let mut login = Login::from_env(&env);
@@ -161,39 +175,14 @@ async fn a_cluster_that_the_sdk_makes_is_apart_from_the_default_one_and_ends_whe
     assert!(gone.is_resource_not_found_exception(), "{gone:?}");
     assert!(Login::from_env(&env).connect_to(&env).await.is_err());
     first
-        .batch_execute("INSERT INTO t VALUES (1)")
+        .batch_execute("INSERT INTO apart VALUES (1)")
         .await
         .unwrap();
-    dsql.stop().await;
-}
-
-#[tokio::test]
-async fn a_full_cluster_leaves_the_others_their_connections() {
-    let dsql = start(Options {
-        connect_burst: 2,
-        connect_rate_per_s: 0,
-        max_connections: 1,
-        ..Options::default()
-    })
-    .await;
-    let other = create(&sdk(&dsql, dsql.admin())).await;
-    let mut open = Vec::new();
-    for env in [environment(&dsql), environment_of(&dsql, &other)] {
-        open.push(connect(&env).await);
-        let login = Login::from_env(&env);
-        assert_eq!(sqlstate(login.connect_to(&env).await), "53300");
-        assert_eq!(sqlstate(login.connect_to(&env).await), "53400");
-    }
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn clusters_are_listed_in_pages_described_tagged_and_protected() {
-    let dsql = start(Options {
-        max_clusters: 3,
-        ..Options::default()
-    })
-    .await;
+    let dsql = moody().await;
     let sdk = sdk(&dsql, dsql.admin());
     let create = || {
         sdk.create_cluster()
@@ -277,12 +266,11 @@ async fn clusters_are_listed_in_pages_described_tagged_and_protected() {
     let update = sdk.update_cluster().identifier(default);
     let update = update.deletion_protection_enabled(false).send().await;
     assert_eq!(code(update), "ConflictException");
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn only_a_known_principal_that_may_and_signs_now_is_served() {
-    let dsql = start(Options::default()).await;
+    let dsql = moody().await;
     let known = dsql.admin().clone();
     let refusal = async |change: &dyn Fn(&mut Principal)| {
         let mut principal = known.clone();
@@ -295,7 +283,7 @@ async fn only_a_known_principal_that_may_and_signs_now_is_served() {
     assert_eq!(other_key, "UnrecognizedClientException");
     let with_token = refusal(&|one| one.session_token = Some(Secret::new("more"))).await;
     assert_eq!(with_token, "UnrecognizedClientException");
-    let now = SystemTime::now();
+    let now = dsql.now();
     for (region, at) in [
         ("us-west-2", now),
         ("us-east-1", now - Duration::from_secs(310)),
@@ -330,10 +318,10 @@ async fn only_a_known_principal_that_may_and_signs_now_is_served() {
     let foreign = sdk(&dsql, &foreigner).list_clusters().send().await;
     assert_eq!(code(foreign), "AccessDeniedException");
     // A client whose clock is behind the movable one is told the time.
+    let late = sdk(&dsql, &known);
     dsql.advance(Duration::from_secs(3600));
-    let late = sdk(&dsql, &known).list_clusters().send().await;
+    let late = late.list_clusters().send().await;
     assert_eq!(code(late), "InvalidSignatureException");
-    dsql.stop().await;
 }
 
 /// Changes a request on its way, after it was signed.
@@ -358,8 +346,10 @@ impl Intercept for Changed {
 
 #[tokio::test]
 async fn a_request_that_was_changed_on_its_way_is_refused() {
-    let dsql = start(Options::default()).await;
+    let dsql = moody().await;
     let sdk = sdk(&dsql, dsql.admin());
+    let listed = async || sdk.list_clusters().send().await.unwrap().clusters().len();
+    let before = listed().await;
     let sent = async |change| {
         let create = sdk.create_cluster().deletion_protection_enabled(true);
         let create = create.customize().interceptor(Changed(change));
@@ -399,9 +389,7 @@ async fn a_request_that_was_changed_on_its_way_is_refused() {
         request.headers_mut().insert("authorization", signed);
     };
     assert_eq!(sent(half).await, "IncompleteSignatureException");
-    let listed = sdk.list_clusters().send().await.unwrap();
-    assert_eq!(listed.clusters().len(), 1);
-    dsql.stop().await;
+    assert_eq!(listed().await, before);
 }
 
 #[tokio::test]

@@ -2,19 +2,9 @@
 
 use std::time::Duration;
 
-use dsql_local::{DsqlLocal, Options};
 use tokio_postgres::Client;
 
-use crate::support::{Login, PATIENCE, admin, environment, http, sqlstate};
-
-async fn started(job_duration: Duration) -> DsqlLocal {
-    DsqlLocal::start(Options {
-        job_duration,
-        ..Options::default()
-    })
-    .await
-    .unwrap()
-}
+use crate::support::{Login, PATIENCE, admin, environment, http, moody, sqlstate};
 
 /// Status and details of a job; nothing if it is forgotten.
 async fn job(client: &Client, job_id: &str) -> Option<(String, Option<String>)> {
@@ -45,13 +35,14 @@ async fn start(client: &Client, sql: &str) -> String {
 
 #[tokio::test]
 async fn an_index_is_valid_when_its_job_ends_by_the_movable_clock() {
-    let dsql = started(Duration::from_secs(600)).await;
+    let dsql = moody().await;
+    dsql.set_job_duration(Duration::from_secs(600));
     let client = admin(&dsql).await;
     client
-        .batch_execute("CREATE TABLE t (a int, b text)")
+        .batch_execute("CREATE TABLE indexed (a int, b text)")
         .await
         .unwrap();
-    let job_id = start(&client, "CREATE INDEX ASYNC i ON t (a)").await;
+    let job_id = start(&client, "CREATE INDEX ASYNC indexed_a ON indexed (a)").await;
     assert!(
         job_id.len() == 26
             && job_id
@@ -61,7 +52,7 @@ async fn an_index_is_valid_when_its_job_ends_by_the_movable_clock() {
     let is_valid = async || {
         let row = client
             .query_one(
-                "SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass",
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = 'indexed_a'::regclass",
                 &[],
             )
             .await
@@ -84,22 +75,22 @@ async fn an_index_is_valid_when_its_job_ends_by_the_movable_clock() {
         .unwrap();
     assert_eq!(
         (row.get(0), row.get(1), row.get(2)),
-        ("INDEX_BUILD", 1259_i64, "public.i")
+        ("INDEX_BUILD", 1259_i64, "public.indexed_a")
     );
     dsql.advance(Duration::from_secs(1801));
     until(&client, &job_id, None).await;
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn waiting_for_a_job_ends_with_it() {
-    let dsql = started(Duration::from_secs(600)).await;
+    let dsql = moody().await;
+    dsql.set_job_duration(Duration::from_secs(600));
     let client = admin(&dsql).await;
     client
-        .batch_execute("CREATE TABLE t (a int)")
+        .batch_execute("CREATE TABLE awaited (a int)")
         .await
         .unwrap();
-    let job_id = start(&client, "CREATE INDEX ASYNC ON t (a)").await;
+    let job_id = start(&client, "CREATE INDEX ASYNC ON awaited (a)").await;
     let call = format!("CALL sys.wait_for_job('{job_id}')");
     let waiting = client.query_one(&call, &[]);
     let moving = async {
@@ -128,22 +119,25 @@ async fn waiting_for_a_job_ends_with_it() {
         (bad.code().code(), bad.message()),
         ("22P02", "Unable to convert text to UUID")
     );
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn a_unique_index_over_duplicates_fails_and_still_guards_new_rows() {
-    let dsql = started(Duration::ZERO).await;
+    let dsql = moody().await;
     let client = admin(&dsql).await;
     client
-        .batch_execute("CREATE TABLE t (a int)")
+        .batch_execute("CREATE TABLE doubled (a int)")
         .await
         .unwrap();
     client
-        .batch_execute("INSERT INTO t VALUES (1), (1)")
+        .batch_execute("INSERT INTO doubled VALUES (1), (1)")
         .await
         .unwrap();
-    let job_id = start(&client, "CREATE UNIQUE INDEX ASYNC i ON t (a)").await;
+    let job_id = start(
+        &client,
+        "CREATE UNIQUE INDEX ASYNC doubled_a ON doubled (a)",
+    )
+    .await;
     let wait = format!("CALL sys.wait_for_job('{job_id}')");
     assert!(
         !client
@@ -160,40 +154,39 @@ async fn a_unique_index_over_duplicates_fails_and_still_guards_new_rows() {
         ))
     );
     client
-        .batch_execute("INSERT INTO t VALUES (2)")
+        .batch_execute("INSERT INTO doubled VALUES (2)")
         .await
         .unwrap();
     assert_eq!(
-        sqlstate(client.batch_execute("INSERT INTO t VALUES (2)").await),
+        sqlstate(client.batch_execute("INSERT INTO doubled VALUES (2)").await),
         "23505"
     );
-    let adopt = "ALTER TABLE t ADD CONSTRAINT c UNIQUE USING INDEX i";
+    let adopt = "ALTER TABLE doubled ADD CONSTRAINT c UNIQUE USING INDEX doubled_a";
     let refused = client.batch_execute(adopt).await.unwrap_err();
     assert_eq!(
         refused.as_db_error().unwrap().message(),
-        "index \"i\" is not valid"
+        "index \"doubled_a\" is not valid"
     );
-    let exists = "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS i ON t (a)";
+    let exists = "CREATE UNIQUE INDEX ASYNC IF NOT EXISTS doubled_a ON doubled (a)";
     assert!(client.query(exists, &[]).await.unwrap().is_empty());
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn a_constraint_is_validated_by_its_job() {
-    let dsql = started(Duration::ZERO).await;
+    let dsql = moody().await;
     let client = admin(&dsql).await;
     client
-        .batch_execute("CREATE TABLE t (a int)")
+        .batch_execute("CREATE TABLE checked (a int)")
         .await
         .unwrap();
     client
-        .batch_execute("INSERT INTO t VALUES (5)")
+        .batch_execute("INSERT INTO checked VALUES (5)")
         .await
         .unwrap();
     for (name, check, status) in [("good", "a > 1", "completed"), ("bad", "a > 9", "failed")] {
-        let add = format!("ALTER TABLE t ADD CONSTRAINT {name} CHECK ({check}) NOT VALID");
+        let add = format!("ALTER TABLE checked ADD CONSTRAINT {name} CHECK ({check}) NOT VALID");
         client.batch_execute(&add).await.unwrap();
-        let validate = format!("ALTER TABLE ASYNC t VALIDATE CONSTRAINT {name}");
+        let validate = format!("ALTER TABLE ASYNC checked VALIDATE CONSTRAINT {name}");
         let job_id = start(&client, &validate).await;
         client
             .batch_execute(&format!("CALL sys.wait_for_job('{job_id}')"))
@@ -201,16 +194,16 @@ async fn a_constraint_is_validated_by_its_job() {
             .unwrap();
         assert_eq!(job(&client, &job_id).await.unwrap().0, status);
     }
-    let absent = "ALTER TABLE ASYNC t VALIDATE CONSTRAINT nothing";
+    let absent = "ALTER TABLE ASYNC checked VALIDATE CONSTRAINT nothing";
     assert_eq!(sqlstate(client.batch_execute(absent).await), "42704");
     let absent = "ALTER TABLE ASYNC nothing VALIDATE CONSTRAINT good";
     assert_eq!(sqlstate(client.batch_execute(absent).await), "42P01");
-    dsql.stop().await;
 }
 
 #[tokio::test]
 async fn the_time_of_jobs_is_set_over_the_control_interface() {
-    let dsql = started(Duration::from_secs(3600)).await;
+    let dsql = moody().await;
+    dsql.set_job_duration(Duration::from_secs(3600));
     let url = &environment(&dsql)["DSQL_CONTROL_URL"];
     let (status, body) = http(url, "POST", "/jobs", r#"{"duration_ms": 0}"#).await;
     assert_eq!((status, body["duration_ms"].as_u64()), (200, Some(0)));
@@ -218,12 +211,11 @@ async fn the_time_of_jobs_is_set_over_the_control_interface() {
     assert_eq!(status, 400);
     let client = admin(&dsql).await;
     client
-        .batch_execute("CREATE TABLE t (a int)")
+        .batch_execute("CREATE TABLE timed (a int)")
         .await
         .unwrap();
-    let job_id = start(&client, "CREATE INDEX ASYNC i ON t (a)").await;
+    let job_id = start(&client, "CREATE INDEX ASYNC timed_a ON timed (a)").await;
     until(&client, &job_id, Some("completed")).await;
-    dsql.stop().await;
 }
 
 #[tokio::test]
@@ -318,7 +310,8 @@ async fn plain_indexes_pass_once_they_are_let_through() {
 
 #[tokio::test]
 async fn each_of_the_projects_migrations_runs_twice_and_their_indexes_become_valid() {
-    let dsql = started(Duration::from_millis(20)).await;
+    let dsql = moody().await;
+    dsql.set_job_duration(Duration::from_millis(20));
     let client = admin(&dsql).await;
     // As the admin function does before the first of them.
     client.batch_execute("CREATE SCHEMA chats").await.unwrap();
@@ -349,8 +342,8 @@ async fn each_of_the_projects_migrations_runs_twice_and_their_indexes_become_val
             }
         }
     }
-    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    let invalid = "SELECT count(*) FROM pg_index JOIN pg_class c ON c.oid = indexrelid \
+                   WHERE relnamespace = 'chats'::regnamespace AND NOT indisvalid";
     let row = client.query_one(invalid, &[]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 0);
-    dsql.stop().await;
 }

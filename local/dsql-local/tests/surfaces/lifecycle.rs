@@ -173,14 +173,16 @@ async fn rows_are_kept_in_a_data_directory_that_others_cannot_reach() {
 /// A copy of the repository's PostgreSQL, its `bin` directory; none where its package does not exist for this system.
 fn copy_of_the_package(dir: &Path) -> Option<PathBuf> {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/postgres/bin");
-    let copy = std::process::Command::new("cp")
-        .arg("-R")
-        .arg(bin.canonicalize().ok()?.parent()?)
-        .arg(dir.join("package"))
-        .status()
-        .unwrap();
-    assert!(copy.success());
-    Some(dir.join("package/bin"))
+    let (package, copy) = (bin.canonicalize().ok()?.join("../."), dir.join("package"));
+    std::fs::create_dir(&copy).unwrap();
+    // Files that are shared, where the file system can.
+    let is_copied = ["-Rl", "-R"].iter().any(|how| {
+        let mut cp = std::process::Command::new("cp");
+        let cp = cp.arg(how).arg(&package).arg(&copy);
+        cp.output().unwrap().status.success()
+    });
+    assert!(is_copied);
+    Some(copy.join("bin"))
 }
 
 #[tokio::test]

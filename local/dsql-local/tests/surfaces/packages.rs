@@ -4,31 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::connectors::{errors, node_packages, python_packages};
+use crate::connectors::{errors, fresh, node_packages, python_packages, repository};
 
 const NPM: &str = "admin\n40001\n1 conflict, 0 open\nstopped\n";
 
-/// The folder of the built packages.
+/// The folder of the built packages. What a debugger reads of the program would be most of what is packed and unpacked.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = fresh("packages");
+    let program = fresh("stripped").join("dsql-local");
+    run(Command::new("strip")
+        .arg("-S")
+        .arg("-o")
+        .arg(&program)
+        .arg(env!("CARGO_BIN_EXE_dsql-local")));
     let script = repository().join("scripts/build-packages.sh");
-    run(Command::new(script)
-        .arg(env!("CARGO_BIN_EXE_dsql-local"))
-        .arg(&folder));
+    run(Command::new(script).arg(program).arg(&folder));
     folder
 });
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// An empty folder.
-fn fresh(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _absent = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
 
 /// The built packages whose names end so.
 fn built(end: &str) -> Vec<PathBuf> {

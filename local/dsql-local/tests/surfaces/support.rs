@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::error::DbError;
 use tokio_postgres::{Client, Config, Error};
@@ -23,15 +24,33 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Outlives every test's own runtime.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
-static STEADY: LazyLock<DsqlLocal> = LazyLock::new(|| start_shared(false));
-static MOODY: LazyLock<tokio::sync::Mutex<DsqlLocal>> =
-    LazyLock::new(|| tokio::sync::Mutex::new(start_shared(true)));
-
-fn start_shared(schema_conflicts: bool) -> DsqlLocal {
-    let options = Options {
+static STEADY: LazyLock<DsqlLocal> = LazyLock::new(|| {
+    start_shared(Options {
         connect_burst: 100_000,
-        schema_conflicts,
+        schema_conflicts: false,
         ..Options::default()
+    })
+});
+static MOODY: LazyLock<Mutex<DsqlLocal>> = LazyLock::new(|| {
+    Mutex::new(start_shared(Options {
+        connect_burst: 100_000,
+        max_clusters: 3,
+        ..Options::default()
+    }))
+});
+static SCARCE: LazyLock<Mutex<DsqlLocal>> = LazyLock::new(|| {
+    Mutex::new(start_shared(Options {
+        connect_burst: 4,
+        connect_rate_per_s: 1,
+        max_connections: 3,
+        ..Options::default()
+    }))
+});
+
+fn start_shared(options: Options) -> DsqlLocal {
+    let options = Options {
+        control_plane: Some("127.0.0.1:0".parse().unwrap()),
+        ..options
     };
     std::thread::spawn(|| RUNTIME.block_on(DsqlLocal::start(options)).unwrap())
         .join()
@@ -44,10 +63,22 @@ pub(crate) fn steady() -> &'static DsqlLocal {
     &STEADY
 }
 
-/// A stand-in for one test at a time, without faults at first.
-pub(crate) async fn moody() -> tokio::sync::MutexGuard<'static, DsqlLocal> {
+/// A stand-in for one test at a time, at first without faults and with jobs that take no time.
+pub(crate) async fn moody() -> MutexGuard<'static, DsqlLocal> {
     let dsql = MOODY.lock().await;
     dsql.set_faults(Faults::default()).unwrap();
+    dsql.set_job_duration(Duration::ZERO);
+    dsql
+}
+
+/// A stand-in for one test at a time that takes three connections, and four at once: all of them at first.
+pub(crate) async fn scarce() -> MutexGuard<'static, DsqlLocal> {
+    let dsql = SCARCE.lock().await;
+    wait_until("no connection is open", || {
+        dsql.stats().connections_open == 0
+    })
+    .await;
+    dsql.advance(Duration::from_secs(60));
     dsql
 }
 

@@ -24,7 +24,8 @@ first.execute("CREATE TABLE here (n int)")
 print(second.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'here'").fetchone()[0], "tables of another cluster")
 
 paginator = dsql.get_paginator("list_clusters").paginate(PaginationConfig={"PageSize": 1})
-print(len([cluster for page in paginator for cluster in page["clusters"]]), "clusters")
+listed = {cluster["identifier"] for page in paginator for cluster in page["clusters"]}
+print(len(listed & {cluster["identifier"] for cluster in made}), "clusters")
 dsql.tag_resource(resourceArn=made[1]["arn"], tags={"a b": "c/d"})
 dsql.untag_resource(resourceArn=made[1]["arn"], tagKeys=["n"])
 print(dsql.list_tags_for_resource(resourceArn=made[1]["arn"])["tags"])
