@@ -1,7 +1,9 @@
 //! Export: all of an owner's chats as lines of JSON, branches included, read in pages of bounded size. The last line says how many there were;
 //! an export without it was cut off.
 
-use dsql::{Db, Error, Type};
+use std::collections::VecDeque;
+
+use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -15,6 +17,8 @@ const PAGE_BYTES: i64 = 1024 * 1024;
 /// It reads no more messages, so that a chat of large ones is not read whole for each page.
 const MESSAGES_PER_PAGE: i64 = 100;
 const CHATS_PER_PAGE: usize = 50;
+/// The keys that are found at once: no index has an owner's chats in their order, so finding some reads all of them.
+const KEYS_AT_ONCE: i64 = 10_000;
 
 /// An export under way.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct Export {
     owner: OwnerId,
     now: Timestamp,
     stage: Stage,
+    /// Keys of the chats that come next, in order.
+    ahead: VecDeque<String>,
     chats: u64,
     messages: u64,
 }
@@ -50,11 +56,20 @@ struct Waiting {
     line: String,
 }
 
-// By key: updated_at moves while an export runs.
+// By key: updated_at moves while an export runs. The first row has the keys of all.
+const FIRST_CHATS: &str = "\
+WITH next AS (
+    SELECT id FROM chats
+    WHERE owner_id = $1 AND id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY id LIMIT $4
+)
+SELECT c.id AS key, COALESCE(public_id, c.id) AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at,
+    CASE WHEN row_number() OVER (ORDER BY c.id) = 1 THEN (SELECT array_agg(id ORDER BY id) FROM next) END AS keys
+FROM chats c WHERE c.id IN (SELECT id FROM next ORDER BY id LIMIT $5) AND owner_id = $1 ORDER BY c.id";
+
 const CHATS: &str = "\
 SELECT c.id AS key, COALESCE(public_id, c.id) AS id, title, visibility, pinned, archived, created_at, updated_at, expires_at
 FROM chats c
-WHERE owner_id = $1 AND c.id > $2 AND (expires_at IS NULL OR expires_at > $3) ORDER BY c.id LIMIT $4";
+WHERE c.id = ANY($2) AND owner_id = $1 AND (expires_at IS NULL OR expires_at > $3) ORDER BY c.id";
 
 const MESSAGES: &str = "\
 SELECT id, seq, parent_id, is_aside, role, parts, metadata, created_at FROM (
@@ -79,13 +94,14 @@ impl Export {
             owner,
             now,
             stage: Stage::Begin,
+            ahead: VecDeque::new(),
             chats: 0,
             messages: 0,
         }
     }
 
-    /// The next lines, each with its line break; `None` after the last. At most one flight. May be asked again after an
-    /// error: nothing is lost or repeated.
+    /// The next lines, each with its line break; `None` after the last. At most one flight, and one more for each 50 chats
+    /// that were deleted meanwhile. May be asked again after an error: nothing is lost or repeated.
     ///
     /// # Errors
     /// Any [`Error`] but an unknown outcome.
@@ -100,7 +116,8 @@ impl Export {
                 self.stage = Stage::Chats(String::new());
             }
             Stage::Chats(after) => {
-                let mut waiting = page_of_chats(db, &self.owner, after, self.now).await?;
+                let after = after.clone();
+                let mut waiting = self.page_of_chats(db, after).await?;
                 waiting.reverse();
                 self.enter(waiting, None, &mut lines);
             }
@@ -181,6 +198,44 @@ impl Export {
         Ok(Some(lines))
     }
 
+    /// The next chats behind the key `after`; none behind the last.
+    async fn page_of_chats(&mut self, db: &Db, mut after: String) -> Result<Vec<Waiting>, Error> {
+        while !self.ahead.is_empty() {
+            let keys: Vec<&str> = self
+                .ahead
+                .iter()
+                .take(CHATS_PER_PAGE)
+                .map(String::as_str)
+                .collect();
+            let params = [
+                (&self.owner.as_str() as _, Type::TEXT),
+                (&keys as _, Type::TEXT_ARRAY),
+                (&self.now as _, Type::TIMESTAMPTZ),
+            ];
+            let rows = db.query_idempotent(CHATS, &params).await?;
+            let asked = keys.len();
+            after = self.ahead.drain(..asked).next_back().unwrap_or(after);
+            if !rows.is_empty() {
+                return Ok(rows.iter().map(Waiting::from_row).collect());
+            }
+        }
+        let params = [
+            (&self.owner.as_str() as _, Type::TEXT),
+            (&after.as_str() as _, Type::TEXT),
+            (&self.now as _, Type::TIMESTAMPTZ),
+            (&KEYS_AT_ONCE as _, Type::INT8),
+            (&i64::try_from(CHATS_PER_PAGE).unwrap_or(1) as _, Type::INT8),
+        ];
+        let rows = db.query_idempotent(FIRST_CHATS, &params).await?;
+        let keys: Option<Vec<String>> = rows.first().and_then(|row| row.get("keys"));
+        self.ahead = keys
+            .unwrap_or_default()
+            .into_iter()
+            .skip(rows.len())
+            .collect();
+        Ok(rows.iter().map(Waiting::from_row).collect())
+    }
+
     /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to the end.
     fn enter(&mut self, waiting: Vec<Waiting>, last: Option<String>, lines: &mut String) {
         if let Some(chat) = waiting.last() {
@@ -199,47 +254,27 @@ impl Export {
     }
 }
 
-async fn page_of_chats(
-    db: &Db,
-    owner: &OwnerId,
-    after: &str,
-    now: Timestamp,
-) -> Result<Vec<Waiting>, Error> {
-    let limit = i64::try_from(CHATS_PER_PAGE).unwrap_or(1);
-    let rows = db
-        .query_idempotent(
-            CHATS,
-            &[
-                (&owner.as_str(), Type::TEXT),
-                (&after, Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-                (&limit, Type::INT8),
-            ],
-        )
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let id: String = row.get("id");
-            let mut line = String::new();
-            push(
-                &mut line,
-                &json!({
-                    "type": "chat",
-                    "id": id,
-                    "title": row.get::<_, &str>("title"),
-                    "visibility": Visibility::told(row.get("visibility")),
-                    "pinned": row.get::<_, bool>("pinned"),
-                    "archived": row.get::<_, bool>("archived"),
-                    "createdAt": row.get::<_, Timestamp>("created_at"),
-                    "updatedAt": row.get::<_, Timestamp>("updated_at"),
-                    "expiresAt": row.get::<_, Option<Timestamp>>("expires_at"),
-                }),
-            );
-            let key = row.get("key");
-            Waiting { key, id, line }
-        })
-        .collect())
+impl Waiting {
+    fn from_row(row: &Row) -> Self {
+        let id: String = row.get("id");
+        let mut line = String::new();
+        push(
+            &mut line,
+            &json!({
+                "type": "chat",
+                "id": id,
+                "title": row.get::<_, &str>("title"),
+                "visibility": Visibility::told(row.get("visibility")),
+                "pinned": row.get::<_, bool>("pinned"),
+                "archived": row.get::<_, bool>("archived"),
+                "createdAt": row.get::<_, Timestamp>("created_at"),
+                "updatedAt": row.get::<_, Timestamp>("updated_at"),
+                "expiresAt": row.get::<_, Option<Timestamp>>("expires_at"),
+            }),
+        );
+        let key = row.get("key");
+        Self { key, id, line }
+    }
 }
 
 fn parsed(text: &str) -> Option<Value> {

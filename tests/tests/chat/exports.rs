@@ -1,5 +1,6 @@
 //! The export: streamed in pieces, as fast as the client reads, and importable.
 
+use chat_store::{Export, OwnerId, microseconds};
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
@@ -150,4 +151,47 @@ async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_e
         "an export that was cut off has no end line"
     );
     until_true(&stack.database("admin"), "a connection", "SELECT true").await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_an_export_runs_is_left_out_of_it_and_of_its_end() {
+    let stack = Stack::start().await;
+    let db = stack.database("admin");
+    db.execute_sql(
+        "INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at)
+         SELECT 'c' || n, 'owner', 'T', 'private', false, false, 0, now(), now() FROM generate_series(1001, 1230) n",
+    )
+    .await
+    .unwrap();
+    let now = microseconds(std::time::SystemTime::now());
+    let mut export = Export::new(OwnerId::parse("owner").unwrap(), now);
+    let mut text = String::new();
+    while !text.contains("c1001") {
+        text += &export.next(&db).await.unwrap().unwrap();
+    }
+    // A page and more, some of another, and the last.
+    for gone in [
+        "'c1051' AND 'c1120'",
+        "'c1130' AND 'c1139'",
+        "'c1230' AND 'c1230'",
+    ] {
+        let sql = format!("DELETE FROM chats WHERE id BETWEEN {gone}");
+        db.execute_sql(&sql).await.unwrap();
+    }
+    while let Some(lines) = export.next(&db).await.unwrap() {
+        text += &lines;
+    }
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["id"].as_str())
+        .collect();
+    let gone = [1_051..=1_120, 1_130..=1_139, 1_230..=1_230];
+    let left = (1_001..=1_230).filter(|n| !gone.iter().any(|gone| gone.contains(n)));
+    let left: Vec<String> = left.map(|n| format!("c{n}")).collect();
+    assert_eq!(told, left);
+    assert_eq!(lines.last().unwrap()["chats"], left.len());
 }
