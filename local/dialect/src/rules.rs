@@ -156,7 +156,7 @@ pub static RULES: &[Rule] = &[
     rule("sequence-kind", "4.5", "0A000", "{} SEQUENCE not supported", Test(objects::sequence_kind)).worded(),
     rule("sequence-type", "4.5", "0A000", "datatype {} not supported, sequence type must be bigint", Test(objects::sequence_type)).worded(),
     rule("sequence-cache", "4.5", "0A000", "CREATE SEQUENCE is not supported without an explicit cache size. please define CACHE greater than or equal to 65536 or equal to 1", Test(objects::sequence_cache)),
-    rule("alter-sequence-cache", "4.5", "0A000", "cache size {} is not supported. please define CACHE greater than or equal to 65536 or equal to 1", Test(objects::alter_sequence_cache)).worded(),
+    rule("cache-size", "4.5", "22023", "CACHE ({}) must be greater than or equal to 65536 or equal to 1", Test(columns::cache_size)),
     rule("temporary-view", "4.6", "0A000", "TEMPORARY or TEMP view not supported for CREATE VIEW", Test(objects::temporary_view)).worded(),
     rule("view-size", "2.3", "54000", "view definition too large", Test(objects::view_size)),
     rule("copy-file", "9.1", "0A000", "COPY with a file or a program not supported", Contains(&[K::COPY_PROGRAM])).worded(),

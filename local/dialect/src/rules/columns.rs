@@ -49,23 +49,24 @@ pub(super) fn function_type(parsed: &Parsed<'_>) -> Option<String> {
         .map(|known| known.display)
 }
 
-/// Whether a cache size is one that DSQL takes.
-pub(super) fn is_good_cache(size: i64) -> bool {
-    size == 1 || size >= 65_536
+/// Whether the sequence options within `node` state a cache size.
+pub(super) fn has_cache(node: &SyntaxNode) -> bool {
+    tree::all(node, &[K::OPTION_CACHE]).next().is_some()
 }
 
-/// Whether the sequence options within `node` state such a size.
-pub(super) fn has_good_cache(node: &SyntaxNode) -> bool {
-    tree::all(node, &[K::OPTION_CACHE])
-        .next()
-        .and_then(|option| tree::integer(&option))
-        .is_some_and(is_good_cache)
+/// A cache size that is stated, for whatever sequence, and that DSQL does not take.
+pub(super) fn cache_size(parsed: &Parsed<'_>) -> Option<String> {
+    parsed
+        .all(&[K::OPTION_CACHE])
+        .filter_map(|option| tree::integer(&option))
+        .find(|size| *size != 1 && *size < 65_536)
+        .map(|size| size.to_string())
 }
 
 pub(super) fn identity_cache(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .all(&[K::GENERATED_IDENTITY, K::ADD_GENERATED])
-        .any(|identity| !has_good_cache(&identity))
+        .any(|identity| !has_cache(&identity))
         .then(String::new)
 }
 

@@ -215,20 +215,8 @@ pub(super) fn sequence_type(parsed: &Parsed<'_>) -> Option<String> {
 pub(super) fn sequence_cache(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .statements_of(&[K::CREATE_SEQUENCE])
-        .any(|node| !columns::has_good_cache(&node))
+        .any(|node| !columns::has_cache(&node))
         .then(String::new)
-}
-
-/// A cache size changed to one that creation would not take.
-pub(super) fn alter_sequence_cache(parsed: &Parsed<'_>) -> Option<String> {
-    let altered = parsed
-        .statements_of(&[K::ALTER_SEQUENCE])
-        .chain(parsed.all(&[K::SET_SEQUENCE_OPTION, K::SET_GENERATED_OPTIONS]));
-    altered
-        .flat_map(|node| tree::all(&node, &[K::OPTION_CACHE]))
-        .filter_map(|option| tree::integer(&option))
-        .find(|size| !columns::is_good_cache(*size))
-        .map(|size| size.to_string())
 }
 
 pub(super) fn temporary_view(parsed: &Parsed<'_>) -> Option<String> {
