@@ -99,6 +99,7 @@ EVERYTHING = {
     "OpenAiKeySecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:openai-0a1b2c",
     "McpServers": '[{"name":"docs","url":"https://docs.example.com/mcp","headers":{"authorization":"Bearer ${MCP_SECRET}"}}]',
     "McpSecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:mcp-0a1b2c",
+    "BlogFeed": "https://blog.example.com/sitemap.xml",
     "TitleModelId": "amazon.nova-micro-v1:0",
     "TitleModelArns": "arn:aws:bedrock:*::foundation-model/amazon.nova-micro-v1:0",
     "ApiDomainName": "api.example.com",

@@ -2,7 +2,6 @@
 //! checks paths, the API's token and the origin it is given, keeps configurations, and can fail as the API may.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -10,15 +9,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-use crate::background::{self, Task};
+use crate::background::Task;
+use crate::server::serve;
 
 /// The account that the configurations belong to.
 pub const ACCOUNT: &str = "0a0b0c0d0e0f000102030405060708ff";
@@ -69,28 +64,15 @@ impl State {
 impl Cloudflare {
     /// Starts it, with configurations of these ids.
     pub async fn start(ids: &[&str]) -> Self {
-        let listener = background::run(TcpListener::bind(("127.0.0.1", 0))).await;
-        let listener = listener.expect("a loopback port is free");
-        let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(State::default());
         let ids = ids.iter().map(|id| ((*id).to_owned(), None));
         state.origins().extend(ids);
         let shared = Arc::clone(&state);
-        let server = background::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&shared);
-                let service = service_fn(move |request| {
-                    let shared = Arc::clone(&shared);
-                    async move { Ok::<_, Infallible>(answer(&shared, request).await) }
-                });
-                connections.spawn(async move {
-                    let _ended = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
+        let (address, server) = serve(move |request| {
+            let shared = Arc::clone(&shared);
+            async move { answer(&shared, request).await }
+        })
+        .await;
         Self {
             address,
             state,

@@ -16,6 +16,7 @@
 
 pub mod background;
 pub mod binary;
+pub mod blog;
 pub mod clock;
 pub mod cloudflare;
 pub mod function;
@@ -34,6 +35,7 @@ pub mod python;
 pub mod response_url;
 pub mod runtime_api;
 pub mod sample;
+pub mod server;
 pub mod session;
 pub mod stack;
 pub mod template;

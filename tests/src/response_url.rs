@@ -1,7 +1,6 @@
 //! Owns the place where a custom resource's answer arrives: a server on loopback that keeps every PUT, as the pre-signed
 //! URL of CloudFormation would, and can refuse the first few, or leave them without an answer.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,15 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 
-use crate::background::{self, Task};
+use crate::background::Task;
+use crate::server::serve;
 use crate::wait;
 
 /// How long an answer may take.
@@ -61,28 +56,14 @@ impl ResponseUrl {
     }
 
     async fn failing(failures: usize, failure: Failure) -> Self {
-        let listener = background::run(TcpListener::bind(("127.0.0.1", 0)))
-            .await
-            .expect("a loopback port is free");
-        let address = listener.local_addr().expect("it is bound");
         let answers = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&answers);
         let left = Arc::new(Mutex::new(failures));
-        let server = background::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (kept, left) = (Arc::clone(&kept), Arc::clone(&left));
-                let service = service_fn(move |request| {
-                    let (kept, left) = (Arc::clone(&kept), Arc::clone(&left));
-                    async move { Ok::<_, Infallible>(keep(request, &kept, &left, failure).await) }
-                });
-                connections.spawn(async move {
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
+        let (address, server) = serve(move |request| {
+            let (kept, left) = (Arc::clone(&kept), Arc::clone(&left));
+            async move { keep(request, &kept, &left, failure).await }
+        })
+        .await;
         Self {
             address,
             answers,

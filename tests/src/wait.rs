@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use dsql::Db;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// Polls `condition` until it yields a value.
 ///
@@ -22,4 +23,21 @@ pub async fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -
     timeout(limit, poll)
         .await
         .unwrap_or_else(|_| panic!("{what} did not happen within {limit:?}"))
+}
+
+/// Asks the database until it says `true`.
+///
+/// # Panics
+/// As [`until`], and when it does not answer.
+pub async fn until_true(db: &Db, what: &str, limit: Duration, sql: &'static str) {
+    let deadline = Instant::now() + limit;
+    loop {
+        let row = db.query_opt_idempotent(sql, &[]).await;
+        let row = row.expect("the database answers");
+        if row.is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        until(what, limit, || Some(())).await;
+    }
 }

@@ -79,6 +79,11 @@ migrations! {
     25 "0025_add_folded_title_to_chats",
     26 "0026_add_public_id_to_chats",
     27 "0027_index_chats_by_public_id",
+    28 "0028_create_posts",
+    29 "0029_create_post_passages",
+    30 "0030_create_post_words",
+    31 "0031_index_post_words_by_text",
+    32 "0032_create_post_listings",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -138,7 +143,8 @@ mod tests {
                 "generations_lease",
                 "usage_daily_day",
                 "reservations_expiry",
-                "chats_public_id"
+                "chats_public_id",
+                "post_words_text"
             ]
         );
     }

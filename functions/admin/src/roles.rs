@@ -45,6 +45,10 @@ pub const ROLES: &[Role] = &[
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
             ("reservations", "SELECT, INSERT, DELETE"),
             ("jobs", "SELECT, INSERT"), // ON CONFLICT reads
+            ("posts", "SELECT"),
+            ("post_passages", "SELECT"),
+            ("post_words", "SELECT"),
+            ("post_listings", "SELECT"),
         ],
     },
     Role {
@@ -75,6 +79,10 @@ pub const ROLES: &[Role] = &[
             ("reservations", "SELECT, DELETE"),
             ("idempotency", "SELECT, DELETE"),
             ("jobs", "SELECT, UPDATE, DELETE"),
+            ("posts", "SELECT, INSERT, UPDATE, DELETE"),
+            ("post_passages", "SELECT, INSERT, DELETE"),
+            ("post_words", "SELECT, INSERT, DELETE"),
+            ("post_listings", "SELECT, INSERT, UPDATE"),
         ],
     },
     Role {

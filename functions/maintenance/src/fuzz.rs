@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use crate::Event;
 
-const TASKS: [&str; 5] = [
+const TASKS: [&str; 6] = [
     "purge",
     "reap",
     "roll-up-usage",
     "relay",
     "refresh-hyperdrive",
+    "index-posts",
 ];
 
 #[test]

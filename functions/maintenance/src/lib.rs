@@ -6,6 +6,7 @@
 //! | `JOBS_QUEUE_URL`, `JOBS_DLQ_URL` | the queue of `jobs` and its dead-letter queue; without them nothing is relayed |
 //! | `HYPERDRIVE_CONFIGS` | logins and their Hyperdrive configurations, `blog=<id>,shop=<id>`; without it no token is written |
 //! | `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_API_TOKEN` | the account of those, and a token of its API that may write them |
+//! | `BLOG_FEED` | a feed or a sitemap of the blog whose posts are indexed; without it none are |
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is `maintenance`.
 
@@ -13,6 +14,7 @@ mod cloudflare;
 #[cfg(test)]
 mod fuzz;
 mod hyperdrive;
+mod posts;
 mod relay;
 mod tasks;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use runtime::{HYPERDRIVE_REFRESHED, Metrics};
+use runtime::{BLOG_FEED, HYPERDRIVE_REFRESHED, Metrics, POSTS_INDEXED};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tracing::Instrument as _;
@@ -28,6 +30,7 @@ use tracing::Instrument as _;
 pub use crate::hyperdrive::{
     CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_API_TOKEN, CLOUDFLARE_API_URL, HYPERDRIVE_CONFIGS, Hyperdrive,
 };
+pub use crate::posts::Blog;
 pub use crate::relay::{JOBS_DLQ_URL, JOBS_QUEUE_URL, Queue, RelayError};
 
 /// Where the platform tells no deadline (direct calls to a function under a local emulator).
@@ -39,21 +42,25 @@ pub struct App {
     dsql: Dsql,
     queue: Option<Queue>,
     hyperdrive: Option<Hyperdrive>,
+    blog: Option<Blog>,
     metrics: Metrics,
 }
 
 impl App {
-    /// An app on this database, which relays to `queue` and writes tokens into `hyperdrive`, if they are there.
+    /// An app on this database, which relays to `queue`, writes tokens into `hyperdrive` and indexes the posts of `blog`, if
+    /// they are there.
     pub fn new(
         dsql: Dsql,
         queue: Option<Queue>,
         hyperdrive: Option<Hyperdrive>,
+        blog: Option<Blog>,
         metrics: Metrics,
     ) -> Self {
         Self {
             dsql,
             queue,
             hyperdrive,
+            blog,
             metrics,
         }
     }
@@ -73,6 +80,8 @@ pub enum Task {
     Relay,
     /// Write fresh tokens into the configurations of Cloudflare Hyperdrive.
     RefreshHyperdrive,
+    /// Bring the index of the blog's posts up to date.
+    IndexPosts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,7 +103,7 @@ impl Event {
 pub enum MaintenanceError {
     /// The event names no task.
     #[error(
-        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\" | \"refresh-hyperdrive\"}}: {0}"
+        "the event is not {{\"task\": \"purge\" | \"reap\" | \"roll-up-usage\" | \"relay\" | \"refresh-hyperdrive\" | \"index-posts\"}}: {0}"
     )]
     UnknownTask(#[from] serde_json::Error),
     /// The relay has no queue.
@@ -103,6 +112,9 @@ pub enum MaintenanceError {
     /// There is nothing to write tokens into.
     #[error("{HYPERDRIVE_CONFIGS} is not set: there is no configuration to write a token into")]
     NoHyperdrive,
+    /// There is no blog to index.
+    #[error("{BLOG_FEED} is not set: there are no posts to index")]
+    NoBlog,
     /// The relay ended early.
     #[error(transparent)]
     Relay(#[from] RelayError),
@@ -117,6 +129,7 @@ impl From<MaintenanceError> for Diagnostic {
             MaintenanceError::UnknownTask(_) => "UnknownTask",
             MaintenanceError::NoQueue => "NoQueue",
             MaintenanceError::NoHyperdrive => "NoHyperdrive",
+            MaintenanceError::NoBlog => "NoBlog",
             MaintenanceError::Relay(RelayError::Queue(_)) => "Queue",
             MaintenanceError::Relay(RelayError::Database(_)) | MaintenanceError::Database(_) => {
                 "Database"
@@ -158,6 +171,16 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Maint
                     (HYPERDRIVE_REFRESHED, u64::from(refreshed.is_whole())),
                 );
                 refreshed.report()
+            }
+            Task::IndexPosts => {
+                let blog = app.blog.as_ref().ok_or(MaintenanceError::NoBlog)?;
+                let indexed = posts::index(blog, &app.dsql, deadline).await?;
+                app.metrics.report_count(
+                    app.dsql.clock().now(),
+                    &request_id,
+                    (POSTS_INDEXED, u64::from(indexed.is_whole())),
+                );
+                indexed.report()
             }
         };
         tracing::info!(task = ?task, "{task:?}: {report}");

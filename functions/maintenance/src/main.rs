@@ -1,11 +1,11 @@
-//! Wiring: configuration, connection, queue, Hyperdrive, handler.
+//! Wiring: configuration, connection, queue, Hyperdrive, blog, handler.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use dsql::{Config, Dsql};
 use lambda_runtime::{LambdaEvent, service_fn};
-use maintenance::{App, Hyperdrive, Queue};
+use maintenance::{App, Blog, Hyperdrive, Queue};
 use runtime::{Metrics, StandardOutput};
 
 fn main() -> ExitCode {
@@ -13,9 +13,10 @@ fn main() -> ExitCode {
         let metrics = Metrics::new("maintenance", Arc::new(StandardOutput));
         let queue = Queue::from_lookup(&runtime::from_process)?;
         let hyperdrive = Hyperdrive::from_lookup(&runtime::from_process)?;
+        let blog = Blog::from_lookup(&runtime::from_process)?;
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
         dsql.connect().await;
-        let app = Arc::new(App::new(dsql, queue, hyperdrive, metrics));
+        let app = Arc::new(App::new(dsql, queue, hyperdrive, blog, metrics));
         let handler = service_fn(move |event: LambdaEvent<serde_json::Value>| {
             let app = Arc::clone(&app);
             async move { maintenance::handle(&app, event).await }

@@ -37,6 +37,7 @@ mod list;
 mod message;
 mod messages;
 mod outbox;
+pub mod posts;
 mod public;
 mod reply;
 mod root;

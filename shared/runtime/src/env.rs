@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `ADDRESS_HASH_KEY` | secret of 16 bytes or more that client addresses are hashed with, for rate limits | none: limits count callers only |
 //! | `TOKENS_PER_DAY_ALL` | tokens that models may cost in a UTC day, all owners and titles together | 5000000 |
+//! | `BLOG_FEED` | a feed or a sitemap of the blog whose posts are indexed and searched | none: they are not |
 //! | `STACK_NAME` | the stack's name, a dimension of every metric | `none` |
 //! | `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG` | `ERROR` to `DEBUG` (`FATAL` is `ERROR`, `TRACE` is `DEBUG`) | `INFO` |
 //! | `AWS_LAMBDA_MAX_CONCURRENCY` | set by Lambda Managed Instances; above 1 the runtime is multi-threaded | 1 |
@@ -15,6 +16,8 @@ use std::str::FromStr;
 
 /// Tokens that models may cost in a UTC day, all owners and titles together.
 pub const TOKENS_PER_DAY_ALL: &str = "TOKENS_PER_DAY_ALL";
+/// The address of a feed (RSS, Atom, JSON Feed) or a sitemap of the blog.
+pub const BLOG_FEED: &str = "BLOG_FEED";
 /// The stack that the function belongs to, which its metrics name.
 pub const STACK_NAME: &str = "STACK_NAME";
 /// Log level that Lambda's log controls set.
@@ -113,4 +116,9 @@ pub fn limit(lookup: Lookup<'_>, name: &'static str, default: i64) -> Result<i64
 /// As [`number`].
 pub fn tokens_per_day_all(lookup: Lookup<'_>) -> Result<i64, ConfigError> {
     limit(lookup, TOKENS_PER_DAY_ALL, DEFAULT_TOKENS_PER_DAY_ALL)
+}
+
+/// Reads `BLOG_FEED`.
+pub fn blog_feed(lookup: Lookup<'_>) -> Option<String> {
+    lookup(BLOG_FEED).filter(|address| !address.trim().is_empty())
 }

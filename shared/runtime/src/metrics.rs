@@ -56,8 +56,11 @@ pub const LOGINS_REFUSED: &str = "LoginsRefused";
 /// 1 for a run that gave each configuration of Hyperdrive a fresh token, else 0.
 pub const HYPERDRIVE_REFRESHED: &str = "HyperdriveRefreshed";
 
+/// 1 for a run that read what the blog lists, else 0.
+pub const POSTS_INDEXED: &str = "PostsIndexed";
+
 /// Every metric there is.
-pub const METRIC_NAMES: [&str; 14] = [
+pub const METRIC_NAMES: [&str; 15] = [
     COLD_START,
     CONNECTS,
     RECONNECTS,
@@ -72,6 +75,7 @@ pub const METRIC_NAMES: [&str; 14] = [
     MODEL_OUTPUT_TOKENS,
     LOGINS_REFUSED,
     HYPERDRIVE_REFRESHED,
+    POSTS_INDEXED,
 ];
 
 /// Turns running totals into what happened since the last line.

@@ -20,6 +20,8 @@ mod erasure;
 mod hyperdrive;
 mod jobs;
 mod pooler;
+mod posts;
+mod posts_faults;
 mod relay;
 mod schedules;
 #[allow(dead_code, reason = "shared with the other test binaries")]

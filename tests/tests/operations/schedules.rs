@@ -117,6 +117,7 @@ async fn an_unknown_task_says_which_are_known() {
     for (task, variable) in [
         ("relay", "JOBS_QUEUE_URL"),
         ("refresh-hyperdrive", "HYPERDRIVE_CONFIGS"),
+        ("index-posts", "BLOG_FEED"),
     ] {
         let event = json!({"task": task}).to_string();
         let Outcome::FunctionError { message, .. } = function.invoke(event, LIMIT).await else {

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+/// A feed or a sitemap of the blog: a variable of the caller that stands for the template's parameter.
+const BLOG_FEED: &str = "BLOG_FEED";
+
 /// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model answers, or has tools.
 const MODEL_VARIABLES: [&str; 14] = [
     "MODEL_PROVIDER",
@@ -90,8 +93,10 @@ impl Settings {
     pub(crate) fn parameters(&self, key_set: &str, issuer: &str) -> BTreeMap<String, String> {
         let model = std::env::var("MODEL_ID").unwrap_or_else(|_| "echo".to_owned());
         let allowed = std::env::var("MODEL_ALLOWED").unwrap_or_else(|_| model.clone());
+        let feed = std::env::var(BLOG_FEED).unwrap_or_default();
         let own = [
             ("AuthJwks", key_set),
+            ("BlogFeed", &feed),
             ("AuthIssuer", issuer),
             ("SqlHostName", "localhost"),
             ("ModelId", &model),

@@ -99,6 +99,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("MODEL_PROVIDER", "bedrock"),
                 ("TITLES_BY_MODEL", "false"),
                 ("MCP_SERVERS", ""),
+                ("BLOG_FEED", ""),
                 ("ADDRESS_HASH_KEY", HASH_KEY),
                 ("MODEL_ID", MODEL),
                 ("MODEL_ALLOWED", ""),
@@ -139,6 +140,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ),
                 ("HYPERDRIVE_CONFIGS", ""),
                 ("CLOUDFLARE_ACCOUNT_ID", ""),
+                ("BLOG_FEED", ""),
             ],
         ),
         (
@@ -262,13 +264,16 @@ fn maintenance_has_its_schedules() {
             2,
             600,
         ),
+        ("IndexPosts", "rate(1 hour)", "index-posts", 1, 1_800),
     ];
     assert_eq!(schedules.len(), expected.len());
     for (schedule, (name, expression, task, attempts, age)) in schedules.iter().zip(expected) {
         assert_eq!(schedule.name, name);
         assert_eq!(schedule.expression, Expression::parse(expression).unwrap());
         assert_eq!(schedule.input, Some(json!({ "task": task })));
-        assert_eq!(schedule.is_enabled, name != "RefreshHyperdrive"); // nothing to refresh by default
+        // By default there is nothing to refresh, and nothing to index.
+        let is_off = ["RefreshHyperdrive", "IndexPosts"].contains(&name);
+        assert_eq!(schedule.is_enabled, !is_off);
         assert_eq!(schedule.maximum_retry_attempts, attempts);
         assert_eq!(schedule.maximum_event_age, Duration::from_secs(age));
     }
