@@ -13,6 +13,7 @@ use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 
 use crate::body::AnswerBody;
 use crate::budget::Budget;
+use crate::posts::Posts;
 use crate::settings::Settings;
 use crate::tools::Sources;
 
@@ -60,7 +61,7 @@ impl App {
                 Metrics::new("chat", line),
             ),
             provider: Arc::new(provider),
-            tools: Sources::default(),
+            tools: Sources::new(runtime::blog_feed(lookup).map(|_| Posts(dsql.clone()))),
             dsql,
         })
     }

@@ -24,6 +24,7 @@ mod fuzz;
 mod input;
 mod lock;
 mod parts;
+mod posts;
 mod produce;
 mod sent;
 mod settings;

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use crate::body::{AnswerBody, Writer};
 use crate::budget::Budget;
 use crate::chunk::{Chunk, Fault, done};
-use crate::draft::{Draft, Outcome};
+use crate::draft::{Draft, Outcome, Source};
 use crate::lock::Lock;
 use crate::parts::{Kind, merge, send};
 use crate::settings::Settings;
@@ -384,14 +384,7 @@ fn take(
             Event::ReasoningEnd { id, metadata } => {
                 draft.end(Kind::Reasoning, id, metadata, out);
             }
-            Event::Source { url, title } => {
-                let mut part =
-                    json!({"type": "source-url", "sourceId": draft.next_source(), "url": url});
-                if let Some(title) = title {
-                    merge(&mut part, &json!({"title": title}));
-                }
-                draft.add(part, out);
-            }
+            Event::Source { url, title } => draft.add_source(&Source { url, title }, out),
             Event::Document { title, media_type } => {
                 let id = draft.next_source();
                 let part = json!({"type": "source-document", "sourceId": id, "mediaType": media_type, "title": title});

@@ -93,8 +93,8 @@ impl Production {
     async fn execute(&self, writing: &mut Writing) -> Result<(), End> {
         let (tools, limits) = (&self.asking.tools, self.settings.tools);
         let call = |call: OpenCall| async move {
-            let outcome = tools.call(&call.name, &call.input, limits).await;
-            (call.id, outcome)
+            let called = tools.call(&call.name, &call.input, limits).await;
+            (call.id, called)
         };
         let mut running = FuturesUnordered::new();
         for (n, open) in writing.draft.open_calls().into_iter().enumerate() {
@@ -110,8 +110,11 @@ impl Production {
                 _ => running.push(call(open)),
             }
         }
-        while let Some((id, outcome)) = self.during(writing, running.next()).await? {
-            writing.draft.answer(&id, outcome, &writing.out);
+        while let Some((id, called)) = self.during(writing, running.next()).await? {
+            writing.draft.answer(&id, called.outcome, &writing.out);
+            for source in called.sources {
+                writing.draft.cite(&source, &writing.out);
+            }
             writing.ticker.heard();
             writing.lock.grown_to(writing.draft.bytes());
         }

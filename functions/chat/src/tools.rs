@@ -9,7 +9,8 @@ use model::Tool;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::draft::Outcome;
+use crate::draft::{Outcome, Source};
+use crate::posts::{self, Posts, SEARCH_POSTS};
 use crate::settings::ToolLimits;
 
 const NOT_AN_OBJECT: &str = "the input is not a JSON object";
@@ -21,6 +22,24 @@ const CUT: &str = "\n[cut: the result was longer]";
 pub(crate) struct Sources {
     #[cfg(feature = "mcp")]
     pub(crate) servers: Arc<mcp::Servers>,
+    /// The blog's own posts, if they are indexed.
+    pub(crate) posts: Option<Posts>,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub(crate) struct Called {
+    pub(crate) outcome: Outcome,
+    pub(crate) sources: Vec<Source>,
+}
+
+impl From<Outcome> for Called {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            sources: Vec::new(),
+        }
+    }
 }
 
 /// The tools of one turn.
@@ -33,40 +52,68 @@ pub(crate) struct Toolbox {
 }
 
 impl Sources {
+    /// Without servers.
+    pub(crate) fn new(posts: Option<Posts>) -> Self {
+        Self {
+            #[cfg(feature = "mcp")]
+            servers: Arc::default(),
+            posts,
+        }
+    }
+
     /// The tools that there are now.
-    #[cfg(feature = "mcp")]
     pub(crate) async fn toolbox(&self, now: SystemTime) -> Toolbox {
-        let listed = self.servers.tools(now).await;
-        let asked = listed.iter().filter(|tool| tool.needs_approval);
+        let (listed, asked) = self.of_servers(now).await;
+        let own = self.posts.iter().map(|_| posts::tool());
         Toolbox {
-            asked: Arc::new(asked.map(|tool| tool.name.clone()).collect()),
-            tools: listed
-                .into_iter()
-                .map(|tool| Tool {
-                    name: tool.name,
-                    description: tool.description,
-                    schema: tool.schema,
-                })
-                .collect(),
+            tools: own.chain(listed).collect(),
+            asked: Arc::new(asked),
             sources: self.clone(),
         }
     }
 
-    /// The tools that there are: none in such a build.
+    /// The tools of servers, and the names of those that a visitor has to allow.
+    #[cfg(feature = "mcp")]
+    async fn of_servers(&self, now: SystemTime) -> (Vec<Tool>, BTreeSet<String>) {
+        let listed = self.servers.tools(now).await;
+        let asked = listed.iter().filter(|tool| tool.needs_approval);
+        let asked = asked.map(|tool| tool.name.clone()).collect();
+        let tools = listed.into_iter().map(|tool| Tool {
+            name: tool.name,
+            description: tool.description,
+            schema: tool.schema,
+        });
+        (tools.collect(), asked)
+    }
+
+    /// The tools of servers: none in such a build.
     #[cfg(not(feature = "mcp"))]
     #[expect(clippy::unused_async, reason = "another build asks servers here")]
-    pub(crate) async fn toolbox(&self, _now: SystemTime) -> Toolbox {
-        Toolbox::default()
+    async fn of_servers(&self, _now: SystemTime) -> (Vec<Tool>, BTreeSet<String>) {
+        <_>::default()
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        input: &Map<String, Value>,
+        limits: ToolLimits,
+    ) -> Result<(Value, Vec<Source>), String> {
+        if let Some(posts) = self.posts.as_ref().filter(|_| name == SEARCH_POSTS) {
+            return posts.call(input, limits).await;
+        }
+        let output = self.call_server(name, input).await?;
+        Ok((output, Vec::new()))
     }
 
     #[cfg(feature = "mcp")]
-    async fn call(&self, name: &str, input: Map<String, Value>) -> Result<Value, String> {
-        self.servers.call(name, input).await
+    async fn call_server(&self, name: &str, input: &Map<String, Value>) -> Result<Value, String> {
+        self.servers.call(name, input.clone()).await
     }
 
     #[cfg(not(feature = "mcp"))]
     #[expect(clippy::unused_async, reason = "another build asks servers here")]
-    async fn call(&self, _name: &str, _input: Map<String, Value>) -> Result<Value, String> {
+    async fn call_server(&self, _name: &str, _input: &Map<String, Value>) -> Result<Value, String> {
         Err("no tool of this name is configured".to_owned())
     }
 }
@@ -83,18 +130,22 @@ impl Toolbox {
     }
 
     /// Calls a tool, within its limits.
-    pub(crate) async fn call(&self, name: &str, input: &Value, limits: ToolLimits) -> Outcome {
+    pub(crate) async fn call(&self, name: &str, input: &Value, limits: ToolLimits) -> Called {
         let Value::Object(input) = input else {
-            return Outcome::Failed(NOT_AN_OBJECT.to_owned());
+            return Outcome::Failed(NOT_AN_OBJECT.to_owned()).into();
         };
-        let called = self.sources.call(name, input.clone());
+        let called = self.sources.call(name, input, limits);
         match timeout(limits.time, called).await {
-            Ok(Ok(output)) => Outcome::Gave(cut(output, limits.result_bytes)),
-            Ok(Err(reason)) => Outcome::Failed(cut_text(reason, limits.result_bytes)),
+            Ok(Ok((output, sources))) => Called {
+                outcome: Outcome::Gave(cut(output, limits.result_bytes)),
+                sources,
+            },
+            Ok(Err(reason)) => Outcome::Failed(cut_text(reason, limits.result_bytes)).into(),
             Err(_) => Outcome::Failed(format!(
                 "{name} gave no answer within {} ms: whether it took effect is not known",
                 limits.time.as_millis()
-            )),
+            ))
+            .into(),
         }
     }
 }

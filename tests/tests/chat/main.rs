@@ -22,6 +22,7 @@ mod flights;
 mod limits;
 mod plan_log;
 mod plans;
+mod posts;
 mod resumes;
 mod samples;
 mod searches;

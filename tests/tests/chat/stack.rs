@@ -239,6 +239,7 @@ impl Said {
                 "text-end" | "reasoning-end" => {
                     parts[open.remove(&id).unwrap()]["state"] = json!("done");
                 }
+                "source-url" => parts.push(chunk.clone()),
                 _ => {}
             }
         }
@@ -277,18 +278,7 @@ pub(crate) async fn heard(invocation: &mut Invocation, text: &str) {
 
 /// Waits until a statement's first column is true.
 pub(crate) async fn until_true(db: &dsql::Db, what: &str, sql: &'static str) {
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    loop {
-        let row = db.query_opt_idempotent(sql, &[]).await.unwrap();
-        if row.is_some_and(|row| row.get::<_, Option<bool>>(0) == Some(true)) {
-            return;
-        }
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not happen"
-        );
-        wait::until(what, LIMIT, || Some(())).await;
-    }
+    wait::until_true(db, what, LIMIT, sql).await;
 }
 
 /// A turn's body as the AI SDK posts it.

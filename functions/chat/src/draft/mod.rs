@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub(crate) use calls::{OpenCall, Outcome};
 
 use crate::body::Writer;
-use crate::parts::{Kind, close, part_id, send_delta, send_start, send_whole};
+use crate::parts::{Kind, close, merge, part_id, send_delta, send_start, send_whole};
 
 /// A part, as far as it was said.
 #[derive(Debug)]
@@ -38,6 +38,13 @@ struct Calling {
     id: String,
     name: String,
     input: String,
+}
+
+/// A page that a reply rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) url: String,
+    pub(crate) title: Option<String>,
 }
 
 /// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the database numbers them alike.
@@ -139,6 +146,27 @@ impl Draft {
         let is_source =
             |part: &&Part| matches!(part, Part::Whole(part) if part.get("sourceId").is_some());
         format!("s{}", self.parts.iter().filter(is_source).count())
+    }
+
+    /// Adds a page that the reply rests on.
+    pub(crate) fn add_source(&mut self, source: &Source, out: &Writer) {
+        let id = self.next_source();
+        let mut part = json!({"type": "source-url", "sourceId": id, "url": source.url});
+        if let Some(title) = &source.title {
+            merge(&mut part, &json!({"title": title}));
+        }
+        self.add(part, out);
+    }
+
+    /// Adds a page that a tool's result rests on, once however many results do.
+    pub(crate) fn cite(&mut self, source: &Source, out: &Writer) {
+        let is_same = |part: &Part| match part {
+            Part::Whole(part) => part.get("url").is_some_and(|url| *url == source.url),
+            _ => false,
+        };
+        if !self.parts.iter().any(is_same) {
+            self.add_source(source, out);
+        }
     }
 
     /// Adds to a part; one that was never begun begins here, because a delta without a start fails every client.
