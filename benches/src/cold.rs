@@ -166,6 +166,7 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
         stack.ready(),
         stack.sql(),
         stack.sql_ahead(),
+        stack.dsql_alone(),
         stack.reconnect(),
     ]
     .into_iter()

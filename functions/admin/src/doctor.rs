@@ -14,6 +14,9 @@ use crate::roles;
 /// A clock may differ from the server's by this before signatures are refused sooner or later.
 const MAX_SKEW: Duration = Duration::from_secs(120);
 
+/// A connect of its own, for comparison, may take so long.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
 /// One check's result.
 struct Finding {
     check: &'static str,
@@ -50,6 +53,7 @@ pub(crate) async fn examine(dsql: &Dsql, db: &Db) -> Value {
     match connection(dsql, db).await {
         Ok(found) => {
             findings.extend(found);
+            findings.push(pipelined_connect(dsql).await);
             findings.extend(database(db).await);
         }
         Err(finding) => findings.push(finding),
@@ -135,6 +139,43 @@ async fn connection(dsql: &Dsql, db: &Db) -> Result<Vec<Finding>, Finding> {
         ),
         clock,
     ])
+}
+
+/// Whether the cluster takes the token with the startup message, which no documentation says. It is no fault if it does not.
+async fn pipelined_connect(dsql: &Dsql) -> Finding {
+    const CHECK: &str = "pipelined connect";
+    let variable = dsql::DSQL_PIPELINE_CONNECT;
+    let plain = match connect_once(dsql, false).await {
+        Ok(time) => time,
+        Err(error) => return Finding::good(CHECK, format!("not tried: {error}")),
+    };
+    match connect_once(dsql, true).await {
+        Ok(time) => Finding::good(
+            CHECK,
+            format!(
+                "the cluster takes it: {} ms to the first answer, {} ms without. {variable}=true switches it on",
+                time.as_millis(),
+                plain.as_millis()
+            ),
+        ),
+        Err(error) => Finding::good(
+            CHECK,
+            format!("the cluster does not take it, {variable} stays off: {error}"),
+        ),
+    }
+}
+
+/// How long a connect with its first statement takes.
+async fn connect_once(dsql: &Dsql, pipelined: bool) -> Result<Duration, String> {
+    let config = Config::from_env().map_err(|error| error.to_string())?;
+    let other = Dsql::new(config.with_pipeline_connect(pipelined));
+    let begun = dsql.clock().now();
+    other
+        .until(begun + CONNECT_LIMIT)
+        .query_idempotent("SELECT 1", &[])
+        .await
+        .map_err(|error| error.report())?;
+    Ok(dsql.clock().now().duration_since(begun).unwrap_or_default())
 }
 
 /// What a failed connect means, by its error and the server's hint.

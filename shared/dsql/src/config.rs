@@ -212,6 +212,13 @@ impl Config {
         self
     }
 
+    /// Whether the token is sent with the startup message, in place of [`DSQL_PIPELINE_CONNECT`].
+    #[must_use]
+    pub fn with_pipeline_connect(mut self, pipeline_connect: bool) -> Self {
+        self.pipeline_connect = pipeline_connect;
+        self
+    }
+
     /// The name sessions show in the server's views. At most 64 characters are sent.
     #[must_use]
     pub fn with_application_name(mut self, name: &str) -> Self {

@@ -35,7 +35,7 @@
 //! | `DSQL_CA_FILE` | the web's roots | PEM file that replaces them |
 //! | `DSQL_MAX_CONNECTION_AGE_S` | 3300 | 60 to 3540 |
 //! | `DSQL_RETIRE_WITH_TOKEN` | `false` | strict: retire the connection with its token |
-//! | `DSQL_PIPELINE_CONNECT` | `false` | send the token with the startup message: a connect in 3 flights, not seen on a cluster yet |
+//! | `DSQL_PIPELINE_CONNECT` | `false` | send the token with the startup message: a connect in 3 round trips, not seen on a cluster yet |
 //! | `DSQL_MAX_SESSIONS` | 4 | 1 to 64, per container; [`Dsql::pinned`] has one beyond them |
 
 mod alarms;

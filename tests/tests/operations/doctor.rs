@@ -33,6 +33,37 @@ async fn a_healthy_deployment_has_no_fault() {
     let report = stack.admin(doctor()).await;
     assert_eq!(faults(&report), [], "{report}");
     assert_eq!(report["healthy"], true);
+    let early = pipelined_connect(&report);
+    assert!(early.starts_with("the cluster takes it"), "{early}");
+    assert!(
+        early.ends_with("DSQL_PIPELINE_CONNECT=true switches it on"),
+        "{early}"
+    );
+}
+
+/// What was found of the token that goes with the startup message.
+fn pipelined_connect(report: &Value) -> String {
+    let checks = report["checks"].as_array().unwrap();
+    let of_it = checks
+        .iter()
+        .find(|check| check["check"] == "pipelined connect");
+    of_it.unwrap()["found"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn where_no_further_connection_is_to_be_had_the_rest_is_examined() {
+    let stack = Stack::start().await;
+    let function = stack.launch_admin().start().await;
+    invoke(&function, &doctor()).await;
+    let full = Faults {
+        refuse_connections: Some(Refuse::TooManyConnections),
+        ..Faults::default()
+    };
+    stack.server.set_faults(full).unwrap();
+    let report = invoke(&function, &doctor()).await;
+    assert_eq!(faults(&report), [], "{report}");
+    let early = pipelined_connect(&report);
+    assert!(early.starts_with("not tried: "), "{early}");
 }
 
 #[tokio::test]
