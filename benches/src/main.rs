@@ -15,6 +15,7 @@ mod admission;
 mod cold;
 mod contention;
 mod cost;
+mod distance;
 mod emulator;
 mod growth;
 mod http;
@@ -49,7 +50,7 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 12] = [
+const SUBJECTS: [&str; 13] = [
     "admission",
     "cold",
     "warm",
@@ -59,6 +60,7 @@ const SUBJECTS: [&str; 12] = [
     "contention",
     "storm",
     "http",
+    "distance",
     "cost",
     "growth",
     "emulator",
@@ -110,6 +112,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "contention" => contention::run(&run, &mut report).await,
             "storm" => storm::run(&mut report).await,
             "http" => http::run(&run, &stack, &mut report).await,
+            "distance" => distance::run(&run, &stack, &mut report).await,
             "cost" => cost::run(&run, &stack, &mut report).await,
             "growth" => growth::run(&run, &mut report).await,
             "emulator" => emulator::run(&run, &mut report).await,
