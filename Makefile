@@ -22,11 +22,11 @@ watch: ## the functions under cargo lambda watch, beside a make dev in another t
 	@scripts/watch.sh
 
 lint: ## formatting, clippy, documentation, dependencies, scripts
-	@scripts/install-tools.sh tools
+	@scripts/install-tools.sh tools cloud
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
-	scripts/check-deps.py
+	PYTHONPATH=$(CLOUD) scripts/check-deps.py
 	scripts/check-pins.py
 	shellcheck .ci/run scripts/*.sh
 	scripts/check-cloud.sh

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Rejects dependencies by licence, source and name, from what Cargo itself resolved.
 
-Works offline and needs only Cargo and Python. `make audit` adds the advisory database,
+Works offline with what `install-tools.sh cloud` installs. `make audit` adds the advisory database,
 which needs the network. Exit 0: all good. Exit 1: one line for each fault.
 """
 import json
 import subprocess
 import sys
+
+from license_expression import ExpressionError, get_spdx_licensing
 
 ALLOWED_LICENCES = {
     "MIT", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0",
@@ -25,41 +27,17 @@ BANNED = [
 ]
 
 
+SPDX = get_spdx_licensing()
+
+
 def allowed(expression):
-    """Whether an SPDX expression can be met with allowed licences (OR, AND, WITH, parentheses)."""
-    words = expression.replace("/", " OR ").replace("(", " ( ").replace(")", " ) ").split()
-    words.reverse()
-
-    def one():
-        word = words.pop()
-        if word == "(":
-            met = either()
-            if words.pop() != ")":
-                raise ValueError
-            return met
-        if words and words[-1] == "WITH":
-            words.pop()
-            word = f"{word} WITH {words.pop()}"
-        return word in ALLOWED_LICENCES
-
-    def both():
-        met = one()
-        while words and words[-1] == "AND":
-            words.pop()
-            met = one() and met
-        return met
-
-    def either():
-        met = both()
-        while words and words[-1] == "OR":
-            words.pop()
-            met = both() or met
-        return met
-
+    """Whether an SPDX expression can be met with allowed licences. Cargo once took a stroke for OR, and old crates have it."""
     try:
-        return either() and not words
-    except (IndexError, ValueError):
+        parsed = SPDX.parse(expression.replace("/", " OR "), validate=True)
+    except ExpressionError:
         return False
+    met = {licence: SPDX.TRUE if str(licence) in ALLOWED_LICENCES else SPDX.FALSE for licence in parsed.symbols}
+    return parsed.subs(met, simplify=True) == SPDX.TRUE
 
 
 def main():
