@@ -59,6 +59,8 @@ COSTLY = {("/api/chat", "post"), ("/api/chats/{id}", "post"), ("/api/me/export",
 STAR_ALLOWED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 
 
+# What SAM calls the alias of a function, by which all but the custom resource and an operator call it.
+ALIAS = "Aliaslive"
 # What in a function's source calls for an action; an operation of an SDK that is not here needs an action of its own.
 CALLS = {
     "bedrock:InvokeModelWithResponseStream": r"\.converse_stream\(\)",
@@ -112,6 +114,7 @@ EVERYTHING = {
     "HostedZoneId": "Z0123456789",
     "ReservedConcurrency": 50,
     "ExecuteApiEndpoint": "closed",
+    "GradualDeployment": "Canary10Percent5Minutes",
     "Firewall": "on",
     "AlarmEmail": "alarms@example.com",
     "BudgetUsd": 20,
@@ -179,7 +182,7 @@ def packages_of(function):
 def check_calls(resources, faults):
     """Whether each action has something in the function that needs it, and each SDK an action."""
     mapped = {
-        resource["Properties"]["FunctionName"]["Ref"]
+        resource["Properties"]["FunctionName"]["Ref"].removesuffix(ALIAS)
         for resource in resources.values()
         if resource["Type"] == "AWS::Lambda::EventSourceMapping"
     }
@@ -412,6 +415,34 @@ def policy_size(role):
     return sum(len(json.dumps(policy)) for policy in role["Properties"].get("Policies", []))
 
 
+def check_aliases(resources, faults):
+    """Whether everything that calls a function calls its alias: a caller that is left out would have an update at once."""
+    for name, resource in resources.items():
+        properties = resource.get("Properties", {})
+        called = {
+            "AWS::Lambda::Permission": properties.get("FunctionName"),
+            "AWS::Lambda::EventSourceMapping": properties.get("FunctionName"),
+            "AWS::Scheduler::Schedule": properties.get("Target", {}).get("Arn"),
+        }.get(resource["Type"])
+        if called is not None and not called.get("Ref", "").endswith(ALIAS):
+            faults.append(f"{name}: calls a function past its alias")
+    for methods in resources["Api"]["Properties"]["Body"]["paths"].values():
+        for operation in methods.values():
+            uri = json.dumps(operation.get("x-amazon-apigateway-integration", {}).get("uri", ""))
+            if f"{ALIAS}}}" not in uri:
+                faults.append(f"Api: {uri} calls a function past its alias")
+
+
+def check_revision(faults, source=None):
+    """Whether a change of a parameter alone is a new version of each function."""
+    versions = [
+        {name for name, resource in translate({"Revision": revision}, source)["Resources"].items() if resource["Type"] == "AWS::Lambda::Version"}
+        for revision in ("a", "b")
+    ]
+    if versions[0] & versions[1] or len(versions[0]) != len(ACTIONS) - 1:
+        faults.append("functions: a change of a parameter would reach no visitor, or not all functions have versions")
+
+
 def check_samconfig(faults):
     """Whether a change outside a function's folder is built: SAM's own cache looks at that folder alone."""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
@@ -436,6 +467,7 @@ def faults_of(translated, text):
     check_names(resources, faults)
     check_traces(resources, faults)
     check_gateway(resources, faults)
+    check_aliases(resources, faults)
     check_notices(resources, faults)
     check_quotas(translated, faults)
     return faults
@@ -452,9 +484,12 @@ def main():
         SNAPSHOT.write_text(text)
     faults = faults_of(translated, text)
     check_samconfig(faults)
+    check_revision(faults)
     everything = translate(EVERYTHING)
     for name, value in EVERYTHING.items():
         everything["Parameters"][name]["Default"] = value
+    # What the transform has used up: CloudFormation sees it in the template, cfn-lint does not.
+    del everything["Parameters"]["GradualDeployment"], everything["Mappings"]
     (ROOT / ".aws-sam").mkdir(exist_ok=True)
     (ROOT / ".aws-sam" / "everything.json").write_text(json.dumps(everything, indent=1))
     if not SNAPSHOT.exists() or SNAPSHOT.read_text() != text:

@@ -22,9 +22,9 @@ FOREIGN = {
 UNUSED = (
     "AccessPolicy", "Bearer", "CapacityProvider", "ClusterPolicy", "CodeSigning", "DataProtection", "FunctionScaling",
     "IndexPolic", "LayerVersion", "LockConfiguration", "LogDelivery", "LogGroupDeletionProtection", "MultiRegion",
-    "PeerCluster", "PermissionPolicy", "PermissionsBoundary", "Recursion", "ReplicateSecret", "RemoveRegions", "ResourcePolic",
-    "RestApiPolicy", "RuntimeAlias", "RuntimeManagement", "VaultNotifications", "VpcEndpoint", "WitnessRegion",
-    "logs:AssociateKmsKey", "logs:DisassociateKmsKey", "lambda:PublishVersion",
+    "OnPremises", "PeerCluster", "PermissionPolicy", "PermissionsBoundary", "ProvisionedConcurrency", "Recursion",
+    "RemoveRegions", "ReplicateSecret", "ResourcePolic", "RestApiPolicy", "RuntimeAlias", "RuntimeManagement",
+    "VaultNotifications", "VpcEndpoint", "WitnessRegion", "logs:AssociateKmsKey", "logs:DisassociateKmsKey",
 )
 # What `sam deploy` and the smoke test do themselves.
 SAM = {
@@ -86,7 +86,7 @@ def policy(actions):
         statements.append(statement(own | (SMOKE if service == "lambda" else set()), pattern % PREFIX))
         actions = actions - own
     services = {"StringEquals": {"iam:PassedToService": [
-        f"{name}.amazonaws.com" for name in ("apigateway", "backup", "lambda", "scheduler")
+        f"{name}.amazonaws.com" for name in ("apigateway", "backup", "codedeploy", "lambda", "scheduler")
     ]}}
     linked = {"StringLike": {"iam:AWSServiceName": [f"{name}.amazonaws.com" for name in ("backup", "dsql", "ops.apigateway")]}}
     kms = {action for action in actions if action.startswith("kms:")}

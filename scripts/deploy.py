@@ -9,6 +9,7 @@ deploy.toml has a section for each stack: its Region, and any parameter of templ
 edit it, and deploy again. The key that signs visitors' tokens is made in deploy-key.pem; only its public half is sent.
 """
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -73,6 +74,15 @@ def architecture(build):
     return MACHINES[int.from_bytes(head[18:20], "little")]
 
 
+def revision(build, parameters):
+    """What is deployed, in a word: SAM publishes no new version of a function where only a parameter is another."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    digest.update((build / "template.yaml").read_bytes())
+    for bootstrap in sorted(build.glob("*/bootstrap")):
+        digest.update(hashlib.sha256(bootstrap.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
 def check_account(region):
     """Whether there are credentials, before anything is uploaded."""
     try:
@@ -130,7 +140,8 @@ def main():
     stack = Stack(name, region)
     check_state(stack)
     keys = {"AuthJwks": mint_token("jwks", str(KEY_FILE)), "Architecture": built_for}
-    deploy(name, region, keys | section.get("parameters", {}), options.build)
+    parameters = keys | section.get("parameters", {})
+    deploy(name, region, parameters | {"Revision": revision(options.build, parameters)}, options.build)
     if not options.no_smoke:
         print("\nWhat a visitor and a login will do:")
         command = [sys.executable, str(ROOT / "scripts" / "smoke-deployed.py"), name, region]

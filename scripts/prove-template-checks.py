@@ -28,6 +28,7 @@ FAULTS = [
     ("!GetAtt MaintenanceRole.Arn], !GetAtt SqlRole.Arn]", "!GetAtt MaintenanceRole.Arn], !GetAtt JobsRole.Arn]", "trusts others than sql"),
     ("TracingEnabled: false", "TracingEnabled: true", "keep URLs and addresses"),
     ("DataTraceEnabled: false", "DataTraceEnabled: true", "keep headers and bodies"),
+    ("      AutoPublishAlias: live\n      AutoPublishCodeSha256: !Ref Revision\n      DeploymentPreference: *gradual\n", "", "calls a function past its alias"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
 ]
 

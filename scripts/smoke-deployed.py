@@ -116,7 +116,12 @@ def _(stack, state):
     job = stack.call("DELETE", "/api/me", token=state["token"])["jobId"]
     deadline = time.monotonic() + ERASURE_LIMIT_S
     while time.monotonic() < deadline:
-        receipt = stack.call("GET", f"/api/me/erasure/{job}", token=state["token"])
+        try:
+            receipt = stack.call("GET", f"/api/me/erasure/{job}", token=state["token"])
+        except Refused as refused:
+            if ": 503 " not in str(refused):
+                raise
+            receipt = {"status": "not known just now"}  # which says itself that it is to be asked again
         if receipt["status"] == "done":
             return f"receipt {json.dumps(receipt['deleted'])}"
         time.sleep(1)

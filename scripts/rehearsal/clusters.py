@@ -35,11 +35,13 @@ class Cluster:
             json.dump({"principals": principals}, out)
         if os.path.exists(variables):
             os.remove(variables)
-        command = [DSQL_LOCAL, "serve", "--data-dir", f"{self.folder}/data", "--env-file", variables]
+        command = [DSQL_LOCAL, "serve", "--verbose", "--data-dir", f"{self.folder}/data", "--env-file", variables]
         command += ["--principals", file, "--account", self.account, "--region", self.region]
         command += ["--listen", self.listen, "--control", "127.0.0.1:0"]
         with open(f"{self.folder}/log", "a") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command, env=os.environ | {"NO_COLOR": "1"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         deadline = time.monotonic() + START_LIMIT_S
         while not (os.path.exists(variables) and os.path.getsize(variables)):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -103,7 +105,7 @@ def environment_of(function, folder, port):
     if cluster:
         environment |= {name: cluster.variables[name] for name in ("DSQL_HOSTADDR", "DSQL_PORT", "DSQL_CA_FILE")}
     here = os.environ["REHEARSAL_ENDPOINT"]
-    return environment | {f"AWS_ENDPOINT_URL{service}": here for service in ("", "_SQS", "_BEDROCK_RUNTIME")}
+    return environment | {f"AWS_ENDPOINT_URL{service}": here for service in ("", "_SQS", "_BEDROCK_RUNTIME", "_STS")}
 
 
 def attributes(identifier):

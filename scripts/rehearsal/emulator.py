@@ -7,10 +7,11 @@ from ministack import app
 
 import clusters
 import differences
+import recorder
 import streams
 
 if __name__ == "__main__":
-    for part in (clusters, differences, streams):
+    for part in (clusters, differences, recorder, streams):
         part.install()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

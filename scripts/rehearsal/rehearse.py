@@ -3,8 +3,11 @@
 dsql-local for each cluster. `make test-deploy` runs it.
 
   rehearse.py [--profile release|dev]     of which build target/ has the programs
+              [--from COMMIT|nothing]     the version before; else the newest tag, or the commit before the last that changed
+                                          the template or a migration
 
- 1  three questions, a stack, its smoke test
+ 1  three questions, a stack of the version before, with a chat and jobs under way, and its update to this version: the chat is
+    there, the jobs are done, its smoke test succeeds; each function has called what its role allows, and nothing else
  2  a second stack in the same account
  3  changes in shared/, migrations/ and roles.rs reach the first one, and nothing else does
  4  the same update of the second fails, and is rolled back: the old functions work on the new schema
@@ -12,6 +15,7 @@ dsql-local for each cluster. `make test-deploy` runs it.
 """
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,7 +34,18 @@ BROKEN = """
 Outputs:
 """
 VISITOR = "visitor-1"
-SCHEDULES = 4
+# Visitors whose erasure, and whose deletion of all chats, is asked of the version before and done by this one.
+LEAVING = {"visitor-2": "/api/me", "visitor-3": "/api/chats"}
+# What Lambda does with a function's role by itself: it reads the queue, and writes logs and traces.
+BY_LAMBDA = {
+    "logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords",
+    "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
+}
+# What lets a function take a login's role is that role's policy of trust, not a policy of its own.
+BY_TRUST = {"sts:AssumeRole"}
+JOBS_LIMIT_S = 120
+SCHEDULES = (ROOT / "template.yaml").read_text().count("Type: ScheduleV2")
+CALLS = "calls.jsonl"  # which recorder.py writes
 begin = time.monotonic()
 
 
@@ -55,6 +70,34 @@ class Rehearsal:
         command = [sys.executable, str(ROOT / "scripts" / "deploy.py"), *([name] if name else [])]
         command += ["--settings", str(self.settings), "--build", str((build or self.build).folder), *options]
         return subprocess.run(command, cwd=ROOT, input=answers, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def before(self, commit):
+        """A build of an earlier commit."""
+        sources = Sources(self.folder / "before", self.profile, commit)
+        sources.cargo("build", *[word for name in FUNCTIONS for word in ("-p", name)])
+        return Build(self.folder / "build-before", sources.folder, self.programs, self.profile)
+
+    def check_calls(self, stack):
+        """Whether each function has made every call that its role allows; what it does not allow the emulator has refused."""
+        lines = (self.folder / CALLS).read_text().splitlines()
+        calls = {(call["role"], call["action"]) for call in map(json.loads, lines)}
+        connected = set()
+        for log in self.folder.glob(f"{stack.name}-*/log"):
+            connected |= set(re.findall(r"opened a connection dsql\.role=(\w+)", log.read_text()))
+        iam = stack.client("iam")
+        for name in FUNCTIONS:
+            role = stack.resource(f"{name.capitalize()}Role")
+            policies = [iam.get_role_policy(RoleName=role, PolicyName=policy) for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]]
+            statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+            allowed = {action for statement in statements for action in listed(statement["Action"])} - BY_LAMBDA
+            made = {action for of, action in calls if of == role} - BY_TRUST
+            database_role = {"sql": "sql_function"}.get(name, name)
+            if database_role in connected:
+                made.add("dsql:DbConnectAdmin" if name == "admin" else "dsql:DbConnect")
+            if made != allowed:
+                sys.exit(f"{name} has called {sorted(made)}, and its role allows {sorted(allowed)}")
+        sql = stack.resource("SqlRole")
+        return (sql, "sts:AssumeRole") in calls
 
     def must_deploy(self, *arguments):
         done = self.deploy(*arguments)
@@ -87,9 +130,23 @@ class Rehearsal:
         return build, number
 
 
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def version_before():
+    """The newest tag, or the commit before the last one that changed what a stack is made of."""
+    tag = subprocess.run(["git", "describe", "--tags", "--abbrev=0", "HEAD^"], cwd=ROOT, capture_output=True, text=True)
+    if tag.returncode == 0:
+        return tag.stdout.strip()
+    last = run("git", "log", "-1", "--format=%H", "--", "template.yaml", "migrations").strip()
+    return f"{last}^"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=["release", "dev"], default="release")
+    parser.add_argument("--from", dest="before", default=None)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         folder = Path(folder)
@@ -99,7 +156,7 @@ def main():
         emulator = Emulator(folder)
         try:
             say("emulator")
-            play(rehearsal)
+            play(rehearsal, options.before or version_before())
         except SystemExit:
             print(f"the emulator's last words:\n{emulator.log.read_text()[-3000:]}", file=sys.stderr)
             raise
@@ -107,13 +164,36 @@ def main():
             emulator.stop()
 
 
-def play(rehearsal):
+def play(rehearsal, before):
     from stack import Stack  # boto3 reads the emulator's variables
 
-    said = rehearsal.must_deploy("", "one\nus-east-1\nhttp://localhost:3000\n", None)
+    answers = "one\nus-east-1\nhttp://localhost:3000\n"
+    if before != "nothing":
+        old = rehearsal.before(before)
+        say(f"the version before is built, {before}")
+        rehearsal.must_deploy("", answers, old, "--no-smoke")
+        answers = ""
+        one = Stack("one", "us-east-1")
+        schema = int(one.outputs["SchemaVersion"])
+        older = one.call("POST", "/api/chats", {"title": "older"}, token=one.token(VISITOR))["id"]
+        jobs = {}
+        for visitor, path in LEAVING.items():
+            one.call("POST", "/api/chats", {"title": "to be deleted"}, token=one.token(visitor))
+            jobs[visitor] = one.call("DELETE", path, token=one.token(visitor))["jobId"]
+    said = rehearsal.must_deploy("", answers, None)
     print("".join(f"          {line}\n" for line in said.splitlines() if line.startswith(("  ok", "FAIL"))), end="")
     one = Stack("one", "us-east-1")
     check(said.count("  make ") + said.count("  node ") == 3, "a stack by three questions, its smoke test, three commands to go on")
+    if before != "nothing":
+        found = one.call("GET", f"/api/chats/{older}", token=one.token(VISITOR))
+        check(found["title"] == "older" and int(one.outputs["SchemaVersion"]) >= schema, f"updated from {before}, schema {schema}, with the chat in it")
+        for visitor, job in jobs.items():
+            wait_for_receipt(one, visitor, job)
+        say("jobs of the version before are done by this one")
+    login = one.admin("create-login", name="calls", access="owner")["connectionString"]
+    one.call("POST", "/token", headers={"Neon-Connection-String": login})
+    one.admin("drop-login", name="calls", data="delete")
+    check(rehearsal.check_calls(one), "each function has called all that its role allows, and sql has taken a login's role")
     chat = one.call("POST", "/api/chats", {"title": "kept"}, token=one.token(VISITOR))["id"]
 
     before = rehearsal.hashes(one)
@@ -168,6 +248,14 @@ def play(rehearsal):
     found = three.call("GET", f"/api/chats/{chat}", token=three.token(VISITOR))
     check(found["title"] == "kept", "a third adopts a cluster by its id, with the chats in it")
     say("done")
+
+
+def wait_for_receipt(stack, visitor, job):
+    deadline = time.monotonic() + JOBS_LIMIT_S
+    while stack.call("GET", f"/api/me/erasure/{job}", token=stack.token(visitor))["status"] != "done":
+        if time.monotonic() > deadline:
+            sys.exit(f"the job {job} of {visitor} is not done after {JOBS_LIMIT_S} s")
+        time.sleep(1)
 
 
 def changed_without_break(build, template):

@@ -108,10 +108,18 @@ class Build:
 
 
 class Sources:
-    """A copy of what git knows here, to change and to build from; third-party crates are built already."""
+    """A copy of what git knows here, to change and to build from; third-party crates are built already. Of an earlier commit with
+    `commit`."""
 
-    def __init__(self, folder, profile):
+    def __init__(self, folder, profile, commit=None):
         self.folder, self.profile = folder, profile
+        if commit:
+            folder.mkdir()
+            archive = subprocess.Popen(["git", "archive", commit], cwd=ROOT, stdout=subprocess.PIPE)
+            subprocess.run(["tar", "-x", "-C", str(folder)], stdin=archive.stdout, check=True)
+            if archive.wait():
+                sys.exit(f"there is no commit {commit} here: a clone with its history is needed")
+            return
         names = run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
         for name in names:
             if (ROOT / name).is_file():
