@@ -84,6 +84,7 @@ migrations! {
     30 "0030_create_post_words",
     31 "0031_index_post_words_by_text",
     32 "0032_create_post_listings",
+    33 "0033_index_posts_by_text",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -144,7 +145,8 @@ mod tests {
                 "usage_daily_day",
                 "reservations_expiry",
                 "chats_public_id",
-                "post_words_text"
+                "post_words_text",
+                "posts_text"
             ]
         );
     }

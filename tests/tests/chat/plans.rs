@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use chat_store::posts::{MAX_FOUND, search};
 use chat_store::{
     Asking, Changes, ChatId, Closing, Continuation, Cursor, Cut, Ended, Held, IdempotencyKey,
     Likely, Limit, Listing, MessageId, NewChat, Once, Opening, OwnerId, Place, Reopened, Reply,
@@ -420,4 +421,39 @@ async fn everyday_requests(planned_for: PlannedFor) {
     plans.judge("receipt", 1);
     assert!(chat_store::delete(&db, &owner, &chat).await.unwrap());
     plans.judge("delete", 0);
+}
+
+#[tokio::test]
+async fn a_search_of_the_posts_reads_the_rows_of_its_words_and_no_others() {
+    for planned_for in [PlannedFor::ItsValues, PlannedFor::Any] {
+        let stack = Stack::start_on(Plans::options(planned_for)).await;
+        let db = stack.database("admin");
+        // 400 posts of 5 passages, each with 7 words: one in all of them, one in each post, and others.
+        for sql in [
+            "INSERT INTO posts (id, url, title, text_id, passages, words, check_at) SELECT n, n, n, 't' || n, 5, 35, now() \
+                FROM generate_series(1, 400) n",
+            "INSERT INTO post_passages SELECT 't' || (n / 5 + 1), n % 5, 'text' FROM generate_series(0, 1999) n",
+            "INSERT INTO post_listings SELECT 'l' || n, '', NULL, NULL, 0, 0, '', now() FROM generate_series(1, 2400) n",
+            "INSERT INTO post_listings VALUES ('blog', '', NULL, NULL, 2000, 14000, '', now())",
+            "INSERT INTO post_words SELECT 'common', 't' || (n / 5 + 1), n % 5, 1, 7 FROM generate_series(0, 1999) n",
+            "INSERT INTO post_words SELECT 'post' || (n / 5 + 1), 't' || (n / 5 + 1), n % 5, 1, 7 FROM generate_series(0, 1999) n",
+            "INSERT INTO post_words SELECT 'w' || n || '-' || w, 't' || (n / 5 + 1), n % 5, 1, 7 \
+                FROM generate_series(0, 499) n, generate_series(1, 5) w",
+        ] {
+            db.execute(sql, &[]).await.unwrap();
+        }
+        for table in ["posts", "post_passages", "post_words", "post_listings"] {
+            db.execute_sql(&format!("ANALYZE {table}")).await.unwrap();
+        }
+        let mut plans = Plans::of(&stack);
+        // Five rows of words, their post once each, and the passages that are shown.
+        let found = search(&db, "post399").await.unwrap();
+        assert_eq!(found.len(), 2, "of one post");
+        plans.judge("a rare word", 5 + 5);
+        // Of a word in every passage a thousand, and the posts of the best hundred.
+        let found = search(&db, "common post399").await.unwrap();
+        assert_eq!(found[0].url, "399");
+        assert_eq!(found.len(), MAX_FOUND);
+        plans.judge("a common word", 1_000 + 5 + 100);
+    }
 }

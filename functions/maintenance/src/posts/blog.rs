@@ -131,7 +131,7 @@ impl Blog {
 }
 
 /// Reads a listing; of which kind it is, it says itself.
-fn read(body: &[u8]) -> Result<Listing, SiteError> {
+pub(super) fn read(body: &[u8]) -> Result<Listing, SiteError> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.starts_with('{') {

@@ -11,6 +11,8 @@
 
 mod blog;
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod listing;
 mod listing_json;
 mod listing_xml;

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use chat_store::microseconds;
 use chat_store::posts::{
-    Checked, Known, MAX_PASSAGES, MAX_POSTS, NewText, Validators, begin, finish, known, put,
-    remove, tidy, touch,
+    Checked, Known, MAX_PASSAGES, MAX_POSTS, NewText, Validators, begin, digest, finish, known,
+    put, remove, tidy, touch,
 };
 use dsql::{Db, Dsql, Error};
 use jiff::{SignedDuration, Timestamp};
@@ -348,6 +348,6 @@ fn name(page: &mut Page, post: &Post) {
 
 /// By what a listing tells a post's version.
 fn stamp(post: &Post) -> Option<String> {
-    let content = post.content.as_deref().map(chat_store::posts::digest);
-    content.or_else(|| post.changed.clone())
+    let said = post.content.as_deref().or(post.changed.as_deref());
+    said.map(digest)
 }

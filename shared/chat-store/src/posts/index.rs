@@ -5,6 +5,7 @@ use dsql::{BatchLimits, Db, Error, Type, Weight, batches};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::LISTING;
 use super::words::counted;
 use crate::secret::sha256_hex;
 
@@ -13,8 +14,6 @@ pub const MAX_POSTS: usize = 1_000;
 /// Most passages of a post.
 pub const MAX_PASSAGES: usize = 40;
 
-/// There is one listing.
-const LISTING: &str = "blog";
 /// Most rows that one statement deletes.
 const DELETED: i64 = 1_500;
 /// A row with its share of an index besides its texts.
@@ -94,7 +93,7 @@ impl NewText<'_> {
     }
 }
 
-/// By what two contents of a listing are told apart.
+/// By what two versions of a post are told apart, of whatever length and characters what a listing says of them is.
 pub fn digest(content: &str) -> String {
     sha256_hex(&[content.as_bytes()])
 }

@@ -13,3 +13,6 @@ pub use index::{
     put, remove, tidy, touch,
 };
 pub use search::{Found, MAX_FOUND, search};
+
+/// The id of the listing: there is one.
+const LISTING: &str = "blog";

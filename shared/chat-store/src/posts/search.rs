@@ -3,12 +3,15 @@
 
 use dsql::{Db, Error, Type};
 
+use super::LISTING;
 use super::words::asked;
 
 /// Most passages of an answer.
 pub const MAX_FOUND: usize = 5;
 /// Passages of one post among them.
 const MAX_OF_POST: i64 = 2;
+/// Passages of which the best are chosen: those of more than two posts, however long.
+const MAX_RANKED: i64 = 100;
 /// Most rows that are read for a word. One in more passages says little of any.
 const MAX_ROWS: i64 = 1_000;
 
@@ -36,13 +39,14 @@ WITH met AS (
     SELECT text_id, n, times, length, count(*) OVER (PARTITION BY asked)::float8 AS matching FROM met
 ), whole AS (
     SELECT coalesce(sum(passages), 0)::float8 AS passages, coalesce(sum(words), 0)::float8 AS words FROM post_listings
+    WHERE id = $6
 ), ranked AS (
     SELECT w.text_id, w.n, sum(ln(1 + (greatest(whole.passages, matching) - matching + 0.5) / (matching + 0.5))
         * times * 2.2 / (times + 1.2 * (0.25 + 0.75 * length * whole.passages / greatest(whole.words, 1)))) AS rank
-    FROM weighed w, whole GROUP BY w.text_id, w.n
+    FROM weighed w, whole GROUP BY w.text_id, w.n ORDER BY rank DESC, w.text_id, w.n LIMIT $7
 ), placed AS (
     SELECT p.url, p.title, r.text_id, r.n, r.rank, row_number() OVER (PARTITION BY p.id ORDER BY r.rank DESC, r.n) AS place
-    FROM ranked r JOIN posts p ON p.text_id = r.text_id
+    FROM ranked r, LATERAL (SELECT id, url, title FROM posts WHERE text_id = r.text_id LIMIT 1) p
 ), best AS (
     SELECT url, title, text_id, n, rank FROM placed WHERE place <= $4 ORDER BY rank DESC, url, n LIMIT $5
 )
@@ -65,6 +69,8 @@ pub async fn search(db: &Db, question: &str) -> Result<Vec<Found>, Error> {
         (&MAX_ROWS as _, Type::INT8),
         (&MAX_OF_POST as _, Type::INT8),
         (&limit as _, Type::INT8),
+        (&LISTING as _, Type::TEXT),
+        (&MAX_RANKED as _, Type::INT8),
     ];
     let rows = db.query_idempotent(SEARCH, &params).await?;
     let found = rows.iter().map(|row| Found {

@@ -1,0 +1,1 @@
+CREATE INDEX ASYNC IF NOT EXISTS posts_text ON chats.posts (text_id)
