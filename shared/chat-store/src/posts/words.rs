@@ -70,8 +70,8 @@ mod tests {
         let (first, last) = asked("Retry the retry, retries");
         assert_eq!(first, ["retry", "the", "retries"]);
         assert_eq!(last, ["retry\u{10ffff}", "the", "retries\u{10ffff}"]);
-        let many: String = (0..100).map(|n| format!("word{n} ")).collect();
-        assert_eq!(asked(&many).0.len(), MAX_ASKED);
+        let many: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
+        assert_eq!(asked(&many.join(" ")).0.len(), MAX_ASKED);
         assert_eq!(asked(&"x".repeat(1_000)).0[0].len(), MAX_WORD_CHARS);
         assert!(asked(" … ").0.is_empty());
     }
