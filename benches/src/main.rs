@@ -113,7 +113,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "storm" => storm::run(&mut report).await,
             "http" => http::run(&run, &stack, &mut report).await,
             "distance" => distance::run(&run, &stack, &mut report).await,
-            "cost" => cost::run(&run, &stack, &mut report).await,
+            "cost" => cost::run(&mut report).await,
             "growth" => growth::run(&run, &mut report).await,
             "emulator" => emulator::run(&run, &mut report).await,
             _ => unreachable!("chosen from the list"),
