@@ -377,9 +377,10 @@ async fn who_searches_may_not_write_and_nobody_else_may_read() {
 
 #[test]
 fn the_template_runs_the_task_only_with_a_listing() {
-    let listing = "https://blog.example.com/sitemap.xml";
-    for (further, is_on) in [(&[("BlogFeed", listing)][..], true), (&[], false)] {
-        let application = application_with(further, &[]);
+    let public = "https://blog.example.com/sitemap.xml";
+    let local = "http://127.0.0.1:3000/feed.xml";
+    for (listing, is_on) in [(public, true), (local, true), ("", false)] {
+        let application = application_with(&[("BlogFeed", listing)], &[]);
         let of = |name: &str| {
             let found = application.functions.iter().find(|f| f.logical_id == name);
             found.unwrap()
@@ -389,10 +390,7 @@ fn the_template_runs_the_task_only_with_a_listing() {
         assert!(schedule.map(|schedule| schedule.is_enabled).eq([is_on]));
         for name in ["MaintenanceFunction", "ChatFunction"] {
             let given = of(name).environment.get("BLOG_FEED");
-            assert_eq!(
-                given.map(String::as_str),
-                Some(if is_on { listing } else { "" })
-            );
+            assert_eq!(given.map(String::as_str), Some(listing));
         }
     }
 }
