@@ -8,6 +8,9 @@ use super::resource::{Resource, ResourceKind};
 use super::scope::{Scope, get_att};
 use super::sub::{Piece, pieces};
 
+/// Properties of a function that SAM makes other resources of, which need the function: so what they name is not needed by it.
+const OF_OTHERS: [&str; 2] = ["Events", "DeploymentPreference"];
+
 /// Logical ids of the resources that the stack has, each after those that it needs; otherwise in the template's order.
 pub(super) fn order<'s>(scope: &'s Scope<'_>) -> Result<Vec<&'s str>, Fault> {
     let mut needs = BTreeMap::new();
@@ -79,8 +82,9 @@ fn needs_of<'s>(scope: &'s Scope<'_>, resource: &Resource) -> BTreeSet<&'s str> 
         names.extend(node.as_text().map(str::to_owned));
     }
     for entry in resource.properties.entries() {
-        let is_event = resource.kind == ResourceKind::Function && entry.key == "Events";
-        if !is_event {
+        let is_of_others =
+            resource.kind == ResourceKind::Function && OF_OTHERS.contains(&entry.key.as_str());
+        if !is_of_others {
             collect(scope, &entry.value, &mut names);
         }
     }

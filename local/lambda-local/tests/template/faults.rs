@@ -1,6 +1,6 @@
 //! What is not supported stops the reading, with its line.
 
-use super::{faults, stack};
+use super::{faults, resolve, stack};
 
 /// A template whose function has more properties, which begin in line 7.
 fn function(more: &str) -> String {
@@ -187,6 +187,25 @@ Resources:
         faults(text, &stack()),
         ["template.yaml:3: circular dependency: A -> B -> A (Resources.A)"]
     );
+}
+
+#[test]
+fn what_watches_a_functions_deployment_may_watch_the_function() {
+    let text = "
+Resources:
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: code
+      Handler: bootstrap
+      Runtime: provided.al2023
+      AutoPublishAlias: live
+      DeploymentPreference: { Type: AllAtOnce, Alarms: [!Ref Alarm] }
+  Alarm:
+    Type: AWS::CloudWatch::Alarm
+    Properties: { Dimensions: [{ Name: FunctionName, Value: !Ref Fn }] }
+";
+    resolve(text, &stack()).unwrap();
 }
 
 #[test]

@@ -63,9 +63,15 @@ fn it_has_every_function_with_its_limits() {
     assert_eq!(admin.container_concurrency, None);
 }
 
+/// The address of a queue of the stack.
+fn queue(logical_id: &str) -> String {
+    format!("https://sqs.us-east-1.amazonaws.com/123456789012/chat-{logical_id}")
+}
+
 #[test]
 fn every_function_gets_its_variables_and_the_global_one() {
     let application = application();
+    let (jobs, dead_letters) = (queue("JobsQueue"), queue("JobsDeadLetters"));
     let session_roles = [1, 2, 3, 4, 5]
         .map(|n| format!("arn:aws:iam::123456789012:role/chat-SqlSession{n}Role"))
         .join(",");
@@ -130,14 +136,8 @@ fn every_function_gets_its_variables_and_the_global_one() {
             "MaintenanceFunction",
             vec![
                 ("DSQL_ROLE", "maintenance"),
-                (
-                    "JOBS_QUEUE_URL",
-                    "https://sqs.us-east-1.amazonaws.com/123456789012/chat-JobsQueue",
-                ),
-                (
-                    "JOBS_DLQ_URL",
-                    "https://sqs.us-east-1.amazonaws.com/123456789012/chat-JobsDeadLetters",
-                ),
+                ("JOBS_QUEUE_URL", jobs.as_str()),
+                ("JOBS_DLQ_URL", dead_letters.as_str()),
                 ("HYPERDRIVE_CONFIGS", ""),
                 ("CLOUDFLARE_ACCOUNT_ID", ""),
                 ("BLOG_FEED", ""),
@@ -381,6 +381,7 @@ fn an_output_waits_for_the_attribute_of_the_custom_resource() {
         ("AdminFunction", "chat-AdminFunction"),
         ("AuthIssuer", "https://blog.example.com"),
         ("AuthAudience", "chat"),
+        ("Revision", "none"),
         ("SqlHost", "api.execute-api.us-east-1.amazonaws.com"),
     ]);
     assert_eq!(application.outputs, expected);
