@@ -83,6 +83,9 @@ fn is_a_gateways(event: &Value) -> bool {
     let is_url = |host: &str, path: &str| {
         path.starts_with('/')
             && path.is_ascii()
+            && host
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
             && Url::parse(&format!("https://{host}{path}")).is_ok()
     };
     let body = event["body"].as_str().unwrap_or_default();
