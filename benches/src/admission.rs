@@ -1,4 +1,5 @@
-//! What admission by a container's memory costs a request, with as many callers as it remembers and more.
+//! What admission by a container's memory costs a request, with as many callers as it remembers and
+//! more.
 
 use std::hint::black_box;
 use std::time::{Instant, SystemTime};

@@ -1,4 +1,5 @@
-//! Cold start: from the start of the process to its first poll, and to the first answer from the database.
+//! Cold start: from the start of the process to its first poll, and to the first answer from the
+//! database.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Contention: transactions on one hot row and on many, with our retry policy and with the official connectors'.
+//! Contention: transactions on one hot row and on many, with our retry policy and with the official
+//! connectors'.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -145,8 +146,8 @@ async fn write(client: Dsql, own: i32, policy: Policy, stage: Arc<Stage>) {
     }
 }
 
-/// What the same writers get done on each kind of rows, each for `time` in all, in slices and in turns: a machine that gets
-/// slower for a while disturbs no kind more than another.
+/// What the same writers get done on each kind of rows, each for `time` in all, in slices and in
+/// turns: a machine that gets slower for a while disturbs no kind more than another.
 async fn contend(
     server: &DsqlLocal,
     writers: i32,
@@ -213,7 +214,8 @@ async fn contend(
         .collect()
 }
 
-/// What is judged is measured so many times, in turns, and the middle one counts: what else the machine does comes and goes.
+/// What is judged is measured so many times, in turns, and the middle one counts: what else the
+/// machine does comes and goes.
 const TURNS: usize = 3;
 
 /// The middle one of several turns for each policy, on the hot row.

@@ -1,4 +1,5 @@
-//! Cost: DPU of each operation by the service's published formula, from the rows that PostgreSQL counts behind it.
+//! Cost: DPU of each operation by the service's published formula, from the rows that PostgreSQL
+//! counts behind it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,8 @@ async fn since(client: &Client, before: &BTreeMap<String, Rows>) -> Vec<Rows> {
     changed
 }
 
-/// What is costed: a name, whether `chat` does it, and the requests. `chats` makes one with a token.
+/// What is costed: a name, whether `chat` does it, and the requests. `chats` makes one with a
+/// token.
 fn operations(chats: &dyn Fn(&str, &str) -> Request) -> Vec<(&'static str, bool, Make<'_>)> {
     let parts =
         json!([{"type": "text", "text": "A question of some length about something or other."}]);

@@ -1,5 +1,5 @@
-//! What a client far from the database gets: the unmodified Neon driver through `sql`, a request each, beside node-postgres
-//! with a token on a connection of its own, at growing distances.
+//! What a client far from the database gets: the unmodified Neon driver through `sql`, a request
+//! each, beside node-postgres with a token on a connection of its own, at growing distances.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! `lambda-local` beside `cargo lambda watch`: invocations of a function that answers at once, by the Invoke API that both
-//! have, from clients that keep their connections. Both have one container; `lambda-local` also serves its API, from as
-//! many connections as the other does not survive.
+//! `lambda-local` beside `cargo lambda watch`: invocations of a function that answers at once, by
+//! the Invoke API that both have, from clients that keep their connections. Both have one
+//! container; `lambda-local` also serves its API, from as many connections as the other does not
+//! survive.
 
 use std::net::SocketAddr;
 use std::process::Stdio;

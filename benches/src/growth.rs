@@ -1,6 +1,6 @@
-//! Growth: what requests and maintenance take with a thousand, a hundred thousand, a million messages stored: the real
-//! functions on three databases, with one owner, a hundred and a thousand, of 20 chats with 50 messages each. Requests take
-//! turns between the three.
+//! Growth: what requests and maintenance take with a thousand, a hundred thousand, a million
+//! messages stored: the real functions on three databases, with one owner, a hundred and a
+//! thousand, of 20 chats with 50 messages each. Requests take turns between the three.
 
 mod load;
 mod owner;

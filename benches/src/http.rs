@@ -1,4 +1,5 @@
-//! SQL over HTTP: a request through `sql`, beside a Node function with `pg` that does the same over the same database.
+//! SQL over HTTP: a request through `sql`, beside a Node function with `pg` that does the same over
+//! the same database.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ impl Side {
         self.times.push(begun.elapsed());
     }
 
-    /// CPU time so far. A request costs until the function polls for the next: the last one's end is waited for.
+    /// CPU time so far. A request costs until the function polls for the next: the last one's end
+    /// is waited for.
     async fn cpu(&self) -> Duration {
         self.function.idle().await;
         cpu_time(self.function.pid())

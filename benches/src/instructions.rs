@@ -1,4 +1,5 @@
-//! Instructions and allocations of an invocation, counted by Valgrind: the same on a busy machine as on a quiet one.
+//! Instructions and allocations of an invocation, counted by Valgrind: the same on a busy machine
+//! as on a quiet one.
 
 use std::fs;
 use std::ops::Range;
@@ -12,7 +13,8 @@ use crate::routes::{CHATS, Events, Routes, SQL, ask_any};
 use crate::samples::short;
 use crate::stack::Stack;
 
-/// Invocations of the shorter and the longer run, whose difference leaves Init and the first ones out.
+/// Invocations of the shorter and the longer run, whose difference leaves Init and the first ones
+/// out.
 const FEW: u32 = 20;
 const MANY: u32 = 120;
 
@@ -60,7 +62,8 @@ async fn watched(
     fs::read_to_string(&log).unwrap()
 }
 
-/// `first`: the number of the first invocation; one that was made before would only be answered again.
+/// `first`: the number of the first invocation; one that was made before would only be answered
+/// again.
 async fn counted(
     routes: &Routes<'_>,
     events: &Events,

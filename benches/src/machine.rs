@@ -85,14 +85,16 @@ pub(crate) fn resident_mib(pid: i32) -> f64 {
     kib / 1024.0
 }
 
-/// A share of one CPU, by the first version of control groups. Removed when dropped; then no process may be in it.
+/// A share of one CPU, by the first version of control groups. Removed when dropped; then no
+/// process may be in it.
 #[derive(Debug)]
 pub(crate) struct Share(PathBuf);
 
 impl Share {
     /// None where the machine does not permit it.
     pub(crate) fn of_cpu(percent: u32) -> Option<Self> {
-        /// Lambda's period is short as well: a long one would give a process all it needs before it is stopped first.
+        /// Lambda's period is short as well: a long one would give a process all it needs before it
+        /// is stopped first.
         const PERIOD_US: u32 = 20_000;
         let root = Path::new("/sys/fs/cgroup/cpu");
         if !root.join("cpu.cfs_quota_us").exists() {

@@ -1,7 +1,7 @@
 //! What the performance claims rest on: everything side by side in one run, ratios first.
 //!
-//! `make bench` builds what is measured and runs all subjects; `make bench ONLY="cold warm"` some; `QUICK=1` takes fewer
-//! samples. The report lies in `target/bench/report.md`, beside its plots.
+//! `make bench` builds what is measured and runs all subjects; `make bench ONLY="cold warm"` some;
+//! `QUICK=1` takes fewer samples. The report lies in `target/bench/report.md`, beside its plots.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

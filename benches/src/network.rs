@@ -1,5 +1,6 @@
-//! Owns a network of known slowness in front of the database: every flight of a connection takes a given time longer, those
-//! of the connect too, and is counted and timed. Threads instead of tasks, because their sleep is finer than a runtime's timer.
+//! Owns a network of known slowness in front of the database: every flight of a connection takes a
+//! given time longer, those of the connect too, and is counted and timed. Threads instead of tasks,
+//! because their sleep is finer than a runtime's timer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,7 +27,8 @@ struct Seen {
     connections: Mutex<Vec<Arc<Mutex<Timing>>>>,
 }
 
-/// The flights of a connection, behind the network: from the client's last bytes to the answer's last.
+/// The flights of a connection, behind the network: from the client's last bytes to the answer's
+/// last.
 #[derive(Debug, Default)]
 struct Timing {
     asked: Option<Instant>,
@@ -56,14 +58,15 @@ impl Timing {
 /// How long bytes from a client are kept.
 #[derive(Debug, Clone, Copy)]
 struct Delay {
-    /// Of a connect, which the kernel answers at once: its flight is made up for with the first bytes.
+    /// Of a connect, which the kernel answers at once: its flight is made up for with the first
+    /// bytes.
     connect: Duration,
     flight: Duration,
 }
 
 impl Network {
-    /// A flight through it takes `delay` longer than one without it, as measured at its start: what forwarding takes by
-    /// itself, and waking up, is not added.
+    /// A flight through it takes `delay` longer than one without it, as measured at its start: what
+    /// forwarding takes by itself, and waking up, is not added.
     pub(crate) fn to(target: SocketAddr, delay: Duration) -> Self {
         let echo = echo();
         let without = round_trip(echo);

@@ -1,4 +1,5 @@
-//! Owns the report: ratios against targets first, then a section for each subject with its tables and plots.
+//! Owns the report: ratios against targets first, then a section for each subject with its tables
+//! and plots.
 
 use std::fmt::Write as _;
 use std::fs;

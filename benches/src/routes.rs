@@ -1,4 +1,5 @@
-//! Owns the requests that warm functions are asked, one kind for each route of the API, and what must exist for them.
+//! Owns the requests that warm functions are asked, one kind for each route of the API, and what
+//! must exist for them.
 
 use std::ops::Range;
 
@@ -136,7 +137,8 @@ fn is_written(n: usize) -> Vec<(On, Request)> {
     }
 }
 
-/// Every route, those that only read first. A turn and its stream have a second path each, which leads to the same code.
+/// Every route, those that only read first. A turn and its stream have a second path each, which
+/// leads to the same code.
 pub(crate) static ROUTES: [Route; 34] = [
     on(On::Chats, "health", |_, _| get("/api/health")),
     on(On::Chats, "ready", |_, _| get("/api/ready")),

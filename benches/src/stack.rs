@@ -1,5 +1,5 @@
-//! Owns what most subjects start from: the stack that the tests start from, a login beside it, and how every contender is
-//! started on them.
+//! Owns what most subjects start from: the stack that the tests start from, a login beside it, and
+//! how every contender is started on them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -228,7 +228,8 @@ impl Stack {
             .env("DSQL_ROLE", "chats")
     }
 
-    /// Runs the raw program on a port of the database: nanoseconds from its start to the first answer, then of each flight.
+    /// Runs the raw program on a port of the database: nanoseconds from its start to the first
+    /// answer, then of each flight.
     pub(crate) async fn raw(&self, port: u16, prefix: &[String], flights: u32) -> Vec<Duration> {
         let program = floor("raw").display().to_string();
         let words = [prefix, &[program, flights.to_string()]].concat();

@@ -1,5 +1,6 @@
-//! What a prepared statement saves: the server's own time for the statement that opens a turn, sent whole and prepared, and a warm
-//! `SELECT` by a function on `dsql` alone beside one on the official `SQLx` connector, which prepares what it sends.
+//! What a prepared statement saves: the server's own time for the statement that opens a turn, sent
+//! whole and prepared, and a warm `SELECT` by a function on `dsql` alone beside one on the official
+//! `SQLx` connector, which prepares what it sends.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -39,7 +40,8 @@ impl Durations {
         Self(log)
     }
 
-    /// Milliseconds of each use of `OPEN` since the last look. What prepares it for later is not part of a use.
+    /// Milliseconds of each use of `OPEN` since the last look. What prepares it for later is not
+    /// part of a use.
     fn uses(&mut self) -> Vec<f64> {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();

@@ -101,7 +101,8 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
                 if n >= warm_up {
                     one.times.push(begun.elapsed());
                 }
-                // Not the first of a block: a connection that was idle for a while is asked whether it is alive.
+                // Not the first of a block: a connection that was idle for a while is asked whether
+                // it is alive.
                 if n == warm_up + 1 {
                     one.flights = stack.base.server.stats().client_flights - before;
                 }
@@ -129,8 +130,9 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     tell(report, &found, &Samples::times(flights));
 }
 
-/// What functions take by themselves for routes of one flight, in milliseconds, p50: the answer's time less what the server
-/// took for the flight, as timed in front of it. The network that times is in all of them alike.
+/// What functions take by themselves for routes of one flight, in milliseconds, p50: the answer's
+/// time less what the server took for the flight, as timed in front of it. The network that times
+/// is in all of them alike.
 async fn by_themselves(
     stack: &Stack,
     routes: &Routes<'_>,

@@ -1,5 +1,6 @@
-//! Owns the runtime that the harness itself lives on. Servers and child processes must outlive the runtime of the
-//! single test that started them when several tests share them, so they all run here.
+//! Owns the runtime that the harness itself lives on. Servers and child processes must outlive the
+//! runtime of the single test that started them when several tests share them, so they all run
+//! here.
 
 use std::sync::OnceLock;
 
@@ -25,7 +26,8 @@ pub fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Task {
     Task::spawn_on(runtime().handle(), work)
 }
 
-/// Runs `work` on the harness's runtime and waits for its result. What `work` spawns lives there too.
+/// Runs `work` on the harness's runtime and waits for its result. What `work` spawns lives there
+/// too.
 pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match runtime().spawn(work).await {
         Ok(value) => value,

@@ -1,7 +1,9 @@
-//! Owns where binaries come from: the target folder this test runs from, and the build that puts them there.
+//! Owns where binaries come from: the target folder this test runs from, and the build that puts
+//! them there.
 //!
-//! `TEST_PROFILE=release` takes the binaries as deployed when they exist; otherwise the debug build is brought up to
-//! date first, once per binary and test process, so that no test runs against yesterday's program.
+//! `TEST_PROFILE=release` takes the binaries as deployed when they exist; otherwise the debug build
+//! is brought up to date first, once per binary and test process, so that no test runs against
+//! yesterday's program.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -40,7 +42,8 @@ pub fn release_binary(name: &str) -> Option<PathBuf> {
     Some(target_dir().join("release").join(name)).filter(|path| path.exists())
 }
 
-/// The binary of the package `name` with every feature that tests use, whatever a deployment has: always the debug build.
+/// The binary of the package `name` with every feature that tests use, whatever a deployment has:
+/// always the debug build.
 ///
 /// # Panics
 /// When it does not build.
@@ -66,7 +69,8 @@ pub fn binary(name: &str) -> PathBuf {
     full_binary(name)
 }
 
-/// Builds by binary, not by package: a package alone has other features, and all it depends on would be built once more.
+/// Builds by binary, not by package: a package alone has other features, and all it depends on
+/// would be built once more.
 fn build(name: &str) -> PathBuf {
     let target = target_dir();
     let output = cargo()
@@ -82,8 +86,9 @@ fn build(name: &str) -> PathBuf {
     target.join("debug").join(name)
 }
 
-/// The cargo that runs this test, in the workspace, as from a terminal: without what cargo tells a test of its package.
-/// Build scripts that watch those variables would run again, and all that depends on them with them, each way.
+/// The cargo that runs this test, in the workspace, as from a terminal: without what cargo tells a
+/// test of its package. Build scripts that watch those variables would run again, and all that
+/// depends on them with them, each way.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());

@@ -1,5 +1,5 @@
-//! Owns a blog: a server on loopback whose documents a test puts, changes and takes away, with `ETag`s as a static host makes
-//! them, which notes what it is asked.
+//! Owns a blog: a server on loopback whose documents a test puts, changes and takes away, with
+//! `ETag`s as a static host makes them, which notes what it is asked.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,5 +1,6 @@
-//! Owns the clocks of the functions under test. An unmodified binary is started with a preloaded library
-//! (`clock_shim.c`) that reads the offsets from a mapped file; a change is visible to it at once.
+//! Owns the clocks of the functions under test. An unmodified binary is started with a preloaded
+//! library (`clock_shim.c`) that reads the offsets from a mapped file; a change is visible to it at
+//! once.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,10 +15,11 @@ use crate::preload;
 
 const SHIM_SOURCE: &str = include_str!("../clock_shim.c");
 
-/// A wall clock that a test moves; functions started with it see it as the machine's. Clones are one clock.
+/// A wall clock that a test moves; functions started with it see it as the machine's. Clones are
+/// one clock.
 ///
-/// Only the wall clock moves with [`advance`](Self::advance): to a function that is a freeze during which the
-/// monotonic clock stood still.
+/// Only the wall clock moves with [`advance`](Self::advance): to a function that is a freeze during
+/// which the monotonic clock stood still.
 #[derive(Clone, Debug)]
 pub struct WallClock(Arc<Inner>);
 
@@ -69,7 +71,8 @@ impl WallClock {
         self.change(|values| values.wall -= nanos(by));
     }
 
-    /// Moves the wall clock and the monotonic clock forward: a freeze on a machine where both go on.
+    /// Moves the wall clock and the monotonic clock forward: a freeze on a machine where both go
+    /// on.
     pub fn advance_with_monotonic(&self, by: Duration) {
         self.change(|values| {
             values.wall += nanos(by);

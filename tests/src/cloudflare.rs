@@ -1,5 +1,6 @@
-//! Owns Cloudflare's API as far as Hyperdrive's configurations go, by its published description: a server on loopback that
-//! checks paths, the API's token and the origin it is given, keeps configurations, and can fail as the API may.
+//! Owns Cloudflare's API as far as Hyperdrive's configurations go, by its published description: a
+//! server on loopback that checks paths, the API's token and the origin it is given, keeps
+//! configurations, and can fail as the API may.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
-//! Owns functions under test: containers of `lambda-local` that live on the harness's own runtime, so that several tests
-//! may share one. What a deployed function wrote is checked at its end against the documented format, and for the secrets
-//! it was given: a test that started it fails otherwise.
+//! Owns functions under test: containers of `lambda-local` that live on the harness's own runtime,
+//! so that several tests may share one. What a deployed function wrote is checked at its end
+//! against the documented format, and for the secrets it was given: a test that started it fails
+//! otherwise.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -66,7 +67,8 @@ impl Launch {
         Self(self.0.argument(argument))
     }
 
-    /// Has another program run this one: its path and arguments, then this program's. An empty list changes nothing.
+    /// Has another program run this one: its path and arguments, then this program's. An empty list
+    /// changes nothing.
     #[must_use]
     pub fn run_by(self, prefix: &[String]) -> Self {
         Self(self.0.run_by(prefix))
@@ -200,7 +202,8 @@ impl Function {
             .expect("the status has a peak")
     }
 
-    /// Sends an event and waits for the end. At the deadline a process that serves one request at a time is killed.
+    /// Sends an event and waits for the end. At the deadline a process that serves one request at a
+    /// time is killed.
     ///
     /// # Panics
     /// When no worker takes the event within a minute.
@@ -277,7 +280,8 @@ impl Function {
         self.container.exit_status()
     }
 
-    /// Ends it once it has come back for work, if it still runs, and gives every line that it ever wrote.
+    /// Ends it once it has come back for work, if it still runs, and gives every line that it ever
+    /// wrote.
     ///
     /// # Panics
     /// When it neither comes back nor ends within a minute.
@@ -287,8 +291,9 @@ impl Function {
         self.output()
     }
 
-    /// Every line read from it so far, both streams, in order of arrival. An answer may be there before the lines that
-    /// were written for it: who looks for a line asks [`Function::line_with`] or [`Function::end`].
+    /// Every line read from it so far, both streams, in order of arrival. An answer may be there
+    /// before the lines that were written for it: who looks for a line asks [`Function::line_with`]
+    /// or [`Function::end`].
     pub fn output(&self) -> Vec<String> {
         self.container.output()
     }

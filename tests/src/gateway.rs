@@ -1,10 +1,11 @@
-//! Owns the API that clients we did not write talk to: `lambda-local`'s gateway with the routes of the template, before
-//! functions whose clock can be moved, and before it the chat page with its visitor's token, as in `make dev`.
+//! Owns the API that clients we did not write talk to: `lambda-local`'s gateway with the routes of
+//! the template, before functions whose clock can be moved, and before it the chat page with its
+//! visitor's token, as in `make dev`.
 //!
-//! A client steers it with headers that the function does not see, [`NAME`] and [`LIMIT_MS`], and with requests to
-//! `/control/…`: `token/SUBJECT` and `guest/SUBJECT` mint as a site's server does, `kill/NAME` kills the container that
-//! serves the request of that name, `advance/SECONDS` moves the functions' wall clock, `upkeep/TASK` runs a task of
-//! `maintenance` as its schedule does.
+//! A client steers it with headers that the function does not see, [`NAME`] and [`LIMIT_MS`], and
+//! with requests to `/control/…`: `token/SUBJECT` and `guest/SUBJECT` mint as a site's server does,
+//! `kill/NAME` kills the container that serves the request of that name, `advance/SECONDS` moves
+//! the functions' wall clock, `upkeep/TASK` runs a task of `maintenance` as its schedule does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! Owns HTTP as API Gateway hands it to a function: requests become events (REST payload v1, HTTP payload v2), and a
-//! function's JSON answer becomes a response again.
+//! Owns HTTP as API Gateway hands it to a function: requests become events (REST payload v1, HTTP
+//! payload v2), and a function's JSON answer becomes a response again.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without body; `target` is a path with an optional query, percent-encoded as on the wire.
+    /// A request without body; `target` is a path with an optional query, percent-encoded as on the
+    /// wire.
     pub fn new(method: &str, target: &str) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let headers = [
@@ -89,8 +90,8 @@ impl Request {
         self
     }
 
-    /// The event of a REST API (payload v1), stage `prod`, resource `/{proxy+}`. A body that is not UTF-8 has a binary
-    /// media type.
+    /// The event of a REST API (payload v1), stage `prod`, resource `/{proxy+}`. A body that is not
+    /// UTF-8 has a binary media type.
     pub fn rest_event(&self) -> Value {
         let body = self.body.as_deref();
         let proxy = self.path.trim_start_matches('/').to_owned();

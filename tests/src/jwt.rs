@@ -1,5 +1,5 @@
-//! Owns what the edge does in a deployment: it signs visitors' JWTs and publishes its public keys. Also every way we
-//! know to forge one.
+//! Owns what the edge does in a deployment: it signs visitors' JWTs and publishes its public keys.
+//! Also every way we know to forge one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

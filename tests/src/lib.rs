@@ -1,6 +1,8 @@
-//! What end-to-end tests stand on: a migrated database with what starts on it ([`stack`]), real function binaries in
-//! `lambda-local`'s containers ([`function`]), behind its gateway ([`gateway`]), whose clock can be moved ([`clock`]); events as API Gateway sends them ([`http`], [`sample`]), visitors' tokens
-//! ([`jwt`]), the API's description ([`openapi`]), and a network that loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
+//! What end-to-end tests stand on: a migrated database with what starts on it ([`stack`]), real
+//! function binaries in `lambda-local`'s containers ([`function`]), behind its gateway
+//! ([`gateway`]), whose clock can be moved ([`clock`]); events as API Gateway sends them ([`http`],
+//! [`sample`]), visitors' tokens ([`jwt`]), the API's description ([`openapi`]), and a network that
+//! loses connections ([`proxy`]). Nothing here sleeps for a fixed time.
 
 #![allow(
     clippy::panic,

@@ -1,6 +1,7 @@
-//! Owns the log format that docs/operations.md documents, as a check of everything a function wrote: every line is a log
-//! line or a metrics line, every metric is documented, and no secret that the function was given is in any of them.
-//! [`Function`](crate::function::Function) runs it over each deployed function when it ends, whichever test started it.
+//! Owns the log format that docs/operations.md documents, as a check of everything a function
+//! wrote: every line is a log line or a metrics line, every metric is documented, and no secret
+//! that the function was given is in any of them. [`Function`](crate::function::Function) runs it
+//! over each deployed function when it ends, whichever test started it.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,6 @@
-//! Owns logins of the `sql` function in a `dsql-local`: the real `admin` makes them, for a principal that is the function's
-//! own and may do nothing else. `maintenance` has another, which may assume the logins' IAM roles too.
+//! Owns logins of the `sql` function in a `dsql-local`: the real `admin` makes them, for a
+//! principal that is the function's own and may do nothing else. `maintenance` has another, which
+//! may assume the logins' IAM roles too.
 
 use std::time::Duration;
 
@@ -217,7 +218,8 @@ fn assumable(server: &DsqlLocal, arn: &str) -> AssumableRole {
     }
 }
 
-/// The database as a role sees it, with the admin principal's credentials; of `admin` and the functions, their tables.
+/// The database as a role sees it, with the admin principal's credentials; of `admin` and the
+/// functions, their tables.
 pub fn as_role(server: &DsqlLocal, role: &str) -> Dsql {
     let mut env = server.env();
     env.retain(|(name, _)| name != "DSQL_ROLE");

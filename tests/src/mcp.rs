@@ -1,4 +1,5 @@
-//! Owns an MCP server made with the protocol's own SDK: `tests/clients/mcp`, a process on loopback whose calls can be read.
+//! Owns an MCP server made with the protocol's own SDK: `tests/clients/mcp`, a process on loopback
+//! whose calls can be read.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;

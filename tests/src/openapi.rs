@@ -1,5 +1,6 @@
-//! Owns `docs/openapi.yaml` as tests see it: which operations it names, and whether an answer is one that it describes. Of
-//! JSON Schema it knows what that file uses; anything else in a schema fails, so that nothing passes unchecked.
+//! Owns `docs/openapi.yaml` as tests see it: which operations it names, and whether an answer is
+//! one that it describes. Of JSON Schema it knows what that file uses; anything else in a schema
+//! fails, so that nothing passes unchecked.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,8 +47,8 @@ impl Description {
         found
     }
 
-    /// Whether an answer is described: its status, its content type and its JSON. Requests that the description does not
-    /// know may only be refused.
+    /// Whether an answer is described: its status, its content type and its JSON. Requests that the
+    /// description does not know may only be refused.
     ///
     /// # Errors
     /// What does not fit, and where.

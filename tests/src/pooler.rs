@@ -1,5 +1,6 @@
-//! Owns a `PgBouncer` in transaction mode between clients and `dsql-local`: its configuration, its hosts file, by which the
-//! cluster's name leads to `dsql-local`, and its account, since it refuses to be root.
+//! Owns a `PgBouncer` in transaction mode between clients and `dsql-local`: its configuration, its
+//! hosts file, by which the cluster's name leads to `dsql-local`, and its account, since it refuses
+//! to be root.
 
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
@@ -43,7 +44,8 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts it under a clock, with an origin as Hyperdrive is given it. It replaces sessions at `max_age`.
+    /// Starts it under a clock, with an origin as Hyperdrive is given it. It replaces sessions at
+    /// `max_age`.
     ///
     /// # Panics
     /// When it does not come up.

@@ -1,5 +1,6 @@
-//! Owns a TCP proxy between a function and its database that can lose connections in two ways: closed, or silently
-//! dead. Both touch the connections that are open at that moment; later ones work.
+//! Owns a TCP proxy between a function and its database that can lose connections in two ways:
+//! closed, or silently dead. Both touch the connections that are open at that moment; later ones
+//! work.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,8 +65,9 @@ impl Proxy {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// From now on the open connections forward nothing, yet both their sockets stay open: what a freeze leaves when
-    /// the network forgot the connection. Bytes sent are still acknowledged by this machine's TCP.
+    /// From now on the open connections forward nothing, yet both their sockets stay open: what a
+    /// freeze leaves when the network forgot the connection. Bytes sent are still acknowledged by
+    /// this machine's TCP.
     pub fn blackhole(&self) {
         let last = self.accepted();
         self.losses.send_modify(|losses| losses.dead = last);
@@ -117,7 +119,8 @@ async fn forward(
     tokio::select! {
         biased;
         _ = lost => (),
-        // A connection ends by itself, or either loss ends the copying; the sockets are still held here.
+        // A connection ends by itself, or either loss ends the copying; the sockets are still held
+        // here.
         _ = copy_bidirectional(&mut client, &mut server) => return,
     }
     // Dead until closed: by `close`, or with the proxy.

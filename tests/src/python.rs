@@ -1,4 +1,5 @@
-//! Owns the programs that the tests use and that we did not write: Python packages, psql, a pooler, JDBC.
+//! Owns the programs that the tests use and that we did not write: Python packages, psql, a pooler,
+//! JDBC.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,7 +18,8 @@ pub fn python_path() -> PathBuf {
     workspace().join(".tools/clients")
 }
 
-/// The repository's psql, or that of the PATH where there is none for this system; installed now if it is missing.
+/// The repository's psql, or that of the PATH where there is none for this system; installed now if
+/// it is missing.
 ///
 /// # Panics
 /// When it cannot be installed.

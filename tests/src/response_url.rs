@@ -1,5 +1,6 @@
-//! Owns the place where a custom resource's answer arrives: a server on loopback that keeps every PUT, as the pre-signed
-//! URL of CloudFormation would, and can refuse the first few, or leave them without an answer.
+//! Owns the place where a custom resource's answer arrives: a server on loopback that keeps every
+//! PUT, as the pre-signed URL of CloudFormation would, and can refuse the first few, or leave them
+//! without an answer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! Owns HTTP servers on loopback that stand in for somebody else's: accepting, and connections that end with their server.
+//! Owns HTTP servers on loopback that stand in for somebody else's: accepting, and connections that
+//! end with their server.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! Owns a session of a client that connects to `dsql-local` by itself, with what `POST /token` answered.
+//! Owns a session of a client that connects to `dsql-local` by itself, with what `POST /token`
+//! answered.
 
 use std::net::IpAddr;
 use std::ops::Deref;

@@ -1,6 +1,6 @@
-//! Owns what most tests start from: a `dsql-local`, migrated by the real `admin` in a process of its own, the key that visitors'
-//! tokens are signed with, and how each function is started on it, as its own role. The administrator's principal stands for
-//! those of all functions.
+//! Owns what most tests start from: a `dsql-local`, migrated by the real `admin` in a process of
+//! its own, the key that visitors' tokens are signed with, and how each function is started on it,
+//! as its own role. The administrator's principal stands for those of all functions.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

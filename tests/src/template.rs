@@ -1,4 +1,5 @@
-//! Owns the template as tests see it: the repository's own, resolved with values that name nothing real.
+//! Owns the template as tests see it: the repository's own, resolved with values that name nothing
+//! real.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A function on the project's own layer and nothing else: it connects in Init and keeps the connection, as the peers on other
-//! connectors do.
+//! A function on the project's own layer and nothing else: it connects in Init and keeps the
+//! connection, as the peers on other connectors do.
 #![allow(
     clippy::disallowed_methods,
     reason = "a measuring program under the machine's clock"

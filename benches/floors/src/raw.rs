@@ -1,5 +1,6 @@
-//! The floor of a connection: tokio-postgres over direct TLS, with a token that was made for it. It prints nanoseconds, one
-//! number a line: from its start to the first answer, then one for each bare flight, as many as its argument says.
+//! The floor of a connection: tokio-postgres over direct TLS, with a token that was made for it. It
+//! prints nanoseconds, one number a line: from its start to the first answer, then one for each
+//! bare flight, as many as its argument says.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,

@@ -1,4 +1,5 @@
-//! Fills a database with owners who have chats, through the import that visitors use: its batches stay below the row cap.
+//! Fills a database with owners who have chats, through the import that visitors use: its batches
+//! stay below the row cap.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};

@@ -1,5 +1,5 @@
-//! One owner's growth: what requests take for owners of 20, 1,000 and 10,000 chats, and in chats of 20, 100 and 490 messages
-//! (500 is the most). All lie in one database; the sizes take turns.
+//! One owner's growth: what requests take for owners of 20, 1,000 and 10,000 chats, and in chats of
+//! 20, 100 and 490 messages (500 is the most). All lie in one database; the sizes take turns.
 
 use std::time::{Duration, Instant, SystemTime};
 

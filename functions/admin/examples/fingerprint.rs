@@ -1,4 +1,5 @@
-//! Prints what the custom resource's property `Fingerprint` has to be; with a template's path, puts it there.
+//! Prints what the custom resource's property `Fingerprint` has to be; with a template's path, puts
+//! it there.
 
 use std::process::ExitCode;
 

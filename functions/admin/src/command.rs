@@ -73,7 +73,8 @@ const MOST_GRACE_S: u32 = 30 * GRACE_S;
 
 impl Command {
     /// # Errors
-    /// Unknown commands, unknown keys, unknown roles, malformed ARNs, names and hosts; the text says which are known.
+    /// Unknown commands, unknown keys, unknown roles, malformed ARNs, names and hosts; the text
+    /// says which are known.
     pub fn parse(event: &Value) -> Result<Self, CommandError> {
         let Some(fields) = event.as_object() else {
             return Err(CommandError(

@@ -1,6 +1,6 @@
-//! The CloudFormation custom resource: Create and Update migrate, Delete touches no data. The stack waits for a PUT to the
-//! event's pre-signed URL and hangs for an hour without one, so an answer is sent whatever happens: after an error, after
-//! a panic, and shortly before the deadline.
+//! The CloudFormation custom resource: Create and Update migrate, Delete touches no data. The stack
+//! waits for a PUT to the event's pre-signed URL and hangs for an hour without one, so an answer is
+//! sent whatever happens: after an error, after a panic, and shortly before the deadline.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,8 @@ use crate::settings::Settings;
 
 /// Kept back to deliver the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(5);
-/// Attempts to deliver it. Each has its part of the time that is left, so that one which hangs leaves time for the next.
+/// Attempts to deliver it. Each has its part of the time that is left, so that one which hangs
+/// leaves time for the next.
 const ATTEMPTS: u32 = 3;
 /// No attempt takes longer.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
@@ -160,7 +161,8 @@ async fn run_with_patience(
     }
 }
 
-/// PUTs the answer, without a content type: the URL's signature was made without one. `left` is the time there is.
+/// PUTs the answer, without a content type: the URL's signature was made without one. `left` is the
+/// time there is.
 async fn deliver(url: &str, body: &Value, left: impl Fn() -> Duration) -> Result<(), AdminError> {
     let undeliverable = |error: String| AdminError::Undeliverable(error);
     let uri: Uri = url

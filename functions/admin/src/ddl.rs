@@ -1,13 +1,14 @@
-//! One DDL statement at a time, each in a transaction of its own as the service demands, and each looked for before it is
-//! sent: whoever crashed half way, lost a connection or ran at the same time repeats steps that change nothing.
+//! One DDL statement at a time, each in a transaction of its own as the service demands, and each
+//! looked for before it is sent: whoever crashed half way, lost a connection or ran at the same
+//! time repeats steps that change nothing.
 
 use dsql::{Db, Error, Param};
 
 /// Attempts at a statement that met its like, or whose answer was lost.
 const ATTEMPTS: u32 = 5;
 
-/// Runs `sql` unless `present` answers true, and returns whether this call may have changed something. After a lost
-/// answer it looks again.
+/// Runs `sql` unless `present` answers true, and returns whether this call may have changed
+/// something. After a lost answer it looks again.
 pub(crate) async fn ensure(
     db: &Db,
     present: &'static str,
@@ -29,8 +30,8 @@ pub(crate) async fn ensure(
     }
 }
 
-/// Runs a statement that may run twice (`IF NOT EXISTS`), and runs it again where it met its like: such a clause does not
-/// see what another transaction is creating just now.
+/// Runs a statement that may run twice (`IF NOT EXISTS`), and runs it again where it met its like:
+/// such a clause does not see what another transaction is creating just now.
 pub(crate) async fn repeatable(db: &Db, sql: &'static str) -> Result<(), Error> {
     let mut attempt = 1;
     loop {

@@ -1,5 +1,5 @@
-//! The `doctor` command: looks at everything between this function and a working database, in the order in which it is
-//! needed, and says for each fault how to mend it. It changes nothing.
+//! The `doctor` command: looks at everything between this function and a working database, in the
+//! order in which it is needed, and says for each fault how to mend it. It changes nothing.
 
 use std::time::{Duration, SystemTime};
 
@@ -141,7 +141,8 @@ async fn connection(dsql: &Dsql, db: &Db) -> Result<Vec<Finding>, Finding> {
     ])
 }
 
-/// Whether the cluster takes the token with the startup message, which no documentation says. It is no fault if it does not.
+/// Whether the cluster takes the token with the startup message, which no documentation says. It is
+/// no fault if it does not.
 async fn pipelined_connect(dsql: &Dsql) -> Finding {
     const CHECK: &str = "pipelined connect";
     let variable = dsql::DSQL_PIPELINE_CONNECT;

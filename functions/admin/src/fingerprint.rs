@@ -1,6 +1,7 @@
-//! What this build wants of a database, in one short text: the migrations, the indexes among them, and what each
-//! function's role may do. The template's custom resource has it as a property, because CloudFormation asks for an update
-//! only when a property changes; a grant without a migration would never be made otherwise.
+//! What this build wants of a database, in one short text: the migrations, the indexes among them,
+//! and what each function's role may do. The template's custom resource has it as a property,
+//! because CloudFormation asks for an update only when a property changes; a grant without a
+//! migration would never be made otherwise.
 
 use std::fmt::Write as _;
 

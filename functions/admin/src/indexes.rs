@@ -1,6 +1,7 @@
-//! Indexes as a state machine. An index is built by a job of the cluster that outlives every statement and every
-//! invocation, so nothing here waits inside one: the state is looked at, a step is made where one is due, and looked at
-//! again. Two runs at once, or one that died at any step, find a state that leads to the same end.
+//! Indexes as a state machine. An index is built by a job of the cluster that outlives every
+//! statement and every invocation, so nothing here waits inside one: the state is looked at, a step
+//! is made where one is due, and looked at again. Two runs at once, or one that died at any step,
+//! find a state that leads to the same end.
 //!
 //! | State | Step |
 //! |---|---|
@@ -18,13 +19,15 @@ use crate::ddl;
 use crate::error::AdminError;
 use crate::migrations::{Migration, SCHEMA};
 
-/// Builds of one index that one run begins: of two runs at once, one may drop what the other has begun.
+/// Builds of one index that one run begins: of two runs at once, one may drop what the other has
+/// begun.
 const BUILDS: u32 = 3;
 /// Between two looks at a build; each pause doubles the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The newest job of that name is the one of the index that is there: its name is free only after a drop.
+/// The newest job of that name is the one of the index that is there: its name is free only after a
+/// drop.
 const LOOK: &str = "SELECT i.indisvalid, j.status::text, j.job_id::text, j.details::text
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
     LEFT JOIN sys.jobs j ON j.job_type = 'INDEX_BUILD' AND j.object_name = 'chats.' || c.relname
@@ -46,8 +49,8 @@ enum State {
 /// Brings the index that a migration makes to its end.
 ///
 /// # Errors
-/// [`AdminError::BuildFailed`] where builds fail one after the other; the database, its deadline too: the build goes on
-/// without this run, and the next one finds it.
+/// [`AdminError::BuildFailed`] where builds fail one after the other; the database, its deadline
+/// too: the build goes on without this run, and the next one finds it.
 pub(crate) async fn provide(
     db: &Db,
     migration: &Migration,

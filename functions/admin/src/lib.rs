@@ -1,6 +1,6 @@
-//! The `admin` function: commands, direct or from CloudFormation, that bring the schema and the functions' database roles
-//! up to date and manage the logins of the `sql` function. It is the only one that connects as `admin`, and every command
-//! may run again at any time, also twice at once.
+//! The `admin` function: commands, direct or from CloudFormation, that bring the schema and the
+//! functions' database roles up to date and manage the logins of the `sql` function. It is the only
+//! one that connects as `admin`, and every command may run again at any time, also twice at once.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|
@@ -42,8 +42,8 @@ pub use migrations::{MIGRATIONS, Migration};
 pub use roles::ROLES;
 pub use settings::{SQL_HOST, SQL_SESSION_ROLES, Settings};
 
-/// Conflicts are retried until the deadline: of two deploys at once each changes the catalog a hundred times, and every
-/// change fails the other's next statement.
+/// Conflicts are retried until the deadline: of two deploys at once each changes the catalog a
+/// hundred times, and every change fails the other's next statement.
 pub const RETRY: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     base: Duration::from_millis(4),
@@ -53,11 +53,12 @@ pub const RETRY: RetryPolicy = RetryPolicy {
 /// Time for a command where the platform tells no deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs the command in `event` and returns its report. A custom resource's event is answered at its own URL, always, and
-/// what is returned here is for the log.
+/// Runs the command in `event` and returns its report. A custom resource's event is answered at its
+/// own URL, always, and what is returned here is for the log.
 ///
 /// # Errors
-/// The event is no command, or the database refused a step; what was done before stays, and the command may run again.
+/// The event is no command, or the database refused a step; what was done before stays, and the
+/// command may run again.
 pub async fn handle(
     dsql: &Dsql,
     settings: &Settings,

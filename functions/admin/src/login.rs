@@ -1,5 +1,5 @@
-//! What a login is made of besides its name and schemas, checked where it comes in: its access, the host in its connection string,
-//! and its password, which is shown once and stored as a digest.
+//! What a login is made of besides its name and schemas, checked where it comes in: its access, the
+//! host in its connection string, and its password, which is shown once and stored as a digest.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Applies pending migrations. Without locks, which the service does not have: a statement may run twice, its row in
-//! `schema_migrations` is written after it in a transaction of its own, and whoever crashes in between or runs at the
-//! same time repeats a step that changes nothing.
+//! Applies pending migrations. Without locks, which the service does not have: a statement may run
+//! twice, its row in `schema_migrations` is written after it in a transaction of its own, and
+//! whoever crashes in between or runs at the same time repeats a step that changes nothing.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,8 @@ pub(crate) async fn run(db: &Db) -> Result<Vec<&'static str>, AdminError> {
             }
         }
     }
-    // The schema of a newer version is that version's: it may have replaced indexes that are wanted here.
+    // The schema of a newer version is that version's: it may have replaced indexes that are wanted
+    // here.
     let newest = known.keys().next_back().copied().unwrap_or_default();
     if newest <= migrations::latest() {
         for (migration, index) in indexes::lacking(db, &migrations::indexes()).await? {

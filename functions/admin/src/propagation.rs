@@ -1,5 +1,6 @@
-//! The wait for IAM. A role, its policy and what they allow reach the whole service within seconds, not at once: the first
-//! connection of a deployment may be refused though nothing is wrong. Whether it is, time alone tells.
+//! The wait for IAM. A role, its policy and what they allow reach the whole service within seconds,
+//! not at once: the first connection of a deployment may be refused though nothing is wrong.
+//! Whether it is, time alone tells.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,8 @@ impl Propagation {
         }
     }
 
-    /// The pause before another attempt, at `now`; `None`: the error is no refusal, or has lasted too long.
+    /// The pause before another attempt, at `now`; `None`: the error is no refusal, or has lasted
+    /// too long.
     pub(crate) fn pause_after(&mut self, error: &AdminError, now: SystemTime) -> Option<Duration> {
         let is_refusal = matches!(
             error,

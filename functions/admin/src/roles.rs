@@ -1,5 +1,6 @@
-//! Database roles of the functions: created, given exactly the privileges their statements need, and mapped to IAM.
-//! Each GRANT is DDL, which makes every open session's next statement meet OC001 once: only what is missing is granted.
+//! Database roles of the functions: created, given exactly the privileges their statements need,
+//! and mapped to IAM. Each GRANT is DDL, which makes every open session's next statement meet OC001
+//! once: only what is missing is granted.
 
 use std::collections::BTreeMap;
 

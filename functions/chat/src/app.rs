@@ -1,4 +1,5 @@
-//! What a request stands on: the function as it was configured, and the call of a caller who is known.
+//! What a request stands on: the function as it was configured, and the call of a caller who is
+//! known.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -35,7 +36,8 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the configuration of `runtime` and `http-api`, and the function's own; metrics go to `line`.
+    /// Reads the configuration of `runtime` and `http-api`, and the function's own; metrics go to
+    /// `line`.
     ///
     /// # Errors
     /// When a variable is missing or wrong; the error names it.

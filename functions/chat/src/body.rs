@@ -1,5 +1,5 @@
-//! The body of an answer: whole, or streamed. It never yields an error: the runtime would write that into the body. Of a
-//! streamed one its writer can learn that nobody reads it.
+//! The body of an answer: whole, or streamed. It never yields an error: the runtime would write
+//! that into the body. Of a streamed one its writer can learn that nobody reads it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use tokio::sync::mpsc::{
 };
 use tokio::time::sleep;
 
-/// How long a client may read nothing, while there is something to read, before what is written for it alone ends.
+/// How long a client may read nothing, while there is something to read, before what is written for
+/// it alone ends.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A body.
@@ -30,7 +31,8 @@ pub enum AnswerBody {
     Paced(Receiver<Bytes>),
 }
 
-/// The writing end. Unbounded, because a reply is bounded, and a client that reads slowly must not hold up its storing.
+/// The writing end. Unbounded, because a reply is bounded, and a client that reads slowly must not
+/// hold up its storing.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     pieces: UnboundedSender<Bytes>,

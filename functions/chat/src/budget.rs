@@ -1,17 +1,20 @@
-//! How a request's time is divided. From the start: so much until the first byte, so that nobody waits for minutes before a
-//! refusal. From the end: a reserve in which a stream stores what there is and says so, of which every step has its share.
+//! How a request's time is divided. From the start: so much until the first byte, so that nobody
+//! waits for minutes before a refusal. From the end: a reserve in which a stream stores what there
+//! is and says so, of which every step has its share.
 
 use std::time::{Duration, SystemTime};
 
 /// Time to write where the platform does not say.
 pub(crate) const USUAL: Duration = Duration::from_secs(300);
-/// The database has answered by then, or the request is refused: within the 30 s that a gateway waits elsewhere.
+/// The database has answered by then, or the request is refused: within the 30 s that a gateway
+/// waits elsewhere.
 const FIRST_BYTE: Duration = Duration::from_secs(28);
 /// The model has accepted by then, or the turn is refused.
 const ACCEPTANCE: Duration = Duration::from_secs(60);
 /// Kept back from the end of a stream.
 const RESERVE: Duration = Duration::from_millis(5_000);
-/// The reserve's shares: the checkpoint under way, the statement that ends the reply, and the last chunks.
+/// The reserve's shares: the checkpoint under way, the statement that ends the reply, and the last
+/// chunks.
 const SETTLE: Duration = Duration::from_millis(1_500);
 const CLOSE: Duration = Duration::from_millis(3_000);
 const SAY: Duration = Duration::from_millis(500);
@@ -47,7 +50,8 @@ impl Budget {
         self.before_end(RESERVE)
     }
 
-    /// How long the checkpoint under way is waited for at `now`: not longer than leaves the rest its time.
+    /// How long the checkpoint under way is waited for at `now`: not longer than leaves the rest
+    /// its time.
     pub(crate) fn settling(&self, now: SystemTime) -> Duration {
         let left = self.before_end(CLOSE + SAY).duration_since(now);
         left.unwrap_or_default().min(SETTLE)

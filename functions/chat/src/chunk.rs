@@ -1,5 +1,6 @@
-//! The UI message stream as the AI SDK reads it: server-sent events, one JSON object each. Only chunks and keys that every
-//! supported version accepts (5.0.100 and later, all of 6 and 7) can be written: a key too many fails the whole stream there.
+//! The UI message stream as the AI SDK reads it: server-sent events, one JSON object each. Only
+//! chunks and keys that every supported version accepts (5.0.100 and later, all of 6 and 7) can be
+//! written: a key too many fails the whole stream there.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -94,7 +95,8 @@ pub(crate) enum Chunk<'a> {
     Error {
         error_text: &'a str,
     },
-    /// A part that is sent whole: a source or a file, which is the same as a chunk and as a part of a message.
+    /// A part that is sent whole: a source or a file, which is the same as a chunk and as a part of
+    /// a message.
     #[serde(untagged)]
     Whole(&'a Value),
 }
@@ -102,7 +104,8 @@ pub(crate) enum Chunk<'a> {
 /// The last event of every stream.
 pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
-/// The last event of a stream that has brought all of a reply: with its id a client that resumes says so.
+/// The last event of a stream that has brought all of a reply: with its id a client that resumes
+/// says so.
 pub(crate) fn done(message_id: &str) -> Bytes {
     format!("id: {message_id}\ndata: [DONE]\n\n").into()
 }
@@ -141,7 +144,8 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// That of a reply which the model ended, for this reason, without an answer; without a reason the model failed.
+    /// That of a reply which the model ended, for this reason, without an answer; without a reason
+    /// the model failed.
     pub(crate) fn without_answer(finish_reason: Option<&str>) -> Self {
         match finish_reason {
             None => Self::Model,

@@ -1,4 +1,5 @@
-//! What the model is shown of a conversation: the newest messages that fit, in turns that alternate.
+//! What the model is shown of a conversation: the newest messages that fit, in turns that
+//! alternate.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,7 +17,8 @@ const IMAGE_TOKENS: usize = 1_000;
 const MOST_IMAGE_TOKENS: usize = 5_000;
 /// What stands around a message.
 const MESSAGE_TOKENS: usize = 16;
-/// Bytes of a PDF to a token, roughly: it is compressed, and its pages are read as text and as images.
+/// Bytes of a PDF to a token, roughly: it is compressed, and its pages are read as text and as
+/// images.
 const PDF_BYTES_PER_TOKEN: usize = 16;
 
 /// What the visitor says, as a model is shown it.
@@ -37,14 +39,16 @@ pub(crate) fn asked(message: &chat_store::Message) -> Message {
     }
 }
 
-/// Tokens that are left for what was said before, of `limit_tokens` for the conversation with `question`.
+/// Tokens that are left for what was said before, of `limit_tokens` for the conversation with
+/// `question`.
 pub(crate) fn left_beside(question: &Message, limit_tokens: usize) -> usize {
     limit_tokens.saturating_sub(tokens(question))
 }
 
-/// The conversation before `question`, oldest first, and `question` itself, within about `limit_tokens`. The question is
-/// always there; the first message is the visitor's, and no two neighbours are of one role, as some providers demand. The
-/// calls of tools are told only where `has_tools`, each with its result behind it.
+/// The conversation before `question`, oldest first, and `question` itself, within about
+/// `limit_tokens`. The question is always there; the first message is the visitor's, and no two
+/// neighbours are of one role, as some providers demand. The calls of tools are told only where
+/// `has_tools`, each with its result behind it.
 pub(crate) fn conversation(
     history: &[chat_store::Message],
     question: Message,
@@ -88,8 +92,9 @@ pub(crate) fn conversation(
     newest_first
 }
 
-/// A reply as a model is told it: its text, and, if so wanted, the calls of tools with what they gave, and what was thought
-/// before them. What else a model has made, providers take from nobody but a visitor.
+/// A reply as a model is told it: its text, and, if so wanted, the calls of tools with what they
+/// gave, and what was thought before them. What else a model has made, providers take from nobody
+/// but a visitor.
 pub(crate) fn reply(stored: &Value, has_tools: bool, has_reasoning: bool) -> Vec<Message> {
     let mut messages = Vec::new();
     let (mut said, mut results) = (Vec::new(), Vec::new());
@@ -169,8 +174,8 @@ fn result(id: String, part: &Value) -> Part {
     }
 }
 
-/// The most tokens of a conversation, by any tokenizer: one for each byte of text, and what marks a message. Of files it is
-/// a generous guess, since how they are read is the provider's own.
+/// The most tokens of a conversation, by any tokenizer: one for each byte of text, and what marks a
+/// message. Of files it is a generous guess, since how they are read is the provider's own.
 pub(crate) fn most(messages: &[Message]) -> u64 {
     let of_part = |part: &Part| match part {
         Part::Text(text) => text.len(),

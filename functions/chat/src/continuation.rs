@@ -1,5 +1,6 @@
-//! Going on with a reply that asked its visitor whether tools may be called: what is answered is checked against what was
-//! asked, the calls that are allowed are executed, and the model is asked again. The message stays the same.
+//! Going on with a reply that asked its visitor whether tools may be called: what is answered is
+//! checked against what was asked, the calls that are allowed are executed, and the model is asked
+//! again. The message stays the same.
 
 use std::sync::Arc;
 
@@ -96,7 +97,8 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     Ok(event_stream(production.start(lock, begin)))
 }
 
-/// The parts with the answers: each to a call that was asked about, as it was asked, and not answered yet.
+/// The parts with the answers: each to a call that was asked about, as it was asked, and not
+/// answered yet.
 fn answered(mut parts: Value, answers: &[Answered]) -> Result<Value, ApiError> {
     for answer in answers {
         let is_asked = |part: &&mut Value| {

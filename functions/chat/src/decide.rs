@@ -1,5 +1,5 @@
-//! Where a turn goes that does not simply go on: the table of cases, and nothing else. None of them deletes a message: what a
-//! turn does not go on from is set aside, as a branch.
+//! Where a turn goes that does not simply go on: the table of cases, and nothing else. None of them
+//! deletes a message: what a turn does not go on from is set aside, as a branch.
 
 use chat_store::{MessageId, Place, Stored};
 
@@ -10,7 +10,8 @@ use crate::input::{Post, Trigger};
 pub(crate) enum Decision {
     /// Open the turn at this place.
     Open(Place),
-    /// The client shows a branch that is off the chat's path: lead it through this message, and place the turn again.
+    /// The client shows a branch that is off the chat's path: lead it through this message, and
+    /// place the turn again.
     Switch(MessageId),
     /// Send the stored reply again, without a model.
     Replay,
@@ -44,7 +45,8 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
             (Some(_), _) => Decision::Stale,
             (None, None) => Decision::Open(Place::End),
             (None, Some(tip)) if tip.is_aside => Decision::Switch(tip.id.clone()),
-            // A shorter history under a new message is an edit, or a view that is behind: a branch in both cases.
+            // A shorter history under a new message is an edit, or a view that is behind: a branch
+            // in both cases.
             (None, Some(tip)) => Decision::Open(Place::After {
                 cut: tip.seq,
                 expected: stored.next_seq,
@@ -91,7 +93,8 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
         Trigger::Submit => {
             let is_edit = post.message_id.is_some();
             if !message.is_same {
-                // After a cut there is nothing to lose: the message is the last one, and gets its new content.
+                // After a cut there is nothing to lose: the message is the last one, and gets its
+                // new content.
                 return if is_edit || stored.next.is_none() {
                     behind(message.seq)
                 } else {

@@ -1,4 +1,5 @@
-//! Everything that is the caller's, as lines of JSON. The database is read no faster than the client reads.
+//! Everything that is the caller's, as lines of JSON. The database is read no faster than the
+//! client reads.
 
 use chat_store::{Export, microseconds};
 use http_api::ApiError;

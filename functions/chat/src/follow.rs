@@ -1,5 +1,5 @@
-//! Streaming a reply from the database: one that another container is writing, or one that is there already. What is
-//! streamed is always the whole reply from its start, under the same ids.
+//! Streaming a reply from the database: one that another container is writing, or one that is there
+//! already. What is streamed is always the whole reply from its start, under the same ids.
 
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
@@ -27,11 +27,12 @@ use crate::ticker::Ticker;
 
 /// Failed looks in a row before a follower gives up.
 const MAX_FAILURES: u32 = 5;
-/// How long a follower waits for the last words of a reply that was stopped: its writer has them until its next checkpoint.
+/// How long a follower waits for the last words of a reply that was stopped: its writer has them
+/// until its next checkpoint.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 
-/// The reply being written in the chat, from its start and then live, or the last one, if it has just ended and the page
-/// waits for it; 204 when there is neither, or no such chat.
+/// The reply being written in the chat, from its start and then live, or the last one, if it has
+/// just ended and the page waits for it; 204 when there is neither, or no such chat.
 pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
     let Ok(chat) = input::chat_id(id) else {
         return Ok(nothing()); // no chat has such an id

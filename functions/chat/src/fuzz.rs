@@ -1,4 +1,5 @@
-//! Fuzz targets: the bodies of a turn and of a stop, held against a parser that builds the whole tree.
+//! Fuzz targets: the bodies of a turn and of a stop, held against a parser that builds the whole
+//! tree.
 
 use chat_store::MessageId;
 use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};

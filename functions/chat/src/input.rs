@@ -1,5 +1,5 @@
-//! What requests bring, checked. Of the messages a client posts only the visitor's last one is read: the history is the
-//! database's. The ids of the others tell what the client shows.
+//! What requests bring, checked. Of the messages a client posts only the visitor's last one is
+//! read: the history is the database's. The ids of the others tell what the client shows.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,8 @@ use http_api::{ApiError, ClientCode};
 use lambda_http::Request;
 use serde_json::Value;
 
-/// What a turn's body may be: an unmodified client posts its history again with every turn. It is read message by message.
+/// What a turn's body may be: an unmodified client posts its history again with every turn. It is
+/// read message by message.
 const TURN: Limits = Limits {
     bytes: 4 * 1024 * 1024,
     depth: http_api::MAX_DEPTH,
@@ -103,8 +104,9 @@ pub(crate) fn chat_id(text: &str) -> Result<ChatId, ApiError> {
     ChatId::parse(text).map_err(refusal)
 }
 
-/// `{id, messages[] or message, trigger?, messageId?, model? or selectedChatModel?}`; `path` is the chat in the path, if it
-/// names one, and `models` are those that may be named. A last message of the reply's own is an answer to what it asks.
+/// `{id, messages[] or message, trigger?, messageId?, model? or selectedChatModel?}`; `path` is the
+/// chat in the path, if it names one, and `models` are those that may be named. A last message of
+/// the reply's own is an answer to what it asks.
 pub(crate) fn posted(
     request: &Request,
     path: Option<&str>,
@@ -238,8 +240,8 @@ fn post(fields: &Fields<'_>, chat: ChatId, models: &[String]) -> Result<Post, Ap
     })
 }
 
-/// The model that answers. `selectedChatModel` is what vercel/chatbot sends with every turn, also where nobody chose: a
-/// model that is not known here is then the default one.
+/// The model that answers. `selectedChatModel` is what vercel/chatbot sends with every turn, also
+/// where nobody chose: a model that is not known here is then the default one.
 fn model(fields: &Fields<'_>, models: &[String]) -> Result<String, ApiError> {
     let known = |name: &str| models.iter().find(|model| *model == name);
     let found = match (fields.text("model")?, fields.text("selectedChatModel")?) {
@@ -252,7 +254,8 @@ fn model(fields: &Fields<'_>, models: &[String]) -> Result<String, ApiError> {
         .ok_or_else(|| unprocessable("\"model\" is not one of GET /api/models"))
 }
 
-/// The `Idempotency-Key` of a turn, which is the same turn if it says the same about the same message.
+/// The `Idempotency-Key` of a turn, which is the same turn if it says the same about the same
+/// message.
 pub(crate) fn key(
     request: &Request,
     owner: &OwnerId,
@@ -279,7 +282,8 @@ pub(crate) fn key(
         .map_err(refusal)
 }
 
-/// The visitor's message: `message`, or the last of `messages` with the role `user`, and the ids of those before it.
+/// The visitor's message: `message`, or the last of `messages` with the role `user`, and the ids of
+/// those before it.
 fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>), ApiError> {
     let (message, shown) = match (fields.value("message"), fields.value("messages")) {
         (Some(message), _) => (message, Vec::new()),
@@ -338,13 +342,15 @@ fn last_of_user(messages: &RawValue) -> Result<(&RawValue, Vec<MessageId>), ApiE
     last.ok_or_else(|| ApiError::invalid("\"messages\" has no message of the role user"))
 }
 
-/// The last message that a page which resumes shows, if it says so: the id of the last event that it has read.
+/// The last message that a page which resumes shows, if it says so: the id of the last event that
+/// it has read.
 pub(crate) fn last_event_id(request: &Request) -> Option<&str> {
     let value = request.headers().get("last-event-id")?;
     value.to_str().ok().filter(|id| !id.is_empty())
 }
 
-/// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is ignored.
+/// The reply that is to stop: `{activeStreamId?}`, or no body at all. A snapshot of the message is
+/// ignored.
 pub(crate) fn stop(request: &Request) -> Result<Option<StreamId>, ApiError> {
     if http_api::bytes(request).is_empty() {
         return Ok(None);

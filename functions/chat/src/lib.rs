@@ -1,11 +1,12 @@
-//! The `chat` function: a visitor's turns, answered by a model and streamed as the AI SDK reads it. [`handle`] routes;
-//! `turn` opens one, `lock` holds the chat meanwhile, `produce` writes and stores the reply, `follow` streams one that another
-//! container writes.
+//! The `chat` function: a visitor's turns, answered by a model and streamed as the AI SDK reads it.
+//! [`handle`] routes; `turn` opens one, `lock` holds the chat meanwhile, `produce` writes and
+//! stores the reply, `follow` streams one that another container writes.
 //!
 //! # Promises
-//! 1. No stream ends without `finish`, `abort` or `error`: shortly before its time is up the function stores what there is
-//!    and says so.
-//! 2. What a client was sent is stored before the stream ends, whether or not the client is still there.
+//! 1. No stream ends without `finish`, `abort` or `error`: shortly before its time is up the
+//!    function stores what there is and says so.
+//! 2. What a client was sent is stored before the stream ends, whether or not the client is still
+//!    there.
 //! 3. A request that is refused has written nothing.
 
 mod admission;
@@ -137,7 +138,8 @@ async fn answer(app: &App, request: &Request, route: Option<Route<'_>>) -> Answe
         .and_then(|context| runtime::known_deadline(context.deadline()))
         .unwrap_or(now + budget::USUAL);
     let budget = Budget::new(now, end);
-    // A reply and its followers do not wait for the answers of other requests in this container, nor these for theirs.
+    // A reply and its followers do not wait for the answers of other requests in this container,
+    // nor these for theirs.
     let dsql = match route {
         Route::Turn(_) | Route::Stream(_) => app.dsql.pinned(),
         Route::Stop(_) | Route::Export => app.dsql.clone(),

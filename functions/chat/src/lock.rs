@@ -1,8 +1,10 @@
-//! Holding a chat's lock, from the open turn to the end of its reply. The lock is a lease, and every checkpoint renews it: a
-//! beat of one statement, which also stores what is new of the reply and tells whether the lock is still held. Beats go on
-//! while the model is silent, so that a lock without them is that of a writer which is gone.
+//! Holding a chat's lock, from the open turn to the end of its reply. The lock is a lease, and
+//! every checkpoint renews it: a beat of one statement, which also stores what is new of the reply
+//! and tells whether the lock is still held. Beats go on while the model is silent, so that a lock
+//! without them is that of a writer which is gone.
 //!
-//! Lifecycle: waiting → due → a checkpoint under way → waiting, until the lock is lost or the reply ends.
+//! Lifecycle: waiting → due → a checkpoint under way → waiting, until the lock is lost or the reply
+//! ends.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -44,8 +46,8 @@ pub(crate) struct Lock {
     next: Pin<Box<Sleep>>,
     /// From then on a beat stores what is new.
     store_at: Instant,
-    /// Bytes of the reply that the checkpoint under way stores, and that were stored. The first one stores a reply without
-    /// a word too: it notes what was read.
+    /// Bytes of the reply that the checkpoint under way stores, and that were stored. The first one
+    /// stores a reply without a word too: it notes what was read.
     storing: Option<usize>,
     stored: Option<usize>,
 }
@@ -147,7 +149,8 @@ impl Lock {
         self.input_tokens += input_tokens;
     }
 
-    /// Waits for the checkpoint under way, so long: the statement that ends the reply had better not meet it as a conflict.
+    /// Waits for the checkpoint under way, so long: the statement that ends the reply had better
+    /// not meet it as a conflict.
     pub(crate) async fn settle(&mut self, at_most: Duration) {
         if let Some(checkpoint) = self.under_way.take() {
             let _ = timeout(at_most, checkpoint).await;

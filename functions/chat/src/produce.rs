@@ -1,5 +1,6 @@
-//! Writing a reply: the model's events become chunks for the client and checkpoints in the database, until the model ends,
-//! the visitor stops it, the lock is lost, or the time is up. It goes on when the client leaves.
+//! Writing a reply: the model's events become chunks for the client and checkpoints in the
+//! database, until the model ends, the visitor stops it, the lock is lost, or the time is up. It
+//! goes on when the client leaves.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,8 @@ use crate::settings::Settings;
 use crate::ticker::Ticker;
 use crate::writing::{Asking, Step, Tally, Writing};
 
-/// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far below 1 MiB.
+/// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far
+/// below 1 MiB.
 pub(crate) const MAX_REPLY_BYTES: usize = 384 * 1024;
 
 /// A reply that the model has accepted to give.
@@ -349,7 +351,8 @@ impl Production {
     }
 }
 
-/// What the provider has counted. One that was stopped, or whose words end in any other way, says nothing of what it bills.
+/// What the provider has counted. One that was stopped, or whose words end in any other way, says
+/// nothing of what it bills.
 fn counted(end: &End) -> Option<&Usage> {
     match end {
         End::Finished(_, usage) | End::Empty(_, usage) => used(usage.as_ref()),

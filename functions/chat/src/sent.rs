@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::body::Writer;
 use crate::parts::{Kind, Stage, close, part_id, send_delta, send_start, send_whole, stage};
 
-/// How much of a stored reply was sent. Parts only grow: of what is said only the last one does, and a tool's call gets its
-/// output.
+/// How much of a stored reply was sent. Parts only grow: of what is said only the last one does,
+/// and a tool's call gets its output.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     parts: Vec<SentPart>,

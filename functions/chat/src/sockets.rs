@@ -1,6 +1,7 @@
-//! Owns that no piece of a stream is held back on its way to the Runtime API. The runtime's client leaves Nagle's algorithm
-//! on, so what a reply writes after the head of its request waits for the other side's delayed acknowledgement: 40 ms in
-//! which nobody sees anything. The client offers no setting, so its sockets are found among the process's own.
+//! Owns that no piece of a stream is held back on its way to the Runtime API. The runtime's client
+//! leaves Nagle's algorithm on, so what a reply writes after the head of its request waits for the
+//! other side's delayed acknowledgement: 40 ms in which nobody sees anything. The client offers no
+//! setting, so its sockets are found among the process's own.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -33,8 +34,9 @@ impl RuntimeSockets {
         }
     }
 
-    /// Has those connections send at once what is written. To be called when an invocation has come: by then the client
-    /// holds the connection that the answer will take. Where the system refuses, streams stay as slow as they were.
+    /// Has those connections send at once what is written. To be called when an invocation has
+    /// come: by then the client holds the connection that the answer will take. Where the system
+    /// refuses, streams stay as slow as they were.
     pub fn send_at_once(&self) {
         let Some(api) = self.api else { return };
         if let Err(error) = self.each_new(api) {
@@ -77,8 +79,8 @@ fn socket(target: &OsStr) -> Option<u64> {
     name.strip_suffix(']')?.parse().ok()
 }
 
-/// A descriptor that is only known by its number is reached as another process would reach it: through a copy of its own.
-/// If the number means something else by now, its peer is another.
+/// A descriptor that is only known by its number is reached as another process would reach it:
+/// through a copy of its own. If the number means something else by now, its peer is another.
 fn send_at_once(number: i32, api: SocketAddr) -> rustix::io::Result<()> {
     let process = pidfd_open(getpid(), PidfdFlags::empty())?;
     let socket = match pidfd_getfd(process, number, PidfdGetfdFlags::empty()) {

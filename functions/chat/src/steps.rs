@@ -1,9 +1,11 @@
-//! The steps of one reply: each time the model has called tools, they are executed, and it is asked again with what they
-//! gave, a bounded number of times. What goes on meanwhile, and what ends it, is the same as while the model speaks: the
-//! lock is kept, the client hears signs of life, and a stop, a lost lock or the end of the time ends the reply.
+//! The steps of one reply: each time the model has called tools, they are executed, and it is asked
+//! again with what they gave, a bounded number of times. What goes on meanwhile, and what ends it,
+//! is the same as while the model speaks: the lock is kept, the client hears signs of life, and a
+//! stop, a lost lock or the end of the time ends the reply.
 //!
-//! Every step but the first has a reservation of its own (`spending`), made before the model is asked and settled when it
-//! has answered: a step reads the whole conversation once more, with what the tools gave.
+//! Every step but the first has a reservation of its own (`spending`), made before the model is
+//! asked and settled when it has answered: a step reads the whole conversation once more, with what
+//! the tools gave.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -161,7 +163,8 @@ impl Production {
         }
     }
 
-    /// Ends the step under way, and settles what was reserved for it; that of the first step is settled with the reply.
+    /// Ends the step under way, and settles what was reserved for it; that of the first step is
+    /// settled with the reply.
     pub(crate) async fn end_step(&self, counted: Option<&Usage>, draft: &Draft, tally: &mut Tally) {
         let Some(spent) = tally.end(counted, draft) else {
             return;

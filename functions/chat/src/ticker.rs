@@ -1,5 +1,6 @@
-//! A stream's sign of life. Whatever a stream waits for, it waits under its ticker, which sends a comment whenever nothing
-//! was said for a while: proxies on the way end a connection that is silent.
+//! A stream's sign of life. Whatever a stream waits for, it waits under its ticker, which sends a
+//! comment whenever nothing was said for a while: proxies on the way end a connection that is
+//! silent.
 
 use std::convert::Infallible;
 use std::pin::Pin;

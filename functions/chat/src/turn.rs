@@ -159,7 +159,8 @@ async fn begin(call: &Call<'_>, production: Production, messages: Vec<model::Mes
     }
 }
 
-/// The answer to a request that was sent before with its key: the same reply, also while it is still written.
+/// The answer to a request that was sent before with its key: the same reply, also while it is
+/// still written.
 async fn answered_before(
     call: &Call<'_>,
     chat: &ChatId,
@@ -203,8 +204,8 @@ async fn held_meanwhile<T>(lock: &mut Lock, work: impl Future<Output = T>) -> Op
     }
 }
 
-/// The answer to a turn whose reply was there already when it was opened. With a key it may be that of the same request, sent
-/// at the same time, and is not this one's to withdraw.
+/// The answer to a turn whose reply was there already when it was opened. With a key it may be that
+/// of the same request, sent at the same time, and is not this one's to withdraw.
 async fn ended(call: &Call<'_>, reply: &Reply, chat: &ChatId, key: Option<&TurnKey>) -> Answer {
     match key {
         None => Ok(withdrawn(call, reply, 0).await), // no model was asked
@@ -212,7 +213,8 @@ async fn ended(call: &Call<'_>, reply: &Reply, chat: &ChatId, key: Option<&TurnK
     }
 }
 
-/// The answer to a turn that was stopped before its reply began: nothing was sent, and nothing is kept of it.
+/// The answer to a turn that was stopped before its reply began: nothing was sent, and nothing is
+/// kept of it.
 async fn withdrawn(call: &Call<'_>, reply: &Reply, at_most: u64) -> Response<AnswerBody> {
     abandon(call, reply, at_most).await;
     let (out, body) = AnswerBody::streamed();
@@ -239,7 +241,8 @@ enum Placed {
     Ended(ChatId),
 }
 
-/// Opens the turn where it belongs: at the first attempt for a new message, else where what is stored says.
+/// Opens the turn where it belongs: at the first attempt for a new message, else where what is
+/// stored says.
 async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Placed, ApiError> {
     let conflict = |code, message: &'static str| Err(ApiError::client(code, message));
     let patient_until = Instant::now() + BUSY_PATIENCE;

@@ -61,7 +61,8 @@ pub(crate) struct Tally {
     pub(crate) step: usize,
     /// Of all that have ended.
     pub(crate) usage: Usage,
-    /// What the first step has cost, or a later one that its reservation is for: it is settled with the reply.
+    /// What the first step has cost, or a later one that its reservation is for: it is settled with
+    /// the reply.
     pub(crate) spent: u64,
     current: Option<Step>,
 }
@@ -94,8 +95,8 @@ impl Tally {
         self.current = Some(step);
     }
 
-    /// Ends the step under way, if there is one; `counted` is what the provider says of it. Returns what it has cost: what
-    /// nobody has counted has cost the most.
+    /// Ends the step under way, if there is one; `counted` is what the provider says of it. Returns
+    /// what it has cost: what nobody has counted has cost the most.
     pub(crate) fn end(&mut self, counted: Option<&Usage>, draft: &Draft) -> Option<u64> {
         let step = self.current.take()?;
         let usage = counted.copied().unwrap_or_else(|| {
@@ -112,7 +113,8 @@ impl Tally {
     }
 }
 
-/// What a provider bills by its count: one total says more than its parts, where it has parts that they leave out.
+/// What a provider bills by its count: one total says more than its parts, where it has parts that
+/// they leave out.
 fn billed(usage: &Usage) -> u64 {
     usage
         .total_tokens

@@ -1,4 +1,5 @@
-//! What concerns the caller as a whole: models, usage, claiming a guest's chats, deleting everything.
+//! What concerns the caller as a whole: models, usage, claiming a guest's chats, deleting
+//! everything.
 
 use chat_store::{JobKind, OwnerId, SavedResponse};
 use http_api::{ApiError, ClientCode};

@@ -1,4 +1,5 @@
-//! What a request stands on: the function as it was configured, and the call of a caller who is known.
+//! What a request stands on: the function as it was configured, and the call of a caller who is
+//! known.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -41,7 +42,8 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the configuration of `runtime` and `http-api`, and of this function; metrics go to `line`.
+    /// Reads the configuration of `runtime` and `http-api`, and of this function; metrics go to
+    /// `line`.
     ///
     /// # Errors
     /// When a variable is missing or wrong; the error names it.
@@ -84,7 +86,8 @@ impl Call<'_> {
         microseconds(self.now)
     }
 
-    /// Counts a write, once its input is known to be well formed, and refuses it beyond the limit of its route.
+    /// Counts a write, once its input is known to be well formed, and refuses it beyond the limit
+    /// of its route.
     ///
     /// # Errors
     /// `rate_limited`.

@@ -182,7 +182,8 @@ async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError
         .ok_or_else(ApiError::not_found)
 }
 
-/// A page that is shown a chat without the reply being written will come for it; one that is shown it will not.
+/// A page that is shown a chat without the reply being written will come for it; one that is shown
+/// it will not.
 async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation) {
     let (db, owner) = (&call.db, &call.owner);
     let noted = match (&shown.left_out, &shown.awaited) {

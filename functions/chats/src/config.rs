@@ -1,4 +1,5 @@
-//! What this function reads from its environment besides the configuration of `runtime`, `http-api` and `dsql`.
+//! What this function reads from its environment besides the configuration of `runtime`, `http-api`
+//! and `dsql`.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|
@@ -19,7 +20,8 @@ pub const WRITES_PER_MINUTE: &str = "WRITES_PER_MINUTE";
 pub(crate) struct Limits {
     /// Every write that is cheap.
     pub(crate) writes: Limit,
-    /// Writes of many rows, and those that start long work: forks, shares, imports, claims, erasures.
+    /// Writes of many rows, and those that start long work: forks, shares, imports, claims,
+    /// erasures.
     pub(crate) heavy: Limit,
 }
 
@@ -59,7 +61,8 @@ impl Limits {
     }
 }
 
-/// The models a page may offer, as `GET /api/models` answers. The rule is `model`'s, by which `chat` answers.
+/// The models a page may offer, as `GET /api/models` answers. The rule is `model`'s, by which
+/// `chat` answers.
 ///
 /// # Errors
 /// When a variable is wrong; the error names it.

@@ -1,5 +1,5 @@
-//! Fuzz targets: the body of each route. What is accepted is what a parser of everything finds there; what is refused is so
-//! with a status of the client's, in words that quote nothing of it.
+//! Fuzz targets: the body of each route. What is accepted is what a parser of everything finds
+//! there; what is refused is so with a status of the client's, in words that quote nothing of it.
 
 use chat_store::{MAX_PARTS_BYTES, NewMessage};
 use fuzzing::{Corpus, Seen, TestCaseError, Verdict, check, prop_assert, prop_assert_eq};
@@ -49,7 +49,8 @@ fn fuzz<T>(
         let request = Request::new(sent.clone().into());
         match read(&request) {
             Ok(accepted) => {
-                // Halves of characters are replaced, wherever they are; no tree of values can hold them.
+                // Halves of characters are replaced, wherever they are; no tree of values can hold
+                // them.
                 let sent = String::from_utf8(sent).unwrap();
                 if let Ok(tree) = serde_json::from_str(&sent) {
                     holds(&accepted, &tree)?;

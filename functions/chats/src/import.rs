@@ -1,5 +1,5 @@
-//! Import: an export's lines, or an AI SDK array of messages, straight in the body. An export that is too large for one
-//! request comes in parts, cut between its lines, under one `Idempotency-Key`.
+//! Import: an export's lines, or an AI SDK array of messages, straight in the body. An export that
+//! is too large for one request comes in parts, cut between its lines, under one `Idempotency-Key`.
 
 use chat_store::import::{Counts, Import, Imported, MAX_IMPORT_BYTES, StoreError};
 use chat_store::{IdempotencyKey, Invalid, SavedResponse, expiry, import};
@@ -68,8 +68,8 @@ pub(crate) fn file(request: &Request, part: Option<u16>) -> Result<Import, ApiEr
     })
 }
 
-/// Stores a file once for its key. Of a `part`, the number and the key of the whole import; the last one is only taken if
-/// the parts before it are there and add up.
+/// Stores a file once for its key. Of a `part`, the number and the key of the whole import; the
+/// last one is only taken if the parts before it are there and add up.
 async fn keyed(
     call: &Call<'_>,
     file: &Import,
@@ -131,7 +131,8 @@ struct Taken {
     skipped: u64,
 }
 
-/// Whether the parts before `number` and `last`, which is that part's, are what the export's `end` counts.
+/// Whether the parts before `number` and `last`, which is that part's, are what the export's `end`
+/// counts.
 fn check_end(before: &[String], number: u16, last: Counts, end: Counts) -> Result<(), ApiError> {
     let taken: Vec<Taken> = before
         .iter()

@@ -65,7 +65,8 @@ pub(crate) fn visibility(fields: &Fields<'_>) -> Result<Option<Visibility>, ApiE
         .transpose()
 }
 
-/// `{id?, role?, parts, metadata?}`; the role of a chat's first message is `user` unless it says otherwise.
+/// `{id?, role?, parts, metadata?}`; the role of a chat's first message is `user` unless it says
+/// otherwise.
 pub(crate) fn message(
     fields: &Fields<'_>,
     default_role: Option<Role>,

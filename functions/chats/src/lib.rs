@@ -1,5 +1,6 @@
-//! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] finds the route in one table; each
-//! handler checks its input, makes one call into `chat-store`, and answers. Every failure leaves through `http_api::Edge`.
+//! The `chats` function: a visitor's chats and messages over HTTP, buffered. [`handle`] finds the
+//! route in one table; each handler checks its input, makes one call into `chat-store`, and
+//! answers. Every failure leaves through `http_api::Edge`.
 
 mod account;
 mod app;

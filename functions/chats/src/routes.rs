@@ -1,5 +1,5 @@
-//! Every route once: its path, its methods, what each costs, and who answers. The matcher, the log's name of a route, `Allow`
-//! and the comparison with docs/openapi.yaml are made of this table.
+//! Every route once: its path, its methods, what each costs, and who answers. The matcher, the
+//! log's name of a route, `Allow` and the comparison with docs/openapi.yaml are made of this table.
 
 use std::pin::Pin;
 
@@ -259,7 +259,8 @@ impl Route {
     }
 }
 
-/// Every route with its methods: `GET, POST, OPTIONS` of `/api/...`, as the API's description has them.
+/// Every route with its methods: `GET, POST, OPTIONS` of `/api/...`, as the API's description has
+/// them.
 pub fn routes() -> Vec<(&'static str, String)> {
     ROUTES
         .iter()

@@ -47,8 +47,8 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     })
 }
 
-/// Makes the chat public and answers a token for a snapshot of it. Only here is the token in clear; with the
-/// `Idempotency-Key` it is made again.
+/// Makes the chat public and answers a token for a snapshot of it. Only here is the token in clear;
+/// with the `Idempotency-Key` it is made again.
 pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let key = idempotency::key(call)?;
@@ -116,7 +116,8 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     http_api::json(StatusCode::OK, &json!({"shares": shares}))
 }
 
-/// Ends one share of the chat; with the last one, a chat that was not made public otherwise is private again.
+/// Ends one share of the chat; with the last one, a chat that was not made public otherwise is
+/// private again.
 pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let share = ShareId::parse(share).ok_or_else(ApiError::not_found)?;
@@ -139,8 +140,8 @@ pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
     }
 }
 
-/// A snapshot, for anyone with its token. Caches, of browsers and of an edge, may keep it for a minute, which is how long an
-/// ended share may be seen, and then ask whether it is the same.
+/// A snapshot, for anyone with its token. Caches, of browsers and of an edge, may keep it for a
+/// minute, which is how long an ended share may be seen, and then ask whether it is the same.
 pub(crate) async fn open(request: &Request, db: &Db, token: &str, now: Timestamp) -> Answer {
     let token = ShareToken::parse(token).ok_or_else(ApiError::not_found)?;
     let snapshot = chat_store::open_share(db, &token, now)

@@ -19,7 +19,8 @@ pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
         )
 }
 
-/// `{messageId, isUpvoted?, comment?}`, the message in the path or in the body; without `isUpvoted` the vote is taken back.
+/// `{messageId, isUpvoted?, comment?}`, the message in the path or in the body; without `isUpvoted`
+/// the vote is taken back.
 pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> Answer {
     let chat = input::chat_id(id)?;
     let VoteBody {

@@ -1,4 +1,5 @@
-//! What the function is invoked with: a batch of the queue, or a direct call. Only what is an object is read as one.
+//! What the function is invoked with: a batch of the queue, or a direct call. Only what is an
+//! object is read as one.
 
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Map, Value};

@@ -1,7 +1,8 @@
-//! The `jobs` function: processes the jobs that the queue names. A message carries a job's id and nothing else; what to do
-//! and how far it came is in the job's row, so a message may come twice, late, or after its job is done. A message that
-//! cannot be taken goes back to the queue alone; a job that fails goes back to its row, and after its last attempt to the
-//! dead-letter queue. Called directly, it processes one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
+//! The `jobs` function: processes the jobs that the queue names. A message carries a job's id and
+//! nothing else; what to do and how far it came is in the job's row, so a message may come twice,
+//! late, or after its job is done. A message that cannot be taken goes back to the queue alone; a
+//! job that fails goes back to its row, and after its last attempt to the dead-letter queue. Called
+//! directly, it processes one job (`{"jobId": …}`) or all that are due (`{"run": "due"}`).
 
 mod event;
 #[cfg(test)]
@@ -29,7 +30,8 @@ use crate::work::{Outcome, work};
 const TIME_TO_STOP: Duration = Duration::from_secs(5);
 /// A job is not begun with less time than this.
 const TIME_TO_START: Duration = Duration::from_secs(5);
-/// A lease outlives the invocation by this, so that nobody takes a job from a worker that may still write.
+/// A lease outlives the invocation by this, so that nobody takes a job from a worker that may still
+/// write.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 /// Where the platform tells no deadline (direct calls to a function under a local emulator).
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
@@ -56,7 +58,8 @@ impl App {
         }
     }
 
-    /// With a model that makes titles, and what it may cost from the configuration; without one chats keep their first line.
+    /// With a model that makes titles, and what it may cost from the configuration; without one
+    /// chats keep their first line.
     ///
     /// # Errors
     /// When a variable is wrong; the error names it.
@@ -187,7 +190,8 @@ impl Run<'_> {
                 Ok(_) => {}
                 Err(refusal) => {
                     tracing::error!(message.id = %id, "the message {id} goes back to the queue: {refusal}");
-                    // Without an id the queue delivers the whole batch again, which is right: nothing else names it.
+                    // Without an id the queue delivers the whole batch again, which is right:
+                    // nothing else names it.
                     failures.push(json!({"itemIdentifier": id}));
                 }
             }

@@ -1,5 +1,5 @@
-//! A model makes a chat's title from what the visitor said first. Until then, and wherever it does not succeed, the chat
-//! keeps the first line of that, or the title that its owner gave it.
+//! A model makes a chat's title from what the visitor said first. Until then, and wherever it does
+//! not succeed, the chat keeps the first line of that, or the title that its owner gave it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -115,7 +115,8 @@ impl Titles<'_> {
         }
     }
 
-    /// The model's title; `None` if it says nothing that could be one, or the deployment's day has no tokens left for it.
+    /// The model's title; `None` if it says nothing that could be one, or the deployment's day has
+    /// no tokens left for it.
     async fn ask(
         &self,
         model: &TitleModel,

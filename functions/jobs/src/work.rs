@@ -1,5 +1,5 @@
-//! What the kinds of jobs do. Each goes in steps of one transaction that also writes the job's progress, stops when its
-//! time is up, and begins where the last step ended.
+//! What the kinds of jobs do. Each goes in steps of one transaction that also writes the job's
+//! progress, stops when its time is up, and begins where the last step ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,8 @@ const STEP: Duration = Duration::from_secs(2);
 pub(crate) enum Outcome {
     /// All is done, and written down.
     Done,
-    /// It came further before its time was up, or the database refused a step for now; the next run goes on.
+    /// It came further before its time was up, or the database refused a step for now; the next run
+    /// goes on.
     Interrupted,
     /// Somebody else has the job.
     LeaseLost,

@@ -1,9 +1,11 @@
-//! Cloudflare's API, as far as it is needed: a configuration of Hyperdrive gets another origin. One call is
-//! `PATCH /accounts/{account}/hyperdrive/configs/{configuration}`, which leaves the configuration's other settings alone and
-//! does the same when it is sent twice; Cloudflare connects to the origin before it answers.
+//! Cloudflare's API, as far as it is needed: a configuration of Hyperdrive gets another origin. One
+//! call is `PATCH /accounts/{account}/hyperdrive/configs/{configuration}`, which leaves the
+//! configuration's other settings alone and does the same when it is sent twice; Cloudflare
+//! connects to the origin before it answers.
 //!
-//! What may succeed in a moment is tried again within the run: no connection, no answer, 429 after the time it names, 5xx. A
-//! refusal is final. Neither the API's token nor the origin's password reaches an error.
+//! What may succeed in a moment is tried again within the run: no connection, no answer, 429 after
+//! the time it names, 5xx. A refusal is final. Neither the API's token nor the origin's password
+//! reaches an error.
 
 use std::fmt;
 use std::time::Duration;
@@ -200,8 +202,8 @@ impl Cloudflare {
     }
 }
 
-/// The errors of an answer, for the log: their messages are the API's own, so they are cut, and left out where one repeats a
-/// secret of the request.
+/// The errors of an answer, for the log: their messages are the API's own, so they are cut, and
+/// left out where one repeats a secret of the request.
 fn in_words(errors: &[ApiError], secrets: &[&str]) -> String {
     let one = |error: &ApiError| {
         let is_safe = !secrets.iter().any(|secret| error.message.contains(secret));

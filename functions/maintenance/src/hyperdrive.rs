@@ -1,8 +1,11 @@
-//! Tokens for Cloudflare Hyperdrive, which pools connections for Workers and knows passwords, not tokens. Each run gives every
-//! configuration a fresh token of its login as the password, so that the one before never ends in use.
+//! Tokens for Cloudflare Hyperdrive, which pools connections for Workers and knows passwords, not
+//! tokens. Each run gives every configuration a fresh token of its login as the password, so that
+//! the one before never ends in use.
 //!
-//! 1. A token opens its login's role and no other: it is signed as the IAM role that is the login's alone (`session_roles`).
-//! 2. It lives for an hour, as its signer's credentials do, and a run comes every quarter of one: three may fail.
+//! 1. A token opens its login's role and no other: it is signed as the IAM role that is the login's
+//!    alone (`session_roles`).
+//! 2. It lives for an hour, as its signer's credentials do, and a run comes every quarter of one:
+//!    three may fail.
 //! 3. Each login is on its own: what fails for one is reported, and holds up no other.
 
 use std::time::{Duration, SystemTime};
@@ -189,7 +192,8 @@ impl Hyperdrive {
     }
 }
 
-/// Reads `blog=<id>,shop=<id>`. A login may have several configurations; a configuration has one login.
+/// Reads `blog=<id>,shop=<id>`. A login may have several configurations; a configuration has one
+/// login.
 fn configurations(text: &str) -> Result<Vec<Configuration>, ConfigError> {
     let wrong = |reason: &str| ConfigError::new(HYPERDRIVE_CONFIGS, reason);
     let mut read: Vec<Configuration> = Vec::new();

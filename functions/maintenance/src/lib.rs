@@ -1,5 +1,6 @@
-//! The `maintenance` function: scheduled work, started by schedules whose input says which task. Every task stops before the
-//! deadline, and does the rest in its next run; it may run twice at once. What changes rows goes in batches of one transaction.
+//! The `maintenance` function: scheduled work, started by schedules whose input says which task.
+//! Every task stops before the deadline, and does the rest in its next run; it may run twice at
+//! once. What changes rows goes in batches of one transaction.
 //!
 //! | Variable | |
 //! |---|---|
@@ -47,8 +48,8 @@ pub struct App {
 }
 
 impl App {
-    /// An app on this database, which relays to `queue`, writes tokens into `hyperdrive` and indexes the posts of `blog`, if
-    /// they are there.
+    /// An app on this database, which relays to `queue`, writes tokens into `hyperdrive` and
+    /// indexes the posts of `blog`, if they are there.
     pub fn new(
         dsql: Dsql,
         queue: Option<Queue>,
@@ -70,7 +71,8 @@ impl App {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
-    /// Delete what has expired: chats (guests' among them), idempotency keys, rate buckets, finished jobs.
+    /// Delete what has expired: chats (guests' among them), idempotency keys, rate buckets,
+    /// finished jobs.
     Purge,
     /// End replies whose function died: their lease has passed.
     Reap,

@@ -1,5 +1,6 @@
-//! The relay from the outbox to the queue. A job is marked as sent first and sent then: what is lost in between is sent
-//! again later, and what is sent twice is done once, because a job is claimed by its row.
+//! The relay from the outbox to the queue. A job is marked as sent first and sent then: what is
+//! lost in between is sent again later, and what is sent twice is done once, because a job is
+//! claimed by its row.
 
 use std::time::{Duration, SystemTime};
 
@@ -87,7 +88,8 @@ impl Queue {
         }))
     }
 
-    /// Sends up to ten messages and returns the places of those that were not taken, with the queue's words.
+    /// Sends up to ten messages and returns the places of those that were not taken, with the
+    /// queue's words.
     async fn send(&self, url: &str, bodies: &[Value]) -> Result<Vec<(usize, String)>, RelayError> {
         let entries = bodies.iter().enumerate().map(|(place, body)| {
             SendMessageBatchRequestEntry::builder()

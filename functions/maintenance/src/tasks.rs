@@ -1,5 +1,5 @@
-//! The tasks on the database alone. Each repeats one batch until nothing is left or the time is up, and reports counts and
-//! whether it came to its end.
+//! The tasks on the database alone. Each repeats one batch until nothing is left or the time is up,
+//! and reports counts and whether it came to its end.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,8 @@ const BATCH: Duration = Duration::from_secs(2);
 
 /// Replies ended in one batch.
 const REAPED: u16 = 500;
-/// Chats hidden by an erasure count in its receipt: they are left to its job this long after they expired.
+/// Chats hidden by an erasure count in its receipt: they are left to its job this long after they
+/// expired.
 const GRACE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether there is time for another batch.

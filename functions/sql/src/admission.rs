@@ -40,7 +40,8 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// The login, which is the database role too. A password decides, where there is one; else a token.
+    /// The login, which is the database role too. A password decides, where there is one; else a
+    /// token.
     pub(crate) async fn admit(
         &self,
         connection: &ConnectionString,

@@ -1,9 +1,9 @@
-//! Sessions of logins that are opened in Init, beside the function's own, so that the first request finds one: of the logins
-//! that a variable names, or of the only one there is.
+//! Sessions of logins that are opened in Init, beside the function's own, so that the first request
+//! finds one: of the logins that a variable names, or of the only one there is.
 //!
-//! A named one is opened at once, before its row is read, as an owner of a schema by its own name: so its connection costs no
-//! time beside the function's own. It is kept if the row, read right after, says the same. The name and the row of the only
-//! login are one read.
+//! A named one is opened at once, before its row is read, as an owner of a schema by its own name:
+//! so its connection costs no time beside the function's own. It is kept if the row, read right
+//! after, says the same. The name and the row of the only login are one read.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,8 @@ use futures_util::future::{join, join_all};
 
 use crate::login::Logins;
 
-/// A row that is read later than this after the session was opened may tell of a role that was made in between.
+/// A row that is read later than this after the session was opened may tell of a role that was made
+/// in between.
 const TRUSTED: Duration = Duration::from_millis(200);
 
 /// Opens the function's own session, and those of `names`; of no name, that of the only login.

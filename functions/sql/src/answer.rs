@@ -1,4 +1,5 @@
-//! The body of a successful answer: what node-postgres would report, as JSON, written straight from the server's rows.
+//! The body of a successful answer: what node-postgres would report, as JSON, written straight from
+//! the server's rows.
 
 use std::collections::HashSet;
 
@@ -10,8 +11,8 @@ use crate::json::Json;
 use crate::request::Output;
 use crate::value;
 
-/// The longest body that is written, before it is packed. With the rows that it is written from it stays below the memory
-/// that a function has at least.
+/// The longest body that is written, before it is packed. With the rows that it is written from it
+/// stays below the memory that a function has at least.
 const MAX_BODY_BYTES: usize = 24 * 1024 * 1024;
 
 #[derive(Serialize)]

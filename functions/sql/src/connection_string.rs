@@ -1,5 +1,6 @@
-//! The connection string of a request: who wants in, and with what password. Host, port and parameters decide nothing: the
-//! gateway chose this function, and clients send parameters that only they understand.
+//! The connection string of a request: who wants in, and with what password. Host, port and
+//! parameters decide nothing: the gateway chose this function, and clients send parameters that
+//! only they understand.
 
 use std::fmt;
 
@@ -46,8 +47,8 @@ pub(crate) enum Malformed {
 }
 
 impl ConnectionString {
-    /// User, password and database are percent-decoded once and never form-decoded (`+` is a plus); a `%` without two
-    /// hexadecimal digits stays. Parameters are form-decoded.
+    /// User, password and database are percent-decoded once and never form-decoded (`+` is a plus);
+    /// a `%` without two hexadecimal digits stays. Parameters are form-decoded.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let (scheme, rest) = text.trim().split_once("://").ok_or(Malformed::Scheme)?;
         if !["postgres", "postgresql"]

@@ -1,5 +1,6 @@
-//! Every failure of a request, as the driver reads it: always status 400, always the same 17 keys, always a SQLSTATE and a
-//! severity, since the driver hides everything else from its user. What the log learns besides is kept apart.
+//! Every failure of a request, as the driver reads it: always status 400, always the same 17 keys,
+//! always a SQLSTATE and a severity, since the driver hides everything else from its user. What the
+//! log learns besides is kept apart.
 
 use dsql::Error;
 use dsql::text::{Excess, ServerError, TextError};
@@ -98,7 +99,8 @@ impl Failure {
         )
     }
 
-    /// A token that is not good, or another login's, or of a login that is unknown: alike in everything.
+    /// A token that is not good, or another login's, or of a login that is unknown: alike in
+    /// everything.
     pub(crate) fn token_not_accepted(user: &str) -> Self {
         Self::new(
             "28000",
@@ -106,7 +108,8 @@ impl Failure {
         )
     }
 
-    /// Whether a password or a token did not open the login: the client's affair, unless there are many.
+    /// Whether a password or a token did not open the login: the client's affair, unless there are
+    /// many.
     pub(crate) fn is_refused_login(&self) -> bool {
         matches!(self.told.code.as_str(), "28P01" | "28000")
     }
@@ -130,8 +133,8 @@ impl Failure {
         Self::new("XX000", "the request failed").cause("the handler panicked")
     }
 
-    /// What went wrong in the database, for a batch of `length` statements, `None`: one statement. `before` of them are ours
-    /// and stand in front of the client's.
+    /// What went wrong in the database, for a batch of `length` statements, `None`: one statement.
+    /// `before` of them are ours and stand in front of the client's.
     pub(crate) fn of(error: TextError, length: Option<usize>, before: usize) -> Self {
         match error {
             TextError::Server {
@@ -212,7 +215,8 @@ impl Failure {
         }
     }
 
-    /// Whether it is what a statement meets whose login was dropped or made again since it was admitted. Nothing was changed.
+    /// Whether it is what a statement meets whose login was dropped or made again since it was
+    /// admitted. Nothing was changed.
     pub(crate) fn may_be_of_an_outdated_login(&self) -> bool {
         const CODES: [&str; 5] = ["08006", "3F000", "42501", "42704", "42P01"];
         CODES.contains(&self.code())

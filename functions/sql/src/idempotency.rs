@@ -1,9 +1,11 @@
-//! Requests that can be repeated: an `Idempotency-Key` is recorded, with the answer, in the transaction of the request
-//! itself, in a table of the login's own. Whoever repeats the request within a day gets the first answer again.
+//! Requests that can be repeated: an `Idempotency-Key` is recorded, with the answer, in the
+//! transaction of the request itself, in a table of the login's own. Whoever repeats the request
+//! within a day gets the first answer again.
 //!
-//! The key is inserted first: a repeat fails there, before any of its statements runs. Two at once meet at COMMIT, where one
-//! of them loses, is run again, and fails at the key too. A request whose answer was lost is run again like a repeat; of one
-//! whose answer did not come in time, the record tells the outcome.
+//! The key is inserted first: a repeat fails there, before any of its statements runs. Two at once
+//! meet at COMMIT, where one of them loses, is run again, and fails at the key too. A request whose
+//! answer was lost is run again like a repeat; of one whose answer did not come in time, the record
+//! tells the outcome.
 //!
 //! A statement of DDL stands alone in its transaction, so its record is one of its own, after it.
 
@@ -44,8 +46,8 @@ pub(crate) struct Key {
     request_hash: String,
 }
 
-/// A request as one text that no other request has, whichever version of this function writes it: every part that varies in
-/// length has its length in front.
+/// A request as one text that no other request has, whichever version of this function writes it:
+/// every part that varies in length has its length in front.
 fn canonical(asked: &Asked<'_>, options: Options) -> String {
     let isolation = options.isolation.map_or("-", isolation_name);
     let flags = [
@@ -150,7 +152,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Runs a request once, however often it is sent. `length`: that of the batch, if it is one; `body` writes the answer.
+    /// Runs a request once, however often it is sent. `length`: that of the batch, if it is one;
+    /// `body` writes the answer.
     pub(crate) async fn run(
         &self,
         asked: &[TextStatement<'_>],
@@ -222,7 +225,8 @@ impl<'a> Record<'a> {
         ))
     }
 
-    /// What became of a request whose answer never came: what the record says. Without one it may still be committed.
+    /// What became of a request whose answer never came: what the record says. Without one it may
+    /// still be committed.
     async fn outcome(&self, unknown: TextError) -> Result<Kept, Failure> {
         match self.find().await {
             Ok(Found::Response(text)) => Ok(Kept::Before(text)),
@@ -231,8 +235,8 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// A statement that takes no other into its transaction: looked up before, recorded after. Lost in between, it is run
-    /// again by a repeat.
+    /// A statement that takes no other into its transaction: looked up before, recorded after. Lost
+    /// in between, it is run again by a repeat.
     async fn run_ddl(
         &self,
         statement: &TextStatement<'_>,
@@ -328,7 +332,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether what was found under a key is itself the answer: another request, or one whose answer was not kept.
+/// Whether what was found under a key is itself the answer: another request, or one whose answer
+/// was not kept.
 fn tells(failure: &Failure) -> bool {
     matches!(failure.code(), "22023" | "54000")
 }

@@ -1,4 +1,5 @@
-//! JSON that is being written, up to a limit: beyond it nothing is added, and there is no text in the end.
+//! JSON that is being written, up to a limit: beyond it nothing is added, and there is no text in
+//! the end.
 
 use serde::Serialize;
 

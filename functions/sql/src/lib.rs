@@ -1,6 +1,7 @@
-//! The `sql` function: `POST /sql`, the protocol of the unmodified Neon serverless driver, in front of Aurora DSQL. The login
-//! named in the connection string becomes the database role; its statements run with that role's privileges and nothing
-//! else. One statement or one batch a request, each one flight. `POST /token` gives the login a token for sessions of its own.
+//! The `sql` function: `POST /sql`, the protocol of the unmodified Neon serverless driver, in front
+//! of Aurora DSQL. The login named in the connection string becomes the database role; its
+//! statements run with that role's privileges and nothing else. One statement or one batch a
+//! request, each one flight. `POST /token` gives the login a token for sessions of its own.
 //!
 //! | Variable | Default | |
 //! |---|---|---|
@@ -11,10 +12,12 @@
 //! | `SQL_TOKEN_SECONDS` | 900 | how long such a token lives at most, 60 to 3600 seconds |
 //! | `SQL_SERIALIZABLE` | `refuse` | the isolation level `Serializable`: `refuse`, `downgrade` to the service's snapshot isolation, or `pass` every level on (plain PostgreSQL) |
 //!
-//! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins, `sql_function`.
+//! Besides these, the variables of `dsql`; `DSQL_ROLE` is the role that reads logins,
+//! `sql_function`.
 //!
-//! The way of a request: `admission` (`connection_string`, `login`) → `request` (and `params`, `text`) → `dsql::text` (through `idempotency` if it
-//! has a key) → `answer` (and `value`) → `transport`; every failure leaves as a `failure`.
+//! The way of a request: `admission` (`connection_string`, `login`) → `request` (and `params`,
+//! `text`) → `dsql::text` (through `idempotency` if it has a key) → `answer` (and `value`) →
+//! `transport`; every failure leaves as a `failure`.
 
 mod admission;
 mod ahead;
@@ -71,8 +74,8 @@ pub const SQL_SERIALIZABLE: &str = "SQL_SERIALIZABLE";
 const DEFAULT_SESSIONS: usize = 8;
 /// Time for the eager connect, well inside Lambda's 10 s of Init.
 const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// What one request may hold of its answer, before it is written as JSON: three times what Lambda takes, since most of it
-/// travels compressed.
+/// What one request may hold of its answer, before it is written as JSON: three times what Lambda
+/// takes, since most of it travels compressed.
 const ANSWER_LIMITS: AnswerLimits = AnswerLimits {
     rows: 200_000,
     bytes: 18 * 1024 * 1024,
@@ -144,8 +147,8 @@ impl App {
         })
     }
 
-    /// Opens the session that reads logins, and those of logins that are named or the only one. A failure is logged, and tried
-    /// again by the first request.
+    /// Opens the session that reads logins, and those of logins that are named or the only one. A
+    /// failure is logged, and tried again by the first request.
     pub async fn connect(&self) {
         let deadline = self.clock.now() + EAGER_CONNECT_LIMIT;
         let (sessions, logins) = (&self.sessions, &self.admission.logins);
@@ -307,7 +310,8 @@ async fn answer(
         deadline,
     };
     let mut answered = call.answer().await;
-    // A password would have been found void when the login was made again; a token opens it as before.
+    // A password would have been found void when the login was made again; a token opens it as
+    // before.
     if let Err(failure) = &answered
         && connection.password.is_none()
         && failure.may_be_of_an_outdated_login()

@@ -1,13 +1,15 @@
-//! Logins: whether a name and a password, or a token that was verified for the name, open a session. Checked against a table that holds hashes and that this function
-//! can read and nothing else; kept in the warm container for a minute at most.
+//! Logins: whether a name and a password, or a token that was verified for the name, open a
+//! session. Checked against a table that holds hashes and that this function can read and nothing
+//! else; kept in the warm container for a minute at most.
 //!
 //! 1. An unknown name and a wrong password take the same way and give the same answer.
-//! 2. A row is trusted for [`TRUSTED`]. A password that does not fit makes it be read again, so that a password just made
-//!    works at once; of a name, [`REREADS`] times in a row and then once every [`REREAD_EVERY`], so that guesses cost little.
-//! 3. Guesses of names cost no statement each: after [`MISSES`] names that are nobody's, the names there are are read, at most
-//!    once every [`REREAD_EVERY`], and others are not looked for.
-//! 4. The role that a row gives carries the row's generation, which is another one after every change of the login: sessions
-//!    of a login's past are not used any more.
+//! 2. A row is trusted for [`TRUSTED`]. A password that does not fit makes it be read again, so
+//!    that a password just made works at once; of a name, [`REREADS`] times in a row and then once
+//!    every [`REREAD_EVERY`], so that guesses cost little.
+//! 3. Guesses of names cost no statement each: after [`MISSES`] names that are nobody's, the names
+//!    there are are read, at most once every [`REREAD_EVERY`], and others are not looked for.
+//! 4. The role that a row gives carries the row's generation, which is another one after every
+//!    change of the login: sessions of a login's past are not used any more.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -40,7 +42,8 @@ const LIMITS: AnswerLimits = AnswerLimits {
 const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
      FROM chats.sql_logins WHERE name = $1";
 
-/// The row and the name of the only login there is, if there is one: a second row tells that there are more.
+/// The row and the name of the only login there is, if there is one: a second row tells that there
+/// are more.
 const READ_ONLY_ONE: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint, name \
      FROM chats.sql_logins WHERE password_hash <> '' LIMIT 2";
 
@@ -117,7 +120,8 @@ impl Allowance {
 /// What the table holds of a login.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Row {
-    /// Lower-case hexadecimal SHA-256; empty while the login is being made or dropped, which fits no password.
+    /// Lower-case hexadecimal SHA-256; empty while the login is being made or dropped, which fits
+    /// no password.
     hash: String,
     /// Its schemas, separated by commas.
     schemas: String,
@@ -182,8 +186,9 @@ impl Logins {
         self.find(name, is_match, deadline).await
     }
 
-    /// Whether the login of `role` was changed since its row was read, as an error lets suspect. Then what is found next is
-    /// up to date. Reads no more often than for passwords that do not fit.
+    /// Whether the login of `role` was changed since its row was read, as an error lets suspect.
+    /// Then what is found next is up to date. Reads no more often than for passwords that do not
+    /// fit.
     ///
     /// # Errors
     /// The table cannot be read.

@@ -1,5 +1,6 @@
-//! Parameters as clients write them in JSON, turned into PostgreSQL's text. The driver sends strings and nulls; other
-//! clients send numbers, arrays and objects, whose text is kept as it was written.
+//! Parameters as clients write them in JSON, turned into PostgreSQL's text. The driver sends
+//! strings and nulls; other clients send numbers, arrays and objects, whose text is kept as it was
+//! written.
 
 use std::borrow::Cow;
 

@@ -244,7 +244,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A COMMIT among a batch's statements would keep what a later failure should undo; alone it would succeed and do nothing.
+/// A COMMIT among a batch's statements would keep what a later failure should undo; alone it would
+/// succeed and do nothing.
 fn refuse_transaction_control(sql: &str, is_batch: bool) -> Result<(), Failure> {
     let [first, second] = dsql::leading_words(sql);
     let code = match first.as_str() {

@@ -1,4 +1,5 @@
-//! Where the IAM role of a login is read, with the session that reads logins (`session_roles` says why a login has one).
+//! Where the IAM role of a login is read, with the session that reads logins (`session_roles` says
+//! why a login has one).
 
 use std::time::SystemTime;
 

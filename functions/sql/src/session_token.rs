@@ -1,11 +1,15 @@
-//! `POST /token`: a login's password, or a JWT that opens it, in exchange for a DSQL token of its role. With it a client that
-//! needs a session (a transaction with decisions in it, a pool, a tool) connects to the cluster itself.
+//! `POST /token`: a login's password, or a JWT that opens it, in exchange for a DSQL token of its
+//! role. With it a client that needs a session (a transaction with decisions in it, a pool, a tool)
+//! connects to the cluster itself.
 //!
-//! 1. A login is admitted as for `/sql`, and its row is read again, so that a password which was changed gives no token.
-//! 2. The token opens the login's role and no other: it is signed as an IAM role that is the login's alone (`session_role`).
-//! 3. It allows `DbConnect`, nothing else, and lives as long as was asked for, at most as long as the deployment allows, and
-//!    never longer than the credentials that sign it.
-//! 4. A container gives a login [`MAX_PER_MINUTE`] tokens a minute: one opens any number of sessions until it expires.
+//! 1. A login is admitted as for `/sql`, and its row is read again, so that a password which was
+//!    changed gives no token.
+//! 2. The token opens the login's role and no other: it is signed as an IAM role that is the
+//!    login's alone (`session_role`).
+//! 3. It allows `DbConnect`, nothing else, and lives as long as was asked for, at most as long as
+//!    the deployment allows, and never longer than the credentials that sign it.
+//! 4. A container gives a login [`MAX_PER_MINUTE`] tokens a minute: one opens any number of
+//!    sessions until it expires.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

@@ -1,5 +1,5 @@
-//! Text as clients write it in JSON. JavaScript's strings may hold half a surrogate pair, which no UTF-8 has: it becomes U+FFFD,
-//! as in what node-postgres sends.
+//! Text as clients write it in JSON. JavaScript's strings may hold half a surrogate pair, which no
+//! UTF-8 has: it becomes U+FFFD, as in what node-postgres sends.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,8 @@ pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes, which serde_json reads with surrogates, each encoded like a character of its own.
+        // As bytes, which serde_json reads with surrogates, each encoded like a character of its
+        // own.
         deserializer.deserialize_bytes(Bytes)
     }
 }

@@ -1,5 +1,6 @@
-//! The way of an answer out: headers that every answer carries, gzip, and the size that Lambda lets through, judged before
-//! it is handed over, since an answer that is too large becomes a gateway's error without a SQLSTATE.
+//! The way of an answer out: headers that every answer carries, gzip, and the size that Lambda lets
+//! through, judged before it is handed over, since an answer that is too large becomes a gateway's
+//! error without a SQLSTATE.
 
 use std::io::Write as _;
 
@@ -13,10 +14,11 @@ use crate::request;
 
 /// Smaller bodies are not compressed.
 const GZIP_FROM_BYTES: usize = 1_024;
-/// The first level that looks for the best of several matches: 1 leaves prose a fifth larger, 3 takes a fifth more time for
-/// a few per cent less (measured with rows of prose).
+/// The first level that looks for the best of several matches: 1 leaves prose a fifth larger, 3
+/// takes a fifth more time for a few per cent less (measured with rows of prose).
 const GZIP_LEVEL: u32 = 2;
-/// What Lambda takes as a buffered answer: the JSON document in which the body is a string (lambda.md; 6 MB).
+/// What Lambda takes as a buffered answer: the JSON document in which the body is a string
+/// (lambda.md; 6 MB).
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 /// Of that, what status and headers may need.
 const ENVELOPE_BYTES: usize = 4 * 1024;
@@ -79,7 +81,8 @@ pub(crate) fn preflight() -> Response<Body> {
     response
 }
 
-/// What every answer carries. Any origin may call: the credential is in the request, never in a cookie.
+/// What every answer carries. Any origin may call: the credential is in the request, never in a
+/// cookie.
 pub(crate) fn common_headers(response: &mut Response<Body>, request_id: &str) {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -143,7 +146,8 @@ fn pack(body: &str) -> Result<Vec<u8>, Failure> {
         .map_err(|_| Failure::internal())
 }
 
-/// The length of `body` as a JSON string. It is JSON itself, so it holds no bare control characters.
+/// The length of `body` as a JSON string. It is JSON itself, so it holds no bare control
+/// characters.
 fn escaped_bytes(body: &str) -> usize {
     let escapes = body.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
     body.len() + escapes + 2

@@ -1,5 +1,6 @@
-//! Values for clients that ask for JSON in place of text: booleans and small numbers become JSON's own, json is embedded,
-//! arrays are taken apart. What JSON could not hold exactly stays text: bigint, numeric, times, bytes.
+//! Values for clients that ask for JSON in place of text: booleans and small numbers become JSON's
+//! own, json is embedded, arrays are taken apart. What JSON could not hold exactly stays text:
+//! bigint, numeric, times, bytes.
 
 use serde_json::value::RawValue;
 
@@ -57,8 +58,8 @@ fn element(type_oid: u32) -> Option<u32> {
         1022 => oid::FLOAT8,
         199 => oid::JSON,
         3807 => oid::JSONB,
-        // bytea, char, name, int8, text, oid, bpchar, varchar, date, time, timestamp, timestamptz, interval, timetz,
-        // numeric, uuid, inet, cidr, macaddr, xml: elements that stay text
+        // bytea, char, name, int8, text, oid, bpchar, varchar, date, time, timestamp, timestamptz,
+        // interval, timetz, numeric, uuid, inet, cidr, macaddr, xml: elements that stay text
         1001 | 1002 | 1003 | 1016 | 1009 | 1028 | 1014 | 1015 | 1182 | 1183 | 1115 | 1185
         | 1187 | 1270 | 1231 | 2951 | 1041 | 651 | 1040 | 143 => oid::TEXT,
         _ => return None,

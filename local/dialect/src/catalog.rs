@@ -1,8 +1,10 @@
-//! Refusals that depend on what exists: for each a query over PostgreSQL's catalog with text parameters. A row means
-//! refusal, and its first column fills the message. One table, like the rules that need no catalog.
+//! Refusals that depend on what exists: for each a query over PostgreSQL's catalog with text
+//! parameters. A row means refusal, and its first column fills the message. One table, like the
+//! rules that need no catalog.
 //!
-//! The queries read `pg_catalog`; one reads `sys.iam_pg_role_mappings`, which the front provides. Names come as quoted
-//! identifiers for `to_regclass`, so that `search_path` counts as it does for the statement.
+//! The queries read `pg_catalog`; one reads `sys.iam_pg_role_mappings`, which the front provides.
+//! Names come as quoted identifiers for `to_regclass`, so that `search_path` counts as it does for
+//! the statement.
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

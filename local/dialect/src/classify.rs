@@ -43,8 +43,8 @@ pub fn classify(sql: &str) -> Statement {
 
 /// Reads one statement in a session.
 ///
-/// It never fails and never panics: of a statement that cannot be read, the kind is [`Kind::Other`], the verdict is
-/// mostly [`Verdict::Accept`], and PostgreSQL has the last word.
+/// It never fails and never panics: of a statement that cannot be read, the kind is
+/// [`Kind::Other`], the verdict is mostly [`Verdict::Accept`], and PostgreSQL has the last word.
 pub fn classify_in(sql: &str, session: &Session) -> Statement {
     parse::with_parsed(sql, session, read)
 }
@@ -311,7 +311,8 @@ fn index(node: &SyntaxNode, parsed: &Parsed<'_>) -> Option<IndexBuild> {
     })
 }
 
-/// `table_column_function_idx`: columns by name, function calls by the function's, others `expr`, at most 63 bytes.
+/// `table_column_function_idx`: columns by name, function calls by the function's, others `expr`,
+/// at most 63 bytes.
 fn usual_name(table: &str, keys: &SyntaxNode) -> String {
     const LONGEST: usize = 63;
     let columns: Vec<String> = keys

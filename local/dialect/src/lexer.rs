@@ -1,5 +1,5 @@
-//! The significant tokens of a statement, with byte ranges. Comments and white space are left out, except a
-//! comment that never ends: that one is an error PostgreSQL must see.
+//! The significant tokens of a statement, with byte ranges. Comments and white space are left out,
+//! except a comment that never ends: that one is an error PostgreSQL must see.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -50,7 +50,8 @@ impl Token<'_> {
     }
 }
 
-/// `sql` for a parser that skips a byte order mark: PostgreSQL's takes one for a letter, so another one stands in its place.
+/// `sql` for a parser that skips a byte order mark: PostgreSQL's takes one for a letter, so another
+/// one stands in its place.
 pub(crate) fn marked(sql: &str) -> Cow<'_, str> {
     const MARK: char = '\u{feff}';
     const LETTER: &str = "\u{fefc}"; // as long
@@ -88,7 +89,8 @@ pub(crate) fn lex(sql: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// An identifier as PostgreSQL stores it: unquoted ones in lower case, quoted ones without their quotes.
+/// An identifier as PostgreSQL stores it: unquoted ones in lower case, quoted ones without their
+/// quotes.
 pub(crate) fn fold(text: &str) -> String {
     match text
         .strip_prefix('"')

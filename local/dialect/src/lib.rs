@@ -1,5 +1,6 @@
-//! The SQL dialect of Aurora DSQL as data and pure functions: which statements it accepts, which it refuses and in what
-//! words, and what PostgreSQL must be given in place of those that only DSQL knows.
+//! The SQL dialect of Aurora DSQL as data and pure functions: which statements it accepts, which it
+//! refuses and in what words, and what PostgreSQL must be given in place of those that only DSQL
+//! knows.
 //!
 //! 1. Nothing here does I/O, and no input panics.
 //! 2. Every refusal is a row of [`RULES`], [`CATALOG_RULES`] or [`StateRule`].

@@ -1,8 +1,9 @@
-//! One statement, read: its tokens and its syntax tree. DSQL's own words (`ASYNC`) and PostgreSQL's that the parser
-//! lacks are blanked out before parsing, so that every byte offset stays what it was.
+//! One statement, read: its tokens and its syntax tree. DSQL's own words (`ASYNC`) and PostgreSQL's
+//! that the parser lacks are blanked out before parsing, so that every byte offset stays what it
+//! was.
 //!
-//! 1. No input panics or overflows the stack: a statement that nests deeply is read on a stack of its own, and one that
-//!    nests beyond reason is read by its first words only.
+//! 1. No input panics or overflows the stack: a statement that nests deeply is read on a stack of
+//!    its own, and one that nests beyond reason is read by its first words only.
 //! 2. Where the parser is unsure, the tree is what could be recovered, and `unsure` says so.
 
 use std::{ops::Range, panic, thread};
@@ -16,7 +17,8 @@ use crate::{
 
 /// Nesting up to which the caller's stack is enough. The parser needs at most about 4 KiB a level.
 const SHALLOW: usize = 150;
-/// Nesting beyond which only the head of a statement is read; PostgreSQL gives up far earlier (54001).
+/// Nesting beyond which only the head of a statement is read; PostgreSQL gives up far earlier
+/// (54001).
 const DEEPEST: usize = 32_000;
 /// Stack for each level of nesting, twice what the parser was measured to need.
 const STACK_PER_LEVEL: usize = 8 * 1024;
@@ -31,8 +33,8 @@ pub(crate) struct Parsed<'a> {
     pub(crate) tokens: Vec<Token<'a>>,
     /// The statement's node; an `EMPTY_STMT` or `ERROR` root where there is none.
     pub(crate) node: SyntaxNode,
-    /// Every node of the statement, itself included, in text order: most rules ask for a few kinds, and walking the
-    /// tree for each of them would take longer than parsing.
+    /// Every node of the statement, itself included, in text order: most rules ask for a few kinds,
+    /// and walking the tree for each of them would take longer than parsing.
     nodes: Vec<SyntaxNode>,
     /// The kinds that `nodes` has.
     kinds: KindSet,
@@ -93,8 +95,8 @@ fn head<'a>(sql: &'a str, tokens: &[Token<'_>]) -> &'a str {
     sql.get(..end).unwrap_or_default()
 }
 
-/// At most how deep a syntax tree of these tokens can be: open brackets, and what stands beside them since the last
-/// comma, for operators nest too.
+/// At most how deep a syntax tree of these tokens can be: open brackets, and what stands beside
+/// them since the last comma, for operators nest too.
 fn nesting(tokens: &[Token<'_>]) -> usize {
     let mut levels = vec![0_usize];
     let (mut sum, mut deepest) = (0_usize, 0_usize);

@@ -16,8 +16,9 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// The `H` field.
     pub hint: Option<&'static str>,
-    /// Set if the parser met a syntax error beside the refused construct, which may be its own fault. Ask PostgreSQL
-    /// first, by a Parse message with this text: if it answers 42601, pass that on; otherwise send this refusal.
+    /// Set if the parser met a syntax error beside the refused construct, which may be its own
+    /// fault. Ask PostgreSQL first, by a Parse message with this text: if it answers 42601, pass
+    /// that on; otherwise send this refusal.
     pub ask_first: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Turns what DSQL accepts into what PostgreSQL runs. Each change is an edit at a byte offset; nothing else moves.
+//! Turns what DSQL accepts into what PostgreSQL runs. Each change is an edit at a byte offset;
+//! nothing else moves.
 
 use std::ops::Range;
 
@@ -91,8 +92,8 @@ fn own_setting(parsed: &Parsed<'_>) -> Option<Edit> {
     Some(insert(name.range.start, "dsql."))
 }
 
-/// `ENABLE TRIGGER ALL` is for superusers wherever there is a foreign key, and what it adds to `USER` is nothing that a
-/// user could have made.
+/// `ENABLE TRIGGER ALL` is for superusers wherever there is a foreign key, and what it adds to
+/// `USER` is nothing that a user could have made.
 fn triggers(parsed: &Parsed<'_>) -> Vec<Edit> {
     parsed
         .all(&[K::ENABLE_TRIGGER, K::DISABLE_TRIGGER])
@@ -105,7 +106,8 @@ fn triggers(parsed: &Parsed<'_>) -> Vec<Edit> {
         .collect()
 }
 
-/// How values are stored does not show: in a new table it is left out, for a new column it becomes an action.
+/// How values are stored does not show: in a new table it is left out, for a new column it becomes
+/// an action.
 fn storage(parsed: &Parsed<'_>) -> Vec<Edit> {
     let mut edits: Vec<Edit> = parsed.storage.iter().map(cut).collect();
     for column in parsed.all(&[K::COLUMN]) {

@@ -1,11 +1,13 @@
-//! `SET`, `RESET`, `SHOW` and the modes of `BEGIN`, read from tokens, so that they are known however the rest reads.
+//! `SET`, `RESET`, `SHOW` and the modes of `BEGIN`, read from tokens, so that they are known
+//! however the rest reads.
 
 use crate::{
     lexer::{Lexeme, Token, string_value},
     statement::Isolation,
 };
 
-/// What may be set (reference 4.1, 11), by whatever way: `SET`, `set_config`, the startup message, a function's clause.
+/// What may be set (reference 4.1, 11), by whatever way: `SET`, `set_config`, the startup message,
+/// a function's clause.
 pub const SETTABLE: &[&str] = &[
     "application_name",
     "client_encoding",
@@ -95,7 +97,8 @@ impl Setting {
     }
 }
 
-/// The forms that do not name their parameter; the names are those PostgreSQL gives such a statement.
+/// The forms that do not name their parameter; the names are those PostgreSQL gives such a
+/// statement.
 fn special<'t, 'a>(tokens: &'t [Token<'a>]) -> Option<(String, &'t [Token<'a>])> {
     const FORMS: &[(&[&str], &str)] = &[
         (&["session", "characteristics"], "SESSION CHARACTERISTICS"),

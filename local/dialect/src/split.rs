@@ -1,5 +1,6 @@
-//! Cuts a simple query into its statements, by PostgreSQL's own tokens. A semicolon inside parentheses or inside a
-//! `BEGIN ATOMIC … END` body does not cut. The pieces, joined, are the input again.
+//! Cuts a simple query into its statements, by PostgreSQL's own tokens. A semicolon inside
+//! parentheses or inside a `BEGIN ATOMIC … END` body does not cut. The pieces, joined, are the
+//! input again.
 
 use std::ops::Range;
 
@@ -16,8 +17,8 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Whether there is nothing to run. PostgreSQL skips such a piece without an answer; if all pieces are empty it
-    /// answers `EmptyQueryResponse` once.
+    /// Whether there is nothing to run. PostgreSQL skips such a piece without an answer; if all
+    /// pieces are empty it answers `EmptyQueryResponse` once.
     pub fn is_empty(&self) -> bool {
         self.body.is_empty()
     }

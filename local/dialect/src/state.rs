@@ -1,4 +1,5 @@
-//! Refusals that depend on the transaction a statement runs in, and the rule of one DDL to a transaction.
+//! Refusals that depend on the transaction a statement runs in, and the rule of one DDL to a
+//! transaction.
 
 use crate::{refusal::Refusal, statement::Effect};
 
@@ -16,7 +17,8 @@ pub enum StateRule {
     Rows,
     /// More than 10 MiB written; answered by COMMIT. Holds the size in whole MiB.
     Size(u64),
-    /// A value above 1 MiB as it is stored, of the type named; answered by the statement that writes it, or by COMMIT.
+    /// A value above 1 MiB as it is stored, of the type named; answered by the statement that
+    /// writes it, or by COMMIT.
     ValueSize,
     /// A row above 2 MiB; answered likewise.
     RowSize,
@@ -104,7 +106,8 @@ impl DdlGuard {
     ///
     /// # Errors
     ///
-    /// [`StateRule::MultipleDdl`] or [`StateRule::DdlAndDml`] if it may not run in this transaction.
+    /// [`StateRule::MultipleDdl`] or [`StateRule::DdlAndDml`] if it may not run in this
+    /// transaction.
     pub fn admit(&mut self, effect: Effect) -> Result<(), StateRule> {
         match effect {
             Effect::Ddl if self.ddl => Err(StateRule::MultipleDdl),

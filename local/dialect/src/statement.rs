@@ -16,10 +16,11 @@ pub struct Statement {
     pub verdict: Verdict,
     /// Conditions on the catalog. Each is a query to run before the statement; a row means refusal.
     pub needs: Vec<CatalogCheck>,
-    /// It changes rows that its command tag does not count: in a `WITH` part, under `EXPLAIN ANALYZE`, in a query
-    /// that is copied.
+    /// It changes rows that its command tag does not count: in a `WITH` part, under
+    /// `EXPLAIN ANALYZE`, in a query that is copied.
     pub hides_writes: bool,
-    /// What it writes may be longer than what it says: it calls functions, joins texts, or copies other rows.
+    /// What it writes may be longer than what it says: it calls functions, joins texts, or copies
+    /// other rows.
     pub computes: bool,
     /// Every identifier in it, folded, each once.
     pub identifiers: Vec<String>,
@@ -34,7 +35,8 @@ pub enum Effect {
     Read,
     /// Changes rows.
     Write,
-    /// Changes the catalog: one such statement in a transaction, and none beside a [`Effect::Write`].
+    /// Changes the catalog: one such statement in a transaction, and none beside a
+    /// [`Effect::Write`].
     Ddl,
     /// Begins or ends a transaction.
     Transaction,
@@ -52,7 +54,8 @@ impl Effect {
 /// What to do with a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it as it is, unless its kind is one that the front answers itself (`AWS IAM`, `sys.wait_for_job`).
+    /// Send it as it is, unless its kind is one that the front answers itself (`AWS IAM`,
+    /// `sys.wait_for_job`).
     Accept,
     /// Send this text in its place.
     Rewrite(Rewritten),
@@ -144,7 +147,8 @@ pub enum Kind {
     Set {
         /// `SET LOCAL`.
         local: bool,
-        /// The parameter, folded; `TRANSACTION`, `role`, `timezone` and the like for the special forms.
+        /// The parameter, folded; `TRANSACTION`, `role`, `timezone` and the like for the special
+        /// forms.
         parameter: String,
         /// The value without its quotes; `None` for `DEFAULT` and for lists.
         value: Option<String>,
@@ -277,7 +281,8 @@ pub struct Ddl {
     reason = "each is a word of the statement"
 )]
 pub struct IndexBuild {
-    /// Where `ASYNC` stands in the text, in bytes, if it was said: answer one row with one column `job_id`.
+    /// Where `ASYNC` stands in the text, in bytes, if it was said: answer one row with one column
+    /// `job_id`.
     pub asynchronous: Option<Range<usize>>,
     /// `UNIQUE`.
     pub unique: bool,

@@ -14,7 +14,8 @@ pub(crate) struct Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoAccount;
 
-/// The account that PostgreSQL must run as: none but our own, unless we are root, which PostgreSQL refuses.
+/// The account that PostgreSQL must run as: none but our own, unless we are root, which PostgreSQL
+/// refuses.
 pub(crate) fn unprivileged() -> Result<Option<Account>, NoAccount> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

@@ -79,7 +79,8 @@ impl BackendConnection {
         }
     }
 
-    /// Queues a message; it leaves with the next call of [`next`](Self::next) or [`send`](Self::send).
+    /// Queues a message; it leaves with the next call of [`next`](Self::next) or
+    /// [`send`](Self::send).
     pub(crate) fn queue(&mut self, message: &Frontend) {
         message.write_to(&mut self.unsent);
     }
@@ -89,7 +90,8 @@ impl BackendConnection {
         self.writer.write_all_buf(&mut self.unsent).await
     }
 
-    /// The next answer. Writes at the same time, since a backend that waits to be read does not read. Cancel-safe.
+    /// The next answer. Writes at the same time, since a backend that waits to be read does not
+    /// read. Cancel-safe.
     pub(crate) async fn next(&mut self) -> io::Result<Backend> {
         if let Some(message) = self.returned.take() {
             return Ok(message);

@@ -1,13 +1,15 @@
 //! The movable clock: real time plus an offset that tests change.
 //!
-//! Everything that Aurora DSQL measures (token expiry, connection life, the connect-rate bucket) asks this clock, so an
-//! hour passes in one call. Whoever waits for a moment is woken by a change of the offset as well as by real time.
+//! Everything that Aurora DSQL measures (token expiry, connection life, the connect-rate bucket)
+//! asks this clock, so an hour passes in one call. Whoever waits for a moment is woken by a change
+//! of the offset as well as by real time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-/// Longest single sleep; a wait for a far moment is cut into such pieces, since a timer takes no arbitrary length.
+/// Longest single sleep; a wait for a far moment is cut into such pieces, since a timer takes no
+/// arbitrary length.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
 /// Real time plus an offset in milliseconds.

@@ -58,7 +58,8 @@ async fn answer(clusters: &Clusters, request: Request<Incoming>) -> Response<Ful
 }
 
 async fn route(clusters: &Clusters, request: Request<Incoming>) -> Result<Value, Problem> {
-    // A web page that a developer has open must not reach this port, neither directly nor by a rebound name.
+    // A web page that a developer has open must not reach this port, neither directly nor by a
+    // rebound name.
     let host = request
         .headers()
         .get(HOST)

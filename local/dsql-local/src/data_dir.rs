@@ -10,8 +10,9 @@
 //! DIR/clusters/ID/    the same two of each further cluster
 //! ```
 //!
-//! Each server has a scratch directory, which holds its socket and, without a data directory, all the rest. It is
-//! removed by PostgreSQL's supervisor, so that it goes even if this process is killed.
+//! Each server has a scratch directory, which holds its socket and, without a data directory, all
+//! the rest. It is removed by PostgreSQL's supervisor, so that it goes even if this process is
+//! killed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -116,7 +117,8 @@ pub(crate) struct DataDir {
 
 /// The files of one PostgreSQL server.
 pub(crate) struct ServerDir {
-    /// The PostgreSQL cluster's directory; exists and belongs to the account that PostgreSQL runs as.
+    /// The PostgreSQL cluster's directory; exists and belongs to the account that PostgreSQL runs
+    /// as.
     pub(crate) cluster_dir: PathBuf,
     /// Holds the socket; removed on stop.
     pub(crate) scratch: tempfile::TempDir,
@@ -126,8 +128,8 @@ pub(crate) struct ServerDir {
 }
 
 impl DataDir {
-    /// Opens the data directory, or makes everything anew in a scratch directory: that of the default
-    /// cluster's server, whose files come with it.
+    /// Opens the data directory, or makes everything anew in a scratch directory: that of the
+    /// default cluster's server, whose files come with it.
     pub(crate) fn open(
         data_dir: Option<&Path>,
         account: Option<Account>,

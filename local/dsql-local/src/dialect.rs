@@ -56,7 +56,8 @@ pub(crate) fn read_without_rules(sql: &str) -> Statement {
     }
 }
 
-/// `CREATE INDEX ASYNC …` under PostgreSQL's own syntax, which builds it at once. No job is answered.
+/// `CREATE INDEX ASYNC …` under PostgreSQL's own syntax, which builds it at once. No job is
+/// answered.
 fn index_at_once(index: &IndexBuild, sql: &str) -> Verdict {
     let Some(word) = index.asynchronous.clone() else {
         return Verdict::Forward;
@@ -173,7 +174,8 @@ pub(crate) fn is_off(value: &str) -> bool {
         .any(|off| value.eq_ignore_ascii_case(off))
 }
 
-/// What PostgreSQL gets for a statement that only DSQL knows. `sql` is the text without DSQL's words.
+/// What PostgreSQL gets for a statement that only DSQL knows. `sql` is the text without DSQL's
+/// words.
 fn own(classified: &Classified, sql: &str) -> Verdict {
     match classified {
         Classified::AwsIam(mapping) => iam_call(mapping),
@@ -217,8 +219,8 @@ fn show(parameter: &str, value: &str) -> Verdict {
     }
 }
 
-/// An index is built at once and is valid when its job ends. If the rows that are there do not fit a unique one, it is
-/// made without them, and its job fails.
+/// An index is built at once and is valid when its job ends. If the rows that are there do not fit
+/// a unique one, it is made without them, and its job fails.
 fn create_index(index: &IndexBuild, sql: &str) -> Verdict {
     let without_rows = if index.partial {
         without_unique(sql)

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Delay of every client flight, in milliseconds, before it is executed and answered. What arrives before that answer is
-    /// not delayed again.
+    /// Delay of every client flight, in milliseconds, before it is executed and answered. What
+    /// arrives before that answer is not delayed again.
     pub delay_ms: u64,
-    /// The next so many commits (a COMMIT, or a write outside a transaction block) fail with 40001 OC000.
+    /// The next so many commits (a COMMIT, or a write outside a transaction block) fail with 40001
+    /// OC000.
     pub conflict_commits: u64,
     /// This share of commits, 0 to 1, fails with 40001 OC000.
     pub conflict_rate: f64,
@@ -21,9 +22,11 @@ pub struct Faults {
     pub schema_conflicts: u64,
     /// This share of statements, 0 to 1, fails with 40001 OC001.
     pub schema_conflict_rate: f64,
-    /// Closes a connection before its k-th message after login is executed; counted from 1, 0 is off.
+    /// Closes a connection before its k-th message after login is executed; counted from 1, 0 is
+    /// off.
     pub drop_before_message: u64,
-    /// Closes a connection after its k-th message after login was executed, before the answer; 0 is off.
+    /// Closes a connection after its k-th message after login was executed, before the answer; 0 is
+    /// off.
     pub drop_after_message: u64,
     /// The two drops above happen to one connection only and then are off.
     pub once: bool,

@@ -1,5 +1,5 @@
-//! Fuzz targets: everything that takes apart what a client sends before it is a statement. Statements that are run:
-//! `tests/surfaces/fuzz.rs`.
+//! Fuzz targets: everything that takes apart what a client sends before it is a statement.
+//! Statements that are run: `tests/surfaces/fuzz.rs`.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -59,8 +59,8 @@ pub enum StartError {
     Principal(#[from] PrincipalError),
 }
 
-/// A running stand-in. Dropping it ends connections at once and PostgreSQL shortly after; [`stop`](Self::stop) also
-/// waits for that.
+/// A running stand-in. Dropping it ends connections at once and PostgreSQL shortly after;
+/// [`stop`](Self::stop) also waits for that.
 pub struct DsqlLocal {
     clusters: Arc<Clusters>,
     /// The cluster that every stand-in has.
@@ -94,8 +94,8 @@ impl DsqlLocal {
     /// Starts a stand-in and waits until it accepts connections.
     ///
     /// # Errors
-    /// PostgreSQL is missing or does not start, an address is not loopback or taken, the data directory is in use or
-    /// unusable, or a principal is malformed.
+    /// PostgreSQL is missing or does not start, an address is not loopback or taken, the data
+    /// directory is in use or unusable, or a principal is malformed.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         if let Some(name) = options.invalid_name() {
             return Err(StartError::Name(name.to_owned()));
@@ -177,7 +177,8 @@ impl DsqlLocal {
             .collect()
     }
 
-    /// Writes [`env`](Self::env) to a file of mode 0600, one `KEY=value` a line, whole or not at all.
+    /// Writes [`env`](Self::env) to a file of mode 0600, one `KEY=value` a line, whole or not at
+    /// all.
     ///
     /// # Errors
     /// The file cannot be written.

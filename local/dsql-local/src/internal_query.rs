@@ -8,11 +8,13 @@ use crate::wire::{
     Backend, Bind, Close, ErrorResponse, Execute, Frontend, Parse, Target, TransactionStatus,
 };
 
-/// Name of the prepared statement and the portal of what the front runs itself; the client's unnamed ones live on.
+/// Name of the prepared statement and the portal of what the front runs itself; the client's
+/// unnamed ones live on.
 const NAME: &str = "dsql_local";
 /// Text that no PostgreSQL can parse: it fails the transaction it is sent in.
 const POISON: &str = "!";
-/// What is done since the start of a transaction block can be undone without ending the block, and with it its locks.
+/// What is done since the start of a transaction block can be undone without ending the block, and
+/// with it its locks.
 const GUARD: &str = "SAVEPOINT dsql_local";
 
 /// How many messages answer a guard.
@@ -109,13 +111,14 @@ impl BackendConnection {
         if parameters.is_some() { 3 } else { 2 }
     }
 
-    /// Queues the guard of a transaction block, whose effects and locks [`take_back`](Self::take_back) takes back. It
-    /// answers [`GUARD_ANSWERS`] messages.
+    /// Queues the guard of a transaction block, whose effects and locks
+    /// [`take_back`](Self::take_back) takes back. It answers [`GUARD_ANSWERS`] messages.
     pub(crate) fn queue_guard(&mut self) {
         self.queue_own(GUARD, Some(&[]));
     }
 
-    /// Takes back what the open transaction block did since its guard, and releases its locks; its snapshot stays.
+    /// Takes back what the open transaction block did since its guard, and releases its locks; its
+    /// snapshot stays.
     pub(crate) async fn take_back(&mut self) -> io::Result<TransactionStatus> {
         self.run("ROLLBACK TO SAVEPOINT dsql_local").await
     }
@@ -136,8 +139,8 @@ impl BackendConnection {
         self.run(POISON).await
     }
 
-    /// Fails the extended-query sequence that is under way: its effects are gone at the next Sync, and PostgreSQL skips
-    /// what comes until then.
+    /// Fails the extended-query sequence that is under way: its effects are gone at the next Sync,
+    /// and PostgreSQL skips what comes until then.
     pub(crate) async fn fail_sequence(&mut self) -> io::Result<()> {
         self.queue(&Frontend::Parse(Parse::new("dsql_local_poison", POISON)));
         self.queue(&Frontend::Flush);

@@ -1,5 +1,5 @@
-//! The runner of the jobs: index builds and validations take a settable time by the movable clock, then end; their rows
-//! age out 30 minutes later.
+//! The runner of the jobs: index builds and validations take a settable time by the movable clock,
+//! then end; their rows age out 30 minutes later.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,5 @@
-//! Jobs (`sys.jobs`): what sessions and the control interface know of them. The rows live in PostgreSQL, written by the
-//! transaction that starts the job; `job_runner` moves them on.
+//! Jobs (`sys.jobs`): what sessions and the control interface know of them. The rows live in
+//! PostgreSQL, written by the transaction that starts the job; `job_runner` moves them on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

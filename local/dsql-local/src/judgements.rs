@@ -1,5 +1,6 @@
-//! Statements that were read before: what the dialect says of a text depends on nothing but the text and what the session
-//! has set, so it is read once for all sessions. The texts used least lately are forgotten.
+//! Statements that were read before: what the dialect says of a text depends on nothing but the
+//! text and what the session has set, so it is read once for all sessions. The texts used least
+//! lately are forgotten.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

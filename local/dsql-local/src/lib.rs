@@ -1,5 +1,5 @@
-//! `dsql-local`, an Aurora DSQL for a laptop: a PostgreSQL-wire front (TLS, IAM tokens, DSQL's connection semantics) over
-//! a real PostgreSQL server that it starts and stops itself.
+//! `dsql-local`, an Aurora DSQL for a laptop: a PostgreSQL-wire front (TLS, IAM tokens, DSQL's
+//! connection semantics) over a real PostgreSQL server that it starts and stops itself.
 //!
 //! Tests start it in-process, move its clock and inject faults:
 //!
@@ -15,12 +15,13 @@
 //! # }
 //! ```
 //!
-//! The way of a connection: `acceptor` accepts it, `negotiate` or `websocket` encrypts it into a `transport`, `login` finds
-//! its cluster and does startup and token (which `auth` verifies), and `session` serves its flights over a `backend`.
-//! `region` is what all `clusters` share, `cluster` what all connections of one share. `dialect` reads SQL into
-//! `statement`s, `wire` reads and writes messages, `job_runner` moves index builds and validations on. `lock_waits` sees
-//! which session waits for a lock of which, and `conflict` knows what a conflict is called. `control_plane` makes and
-//! deletes clusters for whoever signs as `sigv4` has it.
+//! The way of a connection: `acceptor` accepts it, `negotiate` or `websocket` encrypts it into a
+//! `transport`, `login` finds its cluster and does startup and token (which `auth` verifies), and
+//! `session` serves its flights over a `backend`. `region` is what all `clusters` share, `cluster`
+//! what all connections of one share. `dialect` reads SQL into `statement`s, `wire` reads and
+//! writes messages, `job_runner` moves index builds and validations on. `lock_waits` sees which
+//! session waits for a lock of which, and `conflict` knows what a conflict is called.
+//! `control_plane` makes and deletes clusters for whoever signs as `sigv4` has it.
 
 mod acceptor;
 mod account;

@@ -1,4 +1,5 @@
-//! From an encrypted connection to a session that may run statements: startup message, limits, token, role.
+//! From an encrypted connection to a session that may run statements: startup message, limits,
+//! token, role.
 
 use std::io;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ pub(crate) struct Client {
     pub(crate) slot: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Logs a client in, whose connection `secured` encrypts, at the cluster that it named; `None` when it was refused or
-/// went away.
+/// Logs a client in, whose connection `secured` encrypts, at the cluster that it named; `None` when
+/// it was refused or went away.
 pub(crate) async fn login(
     clusters: &Clusters,
     secured: impl Future<Output = io::Result<Option<Secured>>>,
@@ -72,7 +73,8 @@ struct Admitted {
     slot: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// Everything that is decided inside the encryption. The outer error is the connection's, the inner one is told to the client.
+/// Everything that is decided inside the encryption. The outer error is the connection's, the inner
+/// one is told to the client.
 async fn admit(
     clusters: &Clusters,
     stream: &mut Box<dyn Transport>,
@@ -253,8 +255,8 @@ fn negotiate_version(options: &[String]) -> Message {
     Message::new(b'v', body)
 }
 
-/// What a client is told once it is logged in, up to the first ReadyForQuery. `reported` are the settings that an
-/// attached backend reported and that win over our own.
+/// What a client is told once it is logged in, up to the first ReadyForQuery. `reported` are the
+/// settings that an attached backend reported and that win over our own.
 pub(crate) fn welcome(startup: &Startup, reported: &[(String, String)]) -> BytesMut {
     let mut settings: Vec<(&str, &str)> = vec![
         ("server_version", SERVER_VERSION),

@@ -69,7 +69,8 @@ struct Serve {
     /// Address of the control interface; loopback only, port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     control: SocketAddr,
-    /// Address of the control plane, the AWS API that makes further clusters; loopback only, port 0 picks a free port
+    /// Address of the control plane, the AWS API that makes further clusters; loopback only, port 0
+    /// picks a free port
     #[arg(long, value_name = "ADDRESS")]
     control_plane: Option<SocketAddr>,
     /// File to write the client's environment to, one KEY=value a line, mode 0600
@@ -84,7 +85,8 @@ struct Serve {
     /// Account that the cluster belongs to
     #[arg(long, value_name = "DIGITS", default_value = "111122223333")]
     account: String,
-    /// A changed catalog does not fail the next statement of every other session (OC001), as on DSQL it does
+    /// A changed catalog does not fail the next statement of every other session (OC001), as on
+    /// DSQL it does
     #[arg(long)]
     no_schema_conflicts: bool,
     /// Whether statements are judged by DSQL's rules; `off` hands them to PostgreSQL untouched
@@ -199,7 +201,8 @@ async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Waits for the end of standard input, if that `matters`. The thread that reads does not keep the process from ending.
+/// Waits for the end of standard input, if that `matters`. The thread that reads does not keep the
+/// process from ending.
 async fn end_of_input(matters: bool) {
     if !matters {
         return std::future::pending().await;

@@ -9,19 +9,21 @@ use crate::principal::Principal;
 /// Loopback, with whatever port is free.
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// How a stand-in is started. The defaults are those of Aurora DSQL, with all data thrown away at the end.
+/// How a stand-in is started. The defaults are those of Aurora DSQL, with all data thrown away at
+/// the end.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where data, certificates and credentials are kept; without it they are thrown away.
     pub data_dir: Option<PathBuf>,
     /// Address for clients, on loopback; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Port of PostgreSQL over WebSocket, beside `listen`; 0 picks a free one. A cluster has it at 443.
+    /// Port of PostgreSQL over WebSocket, beside `listen`; 0 picks a free one. A cluster has it at
+    /// 443.
     pub websocket_port: u16,
     /// Address of the control interface, on loopback; port 0 picks a free one.
     pub control: SocketAddr,
-    /// Address of the control plane, the AWS API that makes further clusters, on loopback; port 0 picks a free one.
-    /// Without it there is none, but clusters that were made before are served.
+    /// Address of the control plane, the AWS API that makes further clusters, on loopback; port 0
+    /// picks a free one. Without it there is none, but clusters that were made before are served.
     pub control_plane: Option<SocketAddr>,
     /// AWS Region that the cluster pretends to be in.
     pub region: String,
@@ -31,7 +33,8 @@ pub struct Options {
     pub principals: Vec<Principal>,
     /// PostgreSQL's `bin` directory; searched for if absent.
     pub postgres_bin: Option<PathBuf>,
-    /// Further settings of the PostgreSQL behind, `name=value`, for looking into it; they win over ours.
+    /// Further settings of the PostgreSQL behind, `name=value`, for looking into it; they win over
+    /// ours.
     pub postgres_settings: Vec<String>,
     /// How far in the future a token may be dated.
     pub clock_skew: Duration,

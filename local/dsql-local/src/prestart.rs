@@ -1,5 +1,5 @@
-//! A backend that is started while its client is on the way to its first statement, which then need not wait for
-//! PostgreSQL to start a process: on DSQL it waits for none.
+//! A backend that is started while its client is on the way to its first statement, which then need
+//! not wait for PostgreSQL to start a process: on DSQL it waits for none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::backend::{AttachError, BackendConnection};
 use crate::postgres::Access;
 use crate::startup::Startup;
 
-/// How long one waits for the first statement; then the session is an idle one and costs no process. Real time.
+/// How long one waits for the first statement; then the session is an idle one and costs no
+/// process. Real time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A backend on its way. Dropped, it goes.

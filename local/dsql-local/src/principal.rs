@@ -98,7 +98,8 @@ impl Action {
             .find(|action| action.name() == name)
     }
 
-    /// The action that Aurora DSQL requires for a startup user; only the exact name `admin` is the administrator.
+    /// The action that Aurora DSQL requires for a startup user; only the exact name `admin` is the
+    /// administrator.
     pub(crate) fn required_for(user: &str) -> Self {
         if user == "admin" {
             Self::DbConnectAdmin
@@ -119,12 +120,14 @@ pub struct Principal {
     /// Session token of temporary credentials; tokens must then carry it.
     #[serde(default)]
     pub session_token: Option<Secret>,
-    /// `arn:aws:iam::<account>:user/<name>`, `…:role/<name>` or `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+    /// `arn:aws:iam::<account>:user/<name>`, `…:role/<name>` or
+    /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
     pub arn: String,
     /// What the identity policy allows; nothing unless listed.
     #[serde(default, rename = "allowed_actions")]
     pub actions: Vec<Action>,
-    /// When temporary credentials end, by the movable clock. In a file: RFC 3339, for example `2030-01-01T00:00:00Z`.
+    /// When temporary credentials end, by the movable clock. In a file: RFC 3339, for example
+    /// `2030-01-01T00:00:00Z`.
     #[serde(default, deserialize_with = "moment")]
     pub expires_at: Option<SystemTime>,
 }

@@ -39,7 +39,8 @@ impl Schema {
         }
     }
 
-    /// Whether somebody else changed the catalog since. Says so once: `known` is up to date afterwards.
+    /// Whether somebody else changed the catalog since. Says so once: `known` is up to date
+    /// afterwards.
     pub(crate) fn is_stale(&self, known: &mut Known) -> bool {
         let current = self.current();
         let is_stale = *known != current;

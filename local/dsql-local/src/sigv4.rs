@@ -1,6 +1,6 @@
-//! Signature Version 4: what a signature states, and whether it is that of a known principal. Whoever
-//! takes a signed thing apart (`token` a presigned query, the control plane an `Authorization`
-//! header) brings its canonical request.
+//! Signature Version 4: what a signature states, and whether it is that of a known principal.
+//! Whoever takes a signed thing apart (`token` a presigned query, the control plane an
+//! `Authorization` header) brings its canonical request.
 //!
 //! 1. Signatures are compared in constant time.
 //! 2. What is refused is refused in AWS's usual words.
@@ -99,8 +99,8 @@ impl SignedRequest {
         Ok(principal)
     }
 
-    /// Whether it holds at this moment: for its own life, dated ahead by no more than `skew`, and as
-    /// long as its signer's credentials.
+    /// Whether it holds at this moment: for its own life, dated ahead by no more than `skew`, and
+    /// as long as its signer's credentials.
     pub(crate) fn check_time(
         &self,
         signer: &Principal,

@@ -21,8 +21,8 @@ pub struct Stats {
     pub tokens_refused: BTreeMap<&'static str, u64>,
     /// Simple queries and executions of a portal.
     pub statements: u64,
-    /// Groups of messages that a client sent and waits to have answered: up to a Sync, a Flush or a simple query. What arrived
-    /// before the answer to one left counts with that one: round trips.
+    /// Groups of messages that a client sent and waits to have answered: up to a Sync, a Flush or a
+    /// simple query. What arrived before the answer to one left counts with that one: round trips.
     pub client_flights: u64,
     /// Messages that clients sent after their login.
     pub client_messages: u64,
@@ -30,7 +30,8 @@ pub struct Stats {
     pub backends_attached: u64,
     /// How often an idle transaction yielded its locks to a session that waited for them.
     pub steps_aside: u64,
-    /// How often a transaction that had yielded was replayed, before its next statement or at its COMMIT.
+    /// How often a transaction that had yielded was replayed, before its next statement or at its
+    /// COMMIT.
     pub repeats: u64,
     /// Injected 40001 OC000.
     pub conflicts_injected: u64,

@@ -1,7 +1,7 @@
 //! IAM tokens: a `SigV4` query-presigned URL, taken apart strictly.
 //!
-//! Nothing about the order of the query is trusted: it is parsed, the signature taken out, sorted and encoded again.
-//! Whether it may log in is for `auth` to say.
+//! Nothing about the order of the query is trusted: it is parsed, the signature taken out, sorted
+//! and encoded again. Whether it may log in is for `auth` to say.
 
 use std::collections::BTreeMap;
 
@@ -80,8 +80,8 @@ impl Token {
     }
 }
 
-/// `parameters` are decoded, without the signature, and in order: that of the encoded names is that of
-/// the names, since all of them are unreserved characters.
+/// `parameters` are decoded, without the signature, and in order: that of the encoded names is that
+/// of the names, since all of them are unreserved characters.
 fn canonical_request(host: &str, parameters: &BTreeMap<String, String>) -> String {
     let query: Vec<String> = parameters
         .iter()

@@ -1,5 +1,6 @@
-//! What of a cluster's catalogue decides how closely a statement's writes are looked at: functions and cascades write
-//! rows that no command tag counts, and a key of text may be too long. Read once for each version of the catalogue.
+//! What of a cluster's catalogue decides how closely a statement's writes are looked at: functions
+//! and cascades write rows that no command tag counts, and a key of text may be too long. Read once
+//! for each version of the catalogue.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

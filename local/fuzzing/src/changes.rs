@@ -1,4 +1,5 @@
-//! Single changes of an input, each read from a few numbers, so that fewer and smaller numbers are fewer and smaller changes.
+//! Single changes of an input, each read from a few numbers, so that fewer and smaller numbers are
+//! fewer and smaller changes.
 
 use std::ops::Range;
 

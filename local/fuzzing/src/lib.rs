@@ -1,6 +1,6 @@
-//! Fuzzing on stable Rust: inputs that are valid ones, changed, and runs that are bounded by time or by count. A target is a
-//! test beside the reader it is about; `cargo test` runs it briefly and with the same inputs each time, `make fuzz` longer
-//! and with others.
+//! Fuzzing on stable Rust: inputs that are valid ones, changed, and runs that are bounded by time
+//! or by count. A target is a test beside the reader it is about; `cargo test` runs it briefly and
+//! with the same inputs each time, `make fuzz` longer and with others.
 //!
 //! ```
 //! use fuzzing::{Corpus, Seen, check};
@@ -21,8 +21,8 @@
 //! | `FUZZ_SECONDS` | none | for how long it gets them |
 //! | `FUZZ_SEED` | one that never changes; another in each longer run | where the inputs begin |
 //!
-//! Inputs and their shrinking are proptest's, whose engine needs neither nightly nor a C++ compiler. It is not led by
-//! coverage: what takes inputs into the depth is the corpus.
+//! Inputs and their shrinking are proptest's, whose engine needs neither nightly nor a C++
+//! compiler. It is not led by coverage: what takes inputs into the depth is the corpus.
 
 mod changes;
 mod corpus;

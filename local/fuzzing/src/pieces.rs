@@ -1,5 +1,5 @@
-//! The pieces that a text falls into, whatever its grammar: words, strings, blanks, signs, and everything between a bracket
-//! and the one that closes it.
+//! The pieces that a text falls into, whatever its grammar: words, strings, blanks, signs, and
+//! everything between a bracket and the one that closes it.
 
 use std::ops::Range;
 

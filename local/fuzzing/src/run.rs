@@ -86,7 +86,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Inputs one by one, for a target that keeps its state from one to the next, so that they cannot be shrunk.
+/// Inputs one by one, for a target that keeps its state from one to the next, so that they cannot
+/// be shrunk.
 #[derive(Debug)]
 pub struct Inputs<S> {
     strategy: S,
@@ -138,10 +139,12 @@ impl<S: Strategy> Iterator for Inputs<S> {
     }
 }
 
-/// Gives inputs to `property`, until the run's bounds are met, and says on the standard output how it went.
+/// Gives inputs to `property`, until the run's bounds are met, and says on the standard output how
+/// it went.
 ///
 /// # Panics
-/// An input fails: with the smallest one that was found to fail like it. All inputs were accepted, or none.
+/// An input fails: with the smallest one that was found to fail like it. All inputs were accepted,
+/// or none.
 #[expect(clippy::panic, reason = "this is how a test fails")]
 #[expect(
     clippy::print_stdout,

@@ -1,5 +1,6 @@
-//! Owns the words for what a template describes once every parameter, condition and intrinsic function is resolved:
-//! functions, the routes that lead to them, schedules, queues, custom resources.
+//! Owns the words for what a template describes once every parameter, condition and intrinsic
+//! function is resolved: functions, the routes that lead to them, schedules, queues, custom
+//! resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ pub struct Application {
     pub roles: Vec<Role>,
     /// What the stack tells its user. Those whose condition is false are absent.
     pub outputs: BTreeMap<String, String>,
-    /// Outputs that refer to what only the running stack knows, such as a custom resource's attribute.
+    /// Outputs that refer to what only the running stack knows, such as a custom resource's
+    /// attribute.
     pub pending_outputs: Vec<String>,
 }
 
@@ -73,7 +75,8 @@ pub struct Schedule {
     pub input: Option<Value>,
     /// `State: DISABLED` or `Enabled: false` turn it off.
     pub is_enabled: bool,
-    /// Attempts after the first when the invocation fails; 185 where the template is silent (`ScheduleV2`).
+    /// Attempts after the first when the invocation fails; 185 where the template is silent
+    /// (`ScheduleV2`).
     pub maximum_retry_attempts: u32,
     /// How long a firing is retried; 24 h where the template is silent.
     pub maximum_event_age: Duration,
@@ -145,7 +148,8 @@ pub struct RestApi {
     pub cors: Option<Cors>,
     /// Requests per second and at once, from `MethodSettings` for `/*` and `*`.
     pub throttle: Option<Throttle>,
-    /// The same of single methods, from the other `MethodSettings`: by method and path, such as `POST /api/chat`.
+    /// The same of single methods, from the other `MethodSettings`: by method and path, such as
+    /// `POST /api/chat`.
     pub method_throttles: BTreeMap<String, Throttle>,
 }
 

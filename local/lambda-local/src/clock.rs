@@ -1,5 +1,6 @@
-//! Owns the time that a stack goes by: the machine's wall clock, another that is asked, or one that stands still until a
-//! test moves it. A wait ends when the clock says so, so it also ends after the machine slept through it.
+//! Owns the time that a stack goes by: the machine's wall clock, another that is asked, or one that
+//! stands still until a test moves it. A wait ends when the clock says so, so it also ends after
+//! the machine slept through it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Longest single sleep. Timers stop while the machine is suspended and the wall clock does not, so it is asked again.
+/// Longest single sleep. Timers stop while the machine is suspended and the wall clock does not, so
+/// it is asked again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// A clock to ask and to wait on. Clones are one clock.

@@ -1,8 +1,10 @@
-//! Owns a container: a function's process with Lambda's environment behind a Runtime API of its own. It can be frozen,
-//! thawed and killed; its deadline kills it; what it writes is kept and passed on.
+//! Owns a container: a function's process with Lambda's environment behind a Runtime API of its
+//! own. It can be frozen, thawed and killed; its deadline kills it; what it writes is kept and
+//! passed on.
 //!
-//! The process leads a process group of its own. Should this program be killed, the kernel sends a group that is stopped
-//! SIGHUP and SIGCONT, and a function that runs ends by itself at its next poll.
+//! The process leads a process group of its own. Should this program be killed, the kernel sends a
+//! group that is stopped SIGHUP and SIGCONT, and a function that runs ends by itself at its next
+//! poll.
 
 mod output;
 mod process;
@@ -98,7 +100,8 @@ impl Launch {
         }
     }
 
-    /// The program at `path` as the template's `function`: its name, ARN, memory size and variables.
+    /// The program at `path` as the template's `function`: its name, ARN, memory size and
+    /// variables.
     pub fn function(path: impl Into<PathBuf>, function: &Function) -> Self {
         let mut launch = Self::program(path)
             .env("AWS_LAMBDA_FUNCTION_NAME", &function.name)
@@ -125,7 +128,8 @@ impl Launch {
         self
     }
 
-    /// Has another program run this one: its path and arguments, then this program's. An empty list changes nothing.
+    /// Has another program run this one: its path and arguments, then this program's. An empty list
+    /// changes nothing.
     #[must_use]
     pub fn run_by(mut self, prefix: &[String]) -> Self {
         if let Some((program, arguments)) = prefix.split_first() {
@@ -223,10 +227,12 @@ impl Launch {
             .join(" ")
     }
 
-    /// Starts the process and waits for the end of Init. What belongs to the container runs on this call's runtime.
+    /// Starts the process and waits for the end of Init. What belongs to the container runs on this
+    /// call's runtime.
     ///
     /// # Errors
-    /// [`StartError`] when it cannot be started, ends, reports an error, or takes longer than Lambda allows.
+    /// [`StartError`] when it cannot be started, ends, reports an error, or takes longer than
+    /// Lambda allows.
     #[expect(
         clippy::disallowed_methods,
         reason = "measures a process by the machine's clock"
@@ -346,7 +352,8 @@ impl Container {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Sends an event and returns at once. At the deadline a process that serves one request at a time is killed.
+    /// Sends an event and returns at once. At the deadline a process that serves one request at a
+    /// time is killed.
     pub fn begin(&self, event: impl Into<Bytes>, limit: Duration) -> Invocation {
         let invocation = self.api.begin(event, limit);
         let mut watched = invocation.watch();
@@ -377,8 +384,8 @@ impl Container {
         self.begin(event, limit).outcome().await
     }
 
-    /// Waits until every worker polls and nothing runs, which is what Lambda waits for before a freeze, or until the
-    /// process ends.
+    /// Waits until every worker polls and nothing runs, which is what Lambda waits for before a
+    /// freeze, or until the process ends.
     pub async fn idle(&self) {
         let mut exit = self.exited.clone();
         tokio::select! {
@@ -426,8 +433,8 @@ impl Container {
         *self.exited.borrow()
     }
 
-    /// The lines read from it so far and still kept, both streams, in order of arrival. An answer may be there before the
-    /// lines that were written for it.
+    /// The lines read from it so far and still kept, both streams, in order of arrival. An answer
+    /// may be there before the lines that were written for it.
     pub fn output(&self) -> Vec<String> {
         self.output.lines.borrow().iter().cloned().collect()
     }
@@ -463,7 +470,8 @@ impl Supervisor {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return;
         };
-        // Both streams are at their end before the exit is announced, so that nobody misses the last line.
+        // Both streams are at their end before the exit is announced, so that nobody misses the
+        // last line.
         let (status, (), ()) = tokio::join!(
             child.wait(),
             self.output.clone().keep(stdout),

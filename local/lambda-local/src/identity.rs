@@ -1,5 +1,5 @@
-//! Owns who the functions are: credentials of their roles, and of the roles that those may assume, known to the database
-//! with what each role's policies allow.
+//! Owns who the functions are: credentials of their roles, and of the roles that those may assume,
+//! known to the database with what each role's policies allow.
 
 use std::collections::BTreeMap;
 

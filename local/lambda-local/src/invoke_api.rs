@@ -1,6 +1,7 @@
-//! Owns Lambda's Invoke API, for `aws lambda invoke --endpoint-url`, `cargo lambda invoke` and the SDKs: synchronous,
-//! asynchronous and dry invocations, with the tail of the log where it is asked for. Signatures are not checked; a request
-//! that a browser sent for another site is refused, because every site may send one to this machine.
+//! Owns Lambda's Invoke API, for `aws lambda invoke --endpoint-url`, `cargo lambda invoke` and the
+//! SDKs: synchronous, asynchronous and dry invocations, with the tail of the log where it is asked
+//! for. Signatures are not checked; a request that a browser sent for another site is refused,
+//! because every site may send one to this machine.
 
 use std::sync::Arc;
 

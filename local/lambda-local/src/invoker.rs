@@ -1,5 +1,6 @@
-//! Owns the one way in which triggers reach functions: by name or ARN, an event in, an answer out. Triggers (queue,
-//! schedules, custom resources, Invoke API) know this and nothing else of how functions run.
+//! Owns the one way in which triggers reach functions: by name or ARN, an event in, an answer out.
+//! Triggers (queue, schedules, custom resources, Invoke API) know this and nothing else of how
+//! functions run.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! Owns Lambda: the functions of an application, each with its containers, found by name, logical id or ARN.
+//! Owns Lambda: the functions of an application, each with its containers, found by name, logical
+//! id or ARN.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +50,8 @@ impl Lambda {
         self.functions.insert(logical_id.to_owned(), running);
     }
 
-    /// The containers of a function, named by logical id, name, ARN, or a further name it was given; a qualifier after the
-    /// name is passed over.
+    /// The containers of a function, named by logical id, name, ARN, or a further name it was
+    /// given; a qualifier after the name is passed over.
     pub fn pool(&self, function: &str) -> Option<&Pool> {
         Some(&self.find(function)?.pool)
     }
@@ -119,7 +120,8 @@ impl From<AcquireError> for InvokeError {
     }
 }
 
-/// What a synchronous invocation answers. A streamed answer comes whole, its prelude before it, as from the service.
+/// What a synchronous invocation answers. A streamed answer comes whole, its prelude before it, as
+/// from the service.
 pub(crate) fn answer(outcome: Outcome, limit: Duration) -> Result<Bytes, InvokeError> {
     match outcome {
         Outcome::Response(body) => Ok(body),

@@ -1,10 +1,10 @@
-//! Runs a SAM template on this machine: what it reads from `template.yaml` it serves as API Gateway, Lambda, SQS,
-//! EventBridge Scheduler and CloudFormation would.
+//! Runs a SAM template on this machine: what it reads from `template.yaml` it serves as API
+//! Gateway, Lambda, SQS, EventBridge Scheduler and CloudFormation would.
 //!
-//! The way of a request: [`gateway`] finds its route and makes an event of it, [`lambda`] knows the function's [`pool`],
-//! which has or starts a [`container`], which takes the event from its [`runtime_api`]. [`queue`], [`scheduler`] and
-//! [`custom_resource`] reach functions through an [`invoker`]. [`template`] says what there is, as an [`application`];
-//! [`stack`] starts all of it.
+//! The way of a request: [`gateway`] finds its route and makes an event of it, [`lambda`] knows the
+//! function's [`pool`], which has or starts a [`container`], which takes the event from its
+//! [`runtime_api`]. [`queue`], [`scheduler`] and [`custom_resource`] reach functions through an
+//! [`invoker`]. [`template`] says what there is, as an [`application`]; [`stack`] starts all of it.
 
 pub mod application;
 pub mod clock;

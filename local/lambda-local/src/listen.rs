@@ -1,4 +1,5 @@
-//! Owns HTTP servers on loopback: accepting, connections that end with their server, and nothing about routes.
+//! Owns HTTP servers on loopback: accepting, connections that end with their server, and nothing
+//! about routes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -69,7 +70,8 @@ where
         let answer = answer(request, peer);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    // It ends with an error when the other side goes; what that means is seen where bodies are read.
+    // It ends with an error when the other side goes; what that means is seen where bodies are
+    // read.
     let _gone = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)

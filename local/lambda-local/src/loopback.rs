@@ -1,4 +1,5 @@
-//! Owns the small HTTP servers on loopback: one handler each, closed to web pages, ended by dropping the handle.
+//! Owns the small HTTP servers on loopback: one handler each, closed to web pages, ended by
+//! dropping the handle.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -60,7 +61,8 @@ pub(crate) fn is_from_a_page<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(ORIGIN) || !names_loopback(request.headers())
 }
 
-/// Whether the request was sent to this machine by its own name. A page whose name was rebound to it says another.
+/// Whether the request was sent to this machine by its own name. A page whose name was rebound to
+/// it says another.
 pub fn names_loopback(headers: &HeaderMap) -> bool {
     let host = headers
         .get(HOST)

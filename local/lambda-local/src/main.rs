@@ -12,10 +12,12 @@ use lambda_local::gateway::NoFront;
 use lambda_local::stack::{Options, Stack};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs a SAM template on this machine: its REST API, functions, schedules, queues and custom resources, and the Invoke
-/// API. A cluster of Aurora DSQL becomes a dsql-local with its data in the state folder.
+/// Runs a SAM template on this machine: its REST API, functions, schedules, queues and custom
+/// resources, and the Invoke API. A cluster of Aurora DSQL becomes a dsql-local with its data in
+/// the state folder.
 ///
-/// Functions are binaries that cargo has built; one that is built again is replaced at its next request.
+/// Functions are binaries that cargo has built; one that is built again is replaced at its next
+/// request.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -36,7 +38,8 @@ struct Cli {
     /// A parameter of the template; may be given more than once
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = pair)]
     parameters: Vec<(String, String)>,
-    /// A variable for every function, or for one as FUNCTION.NAME=VALUE; may be given more than once
+    /// A variable for every function, or for one as FUNCTION.NAME=VALUE; may be given more than
+    /// once
     #[arg(long = "env", value_name = "[FUNCTION.]NAME=VALUE", value_parser = pair)]
     variables: Vec<(String, String)>,
     /// Where cargo put the functions' binaries

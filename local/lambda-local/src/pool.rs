@@ -1,6 +1,7 @@
-//! Owns the containers of one function: a request gets one that is idle, else a new one, else it waits in line. Between
-//! invocations a container is frozen, as on Lambda; one whose program was built anew is replaced; one that ended or does
-//! not come back for work is forgotten. What waits is never stuck: it gets a container or [`AcquireError::Busy`].
+//! Owns the containers of one function: a request gets one that is idle, else a new one, else it
+//! waits in line. Between invocations a container is frozen, as on Lambda; one whose program was
+//! built anew is replaced; one that ended or does not come back for work is forgotten. What waits
+//! is never stuck: it gets a container or [`AcquireError::Busy`].
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +20,8 @@ use crate::container::{Container, Launch, StartError};
 const REBUILD_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is looked for meanwhile.
 const REBUILD_POLL: Duration = Duration::from_millis(20);
-/// How long a request waits for a container that has answered and does not poll yet, before it starts another.
+/// How long a request waits for a container that has answered and does not poll yet, before it
+/// starts another.
 const RETURN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How the containers of a function are kept.
@@ -116,7 +118,8 @@ impl Pool {
     /// A container for one invocation.
     ///
     /// # Errors
-    /// [`AcquireError::Busy`] when none was free within `patience`, [`AcquireError::Start`] when a new one does not come up.
+    /// [`AcquireError::Busy`] when none was free within `patience`, [`AcquireError::Start`] when a
+    /// new one does not come up.
     pub async fn acquire(&self, patience: Duration) -> Result<Lease, AcquireError> {
         let shared = &self.0;
         let permit = timeout(patience, Arc::clone(&shared.permits).acquire_owned())
@@ -210,8 +213,9 @@ impl Shared {
         Some(Arc::clone(&slot.container))
     }
 
-    /// As [`take_ready`](Self::take_ready), but one that has just answered is waited for: an answer reaches the caller a
-    /// moment before the function polls again, and who asks one thing after the other needs one container.
+    /// As [`take_ready`](Self::take_ready), but one that has just answered is waited for: an answer
+    /// reaches the caller a moment before the function polls again, and who asks one thing after
+    /// the other needs one container.
     async fn take_returning(&self) -> Option<Arc<Container>> {
         let taken = async {
             loop {
@@ -312,7 +316,8 @@ impl Slot {
     }
 }
 
-/// A container for one invocation. Dropped, it goes back to its pool as soon as the function polls again.
+/// A container for one invocation. Dropped, it goes back to its pool as soon as the function polls
+/// again.
 #[derive(Debug)]
 pub struct Lease {
     container: Arc<Container>,

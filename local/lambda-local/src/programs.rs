@@ -1,5 +1,5 @@
-//! Owns where a function's program lies: its `CodeUri` names a package, the package names its binary, and a folder holds
-//! the binaries that cargo built.
+//! Owns where a function's program lies: its `CodeUri` names a package, the package names its
+//! binary, and a folder holds the binaries that cargo built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,8 @@ pub enum ProgramError {
     },
 }
 
-/// The name of a function's binary: what `BuildProperties.Binary` says, else the only `[[bin]]` of the package, else the
-/// package's own name. Paths are relative to `base`, the template's folder.
+/// The name of a function's binary: what `BuildProperties.Binary` says, else the only `[[bin]]` of
+/// the package, else the package's own name. Paths are relative to `base`, the template's folder.
 ///
 /// # Errors
 /// [`ProgramError::Package`] when the manifest says neither.

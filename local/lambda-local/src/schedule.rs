@@ -79,7 +79,8 @@ impl Expression {
         Self::parse_in(text, TimeZone::UTC)
     }
 
-    /// Reads an expression whose times are those of a zone (`ScheduleExpressionTimezone`). A rate has no zone.
+    /// Reads an expression whose times are those of a zone (`ScheduleExpressionTimezone`). A rate
+    /// has no zone.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -95,8 +96,8 @@ impl Expression {
         }
     }
 
-    /// The first firing after a moment; `None` when there is none. A rate counts from that moment: give it the moment
-    /// of the last firing.
+    /// The first firing after a moment; `None` when there is none. A rate counts from that moment:
+    /// give it the moment of the last firing.
     pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Rate(every) => moment.checked_add(*every).ok(),
@@ -176,8 +177,9 @@ fn cron(inner: &str, zone: TimeZone) -> Result<Expression, ExpressionError> {
     }))
 }
 
-/// One field of the service's dialect, which the pattern library reads after a translation: names become numbers, and a
-/// range or step becomes the list of its values, because the service's may wrap (`FRI-MON`) and start anywhere (`5/10`).
+/// One field of the service's dialect, which the pattern library reads after a translation: names
+/// become numbers, and a range or step becomes the list of its values, because the service's may
+/// wrap (`FRI-MON`) and start anywhere (`5/10`).
 struct Field<'t> {
     name: &'static str,
     text: &'t str,

@@ -1,6 +1,7 @@
-//! Owns the firing of schedules. A `rate` fires when the stack starts and from then on at its rate, as a schedule of the
-//! service without a start date does at its creation; `cron` and `at` fire when they say. However many firings the
-//! machine slept through, at most one is made up for. A failed invocation is tried again as `RetryPolicy` says.
+//! Owns the firing of schedules. A `rate` fires when the stack starts and from then on at its rate,
+//! as a schedule of the service without a start date does at its creation; `cron` and `at` fire
+//! when they say. However many firings the machine slept through, at most one is made up for. A
+//! failed invocation is tried again as `RetryPolicy` says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,8 @@ impl Runner {
         }
     }
 
-    /// The template's `Input` with the service's context attributes filled in, or else the service's own event.
+    /// The template's `Input` with the service's context attributes filled in, or else the
+    /// service's own event.
     fn event(&self, firing: &Firing, attempt: u32) -> String {
         let Some(input) = &self.schedule.input else {
             return self.default_event(firing).to_string();

@@ -1,5 +1,6 @@
-//! Owns what a blog's own server does, for this machine alone: it serves the files of a folder, and hands a visitor's
-//! token to the page. Files are read anew for every request, so that an edit shows at the next load.
+//! Owns what a blog's own server does, for this machine alone: it serves the files of a folder, and
+//! hands a visitor's token to the page. Files are read anew for every request, so that an edit
+//! shows at the next load.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ impl Site {
         Self { root: root.into() }
     }
 
-    /// The file at a request's path; `None` where there is none, or for another method than GET and HEAD.
+    /// The file at a request's path; `None` where there is none, or for another method than GET and
+    /// HEAD.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Body>> {
         if method != Method::GET && method != Method::HEAD {
             return None;
@@ -66,7 +68,8 @@ impl Site {
     }
 }
 
-/// Whether a request comes with a login's connection string: then `/token` is the API's, not the page's.
+/// Whether a request comes with a login's connection string: then `/token` is the API's, not the
+/// page's.
 pub fn is_of_a_login(headers: &HeaderMap) -> bool {
     headers.contains_key("neon-connection-string")
 }

@@ -1,5 +1,6 @@
-//! The fields of an object, asked for by name, so that a refusal can name the field. They stay as they were written until
-//! they are asked for. A field that is `null` counts as absent; of two with one name the last counts.
+//! The fields of an object, asked for by name, so that a refusal can name the field. They stay as
+//! they were written until they are asked for. A field that is `null` counts as absent; of two with
+//! one name the last counts.
 
 use std::fmt;
 

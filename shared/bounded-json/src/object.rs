@@ -1,4 +1,5 @@
-//! A value that is written as an object. What derives its reading takes an array too, field by field, which nobody means.
+//! A value that is written as an object. What derives its reading takes an array too, field by
+//! field, which nobody means.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -35,8 +35,8 @@ impl Limits {
     }
 }
 
-/// How many values a JSON text holds. Of an empty array or object it counts one too many, of a text that is no JSON what
-/// its brackets and commas would make.
+/// How many values a JSON text holds. Of an empty array or object it counts one too many, of a text
+/// that is no JSON what its brackets and commas would make.
 pub fn count_values(json: &str) -> usize {
     measure(json).values
 }
@@ -120,7 +120,8 @@ impl<'a> Text<'a> {
 /// Whether it holds a NUL, bare or as an escape.
 fn has_nul(json: &str) -> bool {
     const ESCAPE: &str = "\\u0000";
-    // A backslash before the escape's own makes it the text `\u0000`, unless that one is escaped too.
+    // A backslash before the escape's own makes it the text `\u0000`, unless that one is escaped
+    // too.
     let is_escape = |at: usize| {
         let before = json.get(..at).unwrap_or_default().bytes().rev();
         before.take_while(|byte| *byte == b'\\').count() % 2 == 0
@@ -128,8 +129,9 @@ fn has_nul(json: &str) -> bool {
     json.contains('\0') || json.match_indices(ESCAPE).any(|(at, _)| is_escape(at))
 }
 
-/// `json` with `\ufffd` in place of each escape that is half a character: JavaScript writes one where a text was cut inside
-/// an emoji, and no parser of UTF-8 takes it. Positions and length stay as they are.
+/// `json` with `\ufffd` in place of each escape that is half a character: JavaScript writes one
+/// where a text was cut inside an emoji, and no parser of UTF-8 takes it. Positions and length stay
+/// as they are.
 fn whole_characters(json: &str) -> Cow<'_, str> {
     const ESCAPE: usize = 6; // \uXXXX
     let unit = |at: usize| {

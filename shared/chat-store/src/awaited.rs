@@ -1,6 +1,7 @@
-//! Replies that a page still waits for: it was shown the chat while the reply was being written, or its stream broke before
-//! the end. Only such a reply is streamed again once it has ended. A page that has it already would show it twice: the older
-//! clients of the AI SDK add what is replayed to the message that they hold.
+//! Replies that a page still waits for: it was shown the chat while the reply was being written, or
+//! its stream broke before the end. Only such a reply is streamed again once it has ended. A page
+//! that has it already would show it twice: the older clients of the AI SDK add what is replayed to
+//! the message that they hold.
 
 use std::time::Duration;
 
@@ -43,8 +44,9 @@ WHERE NOT EXISTS (SELECT FROM active) AND c.owner_id = $2 AND (c.expires_at IS N
     AND CASE WHEN $5::text IS NULL THEN m.awaited_at IS NOT NULL ELSE m.id <> $5 END"
 );
 
-/// Finds what there is to resume in the owner's chat: the reply being written, else the last one, if it has ended within
-/// [`REPLAY_WINDOW`] and a page waits for it, or the page says that the last message it `shows` is another one.
+/// Finds what there is to resume in the owner's chat: the reply being written, else the last one,
+/// if it has ended within [`REPLAY_WINDOW`] and a page waits for it, or the page says that the last
+/// message it `shows` is another one.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.

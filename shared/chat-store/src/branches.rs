@@ -1,6 +1,6 @@
-//! Branches: a chat's messages are a tree by their parents, of which one path is read. An edit or another
-//! answer begins a branch beside what was there, which is set aside, not deleted: this is how what a client has not seen
-//! survives whatever it asks for.
+//! Branches: a chat's messages are a tree by their parents, of which one path is read. An edit or
+//! another answer begins a branch beside what was there, which is set aside, not deleted: this is
+//! how what a client has not seen survives whatever it asks for.
 //!
 //! A message that is off the path has `aside_since`. Along every path `seq` grows.
 
@@ -96,8 +96,8 @@ pub enum Switched {
     Missing,
 }
 
-// The chat's row is written, and its counter too: a turn that opens meanwhile conflicts, one that was placed before is
-// placed anew.
+// The chat's row is written, and its counter too: a turn that opens meanwhile conflicts, one that
+// was placed before is placed anew.
 const SWITCH: &str = concat!(
     "WITH RECURSIVE ",
     key!(),
@@ -168,7 +168,8 @@ pub enum Pruned {
     Missing,
 }
 
-// At most 1,000 messages and as many votes. A reply that was stopped may still be given its last words: then it is not there.
+// At most 1,000 messages and as many votes. A reply that was stopped may still be given its last
+// words: then it is not there.
 const PRUNE: &str = concat!(
     "WITH RECURSIVE ",
     key!(),

@@ -10,8 +10,9 @@ use crate::key::{apart, key, key_of_new};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::values::{Title, Visibility};
 
-/// The rows of a statement that joins something of a chat's to the chat, which is `$1`, of the owner `$2`, at the time `$3`:
-/// the chat alone is a row without the rest, and no row is no such chat.
+/// The rows of a statement that joins something of a chat's to the chat, which is `$1`, of the
+/// owner `$2`, at the time `$3`: the chat alone is a row without the rest, and no row is no such
+/// chat.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -114,8 +115,9 @@ WHERE id = (SELECT id FROM key) AND owner_id = $2 AND title = $3 AND (expires_at
 ))"
 );
 
-/// Creates a chat, with its first message if there is one. The same owner's same request again finds what the first one
-/// made, whether it is repeated here, after a lost connection, or by a client that got no answer.
+/// Creates a chat, with its first message if there is one. The same owner's same request again
+/// finds what the first one made, whether it is repeated here, after a lost connection, or by a
+/// client that got no answer.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -166,8 +168,9 @@ pub struct Conversation {
 
 /// A page is read up to this many bytes of parts, its last message excepted.
 const MAX_PAGE_BYTES: i64 = 4 * 1024 * 1024;
-/// A page holds no more than this, its last message excepted, counted as it is sent: JSON within a JSON string, in which
-/// every quote and backslash is written twice. An answer may have 6 MB; the rest is for what is not a message.
+/// A page holds no more than this, its last message excepted, counted as it is sent: JSON within a
+/// JSON string, in which every quote and backslash is written twice. An answer may have 6 MB; the
+/// rest is for what is not a message.
 const MAX_SENT_BYTES: usize = 5 * 1024 * 1024 + 512 * 1024;
 /// A message's share of a page besides its parts and metadata.
 const MESSAGE_BYTES: usize = 256;
@@ -193,7 +196,8 @@ WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL 
 ORDER BY m.seq DESC"
 );
 
-/// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are large as they are sent.
+/// Reads a chat and its last `limit` messages with a `seq` below `before`; fewer when they are
+/// large as they are sent.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -346,7 +350,8 @@ const DELETE: &str = concat!(
 DELETE FROM chats WHERE id IN (SELECT id FROM mine)"
 );
 
-/// Deletes a chat and all that belongs to it; what a reply under way has used is counted. False: there is none (any more).
+/// Deletes a chat and all that belongs to it; what a reply under way has used is counted. False:
+/// there is none (any more).
 ///
 /// # Errors
 /// Any [`Error`].

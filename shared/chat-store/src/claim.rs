@@ -5,8 +5,9 @@ use jiff::Timestamp;
 
 use crate::ids::OwnerId;
 
-// An account may have a chat that it calls as the guest called one: then one of the two is called anew.
-// 40 chats with a reply each are far below the row limit. Votes and shares belong to their chat and need no change.
+// An account may have a chat that it calls as the guest called one: then one of the two is called
+// anew. 40 chats with a reply each are far below the row limit. Votes and shares belong to their
+// chat and need no change.
 const CLAIM: &str = "\
 WITH moved AS (
     UPDATE chats SET owner_id = $2, expires_at = NULL, public_id = CASE
@@ -25,8 +26,8 @@ WITH moved AS (
 )
 SELECT count(*) AS moved FROM moved";
 
-/// Moves the guest's chats to `owner`, in batches, and returns how many. They have no end any more. What a lost connection
-/// interrupts, the next claim goes on with.
+/// Moves the guest's chats to `owner`, in batches, and returns how many. They have no end any more.
+/// What a lost connection interrupts, the next claim goes on with.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -1,4 +1,5 @@
-//! The list's cursor: the last chat seen, as opaque base64url. Comparison and order use the same pair, so ties are kept.
+//! The list's cursor: the last chat seen, as opaque base64url. Comparison and order use the same
+//! pair, so ties are kept.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -1,5 +1,6 @@
-//! Erasing in batches: chats with all that belongs to them, then what else names an owner. Each batch is one transaction
-//! below the row limit, which also writes the job's progress, so that the receipt counts exactly what was deleted.
+//! Erasing in batches: chats with all that belongs to them, then what else names an owner. Each
+//! batch is one transaction below the row limit, which also writes the job's progress, so that the
+//! receipt counts exactly what was deleted.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -72,13 +73,15 @@ pub enum StepError {
 /// Whose chats a batch deletes.
 #[derive(Debug, Clone, Copy)]
 enum Whose<'a> {
-    /// One owner's that had ended by this time: what a request hid has ended at the time of the request.
+    /// One owner's that had ended by this time: what a request hid has ended at the time of the
+    /// request.
     Owner(&'a str, Timestamp),
     /// Anyone's that have expired.
     Expired(Timestamp),
 }
 
-/// Rows of one chat: its own, its messages, votes, shares, its generation, and the usage that is counted for it.
+/// Rows of one chat: its own, its messages, votes, shares, its generation, and the usage that is
+/// counted for it.
 macro_rules! chat_and_rows {
     ($where:literal) => {
         concat!(
@@ -117,8 +120,9 @@ SELECT count(*) FROM s";
 
 type Counts = Vec<(&'static str, i64)>;
 
-/// Most rows and chats of a batch. Who writes to one of its chats meanwhile undoes all of it, so each attempt after a
-/// conflict takes half as much, down to one chat: an erasure gets on beside those who go on writing.
+/// Most rows and chats of a batch. Who writes to one of its chats meanwhile undoes all of it, so
+/// each attempt after a conflict takes half as much, down to one chat: an erasure gets on beside
+/// those who go on writing.
 #[derive(Debug, Clone, Copy)]
 struct Batch {
     rows: i64,
@@ -146,8 +150,9 @@ impl Attempts {
     }
 }
 
-/// Deletes a batch; empty when nothing is left. A chat's children and the chat itself go in one transaction, so that
-/// nothing can be added to a chat that is half gone. What a reply under way has used is counted.
+/// Deletes a batch; empty when nothing is left. A chat's children and the chat itself go in one
+/// transaction, so that nothing can be added to a chat that is half gone. What a reply under way
+/// has used is counted.
 async fn delete_batch(
     transaction: &Transaction,
     whose: Whose<'_>,
@@ -213,7 +218,8 @@ async fn delete_batch(
     }))
 }
 
-/// Deletes a batch of expired chats, whoever owns them, and says how many; `None` when none is left.
+/// Deletes a batch of expired chats, whoever owns them, and says how many; `None` when none is
+/// left.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -229,8 +235,8 @@ pub async fn delete_expired_chats(db: &Db, now: Timestamp) -> Result<Option<i64>
     Ok((!counts.is_empty()).then(|| chats.map(|(_, count)| count).sum()))
 }
 
-/// Deletes a batch of the chats that the request for `job` hid from `owner`. What was made, imported or claimed since has
-/// not ended, whatever time it bears. `None` when none is left.
+/// Deletes a batch of the chats that the request for `job` hid from `owner`. What was made,
+/// imported or claimed since has not ended, whatever time it bears. `None` when none is left.
 ///
 /// # Errors
 /// [`StepError`]; then nothing of the batch was deleted, unless the outcome is unknown.
@@ -247,8 +253,8 @@ pub async fn erase_chats(
     .await
 }
 
-/// What names an owner beside the chats and was there at the time of the request: its key in the receipt, and the
-/// statement for one batch.
+/// What names an owner beside the chats and was there at the time of the request: its key in the
+/// receipt, and the statement for one batch.
 const TRACES: &[(&str, &str)] = &[
     (
         "usageRows",
@@ -268,8 +274,8 @@ const TRACES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Deletes a batch of what else named `owner` at the time of the request: usage, by whole days, and idempotency keys. `None`
-/// when nothing is left.
+/// Deletes a batch of what else named `owner` at the time of the request: usage, by whole days, and
+/// idempotency keys. `None` when nothing is left.
 ///
 /// # Errors
 /// As [`erase_chats`].

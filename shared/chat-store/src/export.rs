@@ -1,5 +1,5 @@
-//! Export: all of an owner's chats as lines of JSON, branches included, read in pages of bounded size. The last line says how many there were;
-//! an export without it was cut off.
+//! Export: all of an owner's chats as lines of JSON, branches included, read in pages of bounded
+//! size. The last line says how many there were; an export without it was cut off.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,8 @@ const PAGE_BYTES: i64 = 1024 * 1024;
 /// It reads no more messages, so that a chat of large ones is not read whole for each page.
 const MESSAGES_PER_PAGE: i64 = 100;
 const CHATS_PER_PAGE: usize = 50;
-/// The keys that are found at once: no index has an owner's chats in their order, so finding some reads all of them.
+/// The keys that are found at once: no index has an owner's chats in their order, so finding some
+/// reads all of them.
 const KEYS_AT_ONCE: i64 = 10_000;
 
 /// An export under way.
@@ -100,8 +101,9 @@ impl Export {
         }
     }
 
-    /// The next lines, each with its line break; `None` after the last. At most one flight, and one more for each 50 chats
-    /// that were deleted meanwhile. May be asked again after an error: nothing is lost or repeated.
+    /// The next lines, each with its line break; `None` after the last. At most one flight, and one
+    /// more for each 50 chats that were deleted meanwhile. May be asked again after an error:
+    /// nothing is lost or repeated.
     ///
     /// # Errors
     /// Any [`Error`] but an unknown outcome.
@@ -236,7 +238,8 @@ impl Export {
         Ok(rows.iter().map(Waiting::from_row).collect())
     }
 
-    /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to the end.
+    /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to
+    /// the end.
     fn enter(&mut self, waiting: Vec<Waiting>, last: Option<String>, lines: &mut String) {
         if let Some(chat) = waiting.last() {
             lines.push_str(&chat.line);

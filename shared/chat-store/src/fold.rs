@@ -1,14 +1,16 @@
-//! Folding: the form of a text in which it is compared without regard to case, in any script, whichever way it is composed.
-//! The database has no such comparison: DSQL's only collation is `C`.
+//! Folding: the form of a text in which it is compared without regard to case, in any script,
+//! whichever way it is composed. The database has no such comparison: DSQL's only collation is `C`.
 
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The dot that Unicode's folding leaves of `İ`; whoever types `istanbul` means `İSTANBUL` too.
 const DOTTED_I: &str = "i\u{307}";
 
-/// Folds a text. Two texts that differ in case, in composition or in compatibility forms (`ｆｕｌｌ`, `ﬁ`) fold to the same.
+/// Folds a text. Two texts that differ in case, in composition or in compatibility forms (`ｆｕｌｌ`,
+/// `ﬁ`) fold to the same.
 pub(crate) fn fold(text: &str) -> String {
-    // By way of upper case, character by character: so that ß is ss, ς is σ and ı is i, wherever they stand.
+    // By way of upper case, character by character: so that ß is ss, ς is σ and ı is i, wherever
+    // they stand.
     text.nfkc()
         .flat_map(char::to_uppercase)
         .flat_map(char::to_lowercase)
@@ -17,7 +19,8 @@ pub(crate) fn fold(text: &str) -> String {
         .replace(DOTTED_I, "i")
 }
 
-/// The LIKE pattern for folded texts that contain `search`, whose own `%`, `_` and `\` mean themselves.
+/// The LIKE pattern for folded texts that contain `search`, whose own `%`, `_` and `\` mean
+/// themselves.
 pub(crate) fn containing(search: &str) -> String {
     let mut pattern = String::from("%");
     for c in fold(search).chars() {

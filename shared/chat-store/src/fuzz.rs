@@ -1,4 +1,5 @@
-//! Fuzz targets: an import's file and a message's parts. What is accepted keeps the caps of what is posted.
+//! Fuzz targets: an import's file and a message's parts. What is accepted keeps the caps of what is
+//! posted.
 
 use std::collections::HashSet;
 
@@ -163,7 +164,8 @@ fn small_values_that_are_accepted_are_accepted_again_as_they_were_read() {
         if let Ok(metadata) = Metadata::parse(&text) {
             prop_assert!(metadata.as_str().len() <= MAX_METADATA_BYTES);
             let again = Metadata::parse(metadata.as_str());
-            // Of a number with a fraction or an exponent the parser may take the neighbour in the last digit.
+            // Of a number with a fraction or an exponent the parser may take the neighbour in the
+            // last digit.
             prop_assert!(again.is_ok() && (has_floats(&text) || again == Ok(metadata)));
             is_any = true;
         }

@@ -1,4 +1,5 @@
-//! Replies under way, seen from other containers: following them, stopping them, and ending those whose writer is gone.
+//! Replies under way, seen from other containers: following them, stopping them, and ending those
+//! whose writer is gone.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
@@ -8,9 +9,9 @@ use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
 use crate::key::key;
 use crate::message::Message;
 
-/// Counts what the replies of the CTE `$ended` (`chat_id`, `message_id`, `owner_id`) have used by their last checkpoint,
-/// which is all that is known when the writer does not end them itself. Whoever deletes the lock of a reply says this in
-/// the same statement, so that it is counted once.
+/// Counts what the replies of the CTE `$ended` (`chat_id`, `message_id`, `owner_id`) have used by
+/// their last checkpoint, which is all that is known when the writer does not end them itself.
+/// Whoever deletes the lock of a reply says this in the same statement, so that it is counted once.
 macro_rules! settled {
     ($ended:literal) => {
         concat!(
@@ -62,7 +63,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether the reply was stopped, and its writer has not stored its last words yet: with them it notes the usage.
+    /// Whether the reply was stopped, and its writer has not stored its last words yet: with them
+    /// it notes the usage.
     pub fn awaits_last_words(&self) -> bool {
         self.status == "stopped"
             && self
@@ -146,8 +148,9 @@ const STOP: &str = concat!(
 SELECT EXISTS (SELECT FROM released) AS is_stopped FROM chat"
 );
 
-/// Ends the chat's reply, if it is the reply `stream`, and frees the chat, whether or not the writer lives. What the last
-/// checkpoint holds stays; a living writer adds what it has sent since. `None`: there is no such chat.
+/// Ends the chat's reply, if it is the reply `stream`, and frees the chat, whether or not the
+/// writer lives. What the last checkpoint holds stays; a living writer adds what it has sent since.
+/// `None`: there is no such chat.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -230,8 +233,9 @@ UPDATE messages m SET status = 'interrupted',
 FROM passed WHERE m.chat_id = passed.chat_id AND m.id = passed.message_id AND m.status = 'streaming'"
 );
 
-/// Ends at most `limit` (900 or fewer: each may change three rows) replies, whoever owns them, whose lease has passed, and
-/// counts what they used; for the scheduled reaper. Returns how many; fewer than `limit` means that none is left.
+/// Ends at most `limit` (900 or fewer: each may change three rows) replies, whoever owns them,
+/// whose lease has passed, and counts what they used; for the scheduled reaper. Returns how many;
+/// fewer than `limit` means that none is left.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -1,5 +1,6 @@
-//! `Idempotency-Key`: a request that is repeated with its key gets its first answer for 24 hours. The answer is stored in
-//! the transaction that does the work; the key itself is not, only its hash.
+//! `Idempotency-Key`: a request that is repeated with its key gets its first answer for 24 hours.
+//! The answer is stored in the transaction that does the work; the key itself is not, only its
+//! hash.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +22,8 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// `key` is the header; `request` is what must be the same when it is used again: method, path, body.
+    /// `key` is the header; `request` is what must be the same when it is used again: method, path,
+    /// body.
     ///
     /// # Errors
     /// Anything but 1 to 64 visible ASCII characters.
@@ -33,8 +35,8 @@ impl IdempotencyKey {
         })
     }
 
-    /// The same for the same request of the same owner: ids are made from it, so that repeated batches meet the rows of
-    /// the first ones.
+    /// The same for the same request of the same owner: ids are made from it, so that repeated
+    /// batches meet the rows of the first ones.
     pub fn seed(&self, owner: &OwnerId) -> String {
         sha256_hex(&[
             owner.as_str().as_bytes(),
@@ -99,7 +101,8 @@ ON CONFLICT (owner_id, key) DO UPDATE SET request_hash = excluded.request_hash, 
     response = excluded.response, expires_at = excluded.expires_at
 WHERE idempotency.expires_at <= $7";
 
-/// Reads what was answered to the key, without a transaction around it: for work in several of them.
+/// Reads what was answered to the key, without a transaction around it: for work in several of
+/// them.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -160,8 +163,8 @@ fn found<T>(row: &dsql::Row, keyed: &IdempotencyKey) -> Once<T> {
     })
 }
 
-/// Does `work` in a transaction, once for each key. `answer` makes the answer that is kept from what was done; work
-/// without one (a refusal) may be tried again with the same key.
+/// Does `work` in a transaction, once for each key. `answer` makes the answer that is kept from
+/// what was done; work without one (a refusal) may be tried again with the same key.
 ///
 /// # Errors
 /// Any [`Error`] of a transaction.

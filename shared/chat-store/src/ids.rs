@@ -1,5 +1,5 @@
-//! Ids. Clients make their own (16 random letters and digits, by default of the AI SDK), so they are opaque text of a
-//! fixed alphabet, unique per owner's chat only where the schema says so.
+//! Ids. Clients make their own (16 random letters and digits, by default of the AI SDK), so they
+//! are opaque text of a fixed alphabet, unique per owner's chat only where the schema says so.
 
 use crate::values::Invalid;
 
@@ -40,7 +40,8 @@ macro_rules! id {
 }
 
 id!(
-    /// What a chat's owner calls it, unique among their chats; or its key, which is unique in the database.
+    /// What a chat's owner calls it, unique among their chats; or its key, which is unique in the
+    /// database.
     ChatId
 );
 id!(

@@ -1,7 +1,8 @@
-//! Job rows: the transactional outbox and the state of every job. A row is written in the transaction of its cause
-//! (`pending`), handed to the queue by the relay (`queued`), processed under a lease (`running`), and ends as `done` or
-//! `failed`; a failed one is reported to the dead-letter queue (`dead`). Delivery is at least once everywhere: a claim
-//! lets one worker in, and everything it writes carries its lease, so that a late one writes nothing.
+//! Job rows: the transactional outbox and the state of every job. A row is written in the
+//! transaction of its cause (`pending`), handed to the queue by the relay (`queued`), processed
+//! under a lease (`running`), and ends as `done` or `failed`; a failed one is reported to the
+//! dead-letter queue (`dead`). Delivery is at least once everywhere: a claim lets one worker in,
+//! and everything it writes carries its lease, so that a late one writes nothing.
 
 use std::time::SystemTime;
 
@@ -38,7 +39,8 @@ pub struct Job {
 pub enum Claim {
     /// It is this worker's until the lease ends.
     Job(Job),
-    /// All its attempts were begun and none came to an end, so it was given up now: it kills its worker.
+    /// All its attempts were begun and none came to an end, so it was given up now: it kills its
+    /// worker.
     GivenUp {
         /// What it should have done.
         kind: String,
@@ -62,11 +64,12 @@ UPDATE jobs SET state = CASE WHEN attempts < $4 THEN 'running' ELSE 'failed' END
 WHERE id = $1 AND (state IN ('pending', 'queued') OR (state = 'running' AND run_after <= $2))
 RETURNING state, kind, payload, cursor, result, attempts, created_at";
 
-/// Takes a job, which no other worker can take before `lease_until`; or gives it up, for the relay to report, if
-/// [`MAX_JOB_ATTEMPTS`] workers have taken it and none of them said how it ended.
+/// Takes a job, which no other worker can take before `lease_until`; or gives it up, for the relay
+/// to report, if [`MAX_JOB_ATTEMPTS`] workers have taken it and none of them said how it ended.
 ///
 /// # Errors
-/// Any [`Error`]. After an unknown outcome the row may be claimed: it is free again when the lease ends.
+/// Any [`Error`]. After an unknown outcome the row may be claimed: it is free again when the lease
+/// ends.
 pub async fn claim(
     db: &Db,
     id: &str,
@@ -135,8 +138,8 @@ const PROGRESS: &str = "\
 UPDATE jobs SET state = $4, cursor = $5, result = $6, payload = COALESCE($7, payload)
 WHERE id = $1 AND state = 'running' AND run_after = $2 AND attempts = $3";
 
-/// Writes progress in the transaction of the work it tells of. False: the lease was lost, and the transaction must not be
-/// committed.
+/// Writes progress in the transaction of the work it tells of. False: the lease was lost, and the
+/// transaction must not be committed.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -170,7 +173,8 @@ const GIVE_BACK: &str = "\
 UPDATE jobs SET state = 'pending', attempts = $4, run_after = $5
 WHERE id = $1 AND state = 'running' AND run_after = $2 AND attempts = $3";
 
-/// Gives a job back whose time is up although it made progress: that is no failed attempt, and it goes on at once.
+/// Gives a job back whose time is up although it made progress: that is no failed attempt, and it
+/// goes on at once.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -205,7 +209,8 @@ const GIVE_UP: &str = "\
 UPDATE jobs SET state = 'failed', cursor = $4
 WHERE id = $1 AND state = 'running' AND run_after = $2 AND attempts = $3";
 
-/// Gives a job up for `reason`, which the relay reports to the dead-letter queue. What it did before stays in its result.
+/// Gives a job up for `reason`, which the relay reports to the dead-letter queue. What it did
+/// before stays in its result.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -232,7 +237,8 @@ pub struct Due {
     pub kind: String,
 }
 
-// A worker that died leaves `running` behind, a send that was dropped leaves `queued`: both become due again.
+// A worker that died leaves `running` behind, a send that was dropped leaves `queued`: both become
+// due again.
 const DUE: &str = "\
 UPDATE jobs SET state = 'queued', run_after = $2
 WHERE id IN (
@@ -240,7 +246,8 @@ WHERE id IN (
 )
 RETURNING id, kind";
 
-/// Takes up to `limit` jobs that are due, to be sent. What is not begun by `resend_at` becomes due again.
+/// Takes up to `limit` jobs that are due, to be sent. What is not begun by `resend_at` becomes due
+/// again.
 ///
 /// # Errors
 /// Any [`Error`]; after an unknown outcome the jobs become due again at `resend_at`.

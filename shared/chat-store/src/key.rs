@@ -1,20 +1,22 @@
-//! How a chat is found by the id that its owner knows it by. Clients make ids of their own, so two owners may make the same
-//! one, and neither may learn that by anything that is answered. The key of a chat, `chats.id`, is that id as long as it is
-//! free, and else one of the server's: then `public_id` is what the chat is called. Whatever belongs to a chat belongs to its
-//! key, which stays when a chat is claimed.
+//! How a chat is found by the id that its owner knows it by. Clients make ids of their own, so two
+//! owners may make the same one, and neither may learn that by anything that is answered. The key
+//! of a chat, `chats.id`, is that id as long as it is free, and else one of the server's: then
+//! `public_id` is what the chat is called. Whatever belongs to a chat belongs to its key, which
+//! stays when a chat is claimed.
 //!
 //! # Promises
 //! 1. A chat is found by its owner and what they call it, in the statement that needs it.
-//! 2. Clients are told what a chat is called, and never its key. Keys are in the order of the ids that they were made from, so
-//!    the order of lists and exports does not tell either which chats have one of the server's.
+//! 2. Clients are told what a chat is called, and never its key. Keys are in the order of the ids
+//!    that they were made from, so the order of lists and exports does not tell either which chats
+//!    have one of the server's.
 
 use dsql::Row;
 
 use crate::ids::{ChatId, OwnerId};
 use crate::secret::sha256_hex;
 
-/// The CTE `key`: the key of the chat that the owner calls `$name`, or no row. It is `$1` of the owner `$2` where nothing else
-/// is said.
+/// The CTE `key`: the key of the chat that the owner calls `$name`, or no row. It is `$1` of the
+/// owner `$2` where nothing else is said.
 macro_rules! key {
     () => {
         $crate::key::key!("$1", "$2")
@@ -40,7 +42,8 @@ macro_rules! key {
 }
 pub(crate) use key;
 
-/// The CTE `key` of a chat that is made if it is not there: the key that it has, or would get. `$apart` is [`apart`].
+/// The CTE `key` of a chat that is made if it is not there: the key that it has, or would get.
+/// `$apart` is [`apart`].
 macro_rules! key_of_new {
     ($name:literal, $owner:literal, $apart:literal) => {
         concat!(
@@ -70,10 +73,12 @@ macro_rules! key_of_new {
 }
 pub(crate) use key_of_new;
 
-/// Stands between the two parts of a key of the server's. No id has it, and each of their characters comes after it.
+/// Stands between the two parts of a key of the server's. No id has it, and each of their
+/// characters comes after it.
 const SEPARATOR: char = '!';
 
-/// The key of a chat whose id is another owner's already. It comes after that id, and before whatever comes after the id.
+/// The key of a chat whose id is another owner's already. It comes after that id, and before
+/// whatever comes after the id.
 pub(crate) fn apart(owner: &OwnerId, id: &ChatId) -> String {
     let parts = [owner.as_str().as_bytes(), id.as_str().as_bytes()];
     format!("{}{SEPARATOR}{}", id.as_str(), sha256_hex(&parts))

@@ -1,17 +1,20 @@
-//! The chat domain: its types, which can only be made from checked input, and every SQL statement of the chat schema.
+//! The chat domain: its types, which can only be made from checked input, and every SQL statement
+//! of the chat schema.
 //!
 //! # Promises
-//! 1. Every statement carries the owner, or the chat's lock if it is the writer's of a reply. Someone else's chat and a
-//!    missing one look the same: `None`.
-//! 2. A function that takes a [`dsql::Db`] is one statement, one flight, unless it says otherwise; one that takes a
-//!    transaction is part of its caller's.
-//! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids and times are
-//!    fixed before the first attempt.
+//! 1. Every statement carries the owner, or the chat's lock if it is the writer's of a reply.
+//!    Someone else's chat and a missing one look the same: `None`.
+//! 2. A function that takes a [`dsql::Db`] is one statement, one flight, unless it says otherwise;
+//!    one that takes a transaction is part of its caller's.
+//! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids
+//!    and times are fixed before the first attempt.
 //! 4. A chat whose `expires_at` has passed is as missing, even before it is deleted.
-//! 5. Rows are added to a chat only together with a write to the chat's own row, its root: no row outlives its chat.
+//! 5. Rows are added to a chat only together with a write to the chat's own row, its root: no row
+//!    outlives its chat.
 
-/// The schema that holds the tables: the `search_path` of whoever runs the statements of this crate, which name no schema.
-/// Nobody but the functions' roles may use it, and nobody but `admin` creates anything in it.
+/// The schema that holds the tables: the `search_path` of whoever runs the statements of this
+/// crate, which name no schema. Nobody but the functions' roles may use it, and nobody but `admin`
+/// creates anything in it.
 pub const SCHEMA: &str = "chats";
 
 mod awaited;

@@ -1,6 +1,6 @@
-//! Rate limits: fixed windows, counted per owner and per hash of an address in one statement. Where the count cannot be
-//! made because the database is not available, guests are refused and owners let through; where it cannot because too many
-//! count at once, everyone is refused.
+//! Rate limits: fixed windows, counted per owner and per hash of an address in one statement. Where
+//! the count cannot be made because the database is not available, guests are refused and owners
+//! let through; where it cannot because too many count at once, everyone is refused.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ids::OwnerId;
 
-/// The branches of a verdict that refuse a turn: too many replies of the owner at once, or too many turns of the owner or of the
-/// address in the running window. Each of the last two is the key of a counter, and what it may reach.
+/// The branches of a verdict that refuse a turn: too many replies of the owner at once, or too many
+/// turns of the owner or of the address in the running window. Each of the last two is the key of a
+/// counter, and what it may reach.
 macro_rules! beyond_turns {
     (($owner:literal, $concurrent:literal), $now:literal, $window:literal, ($first:literal, $first_most:literal),
         ($second:literal, $second_most:literal)) => {
@@ -70,7 +71,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of this length, at least a second, that `now` lies in. Windows are counted from 1970, in UTC.
+    /// The window of this length, at least a second, that `now` lies in. Windows are counted from
+    /// 1970, in UTC.
     pub(crate) fn at(now: Timestamp, length: Duration) -> Self {
         let length_s = i64::try_from(length.as_secs()).unwrap_or(i64::MAX).max(1);
         let begun = now.as_second() - now.as_second().rem_euclid(length_s);
@@ -103,7 +105,8 @@ impl Limit {
         Window::at(now, self.window)
     }
 
-    /// The buckets that a request of `visitor` is counted in: the owner's, then the address's if it is known.
+    /// The buckets that a request of `visitor` is counted in: the owner's, then the address's if it
+    /// is known.
     pub fn buckets(&self, visitor: Visitor<'_>) -> Vec<Bucket> {
         let owner = Bucket {
             key: format!("{}|owner|{}", self.name, visitor.owner.as_str()),
@@ -151,12 +154,12 @@ SELECT key, $2, 1, $3 FROM unnest($1::text[]) AS bucket (key) ORDER BY key
 ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + 1
 RETURNING key, n";
 
-/// Counts one request and tells whether it is within `limit`: one flight. A refused request counts too, so a client that
-/// does not wait stays refused.
+/// Counts one request and tells whether it is within `limit`: one flight. A refused request counts
+/// too, so a client that does not wait stays refused.
 ///
 /// # Errors
-/// Any [`Error`] but a conflict, which is a refusal. One that says that the database is not available is for guests alone:
-/// owners are let through.
+/// Any [`Error`] but a conflict, which is a refusal. One that says that the database is not
+/// available is for guests alone: owners are let through.
 pub async fn admit(
     db: &Db,
     limit: &Limit,
@@ -195,8 +198,8 @@ pub async fn admit(
     Ok(Admission::Admitted)
 }
 
-/// What becomes of a request that could not be counted. Conflicts without end are a sign of many requests, not of a fault:
-/// whoever causes them must not be let through by them.
+/// What becomes of a request that could not be counted. Conflicts without end are a sign of many
+/// requests, not of a fault: whoever causes them must not be let through by them.
 fn uncounted(error: Error, is_guest: bool) -> Result<Admission, Error> {
     match error.kind() {
         ErrorKind::Conflict => Ok(Admission::Refused {

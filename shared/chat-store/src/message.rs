@@ -1,5 +1,6 @@
-//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends a model is shown text and small
-//! inline files; parts of other types are kept for the client, as they are, and shown to nobody else.
+//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends a model
+//! is shown text and small inline files; parts of other types are kept for the client, as they are,
+//! and shown to nobody else.
 
 use bounded_json::{Fields, RawValue, Stopped, count_values, items};
 use serde::Serialize;
@@ -70,11 +71,12 @@ impl Role {
 pub struct Parts(String);
 
 impl Parts {
-    /// Takes 1 to [`MAX_PARTS`] parts that say something: of the types `text` and `file` without keys that are not theirs,
-    /// of other types as they are.
+    /// Takes 1 to [`MAX_PARTS`] parts that say something: of the types `text` and `file` without
+    /// keys that are not theirs, of other types as they are.
     ///
     /// # Errors
-    /// Not a list of parts, too many, too long, too large, blank, or a file of another type or by another URL than `data:`.
+    /// Not a list of parts, too many, too long, too large, blank, or a file of another type or by
+    /// another URL than `data:`.
     pub fn parse(json: &str) -> Result<Self, Invalid> {
         let mut parts = Vec::new();
         sent_parts(json, |raw| {
@@ -238,7 +240,8 @@ pub(crate) fn says_something(part: &Value) -> bool {
     }
 }
 
-/// Whether a text shows nothing: blanks, and characters that take no room, which a page trims or a reader does not see.
+/// Whether a text shows nothing: blanks, and characters that take no room, which a page trims or a
+/// reader does not see.
 pub fn is_blank(text: &str) -> bool {
     let is_invisible = |c| {
         matches!(

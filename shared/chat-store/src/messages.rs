@@ -11,7 +11,8 @@ use crate::root::root;
 
 /// Most messages on the path of a chat, which is what is read.
 pub const MAX_MESSAGES: i64 = 500;
-/// Most messages of a chat in all, those that were set aside included: it is deleted in one transaction of 3,000 rows.
+/// Most messages of a chat in all, those that were set aside included: it is deleted in one
+/// transaction of 3,000 rows.
 pub const MAX_ROWS: i64 = 1_000;
 
 /// How appending a message ended.
@@ -141,8 +142,8 @@ SELECT busy, EXISTS (SELECT FROM target) AS found,
 FROM chat"
 );
 
-/// Sets the owner's messages aside from a place on (`branches`); `None` if there is no such chat. A message that is not
-/// there (any more) cuts nothing.
+/// Sets the owner's messages aside from a place on (`branches`); `None` if there is no such chat. A
+/// message that is not there (any more) cuts nothing.
 ///
 /// # Errors
 /// Any [`Error`].

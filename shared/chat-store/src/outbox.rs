@@ -70,9 +70,9 @@ pub fn owner_payload(owner: &OwnerId) -> Value {
 /// Most chats hidden in one statement: the service refuses the 3,001st row.
 const MAX_HIDDEN: i64 = 2_000;
 
-// The time of the request is the mark of what it hid: the job deletes what had ended by then. So the job comes with the
-// last chats hidden, and a repeated attempt, which finds it, hides nothing that came later. An open job covers the request
-// too if nothing has come since it was made.
+// The time of the request is the mark of what it hid: the job deletes what had ended by then. So
+// the job comes with the last chats hidden, and a repeated attempt, which finds it, hides nothing
+// that came later. An open job covers the request too if nothing has come since it was made.
 const DISCARD: &str = "\
 WITH made AS (
     SELECT FROM jobs WHERE id = $1
@@ -99,9 +99,9 @@ WITH made AS (
 SELECT (SELECT count(*) FROM hidden) >= $6 AS is_more,
     CASE WHEN EXISTS (SELECT FROM made) OR EXISTS (SELECT FROM hidden) THEN NULL ELSE (SELECT id FROM open) END AS open";
 
-/// Hides the owner's chats, all that there are at the time of the request, and promises with the last of them the job that
-/// deletes them or everything. Returns the job's id: that of a pending erasure if nothing has come since. One flight for
-/// each 2,000 chats.
+/// Hides the owner's chats, all that there are at the time of the request, and promises with the
+/// last of them the job that deletes them or everything. Returns the job's id: that of a pending
+/// erasure if nothing has come since. One flight for each 2,000 chats.
 ///
 /// # Errors
 /// Any [`Error`]. Chats that are hidden by then are deleted by the next such job, or the purge.
@@ -153,8 +153,8 @@ const RECEIPT: &str = "\
 SELECT state, result, created_at FROM jobs
 WHERE id = $1 AND kind IN ('erase_user', 'delete_all_chats') AND payload IN ($2, $3)";
 
-/// The receipt of the owner's own job; `None` for everyone else's. A finished job may have replaced its payload by
-/// [`anonymous_payload`].
+/// The receipt of the owner's own job; `None` for everyone else's. A finished job may have replaced
+/// its payload by [`anonymous_payload`].
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -178,7 +178,8 @@ pub async fn receipt(db: &Db, owner: &OwnerId, id: &str) -> Result<Option<Receip
     }))
 }
 
-/// What a finished job keeps in place of its owner: only who knows both owner and job can make it again.
+/// What a finished job keeps in place of its owner: only who knows both owner and job can make it
+/// again.
 pub fn anonymous_payload(id: &str, owner: &OwnerId) -> Value {
     json!({"ownerHash": sha256_hex(&[id.as_bytes(), owner.as_str().as_bytes()])})
 }

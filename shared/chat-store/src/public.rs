@@ -1,5 +1,5 @@
-//! What others than the owner see of a chat that its owner has made public: its path as it is now, of which a reader learns
-//! no more than of a share. A chat that is only shared is not among them.
+//! What others than the owner see of a chat that its owner has made public: its path as it is now,
+//! of which a reader learns no more than of a share. A chat that is only shared is not among them.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;

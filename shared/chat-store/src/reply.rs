@@ -1,6 +1,7 @@
-//! Writing a reply: its checkpoints, its end, and the refusal before it began. Only the holder of the chat's lock writes,
-//! with one exception: a reply that was stopped is given the words that its writer had sent by then. A writer is known by
-//! the chat and its lock alone, so a claim of the chat does not disturb it. Each function is one flight.
+//! Writing a reply: its checkpoints, its end, and the refusal before it began. Only the holder of
+//! the chat's lock writes, with one exception: a reply that was stopped is given the words that its
+//! writer had sent by then. A writer is known by the chat and its lock alone, so a claim of the
+//! chat does not disturb it. Each function is one flight.
 
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl Held {
     }
 }
 
-// Whoever takes the lock away writes both rows too: one of the two meets a conflict, runs again, and sees the other.
+// Whoever takes the lock away writes both rows too: one of the two meets a conflict, runs again,
+// and sees the other.
 const CHECKPOINT: &str = "\
 WITH beat AS (
     UPDATE generations SET lease_until = $8 WHERE chat_id = $1 AND stream_id = $2 RETURNING chat_id
@@ -140,13 +142,15 @@ pub enum Ended {
     Stored,
     /// The visitor had stopped it: it stays stopped, with its last words.
     Stopped,
-    /// The lease had passed, and the reply was ended in its writer's place: its last checkpoint stays.
+    /// The lease had passed, and the reply was ended in its writer's place: its last checkpoint
+    /// stays.
     Interrupted,
     /// The reply is gone, and perhaps its chat.
     Gone,
 }
 
-// A stop has counted what the last checkpoint said: what came after it is the difference, and nothing the second time.
+// A stop has counted what the last checkpoint said: what came after it is the difference, and
+// nothing the second time.
 const CLOSE: &str = concat!(
     "\
 WITH released AS (
@@ -182,8 +186,9 @@ UNION ALL
 SELECT status FROM found WHERE NOT EXISTS (SELECT FROM ended)"
 );
 
-/// Ends a reply: its last parts, its status, the lock, the day's usage, and what was reserved for it. A reply that was
-/// stopped is given its last parts and the rest of its usage; one that was ended otherwise, or is gone, is left as it is.
+/// Ends a reply: its last parts, its status, the lock, the day's usage, and what was reserved for
+/// it. A reply that was stopped is given its last parts and the rest of its usage; one that was
+/// ended otherwise, or is gone, is left as it is.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -227,8 +232,8 @@ WITH released AS (
 DELETE FROM messages WHERE chat_id = $1 AND id = $3"
 );
 
-/// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still held. The visitor's message
-/// stays; for the reply `spent` tokens are counted.
+/// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still
+/// held. The visitor's message stays; for the reply `spent` tokens are counted.
 ///
 /// # Errors
 /// Any [`Error`].

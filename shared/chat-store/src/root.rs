@@ -1,11 +1,14 @@
-//! The root of a chat: its own row. A statement that adds rows to a chat writes the chat's row as well, and whoever deletes
-//! a chat deletes that row: of two at once, one meets a conflict, runs again, and sees what the other did. Without this a
-//! vote could be stored for a chat that is deleted meanwhile, and stay behind a receipt that says all is gone.
+//! The root of a chat: its own row. A statement that adds rows to a chat writes the chat's row as
+//! well, and whoever deletes a chat deletes that row: of two at once, one meets a conflict, runs
+//! again, and sees what the other did. Without this a vote could be stored for a chat that is
+//! deleted meanwhile, and stay behind a receipt that says all is gone.
 //!
-//! A write, not `FOR KEY SHARE`: the table of rows that conflict is then the same in every PostgreSQL.
+//! A write, not `FOR KEY SHARE`: the table of rows that conflict is then the same in every
+//! PostgreSQL.
 
-/// Begins a statement that adds rows to chats which are there: the CTE `chat` is the chats of `$where`, each written. What is
-/// inserted comes from it. With `of` the CTE [`key`](crate::key) goes before it, by the parameters that are given.
+/// Begins a statement that adds rows to chats which are there: the CTE `chat` is the chats of
+/// `$where`, each written. What is inserted comes from it. With `of` the CTE [`key`](crate::key)
+/// goes before it, by the parameters that are given.
 macro_rules! root {
     (of ($($names:literal),*), $where:literal) => {
         root!(of ($($names),*), "next_seq = next_seq", $where, "id")
@@ -48,7 +51,8 @@ mod tests {
 
     const HOME: &str = env!("CARGO_MANIFEST_DIR");
 
-    /// A clause of a statement: the name it is known by (none for the statement itself), and its text.
+    /// A clause of a statement: the name it is known by (none for the statement itself), and its
+    /// text.
     type Clause<'a> = (Option<&'a str>, &'a str);
 
     fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
@@ -126,7 +130,8 @@ mod tests {
         named.chain([(None, item)]).collect()
     }
 
-    /// What is wrong with the statements of an item: inserts into a child that do not come from a clause that writes the chat.
+    /// What is wrong with the statements of an item: inserts into a child that do not come from a
+    /// clause that writes the chat.
     fn unrooted(item: &str, children: &BTreeSet<String>) -> Vec<String> {
         let item = &item.replace("root!(", "chat AS (UPDATE chats SET ");
         let clauses = clauses(item);

@@ -1,9 +1,10 @@
-//! Shares: read-only snapshots of a chat behind a token, of which only a hash is stored. A snapshot shows no ids, no owner,
-//! no reasoning and no tools.
+//! Shares: read-only snapshots of a chat behind a token, of which only a hash is stored. A snapshot
+//! shows no ids, no owner, no reasoning and no tools.
 //!
-//! Whether a share opens is decided by its chat alone, when it is opened: the chat is public and has not ended. Sharing a chat
-//! that is private first deletes the shares of its past, so that only the new one opens. A chat that is public only by its
-//! shares is private again when the last of them is ended.
+//! Whether a share opens is decided by its chat alone, when it is opened: the chat is public and
+//! has not ended. Sharing a chat that is private first deletes the shares of its past, so that only
+//! the new one opens. A chat that is public only by its shares is private again when the last of
+//! them is ended.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
@@ -32,8 +33,8 @@ impl std::fmt::Debug for ShareToken {
 }
 
 impl ShareToken {
-    /// A token of 256 bits. With the `Idempotency-Key` of the request it can be made again from the nonce that is stored,
-    /// by who knows the key; without one the nonce is the token.
+    /// A token of 256 bits. With the `Idempotency-Key` of the request it can be made again from the
+    /// nonce that is stored, by who knows the key; without one the nonce is the token.
     pub fn new(idempotency_key: Option<&str>, nonce: &str) -> Self {
         Self(match idempotency_key {
             Some(key) => derived_text(key, nonce),
@@ -88,8 +89,8 @@ LEFT JOIN messages m ON m.chat_id = chat.id AND m.status <> 'streaming' AND m.as
 ORDER BY m.seq"
 );
 
-// Writing the chat's row makes two shares at once conflict, so that the count holds. The other clauses see the chat as it
-// was before.
+// Writing the chat's row makes two shares at once conflict, so that the count holds. The other
+// clauses see the chat as it was before.
 const SHARE: &str = concat!(
     root!(
         of ("$2", "$3"),
@@ -105,7 +106,8 @@ const SHARE: &str = concat!(
 INSERT INTO shares (token_hash, chat_id, snapshot, created_at) SELECT $1, id, $4, $5 FROM chat"
 );
 
-/// Makes the chat public and stores a snapshot of it behind `token`. If the chat was private, its earlier shares are gone.
+/// Makes the chat public and stores a snapshot of it behind `token`. If the chat was private, its
+/// earlier shares are gone.
 ///
 /// # Errors
 /// Any [`Error`] of a statement in a transaction.
@@ -166,8 +168,8 @@ pub async fn share(
     })
 }
 
-/// A message as strangers see it: its texts and files; `None` when it has neither. A reply that no model wrote here, since a
-/// client or an import brought it, says so.
+/// A message as strangers see it: its texts and files; `None` when it has neither. A reply that no
+/// model wrote here, since a client or an import brought it, says so.
 pub(crate) fn public(role: &str, parts: &str, is_by_model: bool) -> Option<Value> {
     let parts: Vec<Value> = serde_json::from_str::<Vec<Value>>(parts)
         .ok()?
@@ -255,8 +257,8 @@ WHERE c.id = (SELECT id FROM key) AND c.owner_id = $2 AND (c.expires_at IS NULL 
 ORDER BY s.created_at, s.token_hash"
 );
 
-/// The shares of the owner's chat, those that open only once it is public again among them, the oldest first; `None` if there
-/// is no such chat.
+/// The shares of the owner's chat, those that open only once it is public again among them, the
+/// oldest first; `None` if there is no such chat.
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
@@ -278,8 +280,8 @@ pub async fn shares(
     Ok(Some(shares.collect()))
 }
 
-// The other clauses see the shares as they were before. Writing the chat's row makes two of these at once conflict, so that
-// the last one is known.
+// The other clauses see the shares as they were before. Writing the chat's row makes two of these
+// at once conflict, so that the last one is known.
 const UNSHARE_ONE: &str = concat!(
     root!(
         of(),

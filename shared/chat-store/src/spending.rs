@@ -1,18 +1,22 @@
-//! Tokens that models may cost in one UTC day: of an owner, of an address, and of the whole deployment.
+//! Tokens that models may cost in one UTC day: of an owner, of an address, and of the whole
+//! deployment.
 //!
-//! Life cycle of a reservation: what a request may cost at most is reserved in the statement that decides whether it is
-//! made, and counts as spent from then on. When the request has ended, its writer settles: the difference is given back, or
-//! added, and the reservation is gone. A writer that dies settles nothing, and what it reserved stays spent until the day
-//! is over.
+//! Life cycle of a reservation: what a request may cost at most is reserved in the statement that
+//! decides whether it is made, and counts as spent from then on. When the request has ended, its
+//! writer settles: the difference is given back, or added, and the reservation is gone. A writer
+//! that dies settles nothing, and what it reserved stays spent until the day is over.
 //!
 //! # Promises
-//! 1. What is counted is never less than what was used: nobody but the writer gives back, and only what the provider says was
-//!    not used. Until it says so, a text has a token a byte and a reply all the tokens that it was allowed.
+//! 1. What is counted is never less than what was used: nobody but the writer gives back, and only
+//!    what the provider says was not used. Until it says so, a text has a token a byte and a reply
+//!    all the tokens that it was allowed.
 //! 2. A reservation is made once and settled once, whatever is repeated after a lost connection.
-//! 3. Counters name an owner by a pseudonym alone, so that they outlive the owner's erasure, until the day is over.
-//! 4. A turn that would likely exceed a budget is refused. One that was admitted may exceed it by what its text has more than
-//!    a likely count of tokens. The deployment's counter is divided, so that turns of different chats do not conflict:
-//!    requests of the same moment may exceed its budget by what each of them reserves.
+//! 3. Counters name an owner by a pseudonym alone, so that they outlive the owner's erasure, until
+//!    the day is over.
+//! 4. A turn that would likely exceed a budget is refused. One that was admitted may exceed it by
+//!    what its text has more than a likely count of tokens. The deployment's counter is divided, so
+//!    that turns of different chats do not conflict: requests of the same moment may exceed its
+//!    budget by what each of them reserves.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -29,8 +33,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Rows that the deployment's counter is divided into.
 const SHARDS: u64 = 16;
 
-/// The branches of a verdict that refuse what would cost `$tokens` beyond a budget of the day, by the CTE `spent` (`key`, `n`): each
-/// pair is a counter's key, that of the deployment's rows all of them, and what it may reach.
+/// The branches of a verdict that refuse what would cost `$tokens` beyond a budget of the day, by
+/// the CTE `spent` (`key`, `n`): each pair is a counter's key, that of the deployment's rows all of
+/// them, and what it may reach.
 macro_rules! beyond_budgets {
     ($tokens:literal, ($owner:literal, $owner_most:literal), ($address:literal, $address_most:literal),
         ($shards:literal, $deployment_most:literal)) => {
@@ -157,8 +162,8 @@ fn shard(n: u64) -> String {
     format!("tokens|all|{n}")
 }
 
-/// Settles the reservation `$id`, which has cost `$spent` tokens. Part of the statement that ends what the reservation was
-/// made for.
+/// Settles the reservation `$id`, which has cost `$spent` tokens. Part of the statement that ends
+/// what the reservation was made for.
 macro_rules! given_back {
     ($id:literal, $spent:literal) => {
         concat!(
@@ -195,7 +200,8 @@ pub async fn settle(db: &Db, id: &str, spent: i64) -> Result<(), Error> {
         .map(|_| ())
 }
 
-// A title is promised with a turn that its owner was allowed: only the deployment's budget can be short of it.
+// A title is promised with a turn that its owner was allowed: only the deployment's budget can be
+// short of it.
 const RESERVE: &str = "\
 WITH verdict AS (
     SELECT EXISTS (SELECT FROM reservations WHERE id = $1) AS is_again, COALESCE(
@@ -211,8 +217,8 @@ WITH verdict AS (
 )
 SELECT is_again OR has_room AS is_reserved FROM verdict";
 
-/// Reserves `tokens` for the title `id` and tells whether the deployment's budget suffices. The same id again is reserved
-/// once.
+/// Reserves `tokens` for the title `id` and tells whether the deployment's budget suffices. The
+/// same id again is reserved once.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -270,8 +276,8 @@ WITH spent AS (
 SELECT is_again OR has_room AS is_reserved FROM verdict"
 );
 
-/// Reserves what a further step of a reply may cost, under an id of its own, and tells whether the budgets suffice. The same
-/// id again is reserved once.
+/// Reserves what a further step of a reply may cost, under an id of its own, and tells whether the
+/// budgets suffice. The same id again is reserved once.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -323,7 +329,8 @@ pub struct TitleUsage<'a> {
     pub now: Timestamp,
 }
 
-// The usage of an owner who is being erased, or whose chat is gone, would outlive the erasure: it is not noted.
+// The usage of an owner who is being erased, or whose chat is gone, would outlive the erasure: it
+// is not noted.
 const SETTLE_TITLE: &str = concat!(
     "WITH ",
     key!("$2", "$3"),

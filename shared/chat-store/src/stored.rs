@@ -1,5 +1,5 @@
-//! What a chat holds about a message that a client sends again, and about what the client shows besides: what decides where
-//! a turn belongs.
+//! What a chat holds about a message that a client sends again, and about what the client shows
+//! besides: what decides where a turn belongs.
 
 use dsql::Row;
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! A chat's title: taken from what the visitor says first, which is there at once, and free; a job may have a model make
-//! a better one, as long as nobody has given the chat another.
+//! A chat's title: taken from what the visitor says first, which is there at once, and free; a job
+//! may have a model make a better one, as long as nobody has given the chat another.
 
 use dsql::{Db, Error, Type};
 use serde_json::{Value, json};
@@ -86,8 +86,9 @@ const RETITLE: &str = concat!(
 UPDATE chats SET title = $4, title_folded = $5 WHERE id = (SELECT id FROM key) AND owner_id = $2 AND title = $3"
 );
 
-/// Ends the job that titles a chat, in one transaction with the better title, if there is one: `new` in place of `old`,
-/// which the chat must still have. What the payload said about a person goes. Returns whether the chat got the title.
+/// Ends the job that titles a chat, in one transaction with the better title, if there is one:
+/// `new` in place of `old`, which the chat must still have. What the payload said about a person
+/// goes. Returns whether the chat got the title.
 ///
 /// # Errors
 /// [`StepError`]: the lease was lost, and nothing was written; or the database.

@@ -1,7 +1,7 @@
-//! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply and takes the chat's
-//! lock, or says why it does not. A plain send is one flight. An edit or a regeneration is two: the first finds what is
-//! stored, the second sets it aside, unless the chat has changed in between. Nothing is deleted: what is set aside is a
-//! branch (`branches`).
+//! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply
+//! and takes the chat's lock, or says why it does not. A plain send is one flight. An edit or a
+//! regeneration is two: the first finds what is stored, the second sets it aside, unless the chat
+//! has changed in between. Nothing is deleted: what is set aside is a branch (`branches`).
 
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
@@ -35,15 +35,16 @@ pub enum Place {
         /// The message that the client names besides its own.
         target: Option<MessageId>,
     },
-    /// At the stored message: everything on the path with a higher `seq` is set aside, and so is the message with its parts of
-    /// before if they are others now.
+    /// At the stored message: everything on the path with a higher `seq` is set aside, and so is
+    /// the message with its parts of before if they are others now.
     Behind {
         /// The last `seq` that stays.
         cut: i64,
         /// [`Stored::next_seq`] when that was decided.
         expected: i64,
     },
-    /// As a new message behind an older one: everything on the path with a higher `seq` is set aside.
+    /// As a new message behind an older one: everything on the path with a higher `seq` is set
+    /// aside.
     After {
         /// The last `seq` that stays.
         cut: i64,
@@ -108,7 +109,8 @@ pub struct NewTurn<'a> {
     pub reply_metadata: &'a str,
     /// The title, while the chat has none.
     pub title: &'a Title,
-    /// The id of the job that has a model make a better title, if one shall: promised with the first message.
+    /// The id of the job that has a model make a better title, if one shall: promised with the
+    /// first message.
     pub title_job: Option<&'a str>,
     /// When a chat that is made here is deleted.
     pub expires_at: Option<Timestamp>,
@@ -129,12 +131,14 @@ pub enum Opening {
     Opened {
         /// The chat's key, by which its writer knows it.
         chat: ChatId,
-        /// What was said before, oldest first, without the visitor's message; a reply that is taken over is part of it.
+        /// What was said before, oldest first, without the visitor's message; a reply that is taken
+        /// over is part of it.
         history: Vec<Message>,
         /// Whether the chat got its title now.
         is_titled_now: bool,
     },
-    /// The message is stored already, or the client shows another path than the chat's, or the place was [`Place::Look`].
+    /// The message is stored already, or the client shows another path than the chat's, or the
+    /// place was [`Place::Look`].
     Stored(Box<Stored>),
     /// The chat has expired, or was claimed by another account.
     Foreign,

@@ -1,5 +1,6 @@
-//! A turn with an `Idempotency-Key`: the id of its reply is made of the key and the request, so that the same request again
-//! finds the reply, and another one with the same key is known for what it is.
+//! A turn with an `Idempotency-Key`: the id of its reply is made of the key and the request, so
+//! that the same request again finds the reply, and another one with the same key is known for what
+//! it is.
 
 use dsql::{Db, Error, Type};
 

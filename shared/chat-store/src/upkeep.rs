@@ -1,5 +1,6 @@
-//! What time makes necessary: deleting what has expired, and folding old usage. Each function does one batch below the
-//! row limit, with the effect of once when it is run twice, and says how many rows it took; 0 means none is left.
+//! What time makes necessary: deleting what has expired, and folding old usage. Each function does
+//! one batch below the row limit, with the effect of once when it is run twice, and says how many
+//! rows it took; 0 means none is left.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
@@ -95,8 +96,9 @@ WITH old AS (
 )
 SELECT count(*) FROM gone";
 
-/// Folds a batch of daily usage older than `before` into its month's first day, and says how many rows it took. What is
-/// added moves with what is deleted, in one statement: run twice, the second run finds nothing of the first's.
+/// Folds a batch of daily usage older than `before` into its month's first day, and says how many
+/// rows it took. What is added moves with what is deleted, in one statement: run twice, the second
+/// run finds nothing of the first's.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -88,7 +88,8 @@ impl Visibility {
         }
     }
 
-    /// As it is stored. `public` is there too: a chat that is only shared, of which its shares alone are public.
+    /// As it is stored. `public` is there too: a chat that is only shared, of which its shares
+    /// alone are public.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -105,7 +106,8 @@ impl Visibility {
     }
 }
 
-/// A time in RFC 3339, whose years are 0000 to 9999. PostgreSQL keeps all of them, and not all that jiff reads.
+/// A time in RFC 3339, whose years are 0000 to 9999. PostgreSQL keeps all of them, and not all that
+/// jiff reads.
 ///
 /// # Errors
 /// Anything else.
@@ -141,7 +143,8 @@ pub(crate) fn kept(time: Timestamp) -> Option<Timestamp> {
     is_kept(time.to_zoned(TimeZone::UTC).date()).then_some(time)
 }
 
-/// A time as the database keeps it: to the microsecond, so that what was written compares equal to what is read.
+/// A time as the database keeps it: to the microsecond, so that what was written compares equal to
+/// what is read.
 pub fn microseconds(now: SystemTime) -> Timestamp {
     Timestamp::try_from(now)
         .unwrap_or(Timestamp::UNIX_EPOCH)

@@ -1,4 +1,5 @@
-//! Statements about votes: at most one for each reply. A vote belongs to its chat, and so to the chat's owner.
+//! Statements about votes: at most one for each reply. A vote belongs to its chat, and so to the
+//! chat's owner.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
@@ -111,7 +112,8 @@ const VOTE: &str = concat!(
 SELECT role FROM message"
 );
 
-/// Casts a vote on a reply, or takes it back when `is_upvoted` is absent; `None` if there is no such message.
+/// Casts a vote on a reply, or takes it back when `is_upvoted` is absent; `None` if there is no
+/// such message.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -1,5 +1,5 @@
-//! Loads more rows than a transaction may change: 10,000, in transactions within the service's limits, each of which may be
-//! run again. Started a second time it changes nothing.
+//! Loads more rows than a transaction may change: 10,000, in transactions within the service's
+//! limits, each of which may be run again. Started a second time it changes nothing.
 //!
 //! ```sh
 //! DSQL_ENDPOINT=… cargo run --example batch

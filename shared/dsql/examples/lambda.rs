@@ -1,4 +1,5 @@
-//! A Lambda function: one `Dsql` for the container, connected in Init, and each invocation within what is left of its time.
+//! A Lambda function: one `Dsql` for the container, connected in Init, and each invocation within
+//! what is left of its time.
 //!
 //! ```sh
 //! cargo lambda invoke lambda --data-ascii '{"name": "Ada"}'
@@ -33,7 +34,8 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Not idempotent, so it is not sent again when its connection is lost: the caller is told that the outcome is unknown.
+/// Not idempotent, so it is not sent again when its connection is lost: the caller is told that the
+/// outcome is unknown.
 async fn visit(db: Db, request: Request) -> Result<Response, Error> {
     let sql = "INSERT INTO visits (name, visits) VALUES ($1, 1)
         ON CONFLICT (name) DO UPDATE SET visits = visits.visits + 1 RETURNING visits";

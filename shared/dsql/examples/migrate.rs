@@ -1,5 +1,5 @@
-//! Migrations as DSQL takes them: one DDL statement a transaction, each with its record, an index asynchronously. May be
-//! killed at any point and started again.
+//! Migrations as DSQL takes them: one DDL statement a transaction, each with its record, an index
+//! asynchronously. May be killed at any point and started again.
 //!
 //! ```sh
 //! DSQL_ENDPOINT=… DSQL_ROLE=admin cargo run --example migrate

@@ -1,5 +1,5 @@
-//! Statements that this program did not write: each argument is one, all of them run in one transaction and one round trip,
-//! and results come as PostgreSQL's text.
+//! Statements that this program did not write: each argument is one, all of them run in one
+//! transaction and one round trip, and results come as PostgreSQL's text.
 //!
 //! ```sh
 //! DSQL_ENDPOINT=… cargo run --features text --example text -- 'SELECT now()' 'TABLE words LIMIT 3'

@@ -1,7 +1,8 @@
-//! Time limits of what is done again and again on one session. tokio's own `timeout` sets a timer for each use, and one that is the
-//! next to go off makes the runtime look anew: two system calls for every statement, more than the statement itself needs.
-//! Here a timer stays set when it was not needed. The next use takes it as it is: it goes off too early then, if at all, and is
-//! set to its time.
+//! Time limits of what is done again and again on one session. tokio's own `timeout` sets a timer
+//! for each use, and one that is the next to go off makes the runtime look anew: two system calls
+//! for every statement, more than the statement itself needs. Here a timer stays set when it was
+//! not needed. The next use takes it as it is: it goes off too early then, if at all, and is set to
+//! its time.
 
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,8 @@ const MOST_KEPT: usize = 16;
 /// Longer than any deadline.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// The timers of one session that nobody waits for. They belong to the runtime that its driver runs on.
+/// The timers of one session that nobody waits for. They belong to the runtime that its driver runs
+/// on.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms(Mutex<Vec<Pin<Box<Sleep>>>>);
 

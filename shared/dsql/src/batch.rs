@@ -1,11 +1,13 @@
-//! Splits work into transactions that stay below the service's limits: 3,000 changed rows and 10 MiB.
+//! Splits work into transactions that stay below the service's limits: 3,000 changed rows and 10
+//! MiB.
 
 /// Limits of one transaction, with room for what the caller adds beside the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Changed rows. Default 2,500; the service refuses the 3,001st.
     pub rows: usize,
-    /// Bytes. Default 8 MiB; the service refuses above 10 MiB at COMMIT, its overhead per row and index entry included.
+    /// Bytes. Default 8 MiB; the service refuses above 10 MiB at COMMIT, its overhead per row and
+    /// index entry included.
     pub bytes: usize,
 }
 
@@ -27,8 +29,8 @@ pub struct Weight {
     pub bytes: usize,
 }
 
-/// Cuts `items` into consecutive slices, each within `limits`. An item heavier than the limits stands alone: the server
-/// then says what is wrong with it.
+/// Cuts `items` into consecutive slices, each within `limits`. An item heavier than the limits
+/// stands alone: the server then says what is wrong with it.
 ///
 /// ```
 /// use dsql::{BatchLimits, Weight, batches};

@@ -24,8 +24,8 @@ pub struct Dsql {
 }
 
 impl Dsql {
-    /// Reads the environment and connects, so that the first request finds a warm connection. A connect that fails is
-    /// logged, and tried again by the first request within its own deadline.
+    /// Reads the environment and connects, so that the first request finds a warm connection. A
+    /// connect that fails is logged, and tried again by the first request within its own deadline.
     ///
     /// # Errors
     /// A configuration that cannot work.
@@ -43,9 +43,10 @@ impl Dsql {
         }
     }
 
-    /// The same database by a session of its own, for something that lasts, such as a stream: its statements and those of
-    /// others never wait for each other's answers. The session is taken from the shared ones, or opened beyond
-    /// [`DSQL_MAX_SESSIONS`](crate::DSQL_MAX_SESSIONS), with the first statement, replaced like any other, and shared again when the last clone is
+    /// The same database by a session of its own, for something that lasts, such as a stream: its
+    /// statements and those of others never wait for each other's answers. The session is taken
+    /// from the shared ones, or opened beyond [`DSQL_MAX_SESSIONS`](crate::DSQL_MAX_SESSIONS), with
+    /// the first statement, replaced like any other, and shared again when the last clone is
     /// dropped. Without I/O.
     #[must_use]
     pub fn pinned(&self) -> Self {
@@ -94,8 +95,8 @@ impl Dsql {
     }
 
     /// Tokens of another role than this one's, signed with other credentials: with one and the
-    /// [`address`](Self::address) a client connects by itself. A token names no role: it opens every role that its signer
-    /// is mapped to. Each call makes a source of its own.
+    /// [`address`](Self::address) a client connects by itself. A token names no role: it opens
+    /// every role that its signer is mapped to. Each call makes a source of its own.
     pub fn tokens_for(
         &self,
         role: &str,

@@ -1,4 +1,5 @@
-//! Configuration: the environment variables, their defaults, and one clear error for each wrong value.
+//! Configuration: the environment variables, their defaults, and one clear error for each wrong
+//! value.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,26 +13,32 @@ use crate::endpoint::{self, Endpoint};
 use crate::retry::RetryPolicy;
 use crate::tls;
 
-/// The cluster: its full host name, or its 26-character id (the region then comes from [`AWS_REGION`]). Required.
+/// The cluster: its full host name, or its 26-character id (the region then comes from
+/// [`AWS_REGION`]). Required.
 pub const DSQL_ENDPOINT: &str = "DSQL_ENDPOINT";
-/// The database role to connect as. Default [`DEFAULT_ROLE`]; `admin` selects the action `DbConnectAdmin`.
+/// The database role to connect as. Default [`DEFAULT_ROLE`]; `admin` selects the action
+/// `DbConnectAdmin`.
 pub const DSQL_ROLE: &str = "DSQL_ROLE";
 /// The region that tokens are signed for. Default: the one in the endpoint's host name.
 pub const AWS_REGION: &str = "AWS_REGION";
-/// An IP address to connect to instead of resolving the endpoint; the endpoint stays the TLS and token host.
+/// An IP address to connect to instead of resolving the endpoint; the endpoint stays the TLS and
+/// token host.
 pub const DSQL_HOSTADDR: &str = "DSQL_HOSTADDR";
 /// The TCP port. Default 5432.
 pub const DSQL_PORT: &str = "DSQL_PORT";
 /// A PEM file of certificate authorities that replaces the web's roots, for `dsql-local`.
 pub const DSQL_CA_FILE: &str = "DSQL_CA_FILE";
-/// Seconds after which a connection is not used again, 60 to 3540. Default 3300: the service cuts at 3600.
+/// Seconds after which a connection is not used again, 60 to 3540. Default 3300: the service cuts
+/// at 3600.
 pub const DSQL_MAX_CONNECTION_AGE_S: &str = "DSQL_MAX_CONNECTION_AGE_S";
-/// `true`: a connection is retired together with the token that opened it (15 minutes). Default `false`.
+/// `true`: a connection is retired together with the token that opened it (15 minutes). Default
+/// `false`.
 pub const DSQL_RETIRE_WITH_TOKEN: &str = "DSQL_RETIRE_WITH_TOKEN";
-/// `true`: the token is sent with the startup message, a round trip less for each connect. Default `false`: nobody has seen
-/// a cluster take it yet.
+/// `true`: the token is sent with the startup message, a round trip less for each connect. Default
+/// `false`: nobody has seen a cluster take it yet.
 pub const DSQL_PIPELINE_CONNECT: &str = "DSQL_PIPELINE_CONNECT";
-/// The most connections one container opens, 1 to 64. Default 4; one is opened while requests come one at a time.
+/// The most connections one container opens, 1 to 64. Default 4; one is opened while requests come
+/// one at a time.
 pub const DSQL_MAX_SESSIONS: &str = "DSQL_MAX_SESSIONS";
 
 /// The role when [`DSQL_ROLE`] is not set. Not `admin`, on purpose.
@@ -100,8 +107,9 @@ impl Config {
         Self::from_lookup(&|name| std::env::var(name).ok())
     }
 
-    /// Reads variables from a function, so that a test needs no process environment. Credentials still come from the
-    /// process environment unless [`with_credentials`](Self::with_credentials) replaces them.
+    /// Reads variables from a function, so that a test needs no process environment. Credentials
+    /// still come from the process environment unless [`with_credentials`](Self::with_credentials)
+    /// replaces them.
     ///
     /// # Errors
     /// The first variable that is missing or wrong.
@@ -183,7 +191,8 @@ impl Config {
         self
     }
 
-    /// Replaces the credentials of the environment, for example with a provider chain of `aws-config`.
+    /// Replaces the credentials of the environment, for example with a provider chain of
+    /// `aws-config`.
     #[must_use]
     pub fn with_credentials(mut self, provider: impl ProvideCredentials + 'static) -> Self {
         self.credentials = SharedCredentialsProvider::new(provider);
@@ -204,8 +213,9 @@ impl Config {
         self
     }
 
-    /// The `search_path` that every session starts with, schemas separated by commas; it costs no round trip. Without it
-    /// the server's default holds, since the service keeps no settings by role.
+    /// The `search_path` that every session starts with, schemas separated by commas; it costs no
+    /// round trip. Without it the server's default holds, since the service keeps no settings by
+    /// role.
     #[must_use]
     pub fn with_search_path(mut self, schemas: impl Into<String>) -> Self {
         self.search_path = Some(schemas.into());

@@ -1,5 +1,5 @@
-//! Statements: the database within one deadline. One flight each, prepared or not, conflicts retried, and a replay after a
-//! lost connection only where it is known to be harmless.
+//! Statements: the database within one deadline. One flight each, prepared or not, conflicts
+//! retried, and a replay after a lost connection only where it is known to be harmless.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -81,12 +81,13 @@ impl Db {
             .affected)
     }
 
-    /// As [`query`](Self::query), for a statement that may run twice with the effect of once, such as any SELECT: it is
-    /// replayed when the connection is lost.
+    /// As [`query`](Self::query), for a statement that may run twice with the effect of once, such
+    /// as any SELECT: it is replayed when the connection is lost.
     ///
     /// # Errors
-    /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the statement reads as one
-    /// that only reads (a function that it calls is not looked into); else any [`Error`].
+    /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the
+    /// statement reads as one that only reads (a function that it calls is not looked into); else
+    /// any [`Error`].
     pub async fn query_idempotent(
         &self,
         sql: &'static str,
@@ -110,8 +111,8 @@ impl Db {
         Ok(self.query_idempotent(sql, params).await?.into_iter().next())
     }
 
-    /// As [`execute`](Self::execute), for a statement that may run twice with the effect of once. After a replay the
-    /// count is that of the last run.
+    /// As [`execute`](Self::execute), for a statement that may run twice with the effect of once.
+    /// After a replay the count is that of the last run.
     ///
     /// # Errors
     /// As [`query_idempotent`](Self::query_idempotent).
@@ -126,8 +127,8 @@ impl Db {
             .affected)
     }
 
-    /// Runs a statement whose text was made at run time: DDL, which takes no parameters. Put names in by
-    /// [`quote_identifier`](crate::quote_identifier), never raw input. Not replayed.
+    /// Runs a statement whose text was made at run time: DDL, which takes no parameters. Put names
+    /// in by [`quote_identifier`](crate::quote_identifier), never raw input. Not replayed.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -171,7 +172,8 @@ impl Db {
         })
     }
 
-    /// Sends the statement until it is answered. `lost` is set as soon as the outcome of an attempt is not known.
+    /// Sends the statement until it is answered. `lost` is set as soon as the outcome of an attempt
+    /// is not known.
     async fn attempts(
         &self,
         sql: Sql<'_>,

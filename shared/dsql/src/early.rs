@@ -1,5 +1,6 @@
-//! The password in the flight of the startup message. The driver sends it when it is asked, a flight later; by then it is on its
-//! way, and what the driver writes is dropped. Only for servers that ask for it in clear text and take it unasked.
+//! The password in the flight of the startup message. The driver sends it when it is asked, a
+//! flight later; by then it is on its way, and what the driver writes is dropped. Only for servers
+//! that ask for it in clear text and take it unasked.
 
 use std::io;
 use std::pin::Pin;

@@ -23,8 +23,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Takes a host name or a 26-character cluster id. `region` overrides the one in a host name and is required
-    /// with an id.
+    /// Takes a host name or a 26-character cluster id. `region` overrides the one in a host name
+    /// and is required with an id.
     pub(crate) fn parse(text: &str, region: Option<&str>) -> Result<Self, String> {
         if is_cluster_id(text) {
             let region = region.ok_or("a cluster id needs AWS_REGION beside it")?;

@@ -1,6 +1,6 @@
-//! One typed error for everything that can go wrong between a handler and its rows, and the one place that reads
-//! SQLSTATEs. Rules: `Display` is one frame, without source, secret or parameter; [`Error::kind`] decides what a
-//! caller does; causes travel in `source()`.
+//! One typed error for everything that can go wrong between a handler and its rows, and the one
+//! place that reads SQLSTATEs. Rules: `Display` is one frame, without source, secret or parameter;
+//! [`Error::kind`] decides what a caller does; causes travel in `source()`.
 
 use std::error::Error as StdError;
 
@@ -9,12 +9,14 @@ use tokio_postgres::error::{DbError, Severity};
 use crate::chain::chain;
 use crate::token::TokenError;
 
-/// What a caller does with an [`Error`]. Small on purpose: it decides status, retry and metric label.
+/// What a caller does with an [`Error`]. Small on purpose: it decides status, retry and metric
+/// label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The statement's data was wrong, or too much: a constraint, a value, a limit.
     Client,
-    /// Conflicts with other transactions used up all attempts; nothing was written. Trying again later is right.
+    /// Conflicts with other transactions used up all attempts; nothing was written. Trying again
+    /// later is right.
     Conflict,
     /// The database could not be reached or did not answer in time. Trying again later is right.
     Unavailable,
@@ -119,7 +121,8 @@ pub enum Error {
         /// Attempts made.
         attempts: u32,
     },
-    /// A limit of the service (class 54): rows, bytes or age of a transaction, size of a value or key.
+    /// A limit of the service (class 54): rows, bytes or age of a transaction, size of a value or
+    /// key.
     #[error("{message}{}", detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
     LimitExceeded {
         /// The server's message.
@@ -127,7 +130,8 @@ pub enum Error {
         /// The server's detail.
         detail: Option<String>,
     },
-    /// The connection was lost after a write was sent: it may have happened. Read before trying again.
+    /// The connection was lost after a write was sent: it may have happened. Read before trying
+    /// again.
     #[error("the connection was lost during a {}, its outcome is unknown", match stage { Stage::Commit => "COMMIT", Stage::Statement => "statement" })]
     OutcomeUnknown {
         /// What was under way.
@@ -143,17 +147,19 @@ pub enum Error {
         #[source]
         source: Option<Box<tokio_postgres::Error>>,
     },
-    /// The deadline passed. Nothing was written by a transaction; an idempotent statement may have run.
+    /// The deadline passed. Nothing was written by a transaction; an idempotent statement may have
+    /// run.
     #[error("the deadline passed while {during}")]
     Deadline {
         /// What was under way.
         during: &'static str,
     },
-    /// BEGIN, COMMIT and their like do not go through the statement functions: use [`Db::transaction`](crate::Db::transaction).
+    /// BEGIN, COMMIT and their like do not go through the statement functions: use
+    /// [`Db::transaction`](crate::Db::transaction).
     #[error("transaction control is not a statement: use Db::transaction")]
     TransactionControl,
-    /// The transaction was used after it ended, or after one of its statements failed or was dropped before its answer
-    /// came. Nothing was committed.
+    /// The transaction was used after it ended, or after one of its statements failed or was
+    /// dropped before its answer came. Nothing was committed.
     #[error("the transaction has ended or failed")]
     TransactionOver,
     /// Any other answer of the server.
@@ -238,8 +244,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// As [`of`](Self::of), while values were bound to a prepared statement: the server may have forgotten it (26000), or
-    /// its result is not what it was (0A000).
+    /// As [`of`](Self::of), while values were bound to a prepared statement: the server may have
+    /// forgotten it (26000), or its result is not what it was (0A000).
     pub(crate) fn of_bind(error: tokio_postgres::Error, closed: bool) -> Self {
         match error.code().map(tokio_postgres::error::SqlState::code) {
             Some("26000" | "0A000") => Self::Stale(error),

@@ -1,7 +1,9 @@
-//! The words a statement begins with, as PostgreSQL's scanner sees them: behind blanks, both kinds of comments and empty
-//! statements. A statement's kind is decided by them exactly, since the extended protocol takes one statement at a time.
+//! The words a statement begins with, as PostgreSQL's scanner sees them: behind blanks, both kinds
+//! of comments and empty statements. A statement's kind is decided by them exactly, since the
+//! extended protocol takes one statement at a time.
 
-/// The first two words of `sql` in lower case; empty where there is none (a parenthesis, a string, the end).
+/// The first two words of `sql` in lower case; empty where there is none (a parenthesis, a string,
+/// the end).
 ///
 /// ```
 /// assert_eq!(dsql::leading_words("/* a /* b */ */ ;\n-- c\n Start TRANSACTION read only"), ["start", "transaction"]);
@@ -30,8 +32,8 @@ pub(crate) fn is_transaction_control(sql: &str) -> bool {
     }
 }
 
-/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. In what an escaped quote ends too early
-/// (`E'\''`) or a dollar begins, words may be found that are none.
+/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. In what an
+/// escaped quote ends too early (`E'\''`) or a dollar begins, words may be found that are none.
 pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
     let mut rest = sql;
     std::iter::from_fn(move || {
@@ -52,8 +54,8 @@ pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a statement begins like one that reads, and no word of it, outside quotes and comments, is one that writes. A
-/// function that it calls may still write.
+/// Whether a statement begins like one that reads, and no word of it, outside quotes and comments,
+/// is one that writes. A function that it calls may still write.
 pub(crate) fn looks_like_read(sql: &str) -> bool {
     let [first, _] = leading_words(sql);
     let reads = matches!(
@@ -72,8 +74,9 @@ fn is_write(word: &str) -> bool {
 /// Literals that stand for the moment at which a statement is parsed.
 const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
 
-/// Whether a literal of the statement may stand for the moment at which it is parsed: executed later, it would still mean
-/// that one. Also whether one could be spelled in a way that is not looked into, by escapes or in pieces.
+/// Whether a literal of the statement may stand for the moment at which it is parsed: executed
+/// later, it would still mean that one. Also whether one could be spelled in a way that is not
+/// looked into, by escapes or in pieces.
 pub(crate) fn may_hold_a_moment(sql: &str) -> bool {
     let sql = sql.to_ascii_lowercase();
     let is_letter = |c: char| c.is_alphabetic() || c == '_';
@@ -136,7 +139,8 @@ fn after_comment(text: &str) -> &str {
     ""
 }
 
-/// The keyword or plain identifier at the start, and the rest. A letter beyond ASCII is part of an identifier.
+/// The keyword or plain identifier at the start, and the rest. A letter beyond ASCII is part of an
+/// identifier.
 fn word(text: &str) -> (&str, &str) {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii();
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '$') {

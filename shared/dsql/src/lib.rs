@@ -1,4 +1,5 @@
-//! Amazon Aurora DSQL from AWS Lambda: IAM tokens, one warm guarded connection per container, OCC retry.
+//! Amazon Aurora DSQL from AWS Lambda: IAM tokens, one warm guarded connection per container, OCC
+//! retry.
 //!
 //! ```no_run
 //! # async fn handler() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,15 +14,17 @@
 //! ```
 //!
 //! # Promises
-//! 1. A session is checked **on use**, by the wall clock: open, younger than its retirement, not in a transaction, and
-//!    alive if it was idle for more than 5 s. No timer: a frozen container runs none.
-//! 2. A token only opens a connection. It is minted when needed and cached until shortly before the earlier of its own and
-//!    the credentials' expiry.
-//! 3. A statement on a warm connection is one flight; a transaction is one per statement, BEGIN and COMMIT. From its third use
-//!    on a connection a statement is a prepared one, which adds no flight either. DDL by others between two uses costs at most
-//!    one retry more.
+//! 1. A session is checked **on use**, by the wall clock: open, younger than its retirement, not in
+//!    a transaction, and alive if it was idle for more than 5 s. No timer: a frozen container runs
+//!    none.
+//! 2. A token only opens a connection. It is minted when needed and cached until shortly before the
+//!    earlier of its own and the credentials' expiry.
+//! 3. A statement on a warm connection is one flight; a transaction is one per statement, BEGIN and
+//!    COMMIT. From its third use on a connection a statement is a prepared one, which adds no
+//!    flight either. DDL by others between two uses costs at most one retry more.
 //! 4. Conflicts (SQLSTATE 40001) are retried with full jitter, within attempts and the deadline.
-//! 5. A statement is repeated after a lost connection only if the caller declared it idempotent; a lost COMMIT never.
+//! 5. A statement is repeated after a lost connection only if the caller declared it idempotent; a
+//!    lost COMMIT never.
 //! 6. No token or key reaches a log line, an error or a `Debug`.
 //!
 //! # Configuration

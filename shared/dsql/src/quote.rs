@@ -9,7 +9,8 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A string literal. Backslashes are kept as they are: the service has `standard_conforming_strings` on, always.
+/// A string literal. Backslashes are kept as they are: the service has
+/// `standard_conforming_strings` on, always.
 ///
 /// ```
 /// assert_eq!(dsql::quote_literal("it's"), "'it''s'");

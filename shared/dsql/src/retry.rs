@@ -1,5 +1,6 @@
-//! How often and how soon to try again: full jitter, in microseconds, so that it is real at small bases too.
-//! (The official connectors' jitter is truncated away at their defaults, and colliding clients retry in step.)
+//! How often and how soon to try again: full jitter, in microseconds, so that it is real at small
+//! bases too. (The official connectors' jitter is truncated away at their defaults, and colliding
+//! clients retry in step.)
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,10 +13,11 @@ use crate::error::ConflictKind;
 pub struct RetryPolicy {
     /// Attempts in all, the first included. Default 20.
     pub attempts: u32,
-    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few flights takes: a shorter pause
-    /// meets the same rival again.
+    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few flights
+    /// takes: a shorter pause meets the same rival again.
     pub base: Duration,
-    /// No pause is longer than this. Default 2 s, enough for a hundred containers to take turns on one row.
+    /// No pause is longer than this. Default 2 s, enough for a hundred containers to take turns on
+    /// one row.
     pub cap: Duration,
 }
 
@@ -29,16 +31,17 @@ impl Default for RetryPolicy {
     }
 }
 
-/// For refused connections the pauses are longer: the rate limit refills 100 connections a second for all containers.
+/// For refused connections the pauses are longer: the rate limit refills 100 connections a second
+/// for all containers.
 pub(crate) const CONNECT: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     base: Duration::from_millis(50),
     cap: Duration::from_secs(2),
 };
 
-/// How crowded the rows are that a container writes, in doublings of the first pause: what it learned from its last
-/// transactions. Without it each one would begin with pauses that have just proved too short, and take the turns of
-/// others.
+/// How crowded the rows are that a container writes, in doublings of the first pause: what it
+/// learned from its last transactions. Without it each one would begin with pauses that have just
+/// proved too short, and take the turns of others.
 #[derive(Debug, Default)]
 pub(crate) struct Crowding(AtomicU32);
 
@@ -87,9 +90,9 @@ impl RetryPolicy {
             .await
     }
 
-    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later. After one with the
-    /// catalog they do not grow: the failure itself brought the session up to date, and the longer it waits the likelier
-    /// is the next change.
+    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later.
+    /// After one with the catalog they do not grow: the failure itself brought the session up to
+    /// date, and the longer it waits the likelier is the next change.
     pub(crate) async fn wait_after(
         &self,
         conflict: ConflictKind,

@@ -1,5 +1,5 @@
-//! One physical connection: direct TLS with SNI and full verification, then startup and token. Four flights: TCP,
-//! TLS, startup, password; the last two in one if the configuration says so.
+//! One physical connection: direct TLS with SNI and full verification, then startup and token. Four
+//! flights: TCP, TLS, startup, password; the last two in one if the configuration says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,7 +64,8 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// What a failure of this session's means. One that tells of a changed catalog makes it forget its statements.
+    /// What a failure of this session's means. One that tells of a changed catalog makes it forget
+    /// its statements.
     pub(crate) fn failure(&self, error: tokio_postgres::Error) -> Failure {
         self.heed(Failure::of(error, self.is_closed()))
     }
@@ -101,7 +102,8 @@ impl Drop for Session {
 pub(crate) struct Connector {
     tls: Arc<rustls::ClientConfig>,
     server_name: ServerName<'static>,
-    /// Taken off every connection's life, so that containers started together do not reconnect together.
+    /// Taken off every connection's life, so that containers started together do not reconnect
+    /// together.
     age_jitter: Duration,
 }
 

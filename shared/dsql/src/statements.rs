@@ -1,10 +1,11 @@
-//! The prepared statements of one session. A statement's first use goes whole, in one flight. So does its second, which takes
-//! a Parse along, behind it in the same flight: from then on the statement is bound and executed alone. A container that uses
-//! every statement once pays nothing for the others.
+//! The prepared statements of one session. A statement's first use goes whole, in one flight. So
+//! does its second, which takes a Parse along, behind it in the same flight: from then on the
+//! statement is bound and executed alone. A container that uses every statement once pays nothing
+//! for the others.
 //!
 //! # Promises
-//! 1. No flight is added. What prepares or closes statements leaves in one write with a statement or a COMMIT, and nobody
-//!    waits for its answer: the session's driver takes it.
+//! 1. No flight is added. What prepares or closes statements leaves in one write with a statement
+//!    or a COMMIT, and nobody waits for its answer: the session's driver takes it.
 //! 2. Nothing is prepared inside a transaction block, which a refused Parse would fail.
 //! 3. At most [`MAX_STATEMENTS`] are known; the one unused for longest is closed to make room.
 //! 4. When the catalog has changed, all are forgotten.
@@ -21,7 +22,8 @@ use tokio_postgres::{Client, Statement};
 use crate::lead::may_hold_a_moment;
 use crate::param::Param;
 
-/// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own connector for Rust.
+/// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own
+/// connector for Rust.
 pub(crate) const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 
 /// A statement's text.
@@ -55,7 +57,8 @@ pub(crate) enum Place {
 /// The statements of one session.
 #[derive(Debug)]
 pub(crate) struct Statements {
-    /// Held by the driver while it writes, and by whoever queues more than one message, which so leave in one write.
+    /// Held by the driver while it writes, and by whoever queues more than one message, which so
+    /// leave in one write.
     state: Mutex<State>,
 }
 
@@ -137,12 +140,14 @@ impl Statements {
         self.lock().note_use(sql, params)
     }
 
-    /// The catalog has changed, or the server has forgotten a statement: all are prepared anew with their next use.
+    /// The catalog has changed, or the server has forgotten a statement: all are prepared anew with
+    /// their next use.
     pub(crate) fn forget_all(&self) {
         self.lock().forget_all();
     }
 
-    /// Does an exchange. Outside a transaction block, what there is to prepare and to close goes along in the same flight.
+    /// Does an exchange. Outside a transaction block, what there is to prepare and to close goes
+    /// along in the same flight.
     pub(crate) async fn along<T>(&self, place: Place, exchange: impl Future<Output = T>) -> T {
         let mut exchange = pin!(exchange);
         let mut takes_along = place == Place::Alone;
@@ -157,7 +162,8 @@ impl Statements {
         .await
     }
 
-    /// Moves bytes between socket and client until the connection ends, and prepares what is asked for.
+    /// Moves bytes between socket and client until the connection ends, and prepares what is asked
+    /// for.
     pub(crate) async fn drive<T>(
         &self,
         client: Arc<Client>,

@@ -1,4 +1,5 @@
-//! Counters since the container started, for metrics and tests. They are read with [`Dsql::stats`](crate::Dsql::stats).
+//! Counters since the container started, for metrics and tests. They are read with
+//! [`Dsql::stats`](crate::Dsql::stats).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +28,8 @@ counters! {
     connect_us,
     /// Refused or failed attempts to connect.
     connect_failures,
-    /// Connections retired because of their age, their token's age in strict mode, or a clock that stepped back.
+    /// Connections retired because of their age, their token's age in strict mode, or a clock that
+    /// stepped back.
     retired_by_age,
     /// Connections found closed or dead, or lost while in use.
     lost,

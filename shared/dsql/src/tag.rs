@@ -1,5 +1,5 @@
-//! Reads along what the server sends, for the tag of the last command, which the driver keeps to itself: a COMMIT in a failed
-//! transaction is answered without an error, by the tag `ROLLBACK`.
+//! Reads along what the server sends, for the tag of the last command, which the driver keeps to
+//! itself: a COMMIT in a failed transaction is answered without an error, by the tag `ROLLBACK`.
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! The TLS client: rustls on ring, chosen explicitly so that no other crate's choice matters; SNI, the ALPN id
-//! `postgresql` that direct TLS needs, and full verification of chain and host name.
+//! The TLS client: rustls on ring, chosen explicitly so that no other crate's choice matters; SNI,
+//! the ALPN id `postgresql` that direct TLS needs, and full verification of chain and host name.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Tokens: minted with `aws-sdk-dsql`, cached until shortly before the earlier of their own and the credentials'
-//! expiry. A token only opens a connection; an open connection outlives it.
+//! Tokens: minted with `aws-sdk-dsql`, cached until shortly before the earlier of their own and the
+//! credentials' expiry. A token only opens a connection; an open connection outlives it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,8 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_mins(15);
 /// A token is not used in the last part of its life: a connect takes a moment, and clocks differ.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// An IAM token, which the server takes as the password. It has no `Display`, and `Debug` does not show it.
+/// An IAM token, which the server takes as the password. It has no `Display`, and `Debug` does not
+/// show it.
 #[derive(Clone)]
 pub struct Token {
     text: Arc<str>,

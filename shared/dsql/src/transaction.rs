@@ -1,14 +1,18 @@
-//! Transactions: a closure that is run again, as a whole, when it lost to another transaction or its connection was lost
-//! before COMMIT. A lost COMMIT is never repeated: it is [`Error::OutcomeUnknown`].
+//! Transactions: a closure that is run again, as a whole, when it lost to another transaction or
+//! its connection was lost before COMMIT. A lost COMMIT is never repeated: it is
+//! [`Error::OutcomeUnknown`].
 //!
-//! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing; else a transaction is
-//! one flight per statement, one for BEGIN and one for COMMIT.
+//! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing;
+//! else a transaction is one flight per statement, one for BEGIN and one for COMMIT.
 //!
 //! # Promises
-//! 1. COMMIT is sent only if every statement that was begun has been answered, without an error. A statement whose future was
-//!    dropped half way, or still waits when the closure returns, fails the transaction as an error does.
-//! 2. Statements go one at a time, in the order in which they were begun: none is sent behind one that may fail.
-//! 3. The first cause of a failure decides whether the closure is run again; nothing that comes later replaces it.
+//! 1. COMMIT is sent only if every statement that was begun has been answered, without an error. A
+//!    statement whose future was dropped half way, or still waits when the closure returns, fails
+//!    the transaction as an error does.
+//! 2. Statements go one at a time, in the order in which they were begun: none is sent behind one
+//!    that may fail.
+//! 3. The first cause of a failure decides whether the closure is run again; nothing that comes
+//!    later replaces it.
 //! 4. A transaction counts as committed only if the server answered the COMMIT by `COMMIT`.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +30,8 @@ use crate::statements::{Place, Sql};
 use crate::stats::count;
 use crate::warm::{Lease, Use};
 
-/// A running transaction, handed to the closure of [`Db::transaction`]. Clones are the same transaction.
+/// A running transaction, handed to the closure of [`Db::transaction`]. Clones are the same
+/// transaction.
 #[derive(Debug, Clone)]
 pub struct Transaction {
     inner: Arc<Inner>,
@@ -75,10 +80,12 @@ enum Cause {
 }
 
 impl Transaction {
-    /// Runs one statement and returns its rows. Of several at once, each waits until the one before it was answered.
+    /// Runs one statement and returns its rows. Of several at once, each waits until the one before
+    /// it was answered.
     ///
     /// # Errors
-    /// Any [`Error`]. After one, the transaction takes no further statement; return the error from the closure.
+    /// Any [`Error`]. After one, the transaction takes no further statement; return the error from
+    /// the closure.
     ///
     /// # Cancel safety
     /// Dropping the future after its first poll fails the transaction: nothing of it is committed.
@@ -98,7 +105,8 @@ impl Transaction {
         Ok(self.query(sql, params).await?.into_iter().next())
     }
 
-    /// Runs one statement, as [`query`](Self::query) does, and returns the number of rows it changed.
+    /// Runs one statement, as [`query`](Self::query) does, and returns the number of rows it
+    /// changed.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -205,7 +213,8 @@ impl<'a> Running<'a> {
         };
         let session = &*inner.session;
         if is_first {
-            // Not pipelined with the statement: after a refused BEGIN it would run on its own and commit.
+            // Not pipelined with the statement: after a refused BEGIN it would run on its own and
+            // commit.
             let begun = session.client().batch_execute("BEGIN").await;
             begun.map_err(|error| session.failure(error))?;
         }
@@ -254,14 +263,16 @@ enum Run<T, E> {
 }
 
 impl Db {
-    /// Runs `work` in a transaction and commits it. `work` is run again from the start after a conflict, after
-    /// `server unavailable`, and when the connection was lost before COMMIT: it must have no effect outside the database.
+    /// Runs `work` in a transaction and commits it. `work` is run again from the start after a
+    /// conflict, after `server unavailable`, and when the connection was lost before COMMIT: it
+    /// must have no effect outside the database.
     ///
     /// # Errors
-    /// What `work` returns; [`Error::Conflict`], [`Error::Unavailable`] and [`Error::Lost`] when attempts or time are used
-    /// up; [`Error::OutcomeUnknown`] when the COMMIT's answer never came; [`Error::LimitExceeded`] at COMMIT;
-    /// [`Error::TransactionOver`] when `work` succeeds although a statement of it failed or was not waited for. But for
-    /// [`Error::OutcomeUnknown`], nothing was committed.
+    /// What `work` returns; [`Error::Conflict`], [`Error::Unavailable`] and [`Error::Lost`] when
+    /// attempts or time are used up; [`Error::OutcomeUnknown`] when the COMMIT's answer never came;
+    /// [`Error::LimitExceeded`] at COMMIT; [`Error::TransactionOver`] when `work` succeeds although
+    /// a statement of it failed or was not waited for. But for [`Error::OutcomeUnknown`], nothing
+    /// was committed.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection, which rolls back, unless COMMIT had been sent.
@@ -427,7 +438,8 @@ impl Db {
         }
     }
 
-    /// Awaited, so that a freeze cannot come before it is sent. A session whose ROLLBACK fails is closed.
+    /// Awaited, so that a freeze cannot come before it is sent. A session whose ROLLBACK fails is
+    /// closed.
     async fn roll_back(&self, mut lease: Lease) {
         let session = Arc::clone(lease.session());
         let limit = remaining(self.warm.config.clock.now(), self.deadline);

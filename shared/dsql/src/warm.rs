@@ -1,13 +1,16 @@
-//! The guard: hands out the container's sessions after checking, on use, that they are open, young enough, not in
-//! another caller's transaction, and alive if they have been idle. One session serves requests that come one at a
-//! time; more are opened, up to a small bound, only while others are busy.
+//! The guard: hands out the container's sessions after checking, on use, that they are open, young
+//! enough, not in another caller's transaction, and alive if they have been idle. One session
+//! serves requests that come one at a time; more are opened, up to a small bound, only while others
+//! are busy.
 //!
-//! A [`Pin`] has a session of its own, beyond that bound, which nobody else uses: statements on a shared session wait for each
-//! other's answers. It is an idle one of the shared, or a new one, and is shared again when the pin is dropped.
+//! A [`Pin`] has a session of its own, beyond that bound, which nobody else uses: statements on a
+//! shared session wait for each other's answers. It is an idle one of the shared, or a new one, and
+//! is shared again when the pin is dropped.
 //!
-//! Lifecycle of a slot: connected → leased and returned, any number of times → dropped when it is retired (age), found
-//! closed, or was left in an unknown state by its last user. A transaction's lease that is not returned clean (its
-//! future was dropped half way) closes its session, so the next request never inherits an open transaction.
+//! Lifecycle of a slot: connected → leased and returned, any number of times → dropped when it is
+//! retired (age), found closed, or was left in an unknown state by its last user. A transaction's
+//! lease that is not returned clean (its future was dropped half way) closes its session, so the
+//! next request never inherits an open transaction.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +27,8 @@ use crate::session::{Connector, Session};
 use crate::stats::{Counters, count};
 use crate::token::{Token, TokenSource};
 
-/// A session idle for longer is probed before it is used: a freeze may have cost it its connection silently.
+/// A session idle for longer is probed before it is used: a freeze may have cost it its connection
+/// silently.
 pub(crate) const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(5);
 /// A probe is one bare flight; without an answer by then the connection counts as dead.
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -289,7 +293,8 @@ impl Warm {
         own.unwrap_or_else(|| self.choose_shared(&mut slots, wanted, now))
     }
 
-    /// Of a pin: its session, or one that becomes it. `None`: it has one, which is in use for something else.
+    /// Of a pin: its session, or one that becomes it. `None`: it has one, which is in use for
+    /// something else.
     fn choose_own(
         self: &Arc<Self>,
         slots: &mut Slots,
@@ -399,8 +404,9 @@ impl Warm {
         .await
     }
 
-    /// Connects by `attempt`, again and again where that is right, until the deadline. Where the time ends during an
-    /// attempt, the error is what the server said to the one before: "rate exceeded", not "no answer".
+    /// Connects by `attempt`, again and again where that is right, until the deadline. Where the
+    /// time ends during an attempt, the error is what the server said to the one before: "rate
+    /// exceeded", not "no answer".
     pub(crate) async fn connect_by<'a, S>(
         &'a self,
         deadline: SystemTime,

@@ -1,6 +1,6 @@
-//! Admission by what one container remembers: every request is counted, reads too, per caller and per address, without a
-//! statement and in a fixed amount of memory. It stops floods before they cost anything; the exact counts, of writes and of
-//! turns over all containers, are the database's.
+//! Admission by what one container remembers: every request is counted, reads too, per caller and
+//! per address, without a statement and in a fixed amount of memory. It stops floods before they
+//! cost anything; the exact counts, of writes and of turns over all containers, are the database's.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|
@@ -40,7 +40,8 @@ const STREAM_RETRY_AFTER: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Limiter {
     per_minute: u32,
-    /// By the hash of whom it is: until when their requests are paid for, each by its share of the window.
+    /// By the hash of whom it is: until when their requests are paid for, each by its share of the
+    /// window.
     paid_until: Mutex<LruCache<u64, Duration>>,
     /// Nobody outside can choose names that meet.
     hasher: RandomState,

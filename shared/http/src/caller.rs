@@ -47,8 +47,8 @@ pub enum Authenticator {
         /// What a token must say.
         policy: Policy,
     },
-    /// API Gateway's authorizer has verified the caller; its claims are in the event. Only safe when
-    /// every route of the gateway has the authorizer and nothing else may invoke the function.
+    /// API Gateway's authorizer has verified the caller; its claims are in the event. Only safe
+    /// when every route of the gateway has the authorizer and nothing else may invoke the function.
     ApiGateway,
 }
 
@@ -65,11 +65,12 @@ impl Authenticator {
         }
     }
 
-    /// For tokens of the same issuer that open something else than the API: their `aud` is the value of `variable`. `None`
-    /// where it is not set.
+    /// For tokens of the same issuer that open something else than the API: their `aud` is the
+    /// value of `variable`. `None` where it is not set.
     ///
     /// # Errors
-    /// When `AUTH_JWKS` or `AUTH_ISSUER` is missing or wrong, or the audience is that of every visitor, `AUTH_AUDIENCE`.
+    /// When `AUTH_JWKS` or `AUTH_ISSUER` is missing or wrong, or the audience is that of every
+    /// visitor, `AUTH_AUDIENCE`.
     pub fn for_audience(
         lookup: Lookup<'_>,
         variable: &'static str,
@@ -121,8 +122,8 @@ impl Authenticator {
 }
 
 impl Authenticator {
-    /// The caller that a token in a body names, such as a guest's at login. `None` when it is not accepted, and always
-    /// where the gateway checks tokens: there are no keys here then.
+    /// The caller that a token in a body names, such as a guest's at login. `None` when it is not
+    /// accepted, and always where the gateway checks tokens: there are no keys here then.
     pub fn subject_of(&self, token: &str, now: SystemTime) -> Option<Caller> {
         match self {
             Self::Jwks { keys, policy } => verify(token, keys, policy, now).ok().map(Caller::from),

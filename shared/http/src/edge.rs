@@ -1,5 +1,5 @@
-//! The edge of an HTTP function: what happens around every handler, the same in each function. CORS,
-//! the one place where errors leave, the request id, one line in the log and one of metrics.
+//! The edge of an HTTP function: what happens around every handler, the same in each function.
+//! CORS, the one place where errors leave, the request id, one line in the log and one of metrics.
 
 use std::{future::Future, sync::Arc};
 
@@ -41,8 +41,8 @@ impl Edge {
         &self.metrics
     }
 
-    /// Answers `request` by `handler`. `route` names the route in the log, without ids; `OPTIONS` is
-    /// answered here. `stats` are the database counters so far, read when the handler is done.
+    /// Answers `request` by `handler`. `route` names the route in the log, without ids; `OPTIONS`
+    /// is answered here. `stats` are the database counters so far, read when the handler is done.
     ///
     /// The body of a success is the handler's own kind; an error's is whole.
     pub async fn answer<'a, F, B>(
@@ -60,7 +60,8 @@ impl Edge {
             .lambda_context_ref()
             .map(|context| context.request_id.clone())
             .unwrap_or_default();
-        // Lambda's own span carries the id too; this one holds when it is not there (own runtimes, tests).
+        // Lambda's own span carries the id too; this one holds when it is not there (own runtimes,
+        // tests).
         let span = tracing::info_span!("request", requestId = %request_id);
         async {
             let begun = self.clock.now();

@@ -1,6 +1,6 @@
-//! Every failure of a request, in the form that leaves the function. A failure has two messages: the
-//! client's, chosen here or by the handler, and the cause, which only the log sees. Turned into a response, and logged, by
-//! `problem`.
+//! Every failure of a request, in the form that leaves the function. A failure has two messages:
+//! the client's, chosen here or by the handler, and the cause, which only the log sees. Turned into
+//! a response, and logged, by `problem`.
 
 use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
@@ -10,7 +10,8 @@ use runtime::chain;
 
 /// How long a client should wait when the database asks for patience.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// When a chat whose reply is being written is worth another try: the reply ends, or its writer is found dead.
+/// When a chat whose reply is being written is worth another try: the reply ends, or its writer is
+/// found dead.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 type Cause = Box<dyn StdError + Send + Sync>;

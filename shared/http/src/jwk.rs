@@ -1,5 +1,5 @@
-//! The public keys that callers' tokens are verified with: a JSON Web Key Set (RFC 7517), cut down to
-//! the two kinds that carry no shared secret, Ed25519 (RFC 8037) and P-256 (RFC 7518).
+//! The public keys that callers' tokens are verified with: a JSON Web Key Set (RFC 7517), cut down
+//! to the two kinds that carry no shared secret, Ed25519 (RFC 8037) and P-256 (RFC 7518).
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The algorithm of a token header's `alg`; `None` for everything off the list, `none` included.
+    /// The algorithm of a token header's `alg`; `None` for everything off the list, `none`
+    /// included.
     pub fn parse(alg: &str) -> Option<Self> {
         match alg {
             "EdDSA" => Some(Self::EdDsa),
@@ -57,8 +58,9 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    /// Whether `signature` over `message` was made with this key's private half. A visitor sends the same token many times,
-    /// and its signature costs more than most of our statements: one that was right stays right, and is not computed again.
+    /// Whether `signature` over `message` was made with this key's private half. A visitor sends
+    /// the same token many times, and its signature costs more than most of our statements: one
+    /// that was right stays right, and is not computed again.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let fingerprint = fingerprint(message, signature);
         if self.lately.has(&fingerprint) {
@@ -85,8 +87,9 @@ fn fingerprint(message: &[u8], signature: &[u8]) -> [u8; 32] {
     fingerprint
 }
 
-/// Signatures of one key that were found right lately: as many as one container meets in the minutes that a token lives.
-/// How long a comparison takes tells of a digest only, which leads to no token.
+/// Signatures of one key that were found right lately: as many as one container meets in the
+/// minutes that a token lives. How long a comparison takes tells of a digest only, which leads to
+/// no token.
 #[derive(Default)]
 struct Lately(Mutex<VecDeque<[u8; 32]>>);
 
@@ -140,7 +143,8 @@ impl JwkSet {
     ///
     /// # Errors
     /// When it is not a key set, is empty, names one `kid` twice, or has a key that is private,
-    /// symmetric or neither Ed25519 nor P-256: a key that cannot be used is a mistake worth stopping for.
+    /// symmetric or neither Ed25519 nor P-256: a key that cannot be used is a mistake worth
+    /// stopping for.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
         let raw: RawSet = serde_json::from_str(json)
             .map_err(|_| fault("is not a JSON Web Key Set: {\"keys\":[…]}"))?;

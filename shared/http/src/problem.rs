@@ -1,5 +1,5 @@
-//! A failure as it leaves: `application/problem+json`, and a line in the log. This is the one place where errors become
-//! responses, and the one place where they are logged.
+//! A failure as it leaves: `application/problem+json`, and a line in the log. This is the one place
+//! where errors become responses, and the one place where they are logged.
 
 use lambda_http::{
     Body, Response,
@@ -11,8 +11,8 @@ use crate::error::{ApiError, ClientCode, Code, ServerCode};
 use crate::response::with_body;
 
 impl ApiError {
-    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`, with the `budget` if one
-    /// does not suffice.
+    /// Logs the failure and turns it into `application/problem+json {code, message, requestId}`,
+    /// with the `budget` if one does not suffice.
     pub(crate) fn into_response(self, route: &str, request_id: &str) -> Response<Body> {
         self.log(route);
         let mut body = json!({

@@ -1,5 +1,5 @@
-//! What is read from a request, with a clear refusal for everything that does not fit. A body is judged before it is
-//! parsed, and of its fields a route reads those that it knows.
+//! What is read from a request, with a clear refusal for everything that does not fit. A body is
+//! judged before it is parsed, and of its fields a route reads those that it knows.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,8 +24,8 @@ pub const MAX_DEPTH: usize = 100;
 /// The body of `request`, judged but not parsed.
 ///
 /// # Errors
-/// `too_large`; `unprocessable` when it nests too deep or holds too many values; `invalid_json` when it is not UTF-8
-/// without NUL characters.
+/// `too_large`; `unprocessable` when it nests too deep or holds too many values; `invalid_json`
+/// when it is not UTF-8 without NUL characters.
 pub fn body<'a>(request: &'a Request, limits: &Limits) -> Result<Text<'a>, ApiError> {
     Ok(Text::judge(bytes(request), limits)?)
 }
@@ -59,8 +59,8 @@ pub fn query<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, Ap
     Ok(value)
 }
 
-/// The segments of the path as the event has it, without the stage. They stay percent-encoded: no id
-/// needs encoding, so an encoded one is refused where it is parsed.
+/// The segments of the path as the event has it, without the stage. They stay percent-encoded: no
+/// id needs encoding, so an encoded one is refused where it is parsed.
 pub fn segments(request: &Request) -> Vec<&str> {
     let path = request.raw_http_path();
     let path = path.strip_prefix('/').unwrap_or(path);
@@ -71,8 +71,8 @@ pub fn segments(request: &Request) -> Vec<&str> {
     path.split('/').collect()
 }
 
-/// The stage that an HTTP API puts before the path, unless it is the default one. A REST API, whose events name the
-/// resource, never does.
+/// The stage that an HTTP API puts before the path, unless it is the default one. A REST API, whose
+/// events name the resource, never does.
 fn stage(request: &Request) -> Option<&str> {
     match request.request_context_ref()? {
         RequestContext::ApiGatewayV2(context) => context.stage.as_deref(),

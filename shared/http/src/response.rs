@@ -1,5 +1,5 @@
-//! Answers that succeed. Every response, failed ones too, leaves through [`with_body`], which states
-//! the headers that all share.
+//! Answers that succeed. Every response, failed ones too, leaves through [`with_body`], which
+//! states the headers that all share.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use lambda_http::{
@@ -34,7 +34,8 @@ pub fn empty() -> Response<Body> {
     response
 }
 
-/// The answer with an `ETag` of its content; without its body, as 304, for a client that has it already.
+/// The answer with an `ETag` of its content; without its body, as 304, for a client that has it
+/// already.
 pub fn with_tag(request: &Request, mut response: Response<Body>) -> Response<Body> {
     let bytes: &[u8] = match response.body() {
         Body::Text(text) => text.as_bytes(),

@@ -1,7 +1,8 @@
-//! The HTTPS client of the functions, for what is not the database: one HTTP/1.1 connection for each call, driven by whoever
-//! reads the answer. There is no pool, because a socket that slept through a freeze fails late and a model call must not be
-//! sent twice; and no task, so dropping the answer closes the connection. Deployed code has no other HTTP client: the AWS
-//! SDK's own, with HTTP/2 and the roots of the system, would weigh more than the functions that use it.
+//! The HTTPS client of the functions, for what is not the database: one HTTP/1.1 connection for
+//! each call, driven by whoever reads the answer. There is no pool, because a socket that slept
+//! through a freeze fails late and a model call must not be sent twice; and no task, so dropping
+//! the answer closes the connection. Deployed code has no other HTTP client: the AWS SDK's own,
+//! with HTTP/2 and the roots of the system, would weigh more than the functions that use it.
 
 #[cfg(feature = "aws")]
 mod connector;
@@ -85,8 +86,8 @@ impl Client {
         }
     }
 
-    /// Sends a request with an absolute address; returns with the answer's headers. Time limits are the caller's: it drops
-    /// the call.
+    /// Sends a request with an absolute address; returns with the answer's headers. Time limits are
+    /// the caller's: it drops the call.
     ///
     /// # Errors
     /// No answer arrived.

@@ -1,7 +1,7 @@
 //! Identifiers that need no quotes, and those that are not for logins.
 
-/// Names that the service, PostgreSQL or this project use: no login and no schema of a login has one of them. The roles of
-/// the functions are among them.
+/// Names that the service, PostgreSQL or this project use: no login and no schema of a login has
+/// one of them. The roles of the functions are among them.
 const RESERVED: &[&str] = &[
     "admin",
     "app",

@@ -1,5 +1,5 @@
-//! What a login of the SQL endpoint is: its name, its schemas, what is stored of its password. `admin` makes logins and `sql` lets
-//! them in by the same rules.
+//! What a login of the SQL endpoint is: its name, its schemas, what is stored of its password.
+//! `admin` makes logins and `sql` lets them in by the same rules.
 
 mod digest;
 mod identifier;
@@ -10,5 +10,6 @@ pub use digest::sha256_hex;
 pub use name::{LoginName, is_login_name};
 pub use schemas::Schemas;
 
-/// The schema that all logins share, in which each has its record of requests, a table of its own name that no other may use.
+/// The schema that all logins share, in which each has its record of requests, a table of its own
+/// name that no other may use.
 pub const REQUESTS_SCHEMA: &str = "sql_requests";

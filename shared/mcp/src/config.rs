@@ -10,9 +10,10 @@
 //! }]
 //! ```
 //!
-//! A header may name variables whose names begin with `MCP_`. Without `tools` all of a server's are used. `approval` says of a
-//! tool, or of `*`, the others, whether each call is allowed by a person: `always`, `never`, or `hints`, the default: unless
-//! the server says that the tool only reads.
+//! A header may name variables whose names begin with `MCP_`. Without `tools` all of a server's are
+//! used. `approval` says of a tool, or of `*`, the others, whether each call is allowed by a
+//! person: `always`, `never`, or `hints`, the default: unless the server says that the tool only
+//! reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -29,7 +30,8 @@ pub const MCP_SERVERS: &str = "MCP_SERVERS";
 
 const MAX_SERVERS: usize = 8;
 const MAX_SERVER_NAME_CHARS: usize = 20;
-/// What variables a header may name begin with: nothing else of the environment can be sent to a server.
+/// What variables a header may name begin with: nothing else of the environment can be sent to a
+/// server.
 const REFERENCE: &str = "MCP_";
 /// Headers that the protocol sets.
 const RESERVED: [&str; 7] = [

@@ -1,13 +1,14 @@
-//! Tools of MCP servers, spoken to by Streamable HTTP with the protocol's own SDK. [`Servers::from_lookup`] reads which there
-//! are, [`Servers::tools`] lists what they offer, and [`Servers::call`] calls one.
+//! Tools of MCP servers, spoken to by Streamable HTTP with the protocol's own SDK.
+//! [`Servers::from_lookup`] reads which there are, [`Servers::tools`] lists what they offer, and
+//! [`Servers::call`] calls one.
 //!
 //! # Promises
-//! 1. A server that is down, slow or wrong costs a bounded time and makes nothing fail: its tools are missing, or are what they
-//!    were, and a call of one is an error in words.
+//! 1. A server that is down, slow or wrong costs a bounded time and makes nothing fail: its tools
+//!    are missing, or are what they were, and a call of one is an error in words.
 //! 2. An answer is read up to a limit before anything is made of it.
 //! 3. No redirect is followed, and only `https` is spoken, to this machine also `http`.
-//! 4. A server is sent the headers that are configured for it, and of the environment only what those name. No value of a
-//!    header reaches a log, an error or a `Debug`.
+//! 4. A server is sent the headers that are configured for it, and of the environment only what
+//!    those name. No value of a header reaches a log, an error or a `Debug`.
 //! 5. Nothing is sent twice: a call may have an effect.
 
 mod config;
@@ -41,8 +42,8 @@ impl Servers {
         Ok(Self(servers.into_iter().map(Server::new).collect()))
     }
 
-    /// The tools of all servers, in the order of the configuration. They are asked when their lists are old, at the same time
-    /// and for a few seconds at most.
+    /// The tools of all servers, in the order of the configuration. They are asked when their lists
+    /// are old, at the same time and for a few seconds at most.
     pub async fn tools(&self, now: SystemTime) -> Vec<Tool> {
         let lists = join_all(self.0.iter().map(|server| server.tools(now))).await;
         lists.into_iter().flatten().collect()

@@ -1,9 +1,11 @@
-//! What tools are called: a server's name and the tool's own, in the characters that every model provider allows.
+//! What tools are called: a server's name and the tool's own, in the characters that every model
+//! provider allows.
 
 /// Longest name of a tool, as models are told it.
 pub(crate) const MAX_NAME_CHARS: usize = 50;
 
-/// The name of a server's tool; `None` if it would be too long. Names of two servers never meet: a server's has no `_`.
+/// The name of a server's tool; `None` if it would be too long. Names of two servers never meet: a
+/// server's has no `_`.
 pub(crate) fn joined(server: &str, tool: &str) -> Option<String> {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' {

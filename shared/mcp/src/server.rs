@@ -1,8 +1,9 @@
 //! One server: its session, and the list of its tools.
 //!
-//! Lifecycle: unknown → listed → listed anew once the list is old. A session is opened when it is needed, kept with the warm
-//! container, and given up when its transport fails; between two requests it holds no socket, so that a freeze does it no
-//! harm. A server that did not answer is left alone for a while.
+//! Lifecycle: unknown → listed → listed anew once the list is old. A session is opened when it is
+//! needed, kept with the warm container, and given up when its transport fails; between two
+//! requests it holds no socket, so that a freeze does it no harm. A server that did not answer is
+//! left alone for a while.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -56,7 +57,8 @@ struct List {
     failed: Option<SystemTime>,
 }
 
-/// Why a server gave nothing. Of what went wrong only the kind is told: an address or a body may hold a secret.
+/// Why a server gave nothing. Of what went wrong only the kind is told: an address or a body may
+/// hold a secret.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("it does not answer, or not as an MCP server")]

@@ -1,5 +1,6 @@
-//! Streamable HTTP over the functions' own HTTPS client: a connection for each message, an answer in JSON or as events. The
-//! stream that a server may push by is not opened: a frozen container hears nothing.
+//! Streamable HTTP over the functions' own HTTPS client: a connection for each message, an answer
+//! in JSON or as events. The stream that a server may push by is not opened: a frozen container
+//! hears nothing.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Blocks: turns a provider's deltas into events, so that a block starts once, ends once, and ends before the reply
-//! does, whatever order a provider sends things in.
+//! Blocks: turns a provider's deltas into events, so that a block starts once, ends once, and ends
+//! before the reply does, whatever order a provider sends things in.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -101,8 +101,8 @@ impl Blocks {
         id
     }
 
-    /// Adds what the provider says of the open block of reasoning; without one it is a block of its own, of which nobody but
-    /// the provider can read the text.
+    /// Adds what the provider says of the open block of reasoning; without one it is a block of its
+    /// own, of which nobody but the provider can read the text.
     #[cfg(any(feature = "http", feature = "echo"))]
     pub(crate) fn sign(&mut self, provider: &str, name: &str, value: &str) {
         if !matches!(self.open, Some((Kind::Reasoning, _))) {
@@ -114,7 +114,8 @@ impl Blocks {
         }
     }
 
-    /// Names a source, once; it is told when the open block ends. Addresses that are no web pages are left out.
+    /// Names a source, once; it is told when the open block ends. Addresses that are no web pages
+    /// are left out.
     #[cfg(any(feature = "http", feature = "echo"))]
     pub(crate) fn cite(&mut self, url: &str, title: Option<&str>) {
         let is_page = url.starts_with("https://") || url.starts_with("http://");
@@ -144,7 +145,8 @@ impl Blocks {
         }
     }
 
-    /// Takes a file that the model made, in base64; ends the open block. What a page cannot show is left out.
+    /// Takes a file that the model made, in base64; ends the open block. What a page cannot show is
+    /// left out.
     #[cfg(any(feature = "http", feature = "echo"))]
     pub(crate) fn file(&mut self, media_type: &str, data: &str) {
         let is_base64 = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
@@ -244,7 +246,8 @@ impl Blocks {
     }
 }
 
-/// What a tool is given, from its text. What is not JSON is passed on as the text it is; nothing is an empty input.
+/// What a tool is given, from its text. What is not JSON is passed on as the text it is; nothing is
+/// an empty input.
 #[cfg(feature = "http")]
 pub(crate) fn input(text: &str) -> Value {
     match text.trim() {

@@ -1,10 +1,12 @@
-//! Configuration that every provider shares: the environment variables, and one clear error for each wrong value.
+//! Configuration that every provider shares: the environment variables, and one clear error for
+//! each wrong value.
 
 use std::str::FromStr;
 
 /// `bedrock`, `openai` (any OpenAI-compatible server) or `echo`. Required.
 pub const MODEL_PROVIDER: &str = "MODEL_PROVIDER";
-/// The model that answers when a caller names none. Required, except for the provider `echo`, whose model is `echo`.
+/// The model that answers when a caller names none. Required, except for the provider `echo`, whose
+/// model is `echo`.
 pub const MODEL_ID: &str = "MODEL_ID";
 /// The models a caller may name, separated by commas. [`MODEL_ID`] is always one of them.
 pub const MODEL_ALLOWED: &str = "MODEL_ALLOWED";
@@ -77,7 +79,8 @@ pub fn models(lookup: Lookup<'_>) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-/// What people call a model: as [`MODEL_NAMES`] says, else its id without vendor, inference profile, version and date.
+/// What people call a model: as [`MODEL_NAMES`] says, else its id without vendor, inference
+/// profile, version and date.
 pub fn display_name(lookup: Lookup<'_>, id: &str) -> String {
     let names = text(lookup, MODEL_NAMES).unwrap_or_default();
     let mut given = names.split(',').filter_map(|entry| entry.split_once('='));

@@ -21,7 +21,8 @@ pub enum ErrorKind {
     Config,
 }
 
-/// A failed turn. The text is for the log: it may name the model and quote the provider, never the conversation.
+/// A failed turn. The text is for the log: it may name the model and quote the provider, never the
+/// conversation.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {

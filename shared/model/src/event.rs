@@ -38,7 +38,8 @@ pub enum Event {
     ReasoningEnd {
         /// The block.
         id: String,
-        /// What the provider says of it, under its own name: a signature, or reasoning that only it can read.
+        /// What the provider says of it, under its own name: a signature, or reasoning that only it
+        /// can read.
         metadata: Option<Value>,
     },
     /// The reply rests on a page; said between blocks, each page once.
@@ -76,8 +77,9 @@ pub enum Event {
         /// What is added; never empty.
         delta: String,
     },
-    /// The model calls a tool; said between blocks. In a turn without tools its [`Event::ToolResult`] follows before the
-    /// reply is complete; otherwise the call is the caller's to execute, unless the provider does.
+    /// The model calls a tool; said between blocks. In a turn without tools its
+    /// [`Event::ToolResult`] follows before the reply is complete; otherwise the call is the
+    /// caller's to execute, unless the provider does.
     ToolCall {
         /// The call, unique within the reply.
         id: String,

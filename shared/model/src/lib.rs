@@ -1,11 +1,14 @@
-//! Model providers as one stream of events. [`Provider::from_env`] chooses one, [`Provider::start`] begins a
-//! [`Turn`], and [`Reply::next`] yields [`Event`]s until [`Event::Finish`].
+//! Model providers as one stream of events. [`Provider::from_env`] chooses one, [`Provider::start`]
+//! begins a [`Turn`], and [`Reply::next`] yields [`Event`]s until [`Event::Finish`].
 //!
-//! 1. `start` returns `Ok` only once the provider has accepted the turn, so a refusal can still become a status code.
-//! 2. Every block of text or reasoning that starts also ends before `Finish`; ids are never used twice in a reply.
-//! 3. A reply never ends silently: the last item is `Finish` or an error. A provider that closes its stream without
-//!    saying why is [`ErrorKind::Interrupted`].
-//! 4. Nothing is retried here: a model call costs money, and only the caller knows how much time is left.
+//! 1. `start` returns `Ok` only once the provider has accepted the turn, so a refusal can still
+//!    become a status code.
+//! 2. Every block of text or reasoning that starts also ends before `Finish`; ids are never used
+//!    twice in a reply.
+//! 3. A reply never ends silently: the last item is `Finish` or an error. A provider that closes
+//!    its stream without saying why is [`ErrorKind::Interrupted`].
+//! 4. Nothing is retried here: a model call costs money, and only the caller knows how much time is
+//!    left.
 
 #[cfg(not(any(feature = "bedrock", feature = "openai", feature = "echo")))]
 compile_error!("choose at least one provider: bedrock, openai, echo");

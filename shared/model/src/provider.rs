@@ -199,7 +199,8 @@ impl Reply {
     /// The next event; `None` after [`Event::Finish`] or an error.
     ///
     /// # Errors
-    /// A stream that breaks off or ends without saying why is [`ErrorKind::Interrupted`]; else as the provider says.
+    /// A stream that breaks off or ends without saying why is [`ErrorKind::Interrupted`]; else as
+    /// the provider says.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event: it waits, then takes.

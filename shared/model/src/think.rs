@@ -1,5 +1,6 @@
-//! Reasoning that a model writes into its text, between `<think>` and `</think>`, as servers pass it on that do not split
-//! it off. Only what a reply begins with counts: later a tag is a text about tags.
+//! Reasoning that a model writes into its text, between `<think>` and `</think>`, as servers pass
+//! it on that do not split it off. Only what a reply begins with counts: later a tag is a text
+//! about tags.
 
 use crate::blocks::{Blocks, Kind};
 
@@ -53,7 +54,8 @@ impl Think {
             self.state = State::Closed;
             return self.begin_text(&text, blocks);
         }
-        // All but blanks and what the tag may begin with, of which nobody knows yet whether they end it.
+        // All but blanks and what the tag may begin with, of which nobody knows yet whether they
+        // end it.
         let ends = (0..self.held.len()).filter_map(|at| Some((at, self.held.get(at..)?)));
         let tag = ends
             .filter(|(_, end)| CLOSE.starts_with(end))

@@ -15,21 +15,23 @@ pub struct Turn {
     pub system: Option<String>,
     /// The conversation, oldest first; the last message is the user's.
     pub messages: Vec<Message>,
-    /// What the model may call; its calls are the caller's to execute. Without any, calls are answered with an error.
+    /// What the model may call; its calls are the caller's to execute. Without any, calls are
+    /// answered with an error.
     pub tools: Arc<[Tool]>,
-    /// `false`: the tools are named because the conversation holds calls, and no more are wanted. Not every provider can
-    /// be told so.
+    /// `false`: the tools are named because the conversation holds calls, and no more are wanted.
+    /// Not every provider can be told so.
     pub may_call: bool,
     /// The longest reply, in tokens; [`Provider::max_tokens`](crate::Provider::max_tokens) caps it.
     pub max_tokens: u32,
-    /// When the caller must be done. A provider that has not accepted by then, or that stays silent until then, is an
-    /// error.
+    /// When the caller must be done. A provider that has not accepted by then, or that stays silent
+    /// until then, is an error.
     pub deadline: SystemTime,
 }
 
 #[cfg(feature = "http")]
 impl Turn {
-    /// The conversation as providers accept it: it begins with the user, roles alternate, nothing is blank.
+    /// The conversation as providers accept it: it begins with the user, roles alternate, nothing
+    /// is blank.
     pub(crate) fn conversation(&self) -> Vec<Message> {
         let mut conversation: Vec<Message> = Vec::new();
         for message in &self.messages {
@@ -121,7 +123,8 @@ pub enum Part {
         /// As it came with [`Event::ReasoningEnd`](crate::Event::ReasoningEnd).
         metadata: Value,
     },
-    /// The model called a tool. The next message, which is the user's, begins with the results of all calls.
+    /// The model called a tool. The next message, which is the user's, begins with the results of
+    /// all calls.
     Call {
         /// Unique in the conversation.
         id: String,

@@ -1,5 +1,6 @@
-//! How configuration is read: the environment variables that every function knows, the readers of numbers and limits, and the
-//! error that names the variable when its value is wrong. Nothing here falls back silently.
+//! How configuration is read: the environment variables that every function knows, the readers of
+//! numbers and limits, and the error that names the variable when its value is wrong. Nothing here
+//! falls back silently.
 //!
 //! | Variable | Meaning | Default |
 //! |---|---|---|

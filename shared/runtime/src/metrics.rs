@@ -1,5 +1,6 @@
 //! One line of metrics for each invocation, in CloudWatch's embedded metric format (EMF). The names
-//! are a contract with dashboards and alarms: they are constants, and change only with a changelog entry.
+//! are a contract with dashboards and alarms: they are constants, and change only with a changelog
+//! entry.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -136,8 +137,8 @@ impl Metrics {
         }
     }
 
-    /// Does `work` and writes its lines together: each write to standard output wakes whoever collects it, while a visitor
-    /// waits.
+    /// Does `work` and writes its lines together: each write to standard output wakes whoever
+    /// collects it, while a visitor waits.
     pub fn together(&self, work: impl FnOnce()) {
         struct Held<'a>(&'a dyn Line);
         impl Drop for Held<'_> {
@@ -150,7 +151,8 @@ impl Metrics {
         work();
     }
 
-    /// Writes the line of one invocation. With several at once each event is counted in one of them.
+    /// Writes the line of one invocation. With several at once each event is counted in one of
+    /// them.
     pub fn report(&self, now: SystemTime, request_id: &str, stats: dsql::Stats) {
         let last = self
             .last
@@ -258,7 +260,8 @@ impl Serialize for Whole<'_> {
     }
 }
 
-/// What makes metrics of a line's numbers. It is the same in every line, so it is put in words once.
+/// What makes metrics of a line's numbers. It is the same in every line, so it is put in words
+/// once.
 fn directive(dimensions: &[&str], metrics: &[(&str, &str)]) -> Box<RawValue> {
     let metrics: Vec<_> = metrics
         .iter()

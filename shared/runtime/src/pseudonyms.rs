@@ -1,5 +1,5 @@
-//! Keyed hashes that change every day: of client addresses, enough to count requests and not to follow anyone, and of owners,
-//! where a count has to outlive their erasure.
+//! Keyed hashes that change every day: of client addresses, enough to count requests and not to
+//! follow anyone, and of owners, where a count has to outlive their erasure.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -55,7 +55,8 @@ impl Pseudonyms {
         Some(hash(key, day(now), network))
     }
 
-    /// The owner's pseudonym for this UTC day. Without a key it can be found by whoever guesses the owner's id.
+    /// The owner's pseudonym for this UTC day. Without a key it can be found by whoever guesses the
+    /// owner's id.
     pub fn of_owner(&self, owner: &str, now: SystemTime) -> String {
         let known = || hmac::Key::new(hmac::HMAC_SHA256, &[]);
         let key = self.0.clone().unwrap_or_else(known);

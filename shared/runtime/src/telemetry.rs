@@ -1,6 +1,6 @@
-//! The log: one JSON object a line, in the form that Lambda's log controls understand. Every line has
-//! `timestamp` (RFC 3339), `level` and `message`, the event's fields beside them, and the request's
-//! id at the top level however deep the span that the event happened in.
+//! The log: one JSON object a line, in the form that Lambda's log controls understand. Every line
+//! has `timestamp` (RFC 3339), `level` and `message`, the event's fields beside them, and the
+//! request's id at the top level however deep the span that the event happened in.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -32,7 +32,8 @@ const LIFTED: [&str; 2] = [REQUEST_ID, "xrayTraceId"];
 /// Targets whose DEBUG lines explain nothing about this project.
 const QUIET: [&str; 5] = ["hyper", "hyper_util", "rustls", "h2", "aws_smithy"];
 
-/// Targets that log what they were told by others, word for word: what uses them says what went wrong.
+/// Targets that log what they were told by others, word for word: what uses them says what went
+/// wrong.
 const SILENT: [&str; 1] = ["rmcp"];
 
 /// The least severe level that is logged.
@@ -40,8 +41,8 @@ const SILENT: [&str; 1] = ["rmcp"];
 pub struct Level(tracing::Level);
 
 impl Level {
-    /// Reads `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG`, then assumes `INFO`. `FATAL` is `ERROR`. `TRACE`
-    /// is `DEBUG`: the runtime would write out whole events, bodies included.
+    /// Reads `AWS_LAMBDA_LOG_LEVEL`, then `RUST_LOG`, then assumes `INFO`. `FATAL` is `ERROR`.
+    /// `TRACE` is `DEBUG`: the runtime would write out whole events, bodies included.
     ///
     /// # Errors
     /// When the value is no level.
@@ -101,7 +102,8 @@ pub fn init(lookup: Lookup<'_>, clock: Arc<dyn Clock>) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Says where; and why, if the words are the program's own: formatted ones may hold what somebody wrote.
+/// Says where; and why, if the words are the program's own: formatted ones may hold what somebody
+/// wrote.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic
         .location()

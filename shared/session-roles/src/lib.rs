@@ -1,7 +1,8 @@
-//! The IAM role as which a login, and nothing else, may connect. A token of DSQL names no database role: it opens every role
-//! that its signer is mapped to. One that a function signed as itself would open whatever that function may. So `admin` gives
-//! each login an IAM role of its own, which the database records, and a function assumes it to sign. Knows IAM and STS; each
-//! function reads the record with the session that it has.
+//! The IAM role as which a login, and nothing else, may connect. A token of DSQL names no database
+//! role: it opens every role that its signer is mapped to. One that a function signed as itself
+//! would open whatever that function may. So `admin` gives each login an IAM role of its own, which
+//! the database records, and a function assumes it to sign. Knows IAM and STS; each function reads
+//! the record with the session that it has.
 
 mod sts;
 
@@ -22,8 +23,8 @@ pub const AWS_ENDPOINT_URL_STS: &str = "AWS_ENDPOINT_URL_STS";
 /// The longest that a role which a role assumed may be had for.
 pub const SESSION_LENGTH: Duration = Duration::from_secs(3_600);
 
-/// The ARN of the IAM role that is mapped to the login `$1` and to no other database role. To be asked each time: what is
-/// mapped may change.
+/// The ARN of the IAM role that is mapped to the login `$1` and to no other database role. To be
+/// asked each time: what is mapped may change.
 pub const ROLE_OF_LOGIN: &str = "SELECT m.arn::text FROM sys.iam_pg_role_mappings m WHERE m.pg_role_name::text = $1 AND NOT EXISTS \
      (SELECT FROM sys.iam_pg_role_mappings o WHERE o.arn = m.arn AND o.pg_role_name <> m.pg_role_name) ORDER BY 1 LIMIT 1";
 
@@ -55,7 +56,8 @@ impl SessionRoles {
         }
     }
 
-    /// Credentials of the role `arn`: those that are kept if they last until then, else new ones, of [`SESSION_LENGTH`].
+    /// Credentials of the role `arn`: those that are kept if they last until then, else new ones,
+    /// of [`SESSION_LENGTH`].
     ///
     /// # Errors
     /// The function has no credentials, or STS cannot be reached, or refuses.

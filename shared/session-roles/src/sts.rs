@@ -1,7 +1,9 @@
-//! `AssumeRole` of AWS STS, about once an hour for a login: one signed request, with the signer, the XML reader and the HTTP
-//! client that are there anyhow. The SDK's client for it would be half of a function's binary.
+//! `AssumeRole` of AWS STS, about once an hour for a login: one signed request, with the signer,
+//! the XML reader and the HTTP client that are there anyhow. The SDK's client for it would be half
+//! of a function's binary.
 //!
-//! The request is the Query API's: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
+//! The request is the Query API's:
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

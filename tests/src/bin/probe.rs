@@ -1,5 +1,6 @@
-//! Owns the smallest possible function, hand-written on a socket, that does what its event says. The harness's own tests
-//! invoke it, so that a fault in the mock is not hidden by the runtime crate's habits.
+//! Owns the smallest possible function, hand-written on a socket, that does what its event says.
+//! The harness's own tests invoke it, so that a fault in the mock is not hidden by the runtime
+//! crate's habits.
 
 #![allow(clippy::exit, reason = "it ends as its event says, without unwinding")]
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "part of the tests")]
@@ -102,7 +103,8 @@ fn work(api: &str, start: Instant) {
     }
 }
 
-/// What an event orders: the event itself, or of a request through the gateway its query parameter `order` or its body.
+/// What an event orders: the event itself, or of a request through the gateway its query parameter
+/// `order` or its body.
 fn order(event: &Value) -> Value {
     let parameter = &event["queryStringParameters"]["order"];
     match parameter.as_str().or(event["body"].as_str()) {

@@ -1,5 +1,6 @@
-//! The AI SDK's own clients, in every version we support, against the real `chat` and `chats` through a front that
-//! streams. The scenarios are in `tests/clients/ai-sdk`; each client runs all of them.
+//! The AI SDK's own clients, in every version we support, against the real `chat` and `chats`
+//! through a front that streams. The scenarios are in `tests/clients/ai-sdk`; each client runs all
+//! of them.
 
 #![allow(
     clippy::panic,
@@ -67,7 +68,8 @@ async fn site(chat: impl FnOnce(&Stack) -> Launch) -> (Stack, Gateway) {
     (stack, gateway)
 }
 
-/// The function as deployed, but for the model, the rhythm, and limits that would meet every visitor at once.
+/// The function as deployed, but for the model, the rhythm, and limits that would meet every
+/// visitor at once.
 fn launch_chat(stack: &Stack) -> Launch {
     in_this_rhythm(stack.launch("chat"))
 }

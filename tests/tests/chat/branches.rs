@@ -1,5 +1,6 @@
-//! Branches: whatever a client asks for that shows less than the chat has, nothing is deleted; what it did not go on from
-//! stands beside, is listed, can be gone back to, and is deleted only by name.
+//! Branches: whatever a client asks for that shows less than the chat has, nothing is deleted; what
+//! it did not go on from stands beside, is listed, can be gone back to, and is deleted only by
+//! name.
 
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
@@ -63,8 +64,9 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
         chats: &chats,
         token: stack.token("visitor"),
     };
-    // What is posted, by places in the stored chat u1 a1 u2 a2 ("x" is a message that is not stored), the message, what else
-    // the request says, and the path that it leads to: the stored messages that stay on it, and whether there are new ones.
+    // What is posted, by places in the stored chat u1 a1 u2 a2 ("x" is a message that is not
+    // stored), the message, what else the request says, and the path that it leads to: the stored
+    // messages that stay on it, and whether there are new ones.
     let submit = json!({"trigger": "submit-message"});
     let again = json!({"trigger": "regenerate-message"});
     let named = |trigger: &str, id: usize| json!({"trigger": trigger, "place": id});

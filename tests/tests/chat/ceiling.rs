@@ -1,6 +1,6 @@
-//! What is counted is what was reserved or used, whatever happens to a turn, and in whatever order: random turns, stops,
-//! deletions, erasures, claims, crashes and ends, against a model that keeps book. A failure prints its seed;
-//! `SPENDING_SEED` runs it again.
+//! What is counted is what was reserved or used, whatever happens to a turn, and in whatever order:
+//! random turns, stops, deletions, erasures, claims, crashes and ends, against a model that keeps
+//! book. A failure prints its seed; `SPENDING_SEED` runs it again.
 
 use std::time::{Duration, SystemTime};
 
@@ -111,7 +111,8 @@ impl World<'_> {
         row.unwrap().get(0)
     }
 
-    /// Whether every counter says what the book says, and that is no less than what was used and within the limits.
+    /// Whether every counter says what the book says, and that is no less than what was used and
+    /// within the limits.
     async fn check(&self, step: &str) {
         let sum = "SELECT COALESCE(sum(n), 0)::bigint FROM rate_buckets WHERE key LIKE $1";
         for owner in 0..OWNERS.len() {

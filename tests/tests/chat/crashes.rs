@@ -1,5 +1,5 @@
-//! Killed containers, conflicts and lost connections: no message of the visitor's is lost or doubled, and the same POST
-//! again gives one reply.
+//! Killed containers, conflicts and lost connections: no message of the visitor's is lost or
+//! doubled, and the same POST again gives one reply.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,6 @@
-//! Streams against their deadlines: with a database that takes nobody in, that falls silent just before the end, or that
-//! takes seconds for each round trip; and with as many streams in a process as it has workers.
+//! Streams against their deadlines: with a database that takes nobody in, that falls silent just
+//! before the end, or that takes seconds for each round trip; and with as many streams in a process
+//! as it has workers.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ async fn while_nobody_is_taken_in_a_turn_a_resume_and_a_stop_are_refused_within_
     });
     for (status, code, took) in join_all(refused).await {
         assert_eq!((status, code.as_str()), (503, "unavailable"));
-        // 28 s by the budget, whose own test holds it exactly; what is above is a busy machine's. Unbounded it is 295 s.
+        // 28 s by the budget, whose own test holds it exactly; what is above is a busy machine's.
+        // Unbounded it is 295 s.
         assert!(took < Duration::from_secs(45), "{took:?}");
     }
 }

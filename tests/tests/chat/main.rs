@@ -1,4 +1,5 @@
-//! The `chat` function, one file for each subject: the real binary behind a streaming Runtime API, `echo` for its model.
+//! The `chat` function, one file for each subject: the real binary behind a streaming Runtime API,
+//! `echo` for its model.
 
 #![allow(
     clippy::panic,

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::stack::Stack;
 
-/// Looks for single rows by their whole key, such as whether a chat has a lock, that a statement may make beside the rows
-/// it returns or writes.
+/// Looks for single rows by their whole key, such as whether a chat has a lock, that a statement
+/// may make beside the rows it returns or writes.
 const PROBES: u64 = 12;
 
 /// Reads the plans that PostgreSQL writes into its log.
@@ -18,8 +18,8 @@ pub(crate) struct Plans {
     log: File,
 }
 
-/// For what a statement is planned. Of one that is prepared, PostgreSQL decides after its fifth use; the service lets
-/// nobody say.
+/// For what a statement is planned. Of one that is prepared, PostgreSQL decides after its fifth
+/// use; the service lets nobody say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PlannedFor {
     /// The values that it has.
@@ -43,7 +43,8 @@ impl Plans {
                 "auto_explain.log_format=json",
                 "log_min_messages=log",
                 "autovacuum=off",
-                // DSQL's tables are their primary keys: it has no heap, and so no bitmap scans (its guide to EXPLAIN).
+                // DSQL's tables are their primary keys: it has no heap, and so no bitmap scans (its
+                // guide to EXPLAIN).
                 "enable_bitmapscan=off",
                 mode,
             ]
@@ -59,8 +60,8 @@ impl Plans {
         Self { log }
     }
 
-    /// Judges the statements on the chat schema that ran since the last look, which may have looked at so many rows `beside`
-    /// those they returned or wrote.
+    /// Judges the statements on the chat schema that ran since the last look, which may have looked
+    /// at so many rows `beside` those they returned or wrote.
     pub(crate) fn judge(&mut self, name: &str, beside: u64) {
         let mut text = String::new();
         self.log.read_to_string(&mut text).unwrap();

@@ -1,6 +1,7 @@
-//! What statements look at: every statement of everyday requests is run by `chat-store` itself on tables with many rows, and
-//! PostgreSQL notes the plan that ran, with the rows of each step. DSQL plans for itself, but what has no index there has
-//! none here. A search is not in here, because it does look at more: it reads all titles of its owner.
+//! What statements look at: every statement of everyday requests is run by `chat-store` itself on
+//! tables with many rows, and PostgreSQL notes the plan that ran, with the rows of each step. DSQL
+//! plans for itself, but what has no index there has none here. A search is not in here, because it
+//! does look at more: it reads all titles of its owner.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use tests::opener::{Opener, message};
 use crate::plan_log::{PlannedFor, Plans};
 use crate::stack::Stack;
 
-/// 60 owners with 40 chats of 10 messages; `o1` has 300 more, 285 of them archived, and the chat `c1` of `o1` has 400 messages.
+/// 60 owners with 40 chats of 10 messages; `o1` has 300 more, 285 of them archived, and the chat
+/// `c1` of `o1` has 400 messages.
 async fn fill(db: &Db) {
     for sql in [
         "INSERT INTO chats SELECT 'c' || n, 'o' || n % 60, 't', 'private', false, false, 500, NULL, now(), now() - n * interval '1 min' \
@@ -31,7 +33,8 @@ async fn fill(db: &Db) {
         // A vote for every second reply, and a share for every chat.
         "INSERT INTO votes SELECT 'c' || n / 5 + 1, 'm' || n % 5 * 2 + 1, 'o', true, NULL, now() FROM generate_series(0, 1999) n",
         "INSERT INTO shares SELECT 's' || n, 'c' || n, '{}', now() FROM generate_series(1, 2400) n",
-        // Dead and living ones in no order of their leases, as a table that lies in the order of its key has them.
+        // Dead and living ones in no order of their leases, as a table that lies in the order of
+        // its key has them.
         "INSERT INTO generations SELECT * FROM ( \
             SELECT 'c' || n AS chat, 'm9', 's' || n, 'o' || n % 60, now() - interval '1 h' FROM generate_series(1000, 2400) n \
             UNION ALL SELECT 'live' || n, 'm9', 's' || n, 'o' || n % 50 + 2, now() + interval '1 h' FROM generate_series(1, 400) n \
@@ -199,7 +202,8 @@ async fn turn(planned_for: PlannedFor) {
         panic!("{opening:?}")
     };
     assert_eq!(history.len(), 60);
-    // Near the 500th message they are counted: a chat that was never cut has fewer than its counter says.
+    // Near the 500th message they are counted: a chat that was never cut has fewer than its counter
+    // says.
     plans.judge("open in a long chat", 400);
     chat_store::abandon(&db, &reply, 0).await.unwrap();
     plans.judge("abandon", 0);
@@ -428,7 +432,8 @@ async fn a_search_of_the_posts_reads_the_rows_of_its_words_and_no_others() {
     for planned_for in [PlannedFor::ItsValues, PlannedFor::Any] {
         let stack = Stack::start_on(Plans::options(planned_for)).await;
         let db = stack.database("admin");
-        // 400 posts of 5 passages, each with 7 words: one in all of them, one in each post, and others.
+        // 400 posts of 5 passages, each with 7 words: one in all of them, one in each post, and
+        // others.
         for sql in [
             "INSERT INTO posts (id, url, title, text_id, passages, words, check_at) SELECT n, n, n, 't' || n, 5, 35, now() \
                 FROM generate_series(1, 400) n",

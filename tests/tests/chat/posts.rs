@@ -1,4 +1,5 @@
-//! The search in the blog's own posts: indexed by the real `maintenance`, offered to a model, and cited by its replies.
+//! The search in the blog's own posts: indexed by the real `maintenance`, offered to a model, and
+//! cited by its replies.
 
 use serde_json::{Value, json};
 use tests::blog::Blog;

@@ -1,4 +1,5 @@
-//! Resuming a reply that has ended: who waits for it gets it, once; who has it does not get it twice.
+//! Resuming a reply that has ended: who waits for it gets it, once; who has it does not get it
+//! twice.
 
 use serde_json::json;
 use tests::http::Request;

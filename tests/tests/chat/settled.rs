@@ -1,4 +1,5 @@
-//! What a reply has used is counted once, also when its writer does not live to tell: up to the last checkpoint.
+//! What a reply has used is counted once, also when its writer does not live to tell: up to the
+//! last checkpoint.
 
 use std::time::{Duration, SystemTime};
 

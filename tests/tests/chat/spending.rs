@@ -1,5 +1,5 @@
-//! Spending has a ceiling: what a reply may cost is reserved before a model is asked, and nothing that a visitor or a crash
-//! does gives back what was used.
+//! Spending has a ceiling: what a reply may cost is reserved before a model is asked, and nothing
+//! that a visitor or a crash does gives back what was used.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,8 @@ const LONG: &str = "[[words 300]]";
 const SLOW: &str = "[[delay 10]][[words 200]]";
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What a chat's function counts: tokens of all owners, of all addresses and of the deployment, which are the same sum here.
+/// What a chat's function counts: tokens of all owners, of all addresses and of the deployment,
+/// which are the same sum here.
 async fn spent(db: &Db) -> i64 {
     let row = db
         .query_opt_idempotent(

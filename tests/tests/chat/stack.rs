@@ -78,7 +78,8 @@ impl Visitor<'_> {
         Response::from_answer(&answer).json()
     }
 
-    /// The stored messages as `id: text`, a reply's id as `*`, its status in brackets unless it is complete.
+    /// The stored messages as `id: text`, a reply's id as `*`, its status in brackets unless it is
+    /// complete.
     pub(crate) async fn transcript(&self, chat: &str) -> Vec<String> {
         let read = self.read(chat).await;
         let line = |message: &Value| {

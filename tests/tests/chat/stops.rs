@@ -1,4 +1,5 @@
-//! Stop means stopped, and only a living writer holds a chat: whatever a reply is doing, the next turn is accepted.
+//! Stop means stopped, and only a living writer holds a chat: whatever a reply is doing, the next
+//! turn is accepted.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Tools of a real MCP server: called, answered, stored, told to the model again; bounded in steps, time, size and tokens.
+//! Tools of a real MCP server: called, answered, stored, told to the model again; bounded in steps,
+//! time, size and tokens.
 
 use serde_json::{Value, json};
 use tests::function::Function;
@@ -436,7 +437,8 @@ async fn a_reply_that_goes_on_is_followed_stopped_and_answered_once_like_any_oth
     let written = crate::stack::said(turn.outcome().await);
     assert_eq!(written.text(), "Tools said: removed all");
     let mut reply = stored(&visitor, "followed").await;
-    // A follower hears what was asked and what became of it; the answer is on the page that gave it.
+    // A follower hears what was asked and what became of it; the answer is on the page that gave
+    // it.
     let approval = reply["parts"][1]["approval"].as_object_mut().unwrap();
     assert_eq!(approval.remove("approved"), Some(json!(true)));
     assert_eq!(followed.message()["parts"], reply["parts"]);

@@ -1,4 +1,5 @@
-//! What a visitor sees of a database that does not answer: a refusal in time, signs of life, and a word at the end.
+//! What a visitor sees of a database that does not answer: a refusal in time, signs of life, and a
+//! word at the end.
 
 use std::time::Duration;
 

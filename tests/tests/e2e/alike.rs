@@ -1,4 +1,5 @@
-//! Two owners may call their chats alike, and neither can tell: everything is answered as if the id were theirs alone.
+//! Two owners may call their chats alike, and neither can tell: everything is answered as if the id
+//! were theirs alone.
 
 use serde_json::{Value, json};
 use tests::function::Function;
@@ -77,7 +78,8 @@ async fn two_owners_call_their_chats_alike_and_each_has_their_own() {
     assert_eq!(ada.get("/api/chats/t").await["title"], "ada's");
     assert_eq!(eve.get("/api/chats/t").await["title"], "eve's");
 
-    // No order tells which of Eve's chats are called as another's is, not even among those of the same moment.
+    // No order tells which of Eve's chats are called as another's is, not even among those of the
+    // same moment.
     let db = stack.database("admin");
     let same = "UPDATE chats SET updated_at = (SELECT max(updated_at) FROM chats)";
     db.execute(same, &[]).await.unwrap();
@@ -110,7 +112,8 @@ async fn two_owners_call_their_chats_alike_and_each_has_their_own() {
     assert_eq!(ids("vote", "chatId"), ["t"]);
     assert!(!exported.contains('!'));
 
-    // Whoever makes theirs public is read under its id by all who have none that they call so; the older one, if both do.
+    // Whoever makes theirs public is read under its id by all who have none that they call so; the
+    // older one, if both do.
     let public = |visibility: &str| Some(json!({"visibility": visibility}));
     let shown = async || cyd.ask("GET", "/api/chats/t", None).await;
     assert_eq!(shown().await.status, 404);
@@ -139,7 +142,8 @@ async fn a_claim_keeps_both_of_two_chats_that_are_called_alike() {
     };
     let other = of(stack.token("other"));
     let (guest, member) = (of(stack.guest_token("anon_1")), of(stack.token("member")));
-    // `first` is the guest's, then the member's; `late` the other way round; `far` is another's before it is the guest's.
+    // `first` is the guest's, then the member's; `late` the other way round; `far` is another's
+    // before it is the guest's.
     assert_eq!(turn(&chat, &other.token, "far", "other says").await, 200);
     for (visitor, id, text) in [
         (&guest, "first", "guest says"),

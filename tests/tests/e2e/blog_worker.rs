@@ -1,4 +1,5 @@
-//! The example's Worker: the token that it mints is one that the functions accept, for a login and for a guest.
+//! The example's Worker: the token that it mints is one that the functions accept, for a login and
+//! for a guest.
 
 use std::process::Command;
 

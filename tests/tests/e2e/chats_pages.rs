@@ -14,7 +14,8 @@ async fn a_long_chat_comes_in_pages_however_much_its_text_is_escaped() {
         function: &function,
         token: stack.token("visitor"),
     };
-    // What a character is in stored JSON, and how many messages of half a MiB an answer holds of it.
+    // What a character is in stored JSON, and how many messages of half a MiB an answer holds of
+    // it.
     for (name, stored, most) in [
         ("plain", "x", 9),
         ("quotes", r#"\""#, 6),

@@ -1,4 +1,5 @@
-//! What is done with replies: votes, cuts before an edit or another reply, forks; and the reply being written.
+//! What is done with replies: votes, cuts before an edit or another reply, forks; and the reply
+//! being written.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Shares: a snapshot for anyone with the token, and for nobody once the chat is private, ended or gone.
+//! Shares: a snapshot for anyone with the token, and for nobody once the chat is private, ended or
+//! gone.
 
 use std::time::Duration;
 

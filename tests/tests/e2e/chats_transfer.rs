@@ -1,4 +1,5 @@
-//! Export and import: what is exported can be imported, once for each key, however often it is sent.
+//! Export and import: what is exported can be imported, once for each key, however often it is
+//! sent.
 
 use chat_store::{Export, OwnerId};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! An import in parts: what an export holds comes in again, at every size and near every limit, wherever it is cut.
+//! An import in parts: what an export holds comes in again, at every size and near every limit,
+//! wherever it is cut.
 
 use std::fmt::Write as _;
 
@@ -53,8 +54,9 @@ fn contents(export: &str) -> Vec<String> {
     all
 }
 
-/// A chat at every limit: 500 messages with gaps between their places, replies as large as a value of the database, of
-/// hundreds of parts, of characters that JSON writes as six; the longest title, comments and metadata; and 20 chats more.
+/// A chat at every limit: 500 messages with gaps between their places, replies as large as a value
+/// of the database, of hundreds of parts, of characters that JSON writes as six; the longest title,
+/// comments and metadata; and 20 chats more.
 async fn fill(stack: &Stack) {
     let db = stack.database("admin");
     let title = "😀".repeat(100);

@@ -1,5 +1,5 @@
-//! The API against a client that we did not write and that knows it by `docs/openapi.yaml` alone: it sends what the
-//! description allows and what it does not, and holds every answer to it.
+//! The API against a client that we did not write and that knows it by `docs/openapi.yaml` alone:
+//! it sends what the description allows and what it does not, and holds every answer to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,8 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
             "--max-examples",
             EXAMPLES,
         ])
-        // What a schema cannot say of its values (a cursor is one that was answered) is refused, and the SQL function is not here.
+        // What a schema cannot say of its values (a cursor is one that was answered) is refused,
+        // and the SQL function is not here.
         .args([
             "--exclude-checks",
             "positive_data_acceptance,ensure_resource_availability,use_after_free",

@@ -13,7 +13,8 @@ use crate::stack::Stack;
 /// Of a statement that is sent whole: Parse, Bind, Describe, Execute, Sync.
 const MESSAGES: u64 = 5;
 
-/// Privileges, default privileges, mappings and memberships of a login, with its name put out of sight.
+/// Privileges, default privileges, mappings and memberships of a login, with its name put out of
+/// sight.
 async fn description(stack: &Stack, name: &str) -> Vec<String> {
     let rows = database(stack, "admin")
         .query_idempotent(
@@ -40,8 +41,8 @@ async fn description(stack: &Stack, name: &str) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Runs `given` on a connection that is lost when message number `message` is executed and not yet answered, and that
-/// cannot be made again. True if the command failed.
+/// Runs `given` on a connection that is lost when message number `message` is executed and not yet
+/// answered, and that cannot be made again. True if the command failed.
 async fn crashes(stack: &Stack, function: &Function, given: Value, message: u64) -> bool {
     stack.server.cut_connections(); // the count begins at the connection
     let list = json!({"command": "list-logins"});

@@ -1,4 +1,5 @@
-//! Dropped logins: what they created stays theirs, is theirs again when they are made again, and is deleted on demand.
+//! Dropped logins: what they created stays theirs, is theirs again when they are made again, and is
+//! deleted on demand.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The wall between logins: whatever a login creates, and whatever is done to logins then, nothing of it shows anybody what
-//! its author could not read.
+//! The wall between logins: whatever a login creates, and whatever is done to logins then, nothing
+//! of it shows anybody what its author could not read.
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -102,7 +102,8 @@ async fn nothing_that_a_login_made_reads_more_than_its_author_whatever_becomes_o
         assert_silent(login, &reads(&stack, login).await);
     }
 
-    // The way in which all hashes were read once: dropped, and read by another login, or by the same one made again.
+    // The way in which all hashes were read once: dropped, and read by another login, or by the
+    // same one made again.
     stack.admin(drop_login("blog", "keep")).await;
     for login in ["reader", "editor"] {
         let read = reads(&stack, login).await;
@@ -126,7 +127,8 @@ async fn nothing_that_a_login_made_reads_more_than_its_author_whatever_becomes_o
     }
 }
 
-/// A random run: two owners who share a schema, a writer and a reader, what they create, and what is done to them.
+/// A random run: two owners who share a schema, a writer and a reader, what they create, and what
+/// is done to them.
 struct Run<'a> {
     stack: &'a Stack,
     admin: &'a Function,
@@ -182,7 +184,8 @@ impl Run<'_> {
             12 => {
                 let within = self.any(&["", " IN SCHEMA blog", " IN SCHEMA shared"]);
                 let to = self.any(&["PUBLIC", "admin", to, "blog", "shop"]);
-                // Not of tables from oneself: that is to shut oneself out, which is one's own affair.
+                // Not of tables from oneself: that is to shut oneself out, which is one's own
+                // affair.
                 let change = self.any(&[
                     "GRANT ALL ON TABLES TO",
                     "GRANT ALL ON SEQUENCES TO",

@@ -1,5 +1,5 @@
-//! Memory has a ceiling: the worst JSON that a body may be, to every route that is described, and the real process stays
-//! below 64 MiB.
+//! Memory has a ceiling: the worst JSON that a body may be, to every route that is described, and
+//! the real process stays below 64 MiB.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,8 @@ fn fill(open: &str, unit: &str, close: &str, bytes: usize) -> String {
     format!("{open}{text}{close}")
 }
 
-/// JSON that is small as text and large as a tree, or slow to end, alone and under names that routes know.
+/// JSON that is small as text and large as a tree, or slow to end, alone and under names that
+/// routes know.
 fn worst(bytes: usize) -> Vec<String> {
     let keys: Vec<String> = (0..bytes / 11).map(|n| format!("\"{n:06}\":0")).collect();
     let mut bodies = vec![

@@ -1,4 +1,5 @@
-//! The API's description against the routers. Every answer of the other tests is held against it where they send.
+//! The API's description against the routers. Every answer of the other tests is held against it
+//! where they send.
 
 use std::collections::BTreeSet;
 

@@ -16,7 +16,8 @@ async fn every_sample_event_runs_against_its_function() {
         launch_chats(&stack).start().await,
         stack.launch_admin().start().await,
     );
-    // The relay has nothing to send here: tests/tests/operations/relay.rs gives it a queue and jobs.
+    // The relay has nothing to send here: tests/tests/operations/relay.rs gives it a queue and
+    // jobs.
     let operations = |name: &str| {
         Launch::binary(name)
             .envs(stack.server.env())
@@ -67,7 +68,8 @@ async fn every_sample_event_runs_against_its_function() {
                     sample.name
                 );
             }
-            // tests/tests/operations has somebody to write to (hyperdrive.rs), and to read (posts.rs).
+            // tests/tests/operations has somebody to write to (hyperdrive.rs), and to read
+            // (posts.rs).
             "maintenance" if ["refresh-hyperdrive", "index-posts"].contains(&&*sample.name) => {}
             "jobs" | "maintenance" => {
                 let function = if sample.function == "jobs" {

@@ -1,4 +1,5 @@
-//! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has it, psycopg, asyncpg, JDBC.
+//! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has
+//! it, psycopg, asyncpg, JDBC.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -45,7 +46,8 @@ with psycopg.connect(**settings) as ours, psycopg.connect(**settings, autocommit
     print(*theirs.execute('SELECT n FROM points').fetchone())
 ";
 
-/// A pool whose password is asked for with each connection, in a network in which the cluster's name leads to dsql-local.
+/// A pool whose password is asked for with each connection, in a network in which the cluster's
+/// name leads to dsql-local.
 const ASYNCPG: &str = "
 import asyncio, json, os, socket, ssl, urllib.request
 import asyncpg
@@ -90,7 +92,8 @@ async def main():
 asyncio.run(main())
 ";
 
-/// Lines of Java that are run as they are: a transaction with a conflict, and what tools ask of the catalogue.
+/// Lines of Java that are run as they are: a transaction with a conflict, and what tools ask of the
+/// catalogue.
 const JAVA: &str = r#"
 import java.net.URI;
 import java.net.http.*;

@@ -1,6 +1,6 @@
-//! Event shapes: whoever invokes an HTTP function has a form of its own for a request, and expects the answer in one. Each
-//! file in `events/shapes` is the request `POST /api/chats` as one caller sends it. Every function gets every shape, with a
-//! request of its own in that form.
+//! Event shapes: whoever invokes an HTTP function has a form of its own for a request, and expects
+//! the answer in one. Each file in `events/shapes` is the request `POST /api/chats` as one caller
+//! sends it. Every function gets every shape, with a request of its own in that form.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,8 @@ enum Form {
     Version1,
     /// Headers by `headers`, and `cookies`, without which the local emulator answers 500.
     Version2,
-    /// The status in words, and the headers in both maps: which one counts is a setting of the target group.
+    /// The status in words, and the headers in both maps: which one counts is a setting of the
+    /// target group.
     LoadBalancer,
 }
 
@@ -295,7 +296,8 @@ impl Site {
     }
 }
 
-/// The files in `events/shapes`, each with its form. A file that the table lacks, or one that is gone, fails the test.
+/// The files in `events/shapes`, each with its form. A file that the table lacks, or one that is
+/// gone, fails the test.
 fn shapes() -> Vec<(Sample, Form)> {
     let files: Vec<Sample> = Sample::all()
         .into_iter()
@@ -418,7 +420,8 @@ async fn a_preflight_is_answered_by_the_function_in_every_shape() {
     }
 }
 
-/// No gateway sends these, but whoever may invoke the function can. The library refuses some by a panic.
+/// No gateway sends these, but whoever may invoke the function can. The library refuses some by a
+/// panic.
 #[tokio::test]
 async fn an_event_that_is_no_request_fails_alone_and_the_process_lives_on() {
     let site = Site::start().await;

@@ -1,5 +1,6 @@
-//! Clients of the SQL endpoint that we did not write: the unmodified driver in Node and in workerd, and the ORMs on top of
-//! it, against the real `sql` and a login by the real `admin`. What they check stands in tests/clients/sql.
+//! Clients of the SQL endpoint that we did not write: the unmodified driver in Node and in workerd,
+//! and the ORMs on top of it, against the real `sql` and a login by the real `admin`. What they
+//! check stands in tests/clients/sql.
 
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};

@@ -7,7 +7,8 @@ use tests::binary::workspace;
 
 use crate::threats::functions;
 
-/// Rows by their first cell, or its beginning, and their tests: a function of Rust, or `file: name` of tests/clients/sql.
+/// Rows by their first cell, or its beginning, and their tests: a function of Rust, or `file: name`
+/// of tests/clients/sql.
 const ROWS: &[(&str, &[&str])] = &[
     (
         "`` sql`…` ``, `sql.query()`",

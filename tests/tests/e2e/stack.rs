@@ -42,7 +42,8 @@ pub(crate) async fn send_any(function: &Function, request: &Request) -> Response
     }
 }
 
-/// Sends one request to a `chats` function as API Gateway's REST API does. The answer is one that the API's description has.
+/// Sends one request to a `chats` function as API Gateway's REST API does. The answer is one that
+/// the API's description has.
 pub(crate) async fn send(function: &Function, request: &Request) -> Response {
     let answer = function
         .invoke(request.rest_event().to_string(), LIMIT)

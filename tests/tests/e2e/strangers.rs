@@ -1,6 +1,6 @@
-//! What is somebody's is nobody else's: every route that is described, asked by strangers for what another has. They read
-//! nothing of it, change nothing of it, and are answered as if it were not there. Where a chat is made, one is: it may be
-//! called as another's is.
+//! What is somebody's is nobody else's: every route that is described, asked by strangers for what
+//! another has. They read nothing of it, change nothing of it, and are answered as if it were not
+//! there. Where a chat is made, one is: it may be called as another's is.
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -19,7 +19,8 @@ const NOBODYS: Ids<'_> = Ids {
     job: "00000000-0000-7000-8000-000000000000",
 };
 const NOBODYS_SHARE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-/// What differs from one answer to the next whoever asks: ids that the server makes, times, and tokens.
+/// What differs from one answer to the next whoever asks: ids that the server makes, times, and
+/// tokens.
 const MADE: &str = r#"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z|[\w-]{43}|(?:createdAt|latencyMs)":\d+"#;
 
 #[derive(Clone, Copy)]

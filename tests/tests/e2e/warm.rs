@@ -1,4 +1,5 @@
-//! The real `chats` as a warm container: one connection, freezes, clocks that move, secrets that stay inside.
+//! The real `chats` as a warm container: one connection, freezes, clocks that move, secrets that
+//! stay inside.
 
 use std::time::Duration;
 

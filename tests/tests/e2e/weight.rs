@@ -39,13 +39,15 @@ fn no_deployed_crate_depends_on_aws_lc_openssl_or_the_legacy_http_stack() {
     }
 }
 
-/// Every deployed function, its budget in bytes, and in crates; `make test` builds the release binaries first.
+/// Every deployed function, its budget in bytes, and in crates; `make test` builds the release
+/// binaries first.
 const BUDGETS: &[(&str, u64, usize)] = &[
     ("admin", 4_700_000, 210),
     ("chat", 9_000_000, 215),
     ("chats", 5_400_000, 210),
     ("jobs", 7_500_000, 220),
-    // Prepared statements: 45 KB in every function. A tokenizer of HTML, 400 KB, and a parser of XML, 40 KB: the blog's posts.
+    // Prepared statements: 45 KB in every function. A tokenizer of HTML, 400 KB, and a parser of
+    // XML, 40 KB: the blog's posts.
     ("maintenance", 6_700_000, 220),
     ("sql", 5_000_000, 215),
 ];

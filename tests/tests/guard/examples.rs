@@ -11,7 +11,8 @@ use crate::fixture::Fixture;
 
 const EXAMPLES: [&str; 4] = ["lambda", "batch", "migrate", "text"];
 
-/// Built with the whole workspace's features, as the tests are, so that nothing below is built once more.
+/// Built with the whole workspace's features, as the tests are, so that nothing below is built once
+/// more.
 fn build() -> PathBuf {
     let target = target_dir();
     let examples = EXAMPLES.iter().flat_map(|name| ["--example", name]);

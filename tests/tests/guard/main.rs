@@ -1,5 +1,5 @@
-//! The `dsql` crate against `dsql-local`, in one process, with both clocks moved: sessions, tokens, conflicts, lost
-//! connections, flights.
+//! The `dsql` crate against `dsql-local`, in one process, with both clocks moved: sessions, tokens,
+//! conflicts, lost connections, flights.
 
 #![allow(
     clippy::panic,

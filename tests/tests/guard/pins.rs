@@ -1,4 +1,5 @@
-//! Sessions of their own for what lasts: sixteen streams in one process do not wait for each other, nor others for them.
+//! Sessions of their own for what lasts: sixteen streams in one process do not wait for each other,
+//! nor others for them.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ async fn sixteen_streams_and_the_requests_beside_them_never_wait_for_each_other(
     let fixture = Fixture::start().await;
     let client = fixture.client();
     fixture.counters(&client).await;
-    // Each holds its session until all hold theirs, and the requests beside them are answered: who waits, waits for ever.
+    // Each holds its session until all hold theirs, and the requests beside them are answered: who
+    // waits, waits for ever.
     let all = Barrier::new(STREAMS + 1);
     let stream = |pinned: Dsql| {
         let (all, fixture) = (&all, &fixture);
@@ -75,7 +77,8 @@ async fn a_pinned_session_is_the_one_there_is_stays_the_same_and_is_replaced_lik
     let shared = pid(&client).await;
     assert_ne!(own, shared);
     assert_eq!((pid(&pinned).await, pid(&client).await), (own, shared));
-    // Two statements of one stream may go over its session at once; a transaction beside them takes another.
+    // Two statements of one stream may go over its session at once; a transaction beside them takes
+    // another.
     let (one, two) = tokio::join!(pid(&pinned), pid(&pinned));
     assert_eq!((one, two), (own, own));
     let nested: Result<i32, Error> = fixture

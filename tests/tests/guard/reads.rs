@@ -1,4 +1,5 @@
-//! Reads in text form, alone in transactions that cannot write, and the sessions that they share with writes.
+//! Reads in text form, alone in transactions that cannot write, and the sessions that they share
+//! with writes.
 
 use std::time::Duration;
 

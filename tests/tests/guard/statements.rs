@@ -1,4 +1,5 @@
-//! Prepared statements: no flight more, none left behind, and nothing that another session's DDL could make wrong.
+//! Prepared statements: no flight more, none left behind, and nothing that another session's DDL
+//! could make wrong.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! DDL by another session between two uses of prepared statements: the answer is what a session that has prepared nothing
-//! gets, with at most one retry more.
+//! DDL by another session between two uses of prepared statements: the answer is what a session
+//! that has prepared nothing gets, with at most one retry more.
 
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use dsql_local::Options;
 use crate::fixture::Fixture;
 use crate::text::LIMITS;
 
-/// Without being told, PostgreSQL itself goes on with the table that a prepared statement has found.
+/// Without being told, PostgreSQL itself goes on with the table that a prepared statement has
+/// found.
 const IN_FRONT: &str = "a table in front of it";
 
-/// Every kind of change that the service allows and a statement could notice, on objects of its own.
+/// Every kind of change that the service allows and a statement could notice, on objects of its
+/// own.
 const CHANGES: [(&str, &[&str]); 31] = [
     ("a new column", &["ALTER TABLE {t} ADD COLUMN c text"]),
     ("a dropped column", &["ALTER TABLE {t} DROP COLUMN b"]),

@@ -74,7 +74,8 @@ async fn the_same_text_many_times_in_a_batch_is_prepared_once() {
     assert_eq!(values(&texts.one(READ, &["a"]).await.unwrap()), ["20"]);
 }
 
-/// What a batch has prepared itself is refused when it comes again with too many values: that is the statement's own fault.
+/// What a batch has prepared itself is refused when it comes again with too many values: that is
+/// the statement's own fault.
 #[tokio::test]
 async fn a_batch_whose_own_statement_is_refused_ends_at_once_and_with_no_name_of_ours() {
     let texts = Texts::start().await;
@@ -240,7 +241,8 @@ async fn a_value_that_is_refused_is_refused_each_time_and_costs_one_flight_more_
 async fn statements_that_the_server_has_forgotten_are_sent_whole_once_more() {
     let texts = Texts::start().await;
     let deadline = texts.fixture.deadline(Duration::from_secs(10));
-    // A batch may hold what makes a session forget: it is closed afterwards. Within the batch nothing goes by its name.
+    // A batch may hold what makes a session forget: it is closed afterwards. Within the batch
+    // nothing goes by its name.
     for _ in 0..3 {
         texts.one(ADD, &["a"]).await.unwrap();
     }

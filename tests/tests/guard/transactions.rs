@@ -1,5 +1,5 @@
-//! Transactions used carelessly: statements dropped, timed out, sent at once, left running. What is committed is what a
-//! simple model allows, and success is never reported for anything else.
+//! Transactions used carelessly: statements dropped, timed out, sent at once, left running. What is
+//! committed is what a simple model allows, and success is never reported for anything else.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -391,7 +391,8 @@ async fn run(fixture: &Fixture, client: &Dsql, first_row: i32, program: &Program
     }
     fixture.server.set_faults(Faults::default()).unwrap();
     for left in world.left_running.lock().unwrap().drain(..) {
-        // Its answer may have been on its way when the transaction ended; nothing is committed in either case.
+        // Its answer may have been on its way when the transaction ended; nothing is committed in
+        // either case.
         let _any = futures_util::FutureExt::now_or_never(left);
     }
     let ended = std::mem::take(&mut *world.ended.lock().unwrap());

@@ -1,4 +1,5 @@
-//! One session while requests come one at a time; replaced by age, by strictness, by a clock that steps back.
+//! One session while requests come one at a time; replaced by age, by strictness, by a clock that
+//! steps back.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The API: what a client meets, from the event a function gets to what API Gateway answers by itself.
+//! The API: what a client meets, from the event a function gets to what API Gateway answers by
+//! itself.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `lambda-local` with the hand-written probe for its functions: what it promises of containers, of the API before them
-//! and of the template that says which there are.
+//! `lambda-local` with the hand-written probe for its functions: what it promises of containers, of
+//! the API before them and of the template that says which there are.
 
 #![allow(
     clippy::unwrap_used,

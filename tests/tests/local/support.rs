@@ -56,7 +56,8 @@ fn route(method: &str, path: &str, is_streamed: bool, timeout: Duration) -> Rout
     }
 }
 
-/// An API with `/buffered`, `/buffered/{id}`, `/hasty` (an integration that waits 200 ms) and `/streamed`.
+/// An API with `/buffered`, `/buffered/{id}`, `/hasty` (an integration that waits 200 ms) and
+/// `/streamed`.
 pub(crate) fn api() -> RestApi {
     let headers = BTreeMap::from([("Access-Control-Allow-Origin".to_owned(), "*".to_owned())]);
     let response = GatewayResponse {

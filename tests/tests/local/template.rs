@@ -1,5 +1,5 @@
-//! The template decides: what is changed in a copy of it changes here, with no other change. With the real functions and
-//! a database of its own.
+//! The template decides: what is changed in a copy of it changes here, with no other change. With
+//! the real functions and a database of its own.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,6 @@
-//! The database is brought to what this build wants, whatever it finds: indexes in any state, privileges that were taken
-//! away, a role that IAM does not know everywhere yet, the schema of a newer version.
+//! The database is brought to what this build wants, whatever it finds: indexes in any state,
+//! privileges that were taken away, a role that IAM does not know everywhere yet, the schema of a
+//! newer version.
 
 use std::time::Duration;
 
@@ -148,7 +149,8 @@ async fn a_privilege_without_a_migration_is_granted_and_missed_by_the_doctor() {
 #[tokio::test]
 async fn an_older_build_leaves_a_newer_schema_alone() {
     let (server, function, db) = provided().await;
-    // What a later version may have done: another migration, with it an index replaced and a privilege more.
+    // What a later version may have done: another migration, with it an index replaced and a
+    // privilege more.
     for statement in [
         "INSERT INTO chats.schema_migrations VALUES (1000, '1000_later', 'another', now())",
         "DROP INDEX chats.shares_chat",

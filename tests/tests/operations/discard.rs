@@ -1,4 +1,5 @@
-//! "Delete all" and "erase me": the job deletes what the request hid, and nothing that came after it, however old that is.
+//! "Delete all" and "erase me": the job deletes what the request hid, and nothing that came after
+//! it, however old that is.
 
 use std::time::SystemTime;
 

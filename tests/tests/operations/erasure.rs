@@ -1,4 +1,5 @@
-//! An erasure beside writers of every kind: none of them leaves a row behind a receipt that says all is gone.
+//! An erasure beside writers of every kind: none of them leaves a row behind a receipt that says
+//! all is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +22,8 @@ use crate::support::{batch, database, fill, invoke, job, number};
 
 /// Beside writers, on a machine that may have much else to do.
 const ERASURE_LIMIT: Duration = Duration::from_secs(200);
-/// A fork ends when its chat does, so the job deletes it too, and would have no end beside one who goes on forking.
+/// A fork ends when its chat does, so the job deletes it too, and would have no end beside one who
+/// goes on forking.
 const MOST_FORKS: u64 = 100;
 
 const OTHERS: &str = "\
@@ -208,7 +210,8 @@ impl Writers {
                         Ok(is_stored) => {
                             stored[kind].fetch_add(u64::from(is_stored), Ordering::Relaxed);
                         }
-                        // A conflict that was not resolved in time was told, and nothing was stored.
+                        // A conflict that was not resolved in time was told, and nothing was
+                        // stored.
                         Err(Error::Conflict { .. }) => {}
                         Err(error) => panic!("{act}: {}", error.report()),
                     }
@@ -249,7 +252,8 @@ async fn an_owner_with_20_000_messages_is_erased_while_everything_writes_and_not
     .await
     .unwrap();
     let others = number(&db, OTHERS).await;
-    // By the clock of the request the chats have ended; by that of the writers they have an hour left.
+    // By the clock of the request the chats have ended; by that of the writers they have an hour
+    // left.
     let owner = OwnerId::parse("owner").unwrap();
     let end = chat_store::microseconds(SystemTime::now()) + SignedDuration::from_hours(1);
     chat_store::discard(&db, &owner, JobKind::EraseUser, "job-1", end)

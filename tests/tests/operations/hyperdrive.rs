@@ -1,4 +1,5 @@
-//! Tokens for Cloudflare Hyperdrive: the real `maintenance`, against a server that does as the API's description says.
+//! Tokens for Cloudflare Hyperdrive: the real `maintenance`, against a server that does as the
+//! API's description says.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Jobs from the queue: what is done once, tried again, given up, and what happens to messages that cannot be taken.
+//! Jobs from the queue: what is done once, tried again, given up, and what happens to messages that
+//! cannot be taken.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What runs without a visitor, end to end: the custom resource, jobs from a queue, schedules, the relay.
+//! What runs without a visitor, end to end: the custom resource, jobs from a queue, schedules, the
+//! relay.
 
 #![allow(
     clippy::panic,

@@ -1,5 +1,6 @@
-//! Hyperdrive's way, with a pooler in its place that we did not write: transactions through `PgBouncer` in transaction mode while
-//! the real `maintenance` puts fresh tokens in place and the service ends sessions.
+//! Hyperdrive's way, with a pooler in its place that we did not write: transactions through
+//! `PgBouncer` in transaction mode while the real `maintenance` puts fresh tokens in place and the
+//! service ends sessions.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

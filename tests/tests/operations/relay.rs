@@ -1,4 +1,5 @@
-//! The relay from the outbox to a real implementation of SQS (moto), and the whole way through `jobs`.
+//! The relay from the outbox to a real implementation of SQS (moto), and the whole way through
+//! `jobs`.
 
 use std::path::PathBuf;
 use std::process::Stdio;

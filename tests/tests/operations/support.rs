@@ -1,4 +1,5 @@
-//! What these tests share: the database as an administrator sees it, job rows, and the functions without visitors.
+//! What these tests share: the database as an administrator sees it, job rows, and the functions
+//! without visitors.
 
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ pub(crate) async fn job(db: &Db, id: &str) -> JobRow {
     }
 }
 
-/// `chats` chats of `owner`, each with `messages` messages and a vote, in batches below the row limit.
+/// `chats` chats of `owner`, each with `messages` messages and a vote, in batches below the row
+/// limit.
 pub(crate) async fn fill(db: &Db, owner: &str, chats: i32, messages: i32) {
     db.execute(
         "INSERT INTO chats (id, owner_id, title, visibility, pinned, archived, next_seq, created_at, updated_at)

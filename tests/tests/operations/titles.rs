@@ -1,4 +1,5 @@
-//! Titles that a model makes: promised with a chat's first message, made by a job, and never in place of the owner's own.
+//! Titles that a model makes: promised with a chat's first message, made by a job, and never in
+//! place of the owner's own.
 
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};

@@ -1,4 +1,5 @@
-//! Owns the end of a run: faults off, time passes, schedules run; then the database is held against the model.
+//! Owns the end of a run: faults off, time passes, schedules run; then the database is held against
+//! the model.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use crate::world::World;
 /// Rounds of schedules until nothing is open: each is half a minute of everybody's clock.
 const ROUNDS: usize = 60;
 const ROUND: Duration = Duration::from_secs(30);
-/// Jobs that a queue has are worked on in the machine's time: the clocks wait for them, or leases would pass under workers.
+/// Jobs that a queue has are worked on in the machine's time: the clocks wait for them, or leases
+/// would pass under workers.
 const WORK: Duration = Duration::from_secs(1);
 
 /// What must not be there at the end, as one count each.
@@ -146,7 +148,8 @@ fn text_of(parts: &str) -> String {
     parts.filter_map(|part| part["text"].as_str()).collect()
 }
 
-/// A reply repeats all that was said since the last one, each message with its marker first; the last one is answered.
+/// A reply repeats all that was said since the last one, each message with its marker first; the
+/// last one is answered.
 fn is_marker(word: &str) -> bool {
     let mut numbers = word
         .strip_prefix('u')
@@ -297,7 +300,8 @@ impl Stored {
     }
 }
 
-/// Usage lies between what was certainly billed, and that with every reply of which the client does not know.
+/// Usage lies between what was certainly billed, and that with every reply of which the client does
+/// not know.
 async fn check_bills(db: &Db, model: &Model) {
     let sql = "SELECT owner_id, sum(requests)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint FROM usage_daily GROUP BY owner_id";
     let rows = db.query_idempotent(sql, &[]).await.unwrap();

@@ -1,5 +1,5 @@
-//! Owns requests as clients send them, each on a connection of its own, and what a client knows afterwards: done, refused,
-//! or not known. What no client may meet is a violation at once.
+//! Owns requests as clients send them, each on a connection of its own, and what a client knows
+//! afterwards: done, refused, or not known. What no client may meet is a violation at once.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use crate::model::{Model, Outcome};
 use crate::world::{NAME, World};
 
-/// The longest that a client waits for the first byte: 30 s, and what a stopped container and a busy machine add.
+/// The longest that a client waits for the first byte: 30 s, and what a stopped container and a
+/// busy machine add.
 const FIRST_BYTE: Duration = Duration::from_secs(35);
 /// The longest to the last one; no reply here takes more than some seconds once it has begun.
 const DEADLINE: Duration = Duration::from_secs(75);
@@ -82,7 +83,8 @@ impl Answer {
         self.body.starts_with(b"data: ") || self.body.starts_with(b":")
     }
 
-    /// Whether a stream ended as none may: whole, without a terminal chunk, from a container that was left alone.
+    /// Whether a stream ended as none may: whole, without a terminal chunk, from a container that
+    /// was left alone.
     fn is_without_end(&self) -> bool {
         self.status == 200 && self.is_whole && !self.is_harmed && self.terminal().is_none()
     }

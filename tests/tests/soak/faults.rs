@@ -1,5 +1,6 @@
-//! Owns what goes wrong: a background of conflicts and lost connections, and beside it, one after the other and drawn from
-//! the seed, every fault that `dsql-local`, `lambda-local` and the clock can inject, and deployments with DDL.
+//! Owns what goes wrong: a background of conflicts and lost connections, and beside it, one after
+//! the other and drawn from the seed, every fault that `dsql-local`, `lambda-local` and the clock
+//! can inject, and deployments with DDL.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

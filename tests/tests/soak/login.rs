@@ -1,5 +1,6 @@
-//! Owns what a login does over `/sql`: moves money between accounts, so that their sum never changes, and appends to lists,
-//! so that each read is a beginning of every later one; with a key and without.
+//! Owns what a login does over `/sql`: moves money between accounts, so that their sum never
+//! changes, and appends to lists, so that each read is a beginning of every later one; with a key
+//! and without.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -32,7 +33,8 @@ pub(crate) struct Login<'a> {
     pub(crate) sent: u32,
 }
 
-/// What the client knows of a write: every failure of the function has status 400, and `08007` is the open one.
+/// What the client knows of a write: every failure of the function has status 400, and `08007` is
+/// the open one.
 fn outcome(answer: &Answer) -> Outcome {
     match (answer.status, answer.code().as_str()) {
         (200, _) if answer.is_whole => Outcome::Done,

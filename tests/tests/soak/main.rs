@@ -1,9 +1,10 @@
-//! Everything at once, behind `lambda-local`: visitors, guests and logins use every route while every fault that can be
-//! injected happens, and what is in the database at the end is held against a model of what clients were told.
+//! Everything at once, behind `lambda-local`: visitors, guests and logins use every route while
+//! every fault that can be injected happens, and what is in the database at the end is held against
+//! a model of what clients were told.
 //!
-//! `SOAK_SEED` replays a plan: which client sends what, in which order, and which faults come in which order. How the
-//! requests and faults interleave is the machine's affair and differs from run to run. `SOAK_SECONDS` (90) or
-//! `SOAK_REQUESTS` says how long; `make soak` runs it with both.
+//! `SOAK_SEED` replays a plan: which client sends what, in which order, and which faults come in
+//! which order. How the requests and faults interleave is the machine's affair and differs from run
+//! to run. `SOAK_SECONDS` (90) or `SOAK_REQUESTS` says how long; `make soak` runs it with both.
 
 #![allow(
     clippy::print_stderr,

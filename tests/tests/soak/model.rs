@@ -1,5 +1,6 @@
-//! Owns the model in memory: what clients were told of each write, when, and what may therefore be in the database at the
-//! end. It also keeps the figures, and the last operations on each object for whoever looks into a violation.
+//! Owns the model in memory: what clients were told of each write, when, and what may therefore be
+//! in the database at the end. It also keeps the figures, and the last operations on each object
+//! for whoever looks into a violation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,8 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// The values that a register may have after these writes: any that was not certainly overwritten.
+    /// The values that a register may have after these writes: any that was not certainly
+    /// overwritten.
     pub(crate) fn possible(writes: &[Self]) -> BTreeSet<&str> {
         let overwritten = |write: &Self| {
             write.outcome == Outcome::Done
@@ -77,7 +79,8 @@ pub(crate) struct Message {
     pub(crate) text: String,
     /// What the clients call it; an edit takes the edited message's.
     pub(crate) id: String,
-    /// Regenerations: where another edit came between, each brings the message back beside the one that was set aside.
+    /// Regenerations: where another edit came between, each brings the message back beside the one
+    /// that was set aside.
     pub(crate) repeats: usize,
     /// Replies whose stream said `finish`.
     pub(crate) replies: BTreeSet<String>,
@@ -110,7 +113,8 @@ pub(crate) struct Facts {
     pub(crate) lists: Vec<(i64, Vec<String>)>,
     /// Of the writes with an unknown outcome: how many were found, and how many not.
     pub(crate) resolved: [u64; 2],
-    /// Until when logins were refused as denied: to an operator that is a fault of the deployment, a 500.
+    /// Until when logins were refused as denied: to an operator that is a fault of the deployment,
+    /// a 500.
     pub(crate) denied_until: Option<Instant>,
     log: HashMap<String, VecDeque<String>>,
     pub(crate) violations: Vec<String>,

@@ -1,5 +1,6 @@
-//! Owns what visitors do: every route of `chat` and `chats`, drawn from a plan that follows from seed and client alone. Two
-//! clients share an owner, so that their requests cross on the same chats.
+//! Owns what visitors do: every route of `chat` and `chats`, drawn from a plan that follows from
+//! seed and client alone. Two clients share an owner, so that their requests cross on the same
+//! chats.
 
 mod scenarios;
 mod turns;

@@ -1,5 +1,6 @@
-//! Owns what is run: `template.yaml` on `lambda-local`, its functions under one movable clock, the visitors' key, a login,
-//! and a witness that knows which container served which request and what was done to it.
+//! Owns what is run: `template.yaml` on `lambda-local`, its functions under one movable clock, the
+//! visitors' key, a login, and a witness that knows which container served which request and what
+//! was done to it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -192,7 +193,8 @@ impl Witness {
         }
     }
 
-    /// Whether the request's container was killed or stopped by a fault; without a container nothing is known against it.
+    /// Whether the request's container was killed or stopped by a fault; without a container
+    /// nothing is known against it.
     pub(crate) fn was_harmed(&self, request: &str) -> bool {
         let served = lock(&self.served);
         let Some((pid, _)) = served.get(request) else {

@@ -1,4 +1,5 @@
-//! A database that conflicts, drops connections and refuses them; a container that is frozen; secrets that stay inside.
+//! A database that conflicts, drops connections and refuses them; a container that is frozen;
+//! secrets that stay inside.
 
 use std::time::Duration;
 

@@ -78,7 +78,8 @@ async fn a_read_that_fails_is_two_flights_and_a_function_that_writes_one_once_it
     assert_eq!(site.value("SELECT count(*) FROM orders").await, "2");
 }
 
-/// Sessions that were idle for long, since the machine was slow, are asked first whether they are alive.
+/// Sessions that were idle for long, since the machine was slow, are asked first whether they are
+/// alive.
 fn is_as_expected(spent: u64, expected: u64, sessions: u64, since: Instant) -> bool {
     let asked = if since.elapsed() < Duration::from_secs(4) {
         0

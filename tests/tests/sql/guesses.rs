@@ -1,4 +1,5 @@
-//! Guesses: names and passwords that open nothing cost little, are counted, and are told apart by nobody.
+//! Guesses: names and passwords that open nothing cost little, are counted, and are told apart by
+//! nobody.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! Input that means harm: whatever comes, the answer is a 400 with a SQLSTATE, and the next request finds all as it was.
+//! Input that means harm: whatever comes, the answer is a 400 with a SQLSTATE, and the next request
+//! finds all as it was.
 
 use std::time::Duration;
 

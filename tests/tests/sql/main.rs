@@ -1,5 +1,5 @@
-//! The `sql` function end to end: the real binary behind a Runtime API with API Gateway's events, logins on `dsql-local`. One
-//! file for each promise.
+//! The `sql` function end to end: the real binary behind a Runtime API with API Gateway's events,
+//! logins on `dsql-local`. One file for each promise.
 
 #![allow(
     clippy::panic,

@@ -8,7 +8,8 @@ use tests::proxy::Proxy;
 
 use crate::site::{Ask, Site};
 
-/// A site whose database is reached by a proxy, with a table of orders and a function that writes into it.
+/// A site whose database is reached by a proxy, with a table of orders and a function that writes
+/// into it.
 async fn ordering() -> (Site, Proxy) {
     let site = Site::start().await;
     let proxy = Proxy::to(site.server.address()).await;
@@ -24,7 +25,8 @@ async fn ordering() -> (Site, Proxy) {
     (site, proxy)
 }
 
-/// Sends a request whose answer to flight number `at` gets lost on the way, while the connection seems open.
+/// Sends a request whose answer to flight number `at` gets lost on the way, while the connection
+/// seems open.
 async fn lose_answer(site: &Site, proxy: &Proxy, at: u64, ask: Ask<'_>) -> serde_json::Value {
     site.faults(Faults {
         delay_ms: 300,

@@ -1,4 +1,5 @@
-//! `POST /token`: what it gives, to whom, for how long, and what becomes of it when a login changes.
+//! `POST /token`: what it gives, to whom, for how long, and what becomes of it when a login
+//! changes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -327,7 +328,8 @@ async fn a_token_of_a_dropped_login_opens_no_login_that_is_made_after_it() {
     let before = site.given().await;
     session::open(&site.server, &before).await.unwrap();
     site.logins.drop(&site.blog).await;
-    // There are two IAM roles: the one that signed the token rests, and the other is the next login's.
+    // There are two IAM roles: the one that signed the token rests, and the other is the next
+    // login's.
     let next = site.logins.create("next").await;
     let given = site.given_to(&next.connection_string()).await;
     session::open(&site.server, &given).await.unwrap();

@@ -1,4 +1,5 @@
-//! A `dsql-local` with logins, the real `sql` in front of it, and a client that speaks as the driver does.
+//! A `dsql-local` with logins, the real `sql` in front of it, and a client that speaks as the
+//! driver does.
 
 use std::io::Read as _;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-/// What each deployed or local crate may be built on, of this repository: DESIGN's arrows, one row a crate. Another crate, or
-/// another arrow, is a decision to be written here.
+/// What each deployed or local crate may be built on, of this repository: DESIGN's arrows, one row
+/// a crate. Another crate, or another arrow, is a decision to be written here.
 const ARROWS: &[(&str, &[&str])] = &[
     // What knows no other.
     ("bounded-json", &[]),

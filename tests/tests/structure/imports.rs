@@ -53,7 +53,8 @@ impl Source {
     }
 }
 
-/// All files of a library. The binary's own is left out, which uses the library from outside; so is what only tests see.
+/// All files of a library. The binary's own is left out, which uses the library from outside; so is
+/// what only tests see.
 pub(crate) fn sources(root: &Path) -> Vec<Source> {
     let all = files(root);
     let tests: Vec<Vec<String>> = all.iter().flat_map(Source::test_modules).collect();
@@ -220,7 +221,8 @@ fn without_tests<'a>(tokens: &[&'a str]) -> Vec<&'a str> {
     kept
 }
 
-/// Splits off what a module passes on, `pub use …;`: whoever uses it uses the file that has it, and this one does not.
+/// Splits off what a module passes on, `pub use …;`: whoever uses it uses the file that has it, and
+/// this one does not.
 fn split_passed_on<'a>(tokens: &[&'a str]) -> (Vec<&'a str>, Vec<&'a str>) {
     let (mut kept, mut passed_on) = (Vec::new(), Vec::new());
     let mut rest = tokens;

@@ -1,5 +1,5 @@
-//! How the house is cut: which crate uses which, read from `cargo metadata`, and which file of a crate uses which, read from
-//! its imports.
+//! How the house is cut: which crate uses which, read from `cargo metadata`, and which file of a
+//! crate uses which, read from its imports.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,5 @@
-//! A function on the official SQLx connector, unmodified: it connects in Init and keeps the connection.
+//! A function on the official SQLx connector, unmodified: it connects in Init and keeps the
+//! connection.
 
 use std::env::var;
 

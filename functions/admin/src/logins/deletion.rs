@@ -1,5 +1,6 @@
-//! Deletes what a dropped login created, one object a transaction as the service demands, and then its role and its row. A run
-//! deletes a bounded number and says what is left: the next one goes on.
+//! Deletes what a dropped login created, one object a transaction as the service demands, and then
+//! its role and its row. A run deletes a bounded number and says what is left: the next one goes
+//! on.
 
 use dsql::{Db, Type, quote_identifier};
 use logins::{LoginName, Schemas};
@@ -35,7 +36,8 @@ pub(super) async fn delete_objects(db: &Db, name: &LoginName) -> Result<Progress
         deleted: Vec::new(),
         left: 0,
     };
-    // CASCADE takes only what is the login's own, which may refer to each other in circles; a domain knows none.
+    // CASCADE takes only what is the login's own, which may refer to each other in circles; a
+    // domain knows none.
     for object in objects::of(db, name).await? {
         if progress.deleted.len() == BATCH {
             break;
@@ -71,7 +73,8 @@ pub(super) async fn delete_role(db: &Db, name: &LoginName) -> Result<(), AdminEr
     Ok(())
 }
 
-/// Drops those of the login's schemas that are empty and of no other login: the service has room for ten.
+/// Drops those of the login's schemas that are empty and of no other login: the service has room
+/// for ten.
 pub(super) async fn delete_schemas(
     db: &Db,
     login: &Login,

@@ -1,13 +1,16 @@
-//! Logins of the SQL-over-HTTP endpoint: a row in `sql_logins`, a database role of the same name that the `sql` function's
-//! principals may connect as, and its privileges. The row is written first, without a password, and gets its password
-//! last: a run that ends half way leaves nothing that could be used, and the next run goes on where it ended.
+//! Logins of the SQL-over-HTTP endpoint: a row in `sql_logins`, a database role of the same name
+//! that the `sql` function's principals may connect as, and its privileges. The row is written
+//! first, without a password, and gets its password last: a run that ends half way leaves nothing
+//! that could be used, and the next run goes on where it ended.
 //!
 //! # Promises
-//! 1. What a login creates belongs to its own role until it is deleted. No command makes anything the property of another
-//!    role, so a view or a function can never do more than whoever wrote it.
-//! 2. A dropped login leaves its row and its role, which nobody can connect as: the owner of its objects, until the login
-//!    is made again or its data is deleted.
-//! 3. The row's generation is another one after every change: whoever keeps sessions by it never uses one from before.
+//! 1. What a login creates belongs to its own role until it is deleted. No command makes anything
+//!    the property of another role, so a view or a function can never do more than whoever wrote
+//!    it.
+//! 2. A dropped login leaves its row and its role, which nobody can connect as: the owner of its
+//!    objects, until the login is made again or its data is deleted.
+//! 3. The row's generation is another one after every change: whoever keeps sessions by it never
+//!    uses one from before.
 
 mod deletion;
 mod objects;
@@ -41,7 +44,8 @@ pub enum Keep {
     Previous,
 }
 
-/// Creates a login, finishes one, or makes a dropped one again; a complete one is repaired and keeps its password.
+/// Creates a login, finishes one, or makes a dropped one again; a complete one is repaired and
+/// keeps its password.
 pub(crate) async fn create(
     db: &Db,
     name: LoginName,
@@ -65,7 +69,8 @@ pub(crate) async fn create(
     };
     let name = &wanted.name;
     room::check(db, &wanted.schemas, access).await?;
-    // In this order: a login's row is older than its role, also when another run is making it just now.
+    // In this order: a login's row is older than its role, also when another run is making it just
+    // now.
     let has_role = privileges::exists(db, name).await?;
     let login = match read(db, name).await? {
         Some(login) if login.state == State::Dropped => revive(db, &wanted).await?,
@@ -223,8 +228,8 @@ pub(crate) async fn list(db: &Db) -> Result<Value, AdminError> {
     Ok(json!({ "logins": logins }))
 }
 
-/// Lets the `sql` function's principals connect as every login, after one of them changed, and gives each login an IAM role
-/// of its own, while there are any.
+/// Lets the `sql` function's principals connect as every login, after one of them changed, and
+/// gives each login an IAM role of its own, while there are any.
 pub(crate) async fn map_all(db: &Db, session_roles: &[String]) -> Result<Value, AdminError> {
     let arns = function_principals(db).await?;
     let mut report = serde_json::Map::new();
@@ -266,7 +271,8 @@ async fn reserve(db: &Db, login: &Login) -> Result<Login, AdminError> {
     reread(db, login).await
 }
 
-/// Begins to make a dropped login again. Its role may still own what it created before, which only an owner may.
+/// Begins to make a dropped login again. Its role may still own what it created before, which only
+/// an owner may.
 async fn revive(db: &Db, login: &Login) -> Result<Login, AdminError> {
     let owned = objects::of(db, &login.name).await?;
     if login.access != Access::Owner

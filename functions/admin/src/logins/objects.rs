@@ -1,12 +1,13 @@
-//! What a role owns in the schemas of logins, by kind and as DDL names it, and what of others needs it.
+//! What a role owns in the schemas of logins, by kind and as DDL names it, and what of others needs
+//! it.
 
 use std::fmt;
 
 use dsql::{Db, Error, Row, Type};
 use logins::LoginName;
 
-/// A kind of object that a login can create (dsql.md 4.6), in the order in which they are dropped: what is made of others
-/// comes before them.
+/// A kind of object that a login can create (dsql.md 4.6), in the order in which they are dropped:
+/// what is made of others comes before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     View,
@@ -62,8 +63,8 @@ impl Owned {
     }
 }
 
-/// Every object that can be owned on its own: kind, name, schema, owner, catalog and oid. Sequences of identity columns
-/// follow their table.
+/// Every object that can be owned on its own: kind, name, schema, owner, catalog and oid. Sequences
+/// of identity columns follow their table.
 macro_rules! owned {
     ($select:literal) => {
         concat!(
@@ -90,7 +91,8 @@ macro_rules! owned {
     };
 }
 
-/// What a login's role owns, in the order in which it can be dropped: newer objects may be made of older ones.
+/// What a login's role owns, in the order in which it can be dropped: newer objects may be made of
+/// older ones.
 pub(super) async fn of(db: &Db, name: &LoginName) -> Result<Vec<Owned>, Error> {
     let rows = db
         .query_idempotent(
@@ -106,7 +108,8 @@ pub(super) async fn of(db: &Db, name: &LoginName) -> Result<Vec<Owned>, Error> {
     Ok(owned)
 }
 
-/// What lies in a schema of a login and belongs to the admin: a view or a function there runs with the rights of the admin.
+/// What lies in a schema of a login and belongs to the admin: a view or a function there runs with
+/// the rights of the admin.
 pub(crate) async fn of_admin(db: &Db) -> Result<Vec<Owned>, Error> {
     let rows = db
         .query_idempotent(
@@ -122,8 +125,8 @@ pub(crate) async fn of_admin(db: &Db) -> Result<Vec<Owned>, Error> {
     Ok(rows.iter().map(Owned::from_row).collect())
 }
 
-/// What others own and would lose, or what would keep it from being dropped, if everything of a login were: each as
-/// PostgreSQL describes it, with its owner.
+/// What others own and would lose, or what would keep it from being dropped, if everything of a
+/// login were: each as PostgreSQL describes it, with its owner.
 pub(super) async fn needed_by_others(db: &Db, name: &LoginName) -> Result<Vec<String>, Error> {
     let rows = db
         .query_idempotent(

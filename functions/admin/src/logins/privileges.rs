@@ -1,6 +1,7 @@
-//! What a login may do in its schemas: on what is there, and by default privileges on what comes later, from the admin
-//! or from another login that owns tables in the same schema. Privileges are given object by object, only where one is
-//! missing, since each GRANT makes every open session's next statement meet OC001.
+//! What a login may do in its schemas: on what is there, and by default privileges on what comes
+//! later, from the admin or from another login that owns tables in the same schema. Privileges are
+//! given object by object, only where one is missing, since each GRANT makes every open session's
+//! next statement meet OC001.
 
 use dsql::{Db, Error, Type, quote_identifier};
 use logins::LoginName;
@@ -39,7 +40,8 @@ impl Access {
     }
 }
 
-/// Gives `login` what it lacks in its schemas, and adds to `changes` what that was. The role exists.
+/// Gives `login` what it lacks in its schemas, and adds to `changes` what that was. The role
+/// exists.
 pub(super) async fn provide(
     db: &Db,
     login: &Login,

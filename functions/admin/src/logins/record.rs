@@ -1,5 +1,6 @@
-//! The record of a login's requests that must not run twice: a table that bears the login's name, in a schema that the logins
-//! share. Nobody but the admin may create anything in it, and each login may use its own table and no other.
+//! The record of a login's requests that must not run twice: a table that bears the login's name,
+//! in a schema that the logins share. Nobody but the admin may create anything in it, and each
+//! login may use its own table and no other.
 
 use dsql::{Db, Error, Type, quote_identifier};
 use logins::{LoginName, REQUESTS_SCHEMA as SCHEMA};
@@ -7,8 +8,8 @@ use logins::{LoginName, REQUESTS_SCHEMA as SCHEMA};
 use super::privileges::{create_schema, grant_on, grant_on_schema, objects};
 use crate::ddl::ensure;
 
-/// The table, in `SCHEMA`, in which the `sql` function records requests that must not run twice, in the login's own
-/// transaction.
+/// The table, in `SCHEMA`, in which the `sql` function records requests that must not run twice, in
+/// the login's own transaction.
 pub(super) async fn provide(
     db: &Db,
     name: &LoginName,

@@ -1,6 +1,6 @@
-//! Takes a login away: first its passwords, then everything that its role could do with what others own. What the login
-//! created stays the property of its role, which nobody can connect as; on demand it is [deleted](super::deletion). May run
-//! again at any step.
+//! Takes a login away: first its passwords, then everything that its role could do with what others
+//! own. What the login created stays the property of its role, which nobody can connect as; on
+//! demand it is [deleted](super::deletion). May run again at any step.
 
 use dsql::{Db, Row, Type, quote_identifier};
 use logins::LoginName;
@@ -192,8 +192,8 @@ fn change_of_default(row: &Row, verb: &str, preposition: &str) -> String {
     )
 }
 
-/// Every privilege that somebody has on what another owns: kind, name, owner, who has it, who gave it, which it is, and whether
-/// it may be given on.
+/// Every privilege that somebody has on what another owns: kind, name, owner, who has it, who gave
+/// it, which it is, and whether it may be given on.
 macro_rules! grants {
     ($select:literal) => {
         concat!(
@@ -224,8 +224,8 @@ macro_rules! grants {
     };
 }
 
-/// What another role than the owner gave to the login can only be taken by that role; but the owner can take back the option
-/// to give, and with it goes all that was given by it.
+/// What another role than the owner gave to the login can only be taken by that role; but the owner
+/// can take back the option to give, and with it goes all that was given by it.
 async fn revoke_options(db: &Db, name: &LoginName) -> Result<(), dsql::Error> {
     let next = grants!(
         "SELECT g.kind, g.target, g.privilege, g.grantee FROM grants g WHERE g.is_grantable AND g.grantor = g.owner
@@ -244,8 +244,8 @@ async fn revoke_options(db: &Db, name: &LoginName) -> Result<(), dsql::Error> {
     .await
 }
 
-/// Privileges on what others own. In a schema where it owns something the role keeps USAGE, which lets nobody in: PostgreSQL
-/// checks a foreign key as the owner of the table that is referred to.
+/// Privileges on what others own. In a schema where it owns something the role keeps USAGE, which
+/// lets nobody in: PostgreSQL checks a foreign key as the owner of the table that is referred to.
 async fn revoke_privileges(db: &Db, name: &LoginName) -> Result<(), dsql::Error> {
     let next = grants!(
         "SELECT kind, target, CASE kind WHEN 'SCHEMA' THEN privilege ELSE 'ALL' END FROM grants

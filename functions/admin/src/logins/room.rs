@@ -1,4 +1,5 @@
-//! Whether the cluster has room for the schemas of one more login, asked before anything of it is made.
+//! Whether the cluster has room for the schemas of one more login, asked before anything of it is
+//! made.
 
 use dsql::Db;
 use logins::{REQUESTS_SCHEMA, Schemas};

@@ -1,6 +1,7 @@
-//! The IAM role that is a login's alone. A token of DSQL opens every database role that its signer is mapped to, so `sql`
-//! signs a login's token as an IAM role which is mapped to that login and to nothing else. A token outlives its login: the
-//! IAM role of a dropped one rests until every token that it signed has expired, else they would open the next login.
+//! The IAM role that is a login's alone. A token of DSQL opens every database role that its signer
+//! is mapped to, so `sql` signs a login's token as an IAM role which is mapped to that login and to
+//! nothing else. A token outlives its login: the IAM role of a dropped one rests until every token
+//! that it signed has expired, else they would open the next login.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use logins::LoginName;
 use crate::error::AdminError;
 use crate::roles;
 
-/// The longest life of a token, 3,600 seconds (`SQL_TOKEN_SECONDS`), and of the request that signs it.
+/// The longest life of a token, 3,600 seconds (`SQL_TOKEN_SECONDS`), and of the request that signs
+/// it.
 const RETIRE: &str = "\
 INSERT INTO chats.sql_session_roles (arn, free_from) VALUES ($1, now() + interval '1 hour 5 minutes')
 ON CONFLICT (arn) DO UPDATE SET free_from = excluded.free_from";
@@ -18,7 +20,8 @@ ON CONFLICT (arn) DO UPDATE SET free_from = excluded.free_from";
 const RESTS: &str =
     "SELECT EXISTS (SELECT FROM chats.sql_session_roles WHERE arn = $1 AND free_from > now())";
 
-/// Has an IAM role rest that a login gives up. Before it is unmapped, so that nobody gets it in between.
+/// Has an IAM role rest that a login gives up. Before it is unmapped, so that nobody gets it in
+/// between.
 pub(crate) async fn retire(db: &Db, arn: &str) -> Result<(), Error> {
     db.execute_idempotent(RETIRE, &[(&arn, Type::TEXT)])
         .await
@@ -32,8 +35,9 @@ async fn rests(db: &Db, arn: &str) -> Result<bool, Error> {
     Ok(row.is_some_and(|row| row.get(0)))
 }
 
-/// Gives a login one of `session_roles` that no other database role has, unless it has one. `None` when none is left; a
-/// later run gives it one that a dropped login has freed, once that has rested.
+/// Gives a login one of `session_roles` that no other database role has, unless it has one. `None`
+/// when none is left; a later run gives it one that a dropped login has freed, once that has
+/// rested.
 pub(crate) async fn provide<'a>(
     db: &Db,
     name: &LoginName,

@@ -124,7 +124,8 @@ impl Draft {
         ids.find(|id| !is_used(id)).unwrap_or_default()
     }
 
-    /// The calls without an outcome that the provider does not execute, and whose visitor has nothing to say any more.
+    /// The calls without an outcome that the provider does not execute, and whose visitor has
+    /// nothing to say any more.
     pub(crate) fn open_calls(&self) -> Vec<OpenCall> {
         let open = |part: &Part| {
             let Part::Whole(part) = part else { return None };

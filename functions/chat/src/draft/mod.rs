@@ -19,7 +19,8 @@ enum Part {
     Said(Said),
     /// The call of a tool, of whose input a part is known.
     Calling(Calling),
-    /// Was there at once: a source, a file, the begin of a step, or the call of a tool, as it is stored.
+    /// Was there at once: a source, a file, the begin of a step, or the call of a tool, as it is
+    /// stored.
     Whole(Value),
 }
 
@@ -47,7 +48,8 @@ pub(crate) struct Source {
     pub(crate) title: Option<String>,
 }
 
-/// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the database numbers them alike.
+/// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the
+/// database numbers them alike.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     parts: Vec<Part>,
@@ -107,8 +109,8 @@ impl Draft {
         part_id(kind, self.parts.iter().filter(is_like).count())
     }
 
-    /// Begins a part that the provider calls `name`. The one before ends: of what is said only the last part ever grows, which
-    /// is what followers rely on.
+    /// Begins a part that the provider calls `name`. The one before ends: of what is said only the
+    /// last part ever grows, which is what followers rely on.
     pub(crate) fn start(&mut self, kind: Kind, name: String, out: &Writer) {
         if self.open.contains_key(&(kind, name.clone())) {
             return;
@@ -169,7 +171,8 @@ impl Draft {
         }
     }
 
-    /// Adds to a part; one that was never begun begins here, because a delta without a start fails every client.
+    /// Adds to a part; one that was never begun begins here, because a delta without a start fails
+    /// every client.
     pub(crate) fn push(&mut self, kind: Kind, name: String, delta: &str, out: &Writer) {
         // PostgreSQL's text cannot hold NUL.
         let delta = delta.replace('\0', "");
@@ -210,8 +213,8 @@ impl Draft {
         }
     }
 
-    /// The parts as they are stored, up to a call whose input is not known yet. Each is `done`: they are read only once nobody
-    /// adds to them.
+    /// The parts as they are stored, up to a call whose input is not known yet. Each is `done`:
+    /// they are read only once nobody adds to them.
     pub(crate) fn parts(&self) -> Value {
         let parts = self.parts.iter().map_while(|part| match part {
             Part::Whole(part) => Some(part.clone()),

@@ -1,5 +1,6 @@
-//! RSS 2.0, Atom, sitemaps and indexes of sitemaps. Read event by event, so that depth costs nothing; entities that a document
-//! declares itself are left out, so none grows; a document that breaks off is refused whole.
+//! RSS 2.0, Atom, sitemaps and indexes of sitemaps. Read event by event, so that depth costs
+//! nothing; entities that a document declares itself are left out, so none grows; a document that
+//! breaks off is refused whole.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,6 @@
-//! What a page says: its title, and its text without what surrounds it. A page's own words are in `<article>`, else in `<main>`,
-//! else all of it counts; navigation, forms, scripts and the like are left out.
+//! What a page says: its title, and its text without what surrounds it. A page's own words are in
+//! `<article>`, else in `<main>`, else all of it counts; navigation, forms, scripts and the like
+//! are left out.
 
 use std::convert::Infallible;
 

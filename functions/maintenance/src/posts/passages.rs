@@ -1,6 +1,8 @@
-//! Cutting a text into passages: of whole paragraphs where they are short enough, else of whole words.
+//! Cutting a text into passages: of whole paragraphs where they are short enough, else of whole
+//! words.
 
-/// Longest passage, in characters: a few paragraphs, so that five of them are not much to read for a model.
+/// Longest passage, in characters: a few paragraphs, so that five of them are not much to read for
+/// a model.
 const MAX_CHARS: usize = 1_500;
 
 /// The passages of a text whose paragraphs are its lines.

@@ -1,4 +1,5 @@
-//! One run: what is listed is compared with what is known, and what differs is read, as far as the time suffices.
+//! One run: what is listed is compared with what is known, and what differs is read, as far as the
+//! time suffices.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -172,7 +173,8 @@ impl Run<'_> {
         })
     }
 
-    /// The posts that are gone, and those that are due: what is new or changed first, then what was not looked at for long.
+    /// The posts that are gone, and those that are due: what is new or changed first, then what was
+    /// not looked at for long.
     fn sort<'a>(
         &self,
         listed: Option<&'a Listed>,

@@ -1,4 +1,5 @@
-//! Asking the blog's host: one document at a time, within limits of size, time and redirects, and no other host.
+//! Asking the blog's host: one document at a time, within limits of size, time and redirects, and
+//! no other host.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! An array goes to the server as PostgreSQL's text and comes back as the JSON it was, its elements as text.
+//! An array goes to the server as PostgreSQL's text and comes back as the JSON it was, its elements
+//! as text.
 
 use bounded_json::{RawValue, items};
 use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};

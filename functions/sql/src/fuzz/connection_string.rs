@@ -12,8 +12,8 @@ fn decoded(text: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.into_owned())
 }
 
-/// What the URL says, if it is one that both readers take alike: of a browser's parser blanks are no part of a name, and a
-/// backslash ends the host.
+/// What the URL says, if it is one that both readers take alike: of a browser's parser blanks are
+/// no part of a name, and a backslash ends the host.
 fn as_url(text: &str) -> Option<Url> {
     let is_changed = text.contains(|c: char| c.is_control() || c == '\\');
     let url = Url::parse(text).ok()?;

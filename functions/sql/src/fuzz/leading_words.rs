@@ -1,4 +1,5 @@
-//! The words that a statement begins with tell the same as the dialect's parser: what controls a transaction, what copies.
+//! The words that a statement begins with tell the same as the dialect's parser: what controls a
+//! transaction, what copies.
 
 use dsql_dialect::{Kind, classify, split};
 use fuzzing::{Corpus, Seen, check, prop_assert};

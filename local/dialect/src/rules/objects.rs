@@ -1,4 +1,5 @@
-//! Statements about objects other than tables and indexes, and about roles (reference 4.5, 4.6, 4.9, 5).
+//! Statements about objects other than tables and indexes, and about roles (reference 4.5, 4.6,
+//! 4.9, 5).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

@@ -24,7 +24,8 @@ pub static REFUSED_FUNCTIONS: &[&str] = &[
     "lowrite",
 ];
 
-/// Syntax that the parser knows and PostgreSQL 16 does not, with how many tokens of it 16 still reads.
+/// Syntax that the parser knows and PostgreSQL 16 does not, with how many tokens of it 16 still
+/// reads.
 const LATER: &[(K, usize)] = &[
     (K::VIRTUAL, 0),
     (K::ENFORCED, 0),
@@ -78,9 +79,9 @@ pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
     })
 }
 
-/// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it, named by that table: the
-/// service's planner fails, and names the row that it scans. Columns without a table's name are not looked up, and what a
-/// subquery computes is its own.
+/// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it, named
+/// by that table: the service's planner fails, and names the row that it scans. Columns without a
+/// table's name are not looked up, and what a subquery computes is its own.
 pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
     parsed
         .all(&[K::JOIN])

@@ -1,11 +1,13 @@
-//! Statements by their kind: the name that PostgreSQL's parser gives each, and which of them are part of the dialect
-//! (reference 4.9, 11). A refusal says the name of the parse node without `Stmt`.
+//! Statements by their kind: the name that PostgreSQL's parser gives each, and which of them are
+//! part of the dialect (reference 4.9, 11). A refusal says the name of the parse node without
+//! `Stmt`.
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
 use crate::{iam, parse::Parsed, settings, tree};
 
-/// Every kind of statement, with the name of its parse node. What an action of `ALTER` decides is in [`ACTION_NAMES`].
+/// Every kind of statement, with the name of its parse node. What an action of `ALTER` decides is
+/// in [`ACTION_NAMES`].
 const NODE_NAMES: &[(K, &str)] = &[
     (K::ALTER_COLLATION, "AlterCollation"),
     (K::ALTER_DATABASE, "AlterDatabase"),

@@ -1,5 +1,6 @@
-//! Fuzz targets: mutated statements. None makes the reader panic, and what it says of one does not hang on blanks and
-//! comments. What a server does with them: the target of the same name in `dsql-local`.
+//! Fuzz targets: mutated statements. None makes the reader panic, and what it says of one does not
+//! hang on blanks and comments. What a server does with them: the target of the same name in
+//! `dsql-local`.
 
 use dsql_dialect::{Effect, Kind, Verdict, classify, split};
 use fuzzing::{Corpus, Seen, Strategy, check, prop_assert, prop_assert_eq};

@@ -1,4 +1,5 @@
-//! The dialect from outside: refusals by family, rewrites, splitting, recorded probes, and inputs nobody meant.
+//! The dialect from outside: refusals by family, rewrites, splitting, recorded probes, and inputs
+//! nobody meant.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! Statements recorded on a real cluster: what it refused by the text alone is refused in the same words, and what it
-//! accepted is not.
+//! Statements recorded on a real cluster: what it refused by the text alone is refused in the same
+//! words, and what it accepted is not.
 
 use dsql_dialect::{DdlGuard, Verdict, classify, split};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Statements refused by their kind, bodies of functions, and a query that the service's planner fails at.
+//! Statements refused by their kind, bodies of functions, and a query that the service's planner
+//! fails at.
 
 use crate::refusals::{answer, refused};
 

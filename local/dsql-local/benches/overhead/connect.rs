@@ -1,4 +1,5 @@
-//! Sessions of either kind: through dsql-local as its clients come, and of the PostgreSQL behind it, over loopback.
+//! Sessions of either kind: through dsql-local as its clients come, and of the PostgreSQL behind
+//! it, over loopback.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,5 +1,5 @@
-//! Transactions a second with some sessions at once, in the manner of pgbench: an account is changed and read, and a line
-//! written about it.
+//! Transactions a second with some sessions at once, in the manner of pgbench: an account is
+//! changed and read, and a line written about it.
 
 use std::time::{Duration, Instant};
 

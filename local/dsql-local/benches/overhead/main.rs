@@ -1,8 +1,9 @@
-//! What a statement costs through dsql-local, against the same PostgreSQL server asked directly; transactions a second; the
-//! memory of open sessions; and how long a start takes.
+//! What a statement costs through dsql-local, against the same PostgreSQL server asked directly;
+//! transactions a second; the memory of open sessions; and how long a start takes.
 //!
-//! `cargo bench -p dsql-local` prints ratios; `QUICK=1` takes fewer samples. The floor is the server behind, over loopback
-//! without TLS and without dsql-local; the subject is loopback, TLS, a session's bookkeeping, and a socket to the same server.
+//! `cargo bench -p dsql-local` prints ratios; `QUICK=1` takes fewer samples. The floor is the
+//! server behind, over loopback without TLS and without dsql-local; the subject is loopback, TLS, a
+//! session's bookkeeping, and a socket to the same server.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

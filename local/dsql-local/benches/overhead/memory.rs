@@ -1,4 +1,5 @@
-//! What open sessions cost: the memory of a dsql-local in another process, and of the PostgreSQL behind it.
+//! What open sessions cost: the memory of a dsql-local in another process, and of the PostgreSQL
+//! behind it.
 
 use std::path::Path;
 use std::process::{Child, Command};

@@ -125,7 +125,8 @@ async fn all_parameters(client: &Client, sql: &str) {
         .unwrap();
 }
 
-/// A statement of the size of the one that opens a turn of a chat: parts that read, one of which writes.
+/// A statement of the size of the one that opens a turn of a chat: parts that read, one of which
+/// writes.
 fn large(number: usize) -> String {
     let mut sql = format!(
         "WITH written AS (UPDATE bench SET n = n + 1 WHERE k = $1 RETURNING n), p0 AS (SELECT {number} AS n)"

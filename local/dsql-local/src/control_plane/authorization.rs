@@ -1,7 +1,10 @@
-//! Who sent a request: the `Authorization` header of Signature Version 4, checked against what arrived.
+//! Who sent a request: the `Authorization` header of Signature Version 4, checked against what
+//! arrived.
 //!
-//! 1. The path, the query, the headers that were signed and the body are those that arrived, encoded again.
-//! 2. Host, date and session token have to be among what was signed, and each header is named once, in order.
+//! 1. The path, the query, the headers that were signed and the body are those that arrived,
+//!    encoded again.
+//! 2. Host, date and session token have to be among what was signed, and each header is named once,
+//!    in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -225,8 +225,8 @@ impl ControlPlane {
         })
     }
 
-    /// Changes the state and answers; or answers what was answered to the same request before, which
-    /// the same token tells. Says which of the two.
+    /// Changes the state and answers; or answers what was answered to the same request before,
+    /// which the same token tells. Says which of the two.
     fn once(
         &self,
         action: Action,

@@ -7,7 +7,8 @@ use super::error::PostgresError;
 
 /// The variable that names PostgreSQL's `bin` directory.
 pub(crate) const ENV_POSTGRES_BIN: &str = "DSQL_LOCAL_POSTGRES_BIN";
-/// Where `scripts/install-tools.sh postgres` puts a server, in the repository that dsql-local was built in.
+/// Where `scripts/install-tools.sh postgres` puts a server, in the repository that dsql-local was
+/// built in.
 const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/postgres/bin");
 /// The major version that DSQL is compatible with.
 const DSQL_MAJOR: u32 = 16;
@@ -51,7 +52,8 @@ impl Installation {
     }
 }
 
-/// Finds a server, of version `major` if that is given: the named one, the repository's, or the system's.
+/// Finds a server, of version `major` if that is given: the named one, the repository's, or the
+/// system's.
 pub(crate) fn find(
     named: Option<&Path>,
     major: Option<u32>,

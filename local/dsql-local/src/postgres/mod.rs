@@ -2,7 +2,8 @@
 //!
 //! 1. It listens on a Unix socket in a directory of mode 0700 and nowhere else.
 //! 2. It never runs as root, wherever the data directory lies.
-//! 3. It ends when this process ends, however that happens: a small supervisor holds the read end of a pipe.
+//! 3. It ends when this process ends, however that happens: a small supervisor holds the read end
+//!    of a pipe.
 
 mod catalog;
 mod error;
@@ -72,7 +73,8 @@ impl Postgres {
         end_orphan(&dir.cluster_dir).await?;
         let directory = match account {
             Some(_) if !is_open_to_all(dir.cluster_dir.parent().unwrap_or(Path::new("/"))) => {
-                // The account cannot walk to the directory, but it may use one that we hand it open.
+                // The account cannot walk to the directory, but it may use one that we hand it
+                // open.
                 if !cfg!(target_os = "linux") {
                     return Err(PostgresError::Unreachable(dir.cluster_dir));
                 }
@@ -269,8 +271,8 @@ async fn wait_until_ready(
     }
 }
 
-/// Waits for, and at last ends, a server that an earlier, killed dsql-local left on this cluster. The caller holds the
-/// data directory's lock, so no living dsql-local owns it.
+/// Waits for, and at last ends, a server that an earlier, killed dsql-local left on this cluster.
+/// The caller holds the data directory's lock, so no living dsql-local owns it.
 async fn end_orphan(cluster_dir: &Path) -> Result<(), PostgresError> {
     let pid_file = cluster_dir.join("postmaster.pid");
     let Ok(text) = std::fs::read_to_string(&pid_file) else {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::account::{Account, is_open_to_all};
 
-/// Lies beside the `bin` directory of a packaged server: what is there is the server and nothing else.
+/// Lies beside the `bin` directory of a packaged server: what is there is the server and nothing
+/// else.
 const MARK: &str = "pg-symlinks.json";
 
 /// The `bin` directory to start the server from.
@@ -30,7 +31,8 @@ pub(super) fn bin_dir(
     }
 }
 
-/// Copies a tree, of files that nobody changes. Its directories are the account's, so that its supervisor can remove them.
+/// Copies a tree, of files that nobody changes. Its directories are the account's, so that its
+/// supervisor can remove them.
 fn copy(from: &Path, to: &Path, account: Account) -> io::Result<()> {
     std::fs::create_dir(to)?;
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755))?;

@@ -199,7 +199,8 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 _ = registration.requested() => {
-                    // Others do not wait for a client that takes its time; PostgreSQL answers an error.
+                    // Others do not wait for a client that takes its time; PostgreSQL answers an
+                    // error.
                     backend.queue(&Frontend::CopyFail(strings([conflict::GIVES_WAY])));
                     backend.queue(&Frontend::Flush);
                     return Ok(());
@@ -217,7 +218,8 @@ impl Session<'_> {
                         Frontend::Terminate => return Err(End::Client),
                         _ => {
                             backend.queue(&message);
-                            // In the extended protocol the outcome waits for a Sync that the client may send later.
+                            // In the extended protocol the outcome waits for a Sync that the client
+                            // may send later.
                             backend.queue(&Frontend::Flush);
                             return Ok(());
                         }

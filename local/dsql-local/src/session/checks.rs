@@ -1,4 +1,5 @@
-//! DSQL's rules on the way of a statement: before it runs, after it ran, and before its transaction commits.
+//! DSQL's rules on the way of a statement: before it runs, after it ran, and before its transaction
+//! commits.
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized()";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
 
 impl Session<'_> {
-    /// Asks PostgreSQL something between the client's messages; no reply if they have failed by then.
+    /// Asks PostgreSQL something between the client's messages; no reply if they have failed by
+    /// then.
     async fn ask(&mut self, sql: &str, parameters: Option<&[&str]>) -> Flow<Reply> {
         self.catch_up().await?;
         if self.pipeline.skips() {
@@ -36,7 +38,8 @@ impl Session<'_> {
         Ok(attached.backend.ask(sql, parameters, place).await?)
     }
 
-    /// What goes wrong with this statement by what its transaction and the cluster have become, if anything does.
+    /// What goes wrong with this statement by what its transaction and the cluster have become, if
+    /// anything does.
     pub(super) fn failure(&mut self, statement: &Statement) -> Option<Failure> {
         match self.transaction.check(statement, self.cluster) {
             Check::Run => None,
@@ -91,8 +94,8 @@ impl Session<'_> {
         }
     }
 
-    /// Refuses what the transaction, the catalog or the limits forbid, before a statement is executed. Whether it did.
-    /// `bytes`: of its text and values.
+    /// Refuses what the transaction, the catalog or the limits forbid, before a statement is
+    /// executed. Whether it did. `bytes`: of its text and values.
     pub(super) async fn refuses_to_run(
         &mut self,
         statement: &Statement,

@@ -1,4 +1,5 @@
-//! The client's stream: its messages one by one, and the answers to it until they are written, taken back or withheld.
+//! The client's stream: its messages one by one, and the answers to it until they are written,
+//! taken back or withheld.
 
 use std::io;
 use std::time::Duration;
@@ -60,7 +61,8 @@ impl ClientStream {
         Ok(self.reader.next().await?.map(Frontend::from))
     }
 
-    /// The answer to a flight is about to leave: whatever has arrived behind that one did not wait for it.
+    /// The answer to a flight is about to leave: whatever has arrived behind that one did not wait
+    /// for it.
     pub(super) fn note_what_came_along(&mut self) {
         self.reader.mark();
     }

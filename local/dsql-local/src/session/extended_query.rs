@@ -100,7 +100,8 @@ impl Session<'_> {
             self.pipeline.open_sequence();
             self.catch_up().await?;
             if self.pipeline.take_later_rows() {
-                // The client sent it with the COPY, and PostgreSQL would have ignored it; another follows the data.
+                // The client sent it with the COPY, and PostgreSQL would have ignored it; another
+                // follows the data.
                 return Ok(());
             }
             let is_refused = self.fails_by_limits().await?;

@@ -1,4 +1,5 @@
-//! What the open block did, kept so that it can be done again: every message with a digest of its answer.
+//! What the open block did, kept so that it can be done again: every message with a digest of its
+//! answer.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;

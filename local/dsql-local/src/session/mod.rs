@@ -3,8 +3,8 @@
 //!
 //! 1. A flight is what a client sends before it waits: up to a Sync, a Flush or a simple query. It
 //!    is read whole, then executed; answers are passed on as they come. What has arrived behind it
-//!    before its answer leaves was sent without waiting: it belongs to the same round trip, which is
-//!    counted, delayed and dropped once.
+//!    before its answer leaves was sent without waiting: it belongs to the same round trip, which
+//!    is counted, delayed and dropped once.
 //! 2. Every message sent to the backend leaves an entry in the `pipeline`, so every answer is known
 //!    to belong to a message, and an answer of our own finds its place between those of PostgreSQL.
 //! 3. A session whose client is idle in a transaction yields to those that wait for it (`block`,
@@ -99,7 +99,8 @@ impl<'a> Session<'a> {
         let came_along = self.client.came_along();
         loop {
             let message = match self.attachment.get() {
-                // PostgreSQL speaks between flights only to say that it goes, or that a setting changed.
+                // PostgreSQL speaks between flights only to say that it goes, or that a setting
+                // changed.
                 Some(attached) => tokio::select! {
                     message = self.client.next() => message?,
                     request = attached.registration.requested() => {
@@ -216,7 +217,8 @@ impl<'a> Session<'a> {
             Frontend::Flush => self.drain().await,
             Frontend::Sync => self.sync().await,
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {
-                // Part of a COPY that started in this flight, or the rest of one that failed: PostgreSQL knows.
+                // Part of a COPY that started in this flight, or the rest of one that failed:
+                // PostgreSQL knows.
                 if let Some(attached) = self.attachment.get() {
                     attached.backend.queue(message);
                 }

@@ -158,7 +158,8 @@ pub(super) struct Pipeline {
     errors: Errors,
     query_run: QueryRun,
     copy_data: CopyData,
-    /// The end of a command, and of the rows that it copies, until what it wrote has been looked at.
+    /// The end of a command, and of the rows that it copies, until what it wrote has been looked
+    /// at.
     held_back: Vec<Backend>,
     statements: HashMap<Bytes, Arc<Prepared>>,
     portals: HashMap<Bytes, Portal>,
@@ -306,7 +307,8 @@ impl Pipeline {
         self.errors == Errors::Answered
     }
 
-    /// A ReadyForQuery came; whether an error was answered before it. The parts of a query share theirs.
+    /// A ReadyForQuery came; whether an error was answered before it. The parts of a query share
+    /// theirs.
     pub(super) fn ready(&mut self) -> bool {
         let has_failed = self.has_failed();
         if self.query_run == QueryRun::Whole {

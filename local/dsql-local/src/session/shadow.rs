@@ -1,8 +1,11 @@
-//! A conflict that PostgreSQL reports at a statement, and DSQL at COMMIT: the transaction goes on until then.
+//! A conflict that PostgreSQL reports at a statement, and DSQL at COMMIT: the transaction goes on
+//! until then.
 //!
-//! 1. Two statements that ran and waited for each other: the one that PostgreSQL gave up is done again.
-//! 2. A row that was changed since the transaction's snapshot: the transaction has lost. What it did, and what it still
-//!    does, is done on copies of its tables as its snapshot shows them, which hide the tables themselves from it.
+//! 1. Two statements that ran and waited for each other: the one that PostgreSQL gave up is done
+//!    again.
+//! 2. A row that was changed since the transaction's snapshot: the transaction has lost. What it
+//!    did, and what it still does, is done on copies of its tables as its snapshot shows them,
+//!    which hide the tables themselves from it.
 //!
 //! Where that is not possible, the statement fails as PostgreSQL said.
 
@@ -14,7 +17,8 @@ use super::usage::TransactionUsage;
 use super::wiring::{Flow, Session};
 use crate::wire::{Frontend, TransactionStatus};
 
-/// Copies those of the named tables, and of those in the bodies of named functions, that a name without a schema means.
+/// Copies those of the named tables, and of those in the bodies of named functions, that a name
+/// without a schema means.
 const SHADOW: &str = "SELECT pg_catalog.dsql_shadow(c.oid) FROM pg_catalog.pg_class c \
      WHERE c.relname::text IN (SELECT pg_catalog.dsql_words($1)) AND c.relkind = 'r' AND c.relpersistence = 'p' \
      AND pg_catalog.pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::pg_catalog.regnamespace";
@@ -37,7 +41,8 @@ impl Session<'_> {
         }
     }
 
-    /// After a flight that met a conflict: executes it again, with another answer, if the client has read none of it.
+    /// After a flight that met a conflict: executes it again, with another answer, if the client
+    /// has read none of it.
     pub(super) async fn go_on(
         &mut self,
         conflict: Conflict,
@@ -74,7 +79,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes back what the block did and does it again on copies of its tables; whether that worked.
+    /// Takes back what the block did and does it again on copies of its tables; whether that
+    /// worked.
     pub(super) async fn shadow(&mut self, messages: &[Frontend]) -> Flow<bool> {
         if !self.transaction.block.can_replay() {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! The transaction of a session: its status, its block, the catalog that it knows, and what must be answered instead of
-//! running a statement in it.
+//! The transaction of a session: its status, its block, the catalog that it knows, and what must be
+//! answered instead of running a statement in it.
 
 use super::block::Block;
 use super::usage::TransactionUsage;
@@ -206,7 +206,8 @@ impl Transaction {
         self.block.usage.begin(cluster.clock.now());
     }
 
-    /// Where a command of the extended protocol leaves the transaction, before the next ReadyForQuery says so.
+    /// Where a command of the extended protocol leaves the transaction, before the next
+    /// ReadyForQuery says so.
     pub(super) fn follow(&mut self, tag: &CommandTag) {
         match tag.transaction() {
             Some(TransactionCommand::Begin) => self.status = TransactionStatus::InBlock,

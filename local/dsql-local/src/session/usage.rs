@@ -119,8 +119,8 @@ impl TransactionUsage {
         self.log_start = position;
     }
 
-    /// Takes note of what a writing command brings. `counted_before`: the rows that PostgreSQL had counted before it, if its
-    /// tag does not tell what it changes.
+    /// Takes note of what a writing command brings. `counted_before`: the rows that PostgreSQL had
+    /// counted before it, if its tag does not tell what it changes.
     pub(super) fn carries(&mut self, cargo: Cargo, counted_before: Option<u64>) {
         let may_be_long = cargo.has_long_keys && (cargo.may_grow || cargo.bytes > MAX_KEY);
         self.command = Command {
@@ -141,7 +141,8 @@ impl TransactionUsage {
         std::mem::take(&mut self.command.may_be_large)
     }
 
-    /// The rows that PostgreSQL had counted before the command, if its own are to be counted; says so once.
+    /// The rows that PostgreSQL had counted before the command, if its own are to be counted; says
+    /// so once.
     pub(super) fn take_counted_before(&mut self) -> Option<u64> {
         self.command.counted_before.take()
     }
@@ -197,13 +198,15 @@ impl TransactionUsage {
         (age > MAX_AGE).then(|| StateRule::Age(age.as_secs()).refusal().into())
     }
 
-    /// Whether it can have written a value above its limit, given where PostgreSQL's log stands now.
+    /// Whether it can have written a value above its limit, given where PostgreSQL's log stands
+    /// now.
     pub(super) fn may_hold_large_value(&self, log_end: u64) -> bool {
         self.log_start
             .is_some_and(|start| log_end.saturating_sub(start) > MAX_VALUE)
     }
 
-    /// The refusal of what is above a limit: a value of the type named, a whole row, a key, or nothing.
+    /// The refusal of what is above a limit: a value of the type named, a whole row, a key, or
+    /// nothing.
     pub(super) fn oversize_failure(found: &str) -> Option<ErrorAnswer> {
         match found {
             "" => None,
@@ -213,7 +216,8 @@ impl TransactionUsage {
         }
     }
 
-    /// Whether it can have written too much, given where PostgreSQL's log stands now; others write to it too.
+    /// Whether it can have written too much, given where PostgreSQL's log stands now; others write
+    /// to it too.
     pub(super) fn may_be_too_large(&self, log_end: u64) -> bool {
         let logged = self
             .log_start

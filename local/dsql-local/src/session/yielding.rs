@@ -1,4 +1,5 @@
-//! How a block yields its locks to a session that waits for them, and is replayed before its client's next flight.
+//! How a block yields its locks to a session that waits for them, and is replayed before its
+//! client's next flight.
 
 use std::pin::pin;
 
@@ -16,7 +17,8 @@ use crate::wire::{Backend, Frontend, TransactionStatus};
 const MAX_ATTEMPTS: usize = 20;
 
 impl Session<'_> {
-    /// Before a statement of an open block is sent: sees that the block has a guard, and keeps the message. Where.
+    /// Before a statement of an open block is sent: sees that the block has a guard, and keeps the
+    /// message. Where.
     pub(super) async fn guard(
         &mut self,
         statement: &Statement,

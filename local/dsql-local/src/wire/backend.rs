@@ -80,7 +80,8 @@ impl Backend {
         put_message(out, tag, &[body]);
     }
 
-    /// Type and body of what tells a client how its statement ended: rows, and the end of a command.
+    /// Type and body of what tells a client how its statement ended: rows, and the end of a
+    /// command.
     pub(crate) fn result(&self) -> Option<(u8, &[u8])> {
         matches!(
             self,

@@ -1,4 +1,5 @@
-//! What a client sees of the cluster in its catalogue and settings: what DSQL shows, and nothing of this stand-in.
+//! What a client sees of the cluster in its catalogue and settings: what DSQL shows, and nothing of
+//! this stand-in.
 
 use tokio_postgres::Client;
 

@@ -1,4 +1,5 @@
-//! Conflicts without lock waits: every writer proceeds, the first to commit wins, the other one hears of it at COMMIT.
+//! Conflicts without lock waits: every writer proceeds, the first to commit wins, the other one
+//! hears of it at COMMIT.
 
 use bytes::Bytes;
 use dsql_local::Faults;
@@ -61,7 +62,8 @@ impl Tables {
     }
 }
 
-/// Two transactions run their statements; then the first commits before the second, and in another run after it.
+/// Two transactions run their statements; then the first commits before the second, and in another
+/// run after it.
 async fn check(first: &str, second: &str, action: &str, conflicts: bool) {
     let dsql = steady();
     let (one, two) = (admin(dsql).await, admin(dsql).await);
@@ -340,7 +342,8 @@ async fn a_change_of_the_catalog_fails_every_other_session_once() {
         format!("ALTER TABLE {role} ADD COLUMN m int"),
     ] {
         run(&one, &sql).await.unwrap();
-        // Reads too, in both protocols; the first retry succeeds, and the session itself knows of it.
+        // Reads too, in both protocols; the first retry succeeds, and the session itself knows of
+        // it.
         if sql.starts_with("ALTER") {
             let error = two.query_typed("SELECT 1", &[]).await.unwrap_err();
             assert_eq!(error.as_db_error().unwrap().message(), STALE);

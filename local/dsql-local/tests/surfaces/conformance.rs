@@ -16,7 +16,8 @@ use crate::support::{PATIENCE, environment};
 
 const PROBES: &str = include_str!("../../../../tests/conformance/probes.json");
 
-/// Probes that PostgreSQL itself forces to be answered otherwise, with the reason. The README lists them too.
+/// Probes that PostgreSQL itself forces to be answered otherwise, with the reason. The README lists
+/// them too.
 const DEVIATIONS: &[(&str, &str)] = &[];
 
 /// A client that shows command tags and text, as the recorded one did.

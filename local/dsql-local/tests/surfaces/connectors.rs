@@ -1,7 +1,9 @@
-//! The official connectors, unmodified: connect, DDL, DML, conflict, and their own retry; and boto3 with the control plane.
+//! The official connectors, unmodified: connect, DDL, DML, conflict, and their own retry; and boto3
+//! with the control plane.
 //!
-//! They find the stand-in by what their drivers offer: an address beside the name (Python), a resolver of the program's own
-//! (Node), an entry for the name (Rust). Certificates are verified by each driver's own setting.
+//! They find the stand-in by what their drivers offer: an address beside the name (Python), a
+//! resolver of the program's own (Node), an entry for the name (Rust). Certificates are verified by
+//! each driver's own setting.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
-//! Fuzz target: mutated statements on a server. None ends it, and none that is accepted changes what a rule forbids.
+//! Fuzz target: mutated statements on a server. None ends it, and none that is accepted changes
+//! what a rule forbids.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Garbage on the wire, at every stage of a connection, neither stops the stand-in nor makes it grow.
+//! Garbage on the wire, at every stage of a connection, neither stops the stand-in nor makes it
+//! grow.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -158,7 +159,8 @@ async fn garbage_on_the_wire_neither_stops_it_nor_makes_it_grow() {
     let dir = tempfile::tempdir().unwrap();
     let mut served = Served::start(dir.path(), &[]).await;
     let env = served.env.clone();
-    // Slow clients: some stop after a byte, some before their password, some in the middle of a message.
+    // Slow clients: some stop after a byte, some before their password, some in the middle of a
+    // message.
     let mut slow: Vec<Box<dyn std::any::Any>> = Vec::new();
     for _ in 0..50 {
         let mut stream = tcp(&env).await;

@@ -170,7 +170,8 @@ async fn rows_are_kept_in_a_data_directory_that_others_cannot_reach() {
     dsql.stop().await;
 }
 
-/// A copy of the repository's PostgreSQL, its `bin` directory; none where its package does not exist for this system.
+/// A copy of the repository's PostgreSQL, its `bin` directory; none where its package does not
+/// exist for this system.
 fn copy_of_the_package(dir: &Path) -> Option<PathBuf> {
     let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/postgres/bin");
     let (package, copy) = (bin.canonicalize().ok()?.join("../."), dir.join("package"));

@@ -1,4 +1,5 @@
-//! The Python and npm packages: built around this binary, installed into a fresh folder, and used as their READMEs say.
+//! The Python and npm packages: built around this binary, installed into a fresh folder, and used
+//! as their READMEs say.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,8 @@ use crate::connectors::{errors, fresh, node_packages, python_packages, repositor
 
 const NPM: &str = "admin\n40001\n1 conflict, 0 open\nstopped\n";
 
-/// The folder of the built packages. What a debugger reads of the program would be most of what is packed and unpacked.
+/// The folder of the built packages. What a debugger reads of the program would be most of what is
+/// packed and unpacked.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = fresh("packages");
     let program = fresh("stripped").join("dsql-local");

@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use crate::support::{Login, steady};
 
-/// The repository's psql, installed now if it is not there; that of the PATH where there is none for this system.
+/// The repository's psql, installed now if it is not there; that of the PATH where there is none
+/// for this system.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let status = std::process::Command::new("scripts/install-tools.sh")
@@ -21,7 +22,8 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         .unwrap_or_else(|| "psql".into())
 });
 
-/// Every command of psql 17 that asks the server; NAMED is an object of its own for each that describes one.
+/// Every command of psql 17 that asks the server; NAMED is an object of its own for each that
+/// describes one.
 const META: &str = "\
     d, dS, d+, dS+, da, daS, dA, dA+, dAc, dAc+, dAf, dAf+, dAo, dAo+, dAp, dAp+, db, db+, dc, \
     dcS+, dC, dC+, dconfig, dconfig+ *, dd, ddS, dD, dDS+, ddp, dE, dES+, des, des+, det, det+, \
@@ -44,7 +46,8 @@ async fn psql(parameters: &str, sql: &str) -> std::process::Output {
     psql_all(parameters, &[sql]).await
 }
 
-/// Runs commands one after the other in one session; none stops the ones after it but by `ON_ERROR_STOP`.
+/// Runs commands one after the other in one session; none stops the ones after it but by
+/// `ON_ERROR_STOP`.
 async fn psql_all(parameters: &str, commands: &[&str]) -> std::process::Output {
     let dsql = steady();
     let conninfo = format!(

@@ -1,5 +1,6 @@
-//! Fifty sessions, half of them over WebSocket, move money between a few accounts while the stand-in fails in every way it can: nothing is lost, nobody
-//! waits for ever, and nothing is left behind.
+//! Fifty sessions, half of them over WebSocket, move money between a few accounts while the
+//! stand-in fails in every way it can: nothing is lost, nobody waits for ever, and nothing is left
+//! behind.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,7 +30,8 @@ async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} hangs"))
 }
 
-/// Moves money in one transaction, in a way drawn at random; says whether the client knows that it was committed.
+/// Moves money in one transaction, in a way drawn at random; says whether the client knows that it
+/// was committed.
 async fn transfer(client: &Client) -> Result<bool, Error> {
     let (from, to) = (fastrand::i32(0..ACCOUNTS), fastrand::i32(0..ACCOUNTS));
     let amount = fastrand::i64(1..20);

@@ -57,8 +57,8 @@ fn start_shared(options: Options) -> DsqlLocal {
         .unwrap()
 }
 
-/// A stand-in that all tests use at once: nobody moves its clock or sets faults, and the tables that one test creates do not
-/// fail another one's statement.
+/// A stand-in that all tests use at once: nobody moves its clock or sets faults, and the tables
+/// that one test creates do not fail another one's statement.
 pub(crate) fn steady() -> &'static DsqlLocal {
     &STEADY
 }
@@ -71,7 +71,8 @@ pub(crate) async fn moody() -> MutexGuard<'static, DsqlLocal> {
     dsql
 }
 
-/// A stand-in for one test at a time that takes three connections, and four at once: all of them at first.
+/// A stand-in for one test at a time that takes three connections, and four at once: all of them at
+/// first.
 pub(crate) async fn scarce() -> MutexGuard<'static, DsqlLocal> {
     let dsql = SCARCE.lock().await;
     wait_until("no connection is open", || {

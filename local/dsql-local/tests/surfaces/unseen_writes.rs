@@ -1,4 +1,5 @@
-//! Rows and bytes that no command tag tells: of functions, cascades, `WITH` parts, and statements that run others.
+//! Rows and bytes that no command tag tells: of functions, cascades, `WITH` parts, and statements
+//! that run others.
 
 use tokio_postgres::Client;
 

@@ -14,7 +14,8 @@ use tokio::time::sleep;
 const BUSY_TRIES: u32 = 500;
 const BUSY_POLL: Duration = Duration::from_millis(20);
 
-/// Starts the process. A program that somebody still writes is a build about to end: it is waited for.
+/// Starts the process. A program that somebody still writes is a build about to end: it is waited
+/// for.
 pub(super) async fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut tries = BUSY_TRIES;
     loop {

@@ -1,6 +1,7 @@
-//! Owns custom resources as CloudFormation drives them: Create at the first start, Update when properties changed, nothing
-//! when they did not, Delete when asked. What it knows of a resource is kept in a file, so that the next start compares
-//! with it. A failure is an error with the provider's reason, and rolls nothing back: the next start asks again.
+//! Owns custom resources as CloudFormation drives them: Create at the first start, Update when
+//! properties changed, nothing when they did not, Delete when asked. What it knows of a resource is
+//! kept in a file, so that the next start compares with it. A failure is an error with the
+//! provider's reason, and rolls nothing back: the next start asks again.
 
 mod answer;
 mod outcome;
@@ -60,8 +61,9 @@ impl CustomResources {
         })
     }
 
-    /// Brings a resource up to date: creates it, updates it, or finds it unchanged. A new physical id from an update
-    /// means a replacement: the old resource is deleted, and a failure of that is only logged, as in a stack's clean-up.
+    /// Brings a resource up to date: creates it, updates it, or finds it unchanged. A new physical
+    /// id from an update means a replacement: the old resource is deleted, and a failure of that is
+    /// only logged, as in a stack's clean-up.
     ///
     /// # Errors
     /// The provider failed, answered wrongly or not at all, or the state cannot be written.

@@ -1,5 +1,6 @@
-//! Owns the place where answers arrive: a server on loopback in the part of the pre-signed URL. It takes the PUT of a
-//! request that waits, and like a URL signed without a content type refuses a PUT that has one.
+//! Owns the place where answers arrive: a server on loopback in the part of the pre-signed URL. It
+//! takes the PUT of a request that waits, and like a URL signed without a content type refuses a
+//! PUT that has one.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +17,8 @@ use uuid::Uuid;
 
 use crate::loopback::{Server, read_body};
 
-/// Largest body that is read at all; the limit of an answer is lower and reported by whoever waits for it.
+/// Largest body that is read at all; the limit of an answer is lower and reported by whoever waits
+/// for it.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// By path and query: where the answer goes.

@@ -89,7 +89,8 @@ impl State {
         self.resources.get(logical_id)
     }
 
-    /// Remembers or forgets a resource. The file is replaced whole, so that a process that ends here leaves the old one.
+    /// Remembers or forgets a resource. The file is replaced whole, so that a process that ends
+    /// here leaves the old one.
     pub(super) async fn put(
         &mut self,
         logical_id: &str,

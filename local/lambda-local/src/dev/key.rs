@@ -1,5 +1,6 @@
-//! Owns the key that signs visitors' tokens on this machine, in the file that `scripts/mint-token.mjs` uses too: an
-//! Ed25519 key as PKCS #8 in PEM, readable by its owner alone.
+//! Owns the key that signs visitors' tokens on this machine, in the file that
+//! `scripts/mint-token.mjs` uses too: an Ed25519 key as PKCS #8 in PEM, readable by its owner
+//! alone.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};

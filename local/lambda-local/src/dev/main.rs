@@ -1,5 +1,5 @@
-//! `make dev`: a local DSQL, the template's functions, queue and schedules beside it, the chat page before them, a
-//! visitor's token and a login to try them with. Ctrl-C ends all of it.
+//! `make dev`: a local DSQL, the template's functions, queue and schedules beside it, the chat page
+//! before them, a visitor's token and a login to try them with. Ctrl-C ends all of it.
 
 mod key;
 mod ready;

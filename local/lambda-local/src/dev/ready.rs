@@ -1,5 +1,5 @@
-//! Owns what is there once the stack runs: the login `blog` with its connection string, the variables for other programs,
-//! and the text that says what to try.
+//! Owns what is there once the stack runs: the login `blog` with its connection string, the
+//! variables for other programs, and the text that says what to try.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 const LOGIN: &str = "blog";
 const ADMIN: &str = "AdminFunction";
 
-/// Brings the schema up to date with the `admin` that was built: its migrations may be newer than the template says.
+/// Brings the schema up to date with the `admin` that was built: its migrations may be newer than
+/// the template says.
 ///
 /// # Errors
 /// `admin` fails.
@@ -25,8 +26,9 @@ pub(crate) async fn migrate(stack: &Stack) -> Result<(), Box<dyn std::error::Err
     }
 }
 
-/// Makes the login where it is missing, and gives its connection string. The password is shown once, so it is kept in
-/// `file`, beside the data that it opens; where that file is lost, a new password is made.
+/// Makes the login where it is missing, and gives its connection string. The password is shown
+/// once, so it is kept in `file`, beside the data that it opens; where that file is lost, a new
+/// password is made.
 ///
 /// # Errors
 /// `admin` refuses, or the file cannot be written.

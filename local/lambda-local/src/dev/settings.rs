@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-/// A feed or a sitemap of the blog: a variable of the caller that stands for the template's parameter.
+/// A feed or a sitemap of the blog: a variable of the caller that stands for the template's
+/// parameter.
 const BLOG_FEED: &str = "BLOG_FEED";
 
-/// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model answers, or has tools.
+/// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model
+/// answers, or has tools.
 const MODEL_VARIABLES: [&str; 14] = [
     "MODEL_PROVIDER",
     "MODEL_ID",
@@ -109,7 +111,8 @@ impl Settings {
             .collect()
     }
 
-    /// Variables by function, over the template's: the model that the caller chose, an echo without.
+    /// Variables by function, over the template's: the model that the caller chose, an echo
+    /// without.
     pub(crate) fn variables() -> BTreeMap<String, BTreeMap<String, String>> {
         let mut model: BTreeMap<String, String> = MODEL_VARIABLES
             .into_iter()

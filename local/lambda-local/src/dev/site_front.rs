@@ -1,5 +1,5 @@
-//! Owns what stands before the API in `make dev`: the chat page, and its visitor's token, as a blog's server would hand
-//! them out.
+//! Owns what stands before the API in `make dev`: the chat page, and its visitor's token, as a
+//! blog's server would hand them out.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Owns the way back: a function's JSON answer or stream prelude becomes an HTTP response, or the 502 that API Gateway
-//! sends when it is not one.
+//! Owns the way back: a function's JSON answer or stream prelude becomes an HTTP response, or the
+//! 502 that API Gateway sends when it is not one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,8 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
-/// Headers that a REST API renames on their way to the client ("Amazon API Gateway important notes").
+/// Headers that a REST API renames on their way to the client ("Amazon API Gateway important
+/// notes").
 const REMAPPED: [&str; 5] = [
     "connection",
     "content-length",
@@ -17,8 +18,8 @@ const REMAPPED: [&str; 5] = [
     "www-authenticate",
 ];
 
-/// Reads a buffered answer. `accepts_binary`: the client asked for one of the API's binary media types, without which
-/// base64 stays base64.
+/// Reads a buffered answer. `accepts_binary`: the client asked for one of the API's binary media
+/// types, without which base64 stays base64.
 pub(super) fn buffered(answer: &[u8], accepts_binary: bool) -> Option<Response<Bytes>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let head = answer.as_object()?;

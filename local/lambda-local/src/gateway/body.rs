@@ -1,7 +1,8 @@
-//! Owns the body of a response: whole, or as it comes. Every piece that was sent is read before the end.
+//! Owns the body of a response: whole, or as it comes. Every piece that was sent is read before the
+//! end.
 //!
-//! Not `http_body_util`'s `Channel`: it looks for pieces, then whether its sender is gone, and ends without the pieces that
-//! came between the two looks.
+//! Not `http_body_util`'s `Channel`: it looks for pieces, then whether its sender is gone, and ends
+//! without the pieces that came between the two looks.
 
 use std::convert::Infallible;
 

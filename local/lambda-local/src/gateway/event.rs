@@ -97,8 +97,8 @@ impl ApiRequest<'_> {
         })
     }
 
-    /// A body of a binary media type travels as base64, whatever is in it; any other is text, whose bytes that are not
-    /// UTF-8 are replaced, as the service does.
+    /// A body of a binary media type travels as base64, whatever is in it; any other is text, whose
+    /// bytes that are not UTF-8 are replaced, as the service does.
     fn event_body(&self) -> (Option<String>, bool) {
         match self.body {
             None => (None, false),

@@ -1,7 +1,8 @@
-//! Owns the API: an HTTP server on loopback that answers as the template's REST API does. A request finds its route,
-//! becomes an event, waits for a container if none is idle, and its answer comes back whole or piece by piece. What API
-//! Gateway itself would answer (no such route, too large, no answer in time, a malformed one) it answers too, with the
-//! headers of the template's gateway responses.
+//! Owns the API: an HTTP server on loopback that answers as the template's REST API does. A request
+//! finds its route, becomes an event, waits for a container if none is idle, and its answer comes
+//! back whole or piece by piece. What API Gateway itself would answer (no such route, too large, no
+//! answer in time, a malformed one) it answers too, with the headers of the template's gateway
+//! responses.
 //!
 //! Served without the stage in the path, as under a custom domain. Throttles are not applied.
 
@@ -58,7 +59,8 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// What stands before the API, for a page or a test's controls. All methods have a default that changes nothing.
+/// What stands before the API, for a page or a test's controls. All methods have a default that
+/// changes nothing.
 pub trait Front: Send + Sync + 'static {
     /// Answers a request itself; `None` passes it on to the API.
     fn answer(
@@ -447,7 +449,8 @@ impl<F: Front> Shared<F> {
     }
 }
 
-/// Passes a stream on. A client that leaves is no reason for the function to stop; a stream that breaks off ends.
+/// Passes a stream on. A client that leaves is no reason for the function to stop; a stream that
+/// breaks off ends.
 async fn pass_on(mut invocation: Invocation, sender: Sender<Bytes>) {
     while let Ok(Some(chunk)) = timeout(STREAM_IDLE_LIMIT, invocation.chunk()).await {
         if sender.send(chunk.data).await.is_err() {

@@ -1,5 +1,5 @@
-//! Owns the choice of a route as API Gateway makes it: a literal segment before a parameter, a parameter before a greedy
-//! one, a named method before `ANY`.
+//! Owns the choice of a route as API Gateway makes it: a literal segment before a parameter, a
+//! parameter before a greedy one, a named method before `ANY`.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,8 @@ pub(super) fn find<'a>(routes: &'a [Route], method: &str, path: &str) -> Found<'
         .map_or(Found::NoMethod, |route| Found::Route(route, parameters))
 }
 
-/// How well a resource fits, segment by segment (literal 2, parameter 1, greedy 0), and its parameters.
+/// How well a resource fits, segment by segment (literal 2, parameter 1, greedy 0), and its
+/// parameters.
 fn matches(resource: &str, path: &str) -> Option<(Vec<u8>, BTreeMap<String, String>)> {
     let mut rank = Vec::new();
     let mut parameters = BTreeMap::new();

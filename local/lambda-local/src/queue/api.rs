@@ -1,5 +1,6 @@
-//! Owns the HTTP endpoint of the queues: the JSON protocol of SQS (`x-amz-target: AmazonSQS.…`), which SDKs have spoken
-//! since 2023. Signature, credentials and region are not looked at: whoever reaches the port may use every queue.
+//! Owns the HTTP endpoint of the queues: the JSON protocol of SQS (`x-amz-target: AmazonSQS.…`),
+//! which SDKs have spoken since 2023. Signature, credentials and region are not looked at: whoever
+//! reaches the port may use every queue.
 
 use std::io;
 use std::time::Duration;

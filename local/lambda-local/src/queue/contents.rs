@@ -224,7 +224,8 @@ impl Contents {
         Ok(())
     }
 
-    /// Moves what was received too often to the dead letters, as the service does at the next receive.
+    /// Moves what was received too often to the dead letters, as the service does at the next
+    /// receive.
     fn give_up(&mut self, queue: QueueId, now: Timestamp) -> Result<bool, QueueError> {
         let source = self.queue(queue)?;
         let Some(redrive) = source.settings.redrive.clone() else {

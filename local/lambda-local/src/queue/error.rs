@@ -1,5 +1,5 @@
-//! Owns the errors of the queues and the three names of each: the shape in a JSON answer, the code of the older query
-//! protocol that SDKs report, and the status.
+//! Owns the errors of the queues and the three names of each: the shape in a JSON answer, the code
+//! of the older query protocol that SDKs report, and the status.
 
 /// Why a request to a queue is refused. `Display` is what the service says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -190,7 +190,8 @@ pub(crate) fn md5_of(text: &str) -> String {
     hex(Md5::new_with_prefix(text))
 }
 
-/// MD5 over attributes as SDKs compute it: sorted by name, each part behind its length. `None` without attributes.
+/// MD5 over attributes as SDKs compute it: sorted by name, each part behind its length. `None`
+/// without attributes.
 pub(crate) fn md5_of_attributes(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {
     if attributes.is_empty() {
         return None;

@@ -1,6 +1,7 @@
-//! Owns the queues of an application as SQS offers them: kept in memory and lost with the process ([`Queues`]), reached
-//! by the AWS SDKs through `AWS_ENDPOINT_URL_SQS` ([`Endpoint`]), and fed to functions in batches ([`EventSources`]).
-//! Standard queues only: no order is promised, a message may come twice.
+//! Owns the queues of an application as SQS offers them: kept in memory and lost with the process
+//! ([`Queues`]), reached by the AWS SDKs through `AWS_ENDPOINT_URL_SQS` ([`Endpoint`]), and fed to
+//! functions in batches ([`EventSources`]). Standard queues only: no order is promised, a message
+//! may come twice.
 
 mod api;
 mod contents;

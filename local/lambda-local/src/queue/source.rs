@@ -1,5 +1,6 @@
-//! Owns what Lambda's event source mapping does: receives messages in batches, invokes the function with them, and
-//! deletes those that it took. A message that failed is left alone and becomes visible after its visibility timeout.
+//! Owns what Lambda's event source mapping does: receives messages in batches, invokes the function
+//! with them, and deletes those that it took. A message that failed is left alone and becomes
+//! visible after its visibility timeout.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl Source {
         let slots = Arc::new(Semaphore::new(concurrency.unwrap_or(DEFAULT_CONCURRENCY)));
         let mut batches = JoinSet::new();
         loop {
-            // Before the receive: a message waits in the queue, not in a batch that nobody works on.
+            // Before the receive: a message waits in the queue, not in a batch that nobody works
+            // on.
             let slot = Arc::clone(&slots).acquire_owned().await;
             let slot = slot.expect("nobody closes the semaphore");
             let batch = self.collect().await;
@@ -183,7 +185,8 @@ impl Source {
         }
     }
 
-    /// Invokes the function; without a free container again, until a message of the batch becomes visible.
+    /// Invokes the function; without a free container again, until a message of the batch becomes
+    /// visible.
     async fn invoke(&self, event: Bytes, batch: &[Received]) -> Result<Bytes, InvokeError> {
         let clock = self.queues.clock();
         let until = batch.iter().map(|message| message.visible_at).min();
@@ -244,8 +247,9 @@ fn event_attributes(message: &Received) -> Value {
     Value::Object(attributes.collect::<Map<_, _>>())
 }
 
-/// Reads which items of a batch failed, as Lambda does under `ReportBatchItemFailures`. Nothing, `null`, no list and an
-/// empty list say that none did; a problem is a reason to take the whole batch for failed.
+/// Reads which items of a batch failed, as Lambda does under `ReportBatchItemFailures`. Nothing,
+/// `null`, no list and an empty list say that none did; a problem is a reason to take the whole
+/// batch for failed.
 fn failed_items<'a>(
     answer: &[u8],
     batch: &'a [Received],

@@ -1,4 +1,5 @@
-//! Owns the access to the queues: finding one, and what senders and receivers do with it, waiting included.
+//! Owns the access to the queues: finding one, and what senders and receivers do with it, waiting
+//! included.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,7 +60,8 @@ impl Queues {
         self.position(|queue| queue.arn == arn)
     }
 
-    /// The queue of this URL. Only the path counts (`/<account>/<name>`), so a deployed queue's URL names it as well.
+    /// The queue of this URL. Only the path counts (`/<account>/<name>`), so a deployed queue's URL
+    /// names it as well.
     pub fn by_url(&self, url: &str) -> Option<QueueId> {
         let (_, rest) = url.split_once("://")?;
         let (_, path) = rest.split_once('/')?;
@@ -118,7 +120,8 @@ impl Queues {
         }
     }
 
-    /// Deletes a message. One that is gone, or was received again meanwhile, is none of the caller's any more: no error.
+    /// Deletes a message. One that is gone, or was received again meanwhile, is none of the
+    /// caller's any more: no error.
     ///
     /// # Errors
     /// The handle is invalid.

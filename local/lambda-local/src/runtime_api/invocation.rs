@@ -163,7 +163,8 @@ impl Invoked {
     }
 }
 
-/// An invocation on its way. Dropping it is a caller that left: the function is not told and runs on.
+/// An invocation on its way. Dropping it is a caller that left: the function is not told and runs
+/// on.
 #[derive(Debug)]
 pub struct Invocation {
     invoked: Arc<Invoked>,

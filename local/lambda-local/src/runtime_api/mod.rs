@@ -1,5 +1,6 @@
-//! Owns the Lambda Runtime API on loopback, one for each container: the long poll for events, the answers (buffered,
-//! streamed, errors), and the registration of extensions. It knows no process; `container` does.
+//! Owns the Lambda Runtime API on loopback, one for each container: the long poll for events, the
+//! answers (buffered, streamed, errors), and the registration of extensions. It knows no process;
+//! `container` does.
 
 mod invocation;
 mod prelude;
@@ -55,8 +56,8 @@ impl RuntimeApi {
         self.address
     }
 
-    /// Queues an event for the next free worker. Its deadline is `timeout` after a worker takes it; the function
-    /// is told, but only a [`Container`](crate::container::Container) enforces it.
+    /// Queues an event for the next free worker. Its deadline is `timeout` after a worker takes it;
+    /// the function is told, but only a [`Container`](crate::container::Container) enforces it.
     pub fn begin(&self, event: impl Into<Bytes>, timeout: Duration) -> Invocation {
         let id = uuid::Uuid::new_v4().to_string();
         let invoked = Arc::new(Invoked::new(id, event.into(), timeout));
@@ -92,7 +93,8 @@ impl RuntimeApi {
         !state.running.is_empty() || !state.queue.is_empty()
     }
 
-    /// Waits for the first poll, which ends Init. An error that the function posted instead is returned.
+    /// Waits for the first poll, which ends Init. An error that the function posted instead is
+    /// returned.
     ///
     /// # Errors
     /// What the function posted to `/init/error`.
@@ -117,8 +119,8 @@ impl RuntimeApi {
         self.shared.state.borrow().extensions.clone()
     }
 
-    /// The deadline of an invocation passed: without an answer it has timed out. One that already streams keeps what it
-    /// sent; the cut shows when its connection breaks.
+    /// The deadline of an invocation passed: without an answer it has timed out. One that already
+    /// streams keeps what it sent; the cut shows when its connection breaks.
     pub(crate) fn time_out(&self, request_id: &str) {
         if let Some(invoked) = self.shared.running(request_id)
             && !invoked.is_streaming()
@@ -127,8 +129,8 @@ impl RuntimeApi {
         }
     }
 
-    /// The process is gone: what it was working on, and what waited for it, ends as on Lambda. An answer that streams
-    /// ends where its connection broke.
+    /// The process is gone: what it was working on, and what waited for it, ends as on Lambda. An
+    /// answer that streams ends where its connection broke.
     pub(crate) fn function_exited(&self, cause: &str) {
         let mut left: Vec<Arc<Invoked>> = Vec::new();
         self.shared.state.send_modify(|state| {

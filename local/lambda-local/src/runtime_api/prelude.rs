@@ -1,5 +1,5 @@
-//! Owns the split of a streamed answer into its JSON prelude and its body: 8 NUL bytes lie between them, and the
-//! pieces they arrive in may be cut anywhere.
+//! Owns the split of a streamed answer into its JSON prelude and its body: 8 NUL bytes lie between
+//! them, and the pieces they arrive in may be cut anywhere.
 
 use bytes::{Bytes, BytesMut};
 
@@ -12,7 +12,8 @@ pub(super) struct PreludeSplitter {
 }
 
 impl PreludeSplitter {
-    /// Takes a piece; yields the prelude and the first bytes of the body once the separator is complete.
+    /// Takes a piece; yields the prelude and the first bytes of the body once the separator is
+    /// complete.
     pub(super) fn push(&mut self, piece: &[u8]) -> Option<(Bytes, Bytes)> {
         self.pending.extend_from_slice(piece);
         let start = self

@@ -70,7 +70,8 @@ async fn route(request: Request<Incoming>, shared: &Shared) -> Answer {
     }
 }
 
-/// The long poll: waits for an invocation. A poll whose connection closes is dropped and takes nothing.
+/// The long poll: waits for an invocation. A poll whose connection closes is dropped and takes
+/// nothing.
 async fn next(shared: &Shared) -> Answer {
     let _waiting = shared.count_worker();
     let mut state = shared.state.subscribe();

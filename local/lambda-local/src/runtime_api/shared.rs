@@ -1,4 +1,5 @@
-//! What the server of a Runtime API and its owner share: the events that wait, those that run, and who waits for one.
+//! What the server of a Runtime API and its owner share: the events that wait, those that run, and
+//! who waits for one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

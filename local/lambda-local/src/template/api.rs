@@ -128,7 +128,8 @@ fn cors(item: Item<'_>) -> Result<Cors, Fault> {
     Ok(cors)
 }
 
-/// A constant of API Gateway: text between single quotes. Anything else is taken from the request there.
+/// A constant of API Gateway: text between single quotes. Anything else is taken from the request
+/// there.
 fn quoted(item: &Item<'_>) -> Result<String, Fault> {
     let text = item.text()?;
     let inner = text
@@ -167,7 +168,8 @@ fn throttles(settings: &Item<'_>) -> Result<BTreeMap<String, Throttle>, Fault> {
     Ok(throttles)
 }
 
-/// A path as `MethodSettings` write it: `/*` for all, else each slash but the first as `~1`, the path's own first one too.
+/// A path as `MethodSettings` write it: `/*` for all, else each slash but the first as `~1`, the
+/// path's own first one too.
 fn resource_path(item: &Item<'_>) -> Result<String, Fault> {
     let text = item.text()?;
     match text.strip_prefix('/') {

@@ -1,5 +1,5 @@
-//! Owns what can be said of a template before any value is known: its sections, its intrinsic functions, and that every
-//! name it refers to exists, on the branches that are not taken too.
+//! Owns what can be said of a template before any value is known: its sections, its intrinsic
+//! functions, and that every name it refers to exists, on the branches that are not taken too.
 
 use super::conditions::CONDITION_FUNCTIONS;
 use super::error::{Fault, Problem};

@@ -1,4 +1,5 @@
-//! Owns what can be wrong with a template: every fault names its file, its line and its place, on one line of text.
+//! Owns what can be wrong with a template: every fault names its file, its line and its place, on
+//! one line of text.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! Owns typed reading of resolved values. A map is read key by key; what nobody took in the end is a fault that names
-//! its line.
+//! Owns typed reading of resolved values. A map is read key by key; what nobody took in the end is
+//! a fault that names its line.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Owns how SAM puts `Globals` into a resource: maps are merged, lists follow the global ones, and of anything else the
-//! resource's own value counts.
+//! Owns how SAM puts `Globals` into a resource: maps are merged, lists follow the global ones, and
+//! of anything else the resource's own value counts.
 
 use super::node::{Kind, Node};
 

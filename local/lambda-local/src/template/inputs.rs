@@ -13,7 +13,8 @@ pub struct Inputs {
     pub account: String,
     /// Values of parameters. The others have their defaults.
     pub parameters: BTreeMap<String, String>,
-    /// What only the running stack knows, under the text of the reference: `Cluster.Endpoint` for an attribute,
-    /// `JobsQueue` for a `Ref`, `{{resolve:…}}` for a dynamic reference. It counts before what is worked out here.
+    /// What only the running stack knows, under the text of the reference: `Cluster.Endpoint` for
+    /// an attribute, `JobsQueue` for a `Ref`, `{{resolve:…}}` for a dynamic reference. It counts
+    /// before what is worked out here.
     pub attributes: BTreeMap<String, String>,
 }

@@ -1,9 +1,9 @@
 //! Owns SAM templates: reads `template.yaml` and resolves it to an [`Application`].
 //!
-//! 1. What a template says is either done here, known to have no effect here, or a fault that names file, line and
-//!    place. Nothing is passed over in silence.
-//! 2. Values are read as CloudFormation and SAM read them; a value that only the running stack knows comes from
-//!    [`Inputs::attributes`].
+//! 1. What a template says is either done here, known to have no effect here, or a fault that names
+//!    file, line and place. Nothing is passed over in silence.
+//! 2. Values are read as CloudFormation and SAM read them; a value that only the running stack
+//!    knows comes from [`Inputs::attributes`].
 //! 3. No input makes it panic.
 
 mod api;
@@ -64,7 +64,8 @@ impl Template {
     /// Reads the text of a template that stands in `base_dir`. Faults call it `template.yaml`.
     ///
     /// # Errors
-    /// [`TemplateError::Faults`] when it is not YAML, or has sections, intrinsic functions or names that are unknown.
+    /// [`TemplateError::Faults`] when it is not YAML, or has sections, intrinsic functions or names
+    /// that are unknown.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Self, TemplateError> {
         Self::parse_named("template.yaml", text, base_dir)
     }
@@ -102,8 +103,9 @@ impl Template {
             .collect()
     }
 
-    /// Resolves every parameter, condition and intrinsic function. An output that refers to what only the running stack
-    /// knows is named in [`Application::pending_outputs`]; resolve again once the attribute is known.
+    /// Resolves every parameter, condition and intrinsic function. An output that refers to what
+    /// only the running stack knows is named in [`Application::pending_outputs`]; resolve again
+    /// once the attribute is known.
     ///
     /// # Errors
     /// [`TemplateError::Faults`]: every parameter that is missing or out of its bounds; then every rule that fails; then

@@ -1,5 +1,6 @@
-//! Owns the template as a tree whose every node keeps its line: YAML (and so JSON) with the short forms of intrinsic
-//! functions, anchors, aliases and merge keys. Text stays text: CloudFormation hands on numbers and booleans as text.
+//! Owns the template as a tree whose every node keeps its line: YAML (and so JSON) with the short
+//! forms of intrinsic functions, anchors, aliases and merge keys. Text stays text: CloudFormation
+//! hands on numbers and booleans as text.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Owns which resource needs which, through `DependsOn` and references, and the order that follows from it.
+//! Owns which resource needs which, through `DependsOn` and references, and the order that follows
+//! from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +9,12 @@ use super::resource::{Resource, ResourceKind};
 use super::scope::{Scope, get_att};
 use super::sub::{Piece, pieces};
 
-/// Properties of a function that SAM makes other resources of, which need the function: so what they name is not needed by it.
+/// Properties of a function that SAM makes other resources of, which need the function: so what
+/// they name is not needed by it.
 const OF_OTHERS: [&str; 2] = ["Events", "DeploymentPreference"];
 
-/// Logical ids of the resources that the stack has, each after those that it needs; otherwise in the template's order.
+/// Logical ids of the resources that the stack has, each after those that it needs; otherwise in
+/// the template's order.
 pub(super) fn order<'s>(scope: &'s Scope<'_>) -> Result<Vec<&'s str>, Fault> {
     let mut needs = BTreeMap::new();
     for resource in scope
@@ -108,7 +111,8 @@ fn apis_of<'s>(scope: &'s Scope<'_>, function: &Resource) -> BTreeSet<&'s str> {
     names.iter().filter_map(|name| owner(scope, name)).collect()
 }
 
-/// The resource of the template that a name belongs to: itself, or the function whose role SAM makes.
+/// The resource of the template that a name belongs to: itself, or the function whose role SAM
+/// makes.
 fn owner<'s>(scope: &'s Scope<'_>, name: &str) -> Option<&'s str> {
     let name = name.strip_suffix(".Stage").unwrap_or(name);
     let resource = scope.resource(name);
@@ -155,7 +159,8 @@ fn collect(scope: &Scope<'_>, node: &Node, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The names in `Fn::Sub` that its own map does not give: each resource or parameter, and its attribute.
+/// The names in `Fn::Sub` that its own map does not give: each resource or parameter, and its
+/// attribute.
 pub(super) fn sub_names(given: &Node) -> Vec<(String, Option<String>)> {
     let (text, own) = match &given.kind {
         Kind::Text(text) => (text.as_str(), None),

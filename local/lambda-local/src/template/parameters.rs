@@ -1,5 +1,5 @@
-//! Owns the values of parameters: defaults, what was given, and the bounds that the template sets. No message holds a
-//! value, because it may be a secret.
+//! Owns the values of parameters: defaults, what was given, and the bounds that the template sets.
+//! No message holds a value, because it may be a secret.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Owns what `Ref` and `Fn::GetAtt` give for each type of resource. What was given as an attribute comes first; what
-//! only the running stack knows comes from nowhere else.
+//! Owns what `Ref` and `Fn::GetAtt` give for each type of resource. What was given as an attribute
+//! comes first; what only the running stack knows comes from nowhere else.
 
 use super::error::Problem;
 use super::node::Kind;
@@ -162,7 +162,8 @@ impl Scope<'_> {
     }
 
     /// What a secret of the template holds that is to be generated, by a reference such as
-    /// `secretsmanager:arn:…:SecretString`. It is the same at each start, because data may depend on it.
+    /// `secretsmanager:arn:…:SecretString`. It is the same at each start, because data may depend
+    /// on it.
     pub(super) fn generated_secret(&self, reference: &str) -> Option<String> {
         let of = reference.strip_prefix("secretsmanager:")?;
         let of = of.strip_suffix(":SecretString").unwrap_or(of);

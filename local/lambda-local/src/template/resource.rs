@@ -1,5 +1,5 @@
-//! Owns the section `Resources` as it is written: which resources there are, of which types, and which of them this
-//! stack has.
+//! Owns the section `Resources` as it is written: which resources there are, of which types, and
+//! which of them this stack has.
 
 use std::collections::BTreeMap;
 

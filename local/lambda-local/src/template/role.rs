@@ -1,4 +1,5 @@
-//! Owns which actions roles allow: `AWS::IAM::Role`, and `Policies` of a function for which SAM makes the role.
+//! Owns which actions roles allow: `AWS::IAM::Role`, and `Policies` of a function for which SAM
+//! makes the role.
 
 use std::collections::BTreeSet;
 
@@ -68,8 +69,8 @@ fn trusted(document: Item<'_>) -> Result<BTreeSet<String>, Fault> {
     Ok(trusted)
 }
 
-/// The actions of SAM's `Policies`: a statement, a document, or a list of them. Policy templates and managed policies
-/// are not in the template, so they are faults.
+/// The actions of SAM's `Policies`: a statement, a document, or a list of them. Policy templates
+/// and managed policies are not in the template, so they are faults.
 pub(super) fn sam_actions(policies: Item<'_>) -> Result<BTreeSet<String>, Fault> {
     let mut actions = BTreeSet::new();
     for policy in policies.one_or_many()? {

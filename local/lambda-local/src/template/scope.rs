@@ -1,5 +1,6 @@
-//! Owns what a template's values mean in one stack: its parameters, conditions and resources, and the intrinsic
-//! functions over them. Values are reduced where they are read, so that what nothing reads need not be known.
+//! Owns what a template's values mean in one stack: its parameters, conditions and resources, and
+//! the intrinsic functions over them. Values are reduced where they are read, so that what nothing
+//! reads need not be known.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +54,8 @@ impl Scope<'_> {
             .find(|resource| resource.logical_id == logical_id)
     }
 
-    /// Reduces a node until it is no intrinsic function. Lists and maps keep what is in them as it is. `None` is
-    /// `AWS::NoValue`.
+    /// Reduces a node until it is no intrinsic function. Lists and maps keep what is in them as it
+    /// is. `None` is `AWS::NoValue`.
     pub(super) fn reduce(&self, node: &Node, path: &str) -> Result<Option<Node>, Fault> {
         match &node.kind {
             Kind::Call(function, given) => self.call(node.line, function, given, path),
@@ -223,8 +224,8 @@ impl Scope<'_> {
         text.map_err(at)
     }
 
-    /// Puts in what `{{resolve:…}}` stands for: what was given, or a secret that the template has generated. None is
-    /// fetched here.
+    /// Puts in what `{{resolve:…}}` stands for: what was given, or a secret that the template has
+    /// generated. None is fetched here.
     fn dynamic_references(&self, text: &str) -> Result<String, Problem> {
         let mut resolved = String::with_capacity(text.len());
         let mut rest = text;

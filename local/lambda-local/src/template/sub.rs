@@ -1,4 +1,5 @@
-//! Owns the text of `Fn::Sub`: `${Name}`, `${Resource.Attribute}`, and `${!Literal}`, which stays as `${Literal}`.
+//! Owns the text of `Fn::Sub`: `${Name}`, `${Resource.Attribute}`, and `${!Literal}`, which stays
+//! as `${Literal}`.
 
 use super::error::Problem;
 

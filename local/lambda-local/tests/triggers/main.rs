@@ -1,5 +1,6 @@
-//! Tests of what invokes functions without a visitor: queues, schedules, custom resources. Functions are closures behind
-//! an invoker, clients are real ones, and time stands still until a test moves it.
+//! Tests of what invokes functions without a visitor: queues, schedules, custom resources.
+//! Functions are closures behind an invoker, clients are real ones, and time stands still until a
+//! test moves it.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What the tests share: a template's words with little in them, a function that records, clients of the queue.
+//! What the tests share: a template's words with little in them, a function that records, clients
+//! of the queue.
 
 use std::path::PathBuf;
 use std::time::Duration;

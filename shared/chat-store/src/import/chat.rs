@@ -1,5 +1,5 @@
-//! A chat of an import, and what is kept of its messages and votes: of a visitor what a visitor may send, of a reply what it
-//! is rendered from; a message with nothing left is skipped.
+//! A chat of an import, and what is kept of its messages and votes: of a visitor what a visitor may
+//! send, of a reply what it is rendered from; a message with nothing left is skipped.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,7 +16,8 @@ use crate::votes::Comment;
 
 /// Highest place of a message that a part may give.
 const MAX_SEQ: i64 = i32::MAX as i64;
-/// Most bytes of a reply's parts: as many as one value of the database, since a reply that is there was stored.
+/// Most bytes of a reply's parts: as many as one value of the database, since a reply that is there
+/// was stored.
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
 /// How much of an export a file is.

@@ -1,5 +1,5 @@
-//! What an import file says, checked: the same caps as for what is posted. Lines that count each other, one array, or a part
-//! of the lines.
+//! What an import file says, checked: the same caps as for what is posted. Lines that count each
+//! other, one array, or a part of the lines.
 
 use std::collections::HashMap;
 
@@ -82,8 +82,8 @@ pub fn parse(text: &str) -> Result<Import, InvalidImport> {
     }
 }
 
-/// Reads some of an export's lines, in their order: its chats may have begun in an earlier part, and go on in a later one.
-/// A message's place is the `seq` that the export gives it.
+/// Reads some of an export's lines, in their order: its chats may have begun in an earlier part,
+/// and go on in a later one. A message's place is the `seq` that the export gives it.
 ///
 /// # Errors
 /// The first line that is not accepted.
@@ -222,7 +222,8 @@ impl Import {
         Ok(())
     }
 
-    /// The chat that a line belongs to; one that the part does not know has begun in an earlier one.
+    /// The chat that a line belongs to; one that the part does not know has begun in an earlier
+    /// one.
     fn chat_of(
         &mut self,
         line: &Fields<'_>,

@@ -1,6 +1,6 @@
-//! Writes an import: chats, then messages, then votes, each in batches far below the row cap. Ids follow from the seed and
-//! from those in the file, so that an import that was interrupted and is sent again meets its own rows, and a part of one
-//! meets those of the parts before it.
+//! Writes an import: chats, then messages, then votes, each in batches far below the row cap. Ids
+//! follow from the seed and from those in the file, so that an import that was interrupted and is
+//! sent again meets its own rows, and a part of one meets those of the parts before it.
 
 use dsql::{BatchLimits, Db, Error, Type, Weight, batches};
 use jiff::Timestamp;
@@ -45,7 +45,8 @@ FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], 
     $10::text[]) AS chat (id, title, pinned, archived, next_seq, created_at, updated_at, title_folded)
 ON CONFLICT (id) DO NOTHING";
 
-// A chat takes its messages up to the most that a chat may have, those of earlier parts among them, or none of the batch.
+// A chat takes its messages up to the most that a chat may have, those of earlier parts among them,
+// or none of the batch.
 const MESSAGES: &str = concat!(
     root!(
         "next_seq = GREATEST(next_seq, given.last + 1)
@@ -97,8 +98,8 @@ pub enum StoreError {
     Database(#[from] Error),
 }
 
-/// Stores the import as new chats of `owner`, which end at `expires_at` if that is given; a part also goes on with those of
-/// the parts before it.
+/// Stores the import as new chats of `owner`, which end at `expires_at` if that is given; a part
+/// also goes on with those of the parts before it.
 ///
 /// # Errors
 /// [`StoreError`]. Batches before it are stored; the same seed goes on behind them.

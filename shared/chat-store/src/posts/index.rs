@@ -1,5 +1,6 @@
-//! Writing the index. A run holds the lease of the listing until it ends or its function does. Each statement stays far below
-//! the limits of a transaction; what a run that died has left is cleared by the next one that meets the post.
+//! Writing the index. A run holds the lease of the listing until it ends or its function does. Each
+//! statement stays far below the limits of a transaction; what a run that died has left is cleared
+//! by the next one that meets the post.
 
 use dsql::{BatchLimits, Db, Error, Type, Weight, batches};
 use jiff::Timestamp;
@@ -93,7 +94,8 @@ impl NewText<'_> {
     }
 }
 
-/// By what two versions of a post are told apart, of whatever length and characters what a listing says of them is.
+/// By what two versions of a post are told apart, of whatever length and characters what a listing
+/// says of them is.
 pub fn digest(content: &str) -> String {
     sha256_hex(&[content.as_bytes()])
 }
@@ -110,8 +112,8 @@ ON CONFLICT (id) DO UPDATE SET run_id = $3, lease_until = $4, url = $2,
 WHERE l.lease_until <= $5 OR l.run_id = $3
 RETURNING etag, last_modified";
 
-/// Takes the lease of the listing at `url` for the run `run`; says by what the listing was known, if another listing is not
-/// meanwhile under way.
+/// Takes the lease of the listing at `url` for the run `run`; says by what the listing was known,
+/// if another listing is not meanwhile under way.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -141,7 +143,8 @@ UPDATE post_listings SET etag = $3, last_modified = $4, lease_until = $5,
     (passages, words) = (SELECT coalesce(sum(passages), 0), coalesce(sum(words), 0)::bigint FROM posts)
 WHERE id = $1 AND run_id = $2";
 
-/// Ends the run: counts what there is, gives the lease back, and notes by what the listing is known, once all of it is indexed.
+/// Ends the run: counts what there is, gives the lease back, and notes by what the listing is
+/// known, once all of it is indexed.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -346,7 +349,8 @@ async fn clear(db: &Db, id: &str, leftover: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-// Nobody meets the text from here on; a run that dies before the row is deleted leaves one that is due at once.
+// Nobody meets the text from here on; a run that dies before the row is deleted leaves one that is
+// due at once.
 const RETIRE: &str = "\
 UPDATE posts SET leftover_id = text_id, text_id = NULL, digest = NULL, passages = 0, words = 0, check_at = $2
 WHERE id = $1 AND leftover_id IS NULL

@@ -1,5 +1,6 @@
-//! The search: by words, ranked by BM25, which weighs a word by how few passages have it, and a passage by how often and in
-//! how little text it has the word. DSQL has no search in texts, so the rank is made of what is stored with each word.
+//! The search: by words, ranked by BM25, which weighs a word by how few passages have it, and a
+//! passage by how often and in how little text it has the word. DSQL has no search in texts, so the
+//! rank is made of what is stored with each word.
 
 use dsql::{Db, Error, Type};
 
@@ -26,7 +27,8 @@ pub struct Found {
     pub text: String,
 }
 
-// The usual constants of BM25: 1.2 for how fast a word that comes again counts less, 0.75 for the length.
+// The usual constants of BM25: 1.2 for how fast a word that comes again counts less, 0.75 for the
+// length.
 const SEARCH: &str = "\
 WITH met AS (
     SELECT asked.n AS asked, w.text_id, w.n, sum(w.times)::float8 AS times, max(w.length)::float8 AS length

@@ -1,4 +1,5 @@
-//! What goes wrong with text statements. A server's error keeps all its fields: whoever asked for the statement reads them.
+//! What goes wrong with text statements. A server's error keeps all its fields: whoever asked for
+//! the statement reads them.
 
 use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::ErrorResponseBody;
@@ -105,7 +106,8 @@ pub enum TextError {
         /// Attempts made.
         attempts: u32,
     },
-    /// The connection was lost, or the time was up, after something was sent that may have been committed.
+    /// The connection was lost, or the time was up, after something was sent that may have been
+    /// committed.
     #[error("the connection was lost or the time was up, the outcome is unknown")]
     OutcomeUnknown,
     /// The time was up; nothing was changed.

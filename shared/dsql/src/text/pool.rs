@@ -1,8 +1,9 @@
-//! The text sessions of one container: a bounded number, kept by role. They are checked on use like all sessions of this
-//! crate: open, young enough, alive if idle.
+//! The text sessions of one container: a bounded number, kept by role. They are checked on use like
+//! all sessions of this crate: open, young enough, alive if idle.
 //!
-//! Lifecycle: connected → leased, alone → returned clean, any number of times → closed when it is retired, found closed,
-//! not returned clean, or the one unused for longest when another role needs its place.
+//! Lifecycle: connected → leased, alone → returned clean, any number of times → closed when it is
+//! retired, found closed, not returned clean, or the one unused for longest when another role needs
+//! its place.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -76,7 +77,8 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// How long it may take to answer the first question, if it was idle for long and nothing has proved it alive since.
+    /// How long it may take to answer the first question, if it was idle for long and nothing has
+    /// proved it alive since.
     pub(super) fn probe_limit(&self, deadline: SystemTime) -> Option<Duration> {
         let now = self.place.0.warm.config.clock.now();
         let limit = PROBE_LIMIT.min(remaining(now, deadline) / 3);
@@ -99,7 +101,8 @@ impl Lease {
     }
 }
 
-/// A session that was opened ahead, before all was known of the role that it is to serve. It is closed when dropped.
+/// A session that was opened ahead, before all was known of the role that it is to serve. It is
+/// closed when dropped.
 #[derive(Debug)]
 pub struct OpenedSession(Lease);
 
@@ -147,7 +150,8 @@ impl TextSessions {
         }
     }
 
-    /// Opens a session of the configuration's own role, unless one is open. Returns whether one is; a failure is logged.
+    /// Opens a session of the configuration's own role, unless one is open. Returns whether one is;
+    /// a failure is logged.
     pub async fn connect(&self, deadline: SystemTime) -> bool {
         match self.lease(&self.own_role(), true, deadline).await {
             Ok(lease) => {
@@ -184,8 +188,8 @@ impl TextSessions {
         &self.inner.warm
     }
 
-    /// A checked session of `role`. `asks_itself`: one that was idle too, since the request goes along with the question
-    /// whether it is alive.
+    /// A checked session of `role`. `asks_itself`: one that was idle too, since the request goes
+    /// along with the question whether it is alive.
     pub(super) async fn lease(
         &self,
         role: &TextRole,
@@ -266,7 +270,8 @@ impl Inner {
             slots.open += 1;
             return Choice::Connect;
         }
-        // Returned ones are pushed at the end: the first is unused for longest. Its place passes to the new one.
+        // Returned ones are pushed at the end: the first is unused for longest. Its place passes to
+        // the new one.
         if slots.idle.is_empty() {
             return Choice::Wait;
         }

@@ -1,9 +1,11 @@
-//! The prepared statements of one text session, known by their texts. The second use of a text prepares it, in the flight in
-//! which it runs; from then on it is bound and executed alone. What is of no use any more is closed in front of a later flight.
+//! The prepared statements of one text session, known by their texts. The second use of a text
+//! prepares it, in the flight in which it runs; from then on it is bound and executed alone. What
+//! is of no use any more is closed in front of a later flight.
 //!
-//! The server infers the types of parameters when it prepares a statement, and keeps to them. So whatever tells of a changed
-//! catalog makes a session forget its statements: OC001, which the service sends to every session but the one that made the
-//! change, and a statement of its own that is no query. What is refused before its values were bound is sent whole once more.
+//! The server infers the types of parameters when it prepares a statement, and keeps to them. So
+//! whatever tells of a changed catalog makes a session forget its statements: OC001, which the
+//! service sends to every session but the one that made the change, and a statement of its own that
+//! is no query. What is refused before its values were bound is sent whole once more.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,7 +21,8 @@ use crate::statements::MAX_STATEMENTS;
 const MAX_BYTES: usize = 256 * 1024;
 /// Longer texts carry their values in them, and do not come again.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
-/// Texts that are remembered after one use, by their hashes: a mistake costs no more than preparing one too early.
+/// Texts that are remembered after one use, by their hashes: a mistake costs no more than preparing
+/// one too early.
 const MAX_USED: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
 
 /// What is prepared on one session.
@@ -173,8 +176,8 @@ impl Prepared {
     }
 }
 
-/// A message of the server without the name of a statement of ours, which means nothing to whoever sent the statement: as if it
-/// had none.
+/// A message of the server without the name of a statement of ours, which means nothing to whoever
+/// sent the statement: as if it had none.
 pub(super) fn without_name(message: String) -> String {
     const BEFORE: &str = "prepared statement \"";
     let Some((before, name)) = message.split_once(BEFORE) else {
@@ -191,7 +194,8 @@ pub(super) fn without_name(message: String) -> String {
     }
 }
 
-/// Whether nothing in it can change the catalog. Told by first words; functions change nothing of it.
+/// Whether nothing in it can change the catalog. Told by first words; functions change nothing of
+/// it.
 fn has_only_queries(request: TextRequest<'_>) -> bool {
     request.statements.iter().all(|one| {
         let [first, _] = leading_words(&one.sql);

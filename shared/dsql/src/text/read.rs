@@ -1,5 +1,5 @@
-//! What is worth being tried in a `READ ONLY` transaction. The server has the last word: nothing here has to be right, only
-//! seldom wrong.
+//! What is worth being tried in a `READ ONLY` transaction. The server has the last word: nothing
+//! here has to be right, only seldom wrong.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,8 +16,8 @@ const OWN_MODE: &str = "transaction_read_only";
 /// Requests remembered.
 const MAX_KNOWN: usize = 1_000;
 
-/// Requests that looked like reads and were refused as writes: they are not tried again. By their hashes: a mistake costs the
-/// other request no more than its try.
+/// Requests that looked like reads and were refused as writes: they are not tried again. By their
+/// hashes: a mistake costs the other request no more than its try.
 #[derive(Debug, Default)]
 pub(super) struct Writers(Mutex<HashSet<u64>>);
 
@@ -45,7 +45,8 @@ fn hash(role: &TextRole, request: &TextRequest<'_>) -> u64 {
     hasher.finish()
 }
 
-/// The same in a transaction in which the server lets nothing write, if it looks as if that were enough.
+/// The same in a transaction in which the server lets nothing write, if it looks as if that were
+/// enough.
 pub(super) fn as_read_only<'a>(request: &TextRequest<'a>) -> Option<TextRequest<'a>> {
     let is_read = !request.statements.is_empty()
         && request.last.is_none()
@@ -62,7 +63,8 @@ pub(super) fn as_read_only<'a>(request: &TextRequest<'a>) -> Option<TextRequest<
     })
 }
 
-/// Whether a statement is worth the try: it looks like a read, and does not ask for what the try would change.
+/// Whether a statement is worth the try: it looks like a read, and does not ask for what the try
+/// would change.
 fn worth_trying(sql: &str) -> bool {
     looks_like_read(sql) && !mentions(sql, &[OWN_MODE])
 }

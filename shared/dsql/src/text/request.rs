@@ -4,16 +4,17 @@ use std::borrow::Cow;
 
 use super::answer::TextAnswer;
 
-/// Whose sessions are wanted: a database role, and the search path its sessions start with, since the service sets none by
-/// role.
+/// Whose sessions are wanted: a database role, and the search path its sessions start with, since
+/// the service sets none by role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextRole {
     /// The role's name.
     pub name: String,
     /// Schemas, separated by commas; none is the server's default.
     pub search_path: Option<String>,
-    /// Any text that is another one after the role was made, changed or taken away: a session serves only the generation
-    /// that it was opened for, and the first request of a newer one closes it. Empty for roles that stay.
+    /// Any text that is another one after the role was made, changed or taken away: a session
+    /// serves only the generation that it was opened for, and the first request of a newer one
+    /// closes it. Empty for roles that stay.
     pub generation: String,
 }
 
@@ -44,7 +45,8 @@ impl<'a> TextStatement<'a> {
 pub struct Begin {
     /// `READ ONLY`.
     pub read_only: bool,
-    /// A level to ask for; none leaves it to the server, whose only level is a snapshot for the whole transaction.
+    /// A level to ask for; none leaves it to the server, whose only level is a snapshot for the
+    /// whole transaction.
     pub isolation: Option<Isolation>,
     /// `DEFERRABLE`, which plain PostgreSQL knows.
     pub deferrable: bool,
@@ -88,7 +90,8 @@ impl Begin {
 pub struct AnswerLimits {
     /// Rows, over all statements.
     pub rows: usize,
-    /// Bytes of rows as the server sends them, and of the descriptions of their columns as they are kept.
+    /// Bytes of rows as the server sends them, and of the descriptions of their columns as they are
+    /// kept.
     pub bytes: usize,
 }
 
@@ -142,21 +145,24 @@ impl<'a> TextRequest<'a> {
         }
     }
 
-    /// Adds a statement to a batch that is made from the answers of the others: one more flight, the same transaction.
+    /// Adds a statement to a batch that is made from the answers of the others: one more flight,
+    /// the same transaction.
     #[must_use]
     pub fn then(mut self, last: Last<'a>) -> Self {
         self.last = Some(last);
         self
     }
 
-    /// Declares that running it twice equals running it once: it is sent again after a lost connection.
+    /// Declares that running it twice equals running it once: it is sent again after a lost
+    /// connection.
     #[must_use]
     pub fn harmless(mut self) -> Self {
         self.harmless = true;
         self
     }
 
-    /// Declares a statement of the caller's own to be a read: [harmless](Self::harmless), and sent as it is.
+    /// Declares a statement of the caller's own to be a read: [harmless](Self::harmless), and sent
+    /// as it is.
     #[must_use]
     pub fn lookup(mut self) -> Self {
         self.only_reads = true;

@@ -74,7 +74,8 @@ impl TextSessions {
         let counters = &self.warm().counters;
         let (clock, policy) = (&*self.warm().config.clock, self.warm().config.retry);
         let (mut attempts, mut replays) = (0, 0);
-        // An attempt was lost that may have been committed: what stops the ones after it says nothing about that.
+        // An attempt was lost that may have been committed: what stops the ones after it says
+        // nothing about that.
         let mut is_open = false;
         let mut all_whole = false;
         loop {
@@ -278,7 +279,8 @@ impl TextSessions {
         Attempt::Done(answers)
     }
 
-    /// The server said no, with `statement` under way; `before_commit`: certainly before anything was committed.
+    /// The server said no, with `statement` under way; `before_commit`: certainly before anything
+    /// was committed.
     async fn refused(
         &self,
         mut lease: Lease,
@@ -306,7 +308,8 @@ impl TextSessions {
         Attempt::Refused(Box::new(error), statement)
     }
 
-    /// Returns a session, its block rolled back, unless it may carry something of the request: then it is closed.
+    /// Returns a session, its block rolled back, unless it may carry something of the request: then
+    /// it is closed.
     async fn return_clean(
         &self,
         mut lease: Lease,
@@ -385,8 +388,9 @@ fn is_commit(answer: &TextAnswer) -> bool {
 /// Names by which a plain query changes its session. `U&"…"` can spell any of them in escapes.
 const STATEFUL_NAMES: [&str; 4] = ["set_config", "advisory_", "pg_temp", "u&\""];
 
-/// Whether a statement may leave something in its session for the next request: a setting, a prepared statement, a cursor,
-/// a lock, a temporary object, an open block. Told by its first words, and by the few names that do it from inside a query.
+/// Whether a statement may leave something in its session for the next request: a setting, a
+/// prepared statement, a cursor, a lock, a temporary object, an open block. Told by its first
+/// words, and by the few names that do it from inside a query.
 fn leaves_state(sql: &str) -> bool {
     let [first, second] = leading_words(sql);
     let is_plain = match first.as_str() {

@@ -1,5 +1,6 @@
-//! One connection that speaks text: its startup, and the exchange of one flight. No task reads it between requests, so
-//! nothing of it runs while a container is frozen; a close by the server is noticed when it is looked at.
+//! One connection that speaks text: its startup, and the exchange of one flight. No task reads it
+//! between requests, so nothing of it runs while a container is frozen; a close by the server is
+//! noticed when it is looked at.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,8 +32,8 @@ const DRAIN_BYTES: usize = 64 * 1024 * 1024;
 /// A message of so many bytes is read whatever the limits are: an error may have that.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// What a session needs before its first statement. The service refuses other names than those it lists, in SET as here
-/// (dsql.md 4.1); these give every client the same text for the same value.
+/// What a session needs before its first statement. The service refuses other names than those it
+/// lists, in SET as here (dsql.md 4.1); these give every client the same text for the same value.
 const SETTINGS: [(&str, &str); 4] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, MDY"),
@@ -169,21 +170,24 @@ impl TextSession {
         }
     }
 
-    /// Whether the connection has ended, as far as this side knows. A server speaks between flights only to say goodbye.
+    /// Whether the connection has ended, as far as this side knows. A server speaks between flights
+    /// only to say goodbye.
     pub(super) fn is_closed(&mut self) -> bool {
         let mut byte = [0_u8; 1];
         self.stream.read(&mut byte).now_or_never().is_some()
     }
 
-    /// Sends a flight and reads its answers to the end. Reads while it writes: a server whose answers nobody takes stops
-    /// taking statements. With a `probe_limit` a bare question goes in front, at once, and has to be answered within that time.
+    /// Sends a flight and reads its answers to the end. Reads while it writes: a server whose
+    /// answers nobody takes stops taking statements. With a `probe_limit` a bare question goes in
+    /// front, at once, and has to be answered within that time.
     pub(super) async fn exchange(
         &mut self,
         probe_limit: Option<Duration>,
         flight: &[u8],
         limits: AnswerLimits,
     ) -> Result<Reply, Broken> {
-        // In one write with what follows: the server's answer to it shows that the connection lives.
+        // In one write with what follows: the server's answer to it shows that the connection
+        // lives.
         let mut out = probe_limit.map(|_| flight::probe()).unwrap_or_default();
         let out: &[u8] = if out.is_empty() {
             flight
@@ -308,8 +312,8 @@ impl Size {
         }
     }
 
-    /// Whether what was read is kept. What comes behind an excess is read to its end, so that the session can be used again,
-    /// unless it is too much for that.
+    /// Whether what was read is kept. What comes behind an excess is read to its end, so that the
+    /// session can be used again, unless it is too much for that.
     fn admits_more(&self, excess: Option<Excess>, limits: AnswerLimits) -> Result<bool, Broken> {
         match excess {
             Some(excess) if self.bytes > limits.bytes + DRAIN_BYTES => Err(Broken::Flood(excess)),
@@ -318,7 +322,8 @@ impl Size {
     }
 }
 
-/// The next message, unless it alone is larger than a whole answer may be: it would have to be in memory.
+/// The next message, unless it alone is larger than a whole answer may be: it would have to be in
+/// memory.
 async fn next_within(
     stream: &mut (impl AsyncRead + Unpin),
     input: &mut BytesMut,

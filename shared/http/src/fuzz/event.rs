@@ -1,4 +1,5 @@
-//! Whatever an event says, it is read without a panic, and nobody is the caller whom the gateway does not name.
+//! Whatever an event says, it is read without a panic, and nobody is the caller whom the gateway
+//! does not name.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -74,7 +75,8 @@ fn texts<'a>(value: &'a Value, names: &[&str], found: &mut Vec<&'a str>) {
     }
 }
 
-/// Whether a gateway could have sent it, which has read a URL and encoded the body itself: of others the library panics.
+/// Whether a gateway could have sent it, which has read a URL and encoded the body itself: of
+/// others the library panics.
 fn is_a_gateways(event: &Value) -> bool {
     let (mut hosts, mut paths, mut schemes) = (vec!["localhost"], vec!["/"], Vec::new());
     texts(event, &["host", "domainName"], &mut hosts);

@@ -1,4 +1,5 @@
-//! A token is believed only if all of it was signed, and it says no more than a strict reader finds in it.
+//! A token is believed only if all of it was signed, and it says no more than a strict reader finds
+//! in it.
 
 use std::time::{Duration, UNIX_EPOCH};
 

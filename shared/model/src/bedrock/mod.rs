@@ -79,7 +79,8 @@ impl Bedrock {
             None,
             "environment",
         );
-        // Retries would cost money and time that only the caller can grant; a silent model is not a stalled stream.
+        // Retries would cost money and time that only the caller can grant; a silent model is not a
+        // stalled stream.
         let mut builder = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
@@ -133,7 +134,8 @@ impl Bedrock {
 /// Why the call was not accepted.
 fn refusal(error: &SdkError<ConverseStreamError, HttpResponse>) -> Error {
     let Some(service) = error.as_service_error() else {
-        // The SDK's own text names the stage (dispatch, response); its sources may hold more than a log should.
+        // The SDK's own text names the stage (dispatch, response); its sources may hold more than a
+        // log should.
         return Error::new(
             ErrorKind::Unavailable,
             format!("the provider does not answer: {error}"),

@@ -123,7 +123,8 @@ fn block(n: usize, part: Part) -> Result<Option<ContentBlock>, Error> {
                 .build()
                 .expect("id and content are set"),
         ),
-        // Names are unique in a message and of few characters; what the visitor calls it could steer the model.
+        // Names are unique in a message and of few characters; what the visitor calls it could
+        // steer the model.
         Part::Pdf { bytes, .. } => ContentBlock::Document(
             DocumentBlock::builder()
                 .format(DocumentFormat::Pdf)

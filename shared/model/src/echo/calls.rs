@@ -20,8 +20,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive(char::is_whitespace)
 }
 
-/// The pieces of the calls that are next, after those of the messages `since` the question. Their ids are the same in every
-/// step, as some servers have them.
+/// The pieces of the calls that are next, after those of the messages `since` the question. Their
+/// ids are the same in every step, as some servers have them.
 pub(super) fn calls(script: &Script, turn: &Turn, since: &[Message]) -> Vec<Piece> {
     if turn.tools.is_empty() || !turn.may_call {
         return Vec::new();

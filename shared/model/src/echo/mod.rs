@@ -1,8 +1,8 @@
-//! Echo: a provider without a model. It repeats the last user message word by word, always the same way, so that
-//! tests and an offline demonstration need nothing else.
+//! Echo: a provider without a model. It repeats the last user message word by word, always the same
+//! way, so that tests and an offline demonstration need nothing else.
 //!
-//! With [`ECHO_DIRECTIVES`] the message itself may steer the reply. A directive stands in double brackets and is not
-//! repeated; each but `tool` may be used at most once in a message:
+//! With [`ECHO_DIRECTIVES`] the message itself may steer the reply. A directive stands in double
+//! brackets and is not repeated; each but `tool` may be used at most once in a message:
 //!
 //! | Directive | Effect |
 //! |---|---|

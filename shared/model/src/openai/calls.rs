@@ -1,5 +1,5 @@
-//! Calls of tools in a stream, put together from their pieces. Servers disagree about what tells one call from another: an
-//! index, an id, or both, and some give every call the same index.
+//! Calls of tools in a stream, put together from their pieces. Servers disagree about what tells
+//! one call from another: an index, an id, or both, and some give every call the same index.
 
 use serde_json::Value;
 

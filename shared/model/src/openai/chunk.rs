@@ -1,4 +1,5 @@
-//! One `data:` of the stream, read tolerantly: everything may be missing or null, unknown keys are ignored.
+//! One `data:` of the stream, read tolerantly: everything may be missing or null, unknown keys are
+//! ignored.
 
 use serde_json::Value;
 
@@ -159,7 +160,8 @@ fn reported(error: &Value) -> Error {
     )
 }
 
-/// What an error object calls itself. Its message is left out: it may quote the key or the conversation.
+/// What an error object calls itself. Its message is left out: it may quote the key or the
+/// conversation.
 pub(super) fn error_names(error: &Value) -> Vec<String> {
     ["type", "code", "param"]
         .iter()

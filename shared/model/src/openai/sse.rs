@@ -1,5 +1,6 @@
-//! Server-sent events: bytes in, the `data` of each event out. Comments, other fields and either line ending are
-//! fine; an event that the end of the stream cuts off before its blank line still counts.
+//! Server-sent events: bytes in, the `data` of each event out. Comments, other fields and either
+//! line ending are fine; an event that the end of the stream cuts off before its blank line still
+//! counts.
 
 /// The longest line and the longest event; a server that sends more is not answering a chat.
 const LIMIT_BYTES: usize = 1 << 20;

@@ -1,4 +1,5 @@
-//! The providers against a server that plays back bytes: what is sent, what is understood, how it fails.
+//! The providers against a server that plays back bytes: what is sent, what is understood, how it
+//! fails.
 
 #![allow(
     clippy::unwrap_used,

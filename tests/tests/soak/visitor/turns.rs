@@ -1,4 +1,5 @@
-//! Owns turns: what is posted, what the stream says of the message and its reply, and what the model is told of both.
+//! Owns turns: what is posted, what the stream says of the message and its reply, and what the
+//! model is told of both.
 
 use std::time::Instant;
 
