@@ -141,6 +141,7 @@ impl Description {
                     .as_array()
                     .is_some_and(|allowed| allowed.contains(value)),
                 "const" => rule == value,
+                "not" => self.fits(rule, value).is_err(),
                 "required" => match value.as_object() {
                     Some(fields) => rule
                         .as_array()
