@@ -41,7 +41,7 @@ test: ## every test, from unit to real clients
 # knows less syntax.
 test-system: ## dsql-local's own tests on the system's PostgreSQL, where there is one
 	@scripts/install-tools.sh psql
-	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip packages:: --skip soak:: --skip postgresql_16
+	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip packages:: --skip soak:: --skip postgresql_16 --skip every_command_of_psql
 
 # The same test is in `make test`, for a minute and a half.
 soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQUESTS=100000, SEED=: as a run before)
