@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use tests::function::Function;
 use tests::response_url::ResponseUrl;
 
-use crate::custom_resource::{admin, event, properties};
-use crate::stack::LIMIT;
+use crate::custom_resource::{LIMIT, admin, event, properties};
 use crate::support::{database, invoke, number};
 
 const CREATE_UNIQUE: &str =
