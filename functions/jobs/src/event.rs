@@ -4,8 +4,6 @@
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Map, Value};
 
-use crate::JobsError;
-
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -25,21 +23,19 @@ pub(crate) struct Delivered {
     pub(crate) body: String,
 }
 
-/// Reads an event.
-pub(crate) fn read(event: Value) -> Result<Event, JobsError> {
-    let unknown = |reason: String| JobsError::UnknownEvent(reason);
+/// Reads an event, or says why it is none.
+pub(crate) fn read(event: Value) -> Result<Event, String> {
     let Value::Object(fields) = &event else {
-        return Err(unknown("it is no object".to_owned()));
+        return Err("it is no object".to_owned());
     };
     if !fields.contains_key("Records") {
         return match (job_id(fields), fields.get("run").and_then(Value::as_str)) {
             (Some(id), _) => Ok(Event::Job(id.to_owned())),
             (None, Some("due")) => Ok(Event::Due),
-            (None, _) => Err(unknown("it has none of them".to_owned())),
+            (None, _) => Err("it has none of them".to_owned()),
         };
     }
-    let batch: SqsEvent =
-        serde_json::from_value(event).map_err(|error| unknown(error.to_string()))?;
+    let batch: SqsEvent = serde_json::from_value(event).map_err(|error| error.to_string())?;
     let records = batch.records.into_iter().map(|record| Delivered {
         id: record.message_id.unwrap_or_default(),
         body: record.body.unwrap_or_default(),

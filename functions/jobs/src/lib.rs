@@ -174,7 +174,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn answer(&self, event: Value) -> Result<Value, JobsError> {
         let not_taken = |refusal: Refusal| JobsError::NotTaken(refusal.to_string());
-        let messages = match event::read(event)? {
+        let messages = match event::read(event).map_err(JobsError::UnknownEvent)? {
             Event::Batch(messages) => messages,
             Event::Job(id) => {
                 let outcome = self.one(id).await.map_err(not_taken)?;
