@@ -17,21 +17,19 @@ macro_rules! root {
         concat!(
             "WITH ",
             $crate::key::key!($($names),*),
-            ", chat AS (\n    UPDATE chats SET ",
-            $set,
-            "\n    WHERE ",
-            $where,
-            "\n    RETURNING ",
-            $returning,
-            "\n)"
+            ", ",
+            root!(cte $set, $where, $returning)
         )
     };
     ($where:literal) => {
         root!("next_seq = next_seq", $where, "id")
     };
     ($set:literal, $where:literal, $returning:literal) => {
+        concat!("WITH ", root!(cte $set, $where, $returning))
+    };
+    (cte $set:literal, $where:literal, $returning:literal) => {
         concat!(
-            "WITH chat AS (\n    UPDATE chats SET ",
+            "chat AS (\n    UPDATE chats SET ",
             $set,
             "\n    WHERE ",
             $where,
