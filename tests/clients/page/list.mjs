@@ -147,6 +147,32 @@ export const stories = {
     },
   },
 
+  'a chat that somebody else has made public is read, and nothing can be sent to it': {
+    async tell(visit) {
+      await visit.open();
+      await visit.ask('something for all');
+      const id = visit.chatId;
+      await visit.api('PATCH', `/api/chats/${id}`, { visibility: 'public' });
+      const reader = Object.assign(await visit.other({ subject: `${visit.subject}-reader` }), { folder: visit.folder });
+      await reader.open(id);
+      await reader.page.locator('article', { hasText: 'You said: something for all' }).waitFor();
+      await reader.test('foreign').waitFor();
+      assert.equal(await reader.field.count(), 0, 'there is no field');
+      for (const name of ['edit', 'regenerate', 'vote-up', 'share', 'chat-menu']) {
+        assert.equal(await reader.test(name).count(), 0, name);
+      }
+      assert.equal(await reader.listed.count(), 0, 'it is none of their own');
+      await reader.accessible('a public chat');
+      await reader.picture('public');
+      await reader.page.getByRole('button', { name: 'a chat of your own' }).click();
+      await reader.ask('my own words');
+      assert.notEqual(reader.chatId, id);
+      assert.equal(await reader.listed.count(), 1);
+      await reader.end();
+      assert.equal((await visit.stored(id)).messages.length, 2);
+    },
+  },
+
   'a chat that is left during its first reply is listed, and its reply is there later': {
     async tell(visit) {
       await visit.open();

@@ -40,6 +40,7 @@ function titleOf(parts) {
 export function useConversation({ api, id, isNew, model, onChat, onSettled, onRefused }) {
   const state = ref(isNew ? 'ready' : 'loading'); // or 'missing', 'failed'
   const chat = shallowRef();
+  const isForeign = ref(false); // somebody else's, who has made it public: it is read, and nothing is sent to it
   const earlier = ref(null);
   const problem = shallowRef();
   const waiting = shallowRef();
@@ -107,7 +108,9 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
     if (overlap <= 0) earlier.value = prevCursor;
     messages.value = [...shown.slice(0, Math.max(0, overlap)), ...stored, ...(isMissing || isPart ? [last] : [])];
     talk.clearError();
-    publish(rest);
+    isForeign.value = isOwner === false;
+    if (isForeign.value) chat.value = { id, ...rest };
+    else publish(rest);
     return Boolean(activeStreamId);
   }
 
@@ -118,6 +121,10 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
       const isBeingWritten = await refresh();
       if (isGone) return;
       state.value = 'ready';
+      if (isForeign.value) {
+        giveBack();
+        return;
+      }
       api.votes(id).then((all) => all.forEach((vote) => votes.set(vote.messageId, vote.isUpvoted)), () => {});
       loadVersions().catch(() => {});
       if (isBeingWritten) await run(resume);
@@ -296,8 +303,8 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
   if (!isNew) load();
 
   return {
-    answer, chat, earlier, edit, isBusy, isUnsent, isWriting, load, loadEarlier, messages, problem, regenerate, retry, send, state, status,
-    stop, takeVersion, versions, vote, votes, waiting,
+    answer, chat, earlier, edit, isBusy, isForeign, isUnsent, isWriting, load, loadEarlier, messages, problem, regenerate, retry, send, state,
+    status, stop, takeVersion, versions, vote, votes, waiting,
     setChat: (changes) => { chat.value = { ...chat.value, ...changes }; },
   };
 }
