@@ -18,7 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dsql::Clock;
-use dsql::text::{AnswerLimits, TextError, TextRequest, TextRole, TextSessions, TextStatement};
+use dsql::text::{
+    AnswerLimits, TextAnswer, TextError, TextRequest, TextRole, TextRow, TextSessions,
+    TextStatement,
+};
 use logins::{is_login_name, sha256_hex};
 
 use crate::connection_string::Password;
@@ -41,6 +44,10 @@ const LIMITS: AnswerLimits = AnswerLimits {
 
 const READ: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint \
      FROM chats.sql_logins WHERE name = $1";
+
+/// The rows and the names of some logins; their names are given with commas between.
+const READ_SOME: &str = "SELECT password_hash, schemas, generation, previous_hash, ceil(extract(epoch FROM previous_until))::bigint, name \
+     FROM chats.sql_logins WHERE name = ANY(string_to_array($1, ','))";
 
 /// The row and the name of the only login there is, if there is one: a second row tells that there
 /// are more.
@@ -132,6 +139,13 @@ struct Row {
 }
 
 impl Row {
+    /// From a row whose sixth value is the name.
+    fn with_name(row: &TextRow) -> Option<(String, Self)> {
+        let mut values = row.values();
+        let row = Self::of(&mut values);
+        Some((values.next()??.into_owned(), row))
+    }
+
     /// From the first five values of a row of the table.
     fn of<'a>(values: &mut impl Iterator<Item = Option<Cow<'a, str>>>) -> Self {
         let mut next = || values.next().flatten();
@@ -219,20 +233,35 @@ impl Logins {
         self.find(name, is_made, deadline).await
     }
 
-    /// Reads the row of a login ahead of its first request, and returns its role.
+    /// Reads the rows of logins ahead of their first requests, in one statement, and returns their
+    /// roles, in the order of `names`; of a name that is nobody's, `None`.
     ///
     /// # Errors
     /// The table cannot be read.
     pub(crate) async fn learn(
         &self,
-        name: &str,
+        names: &[String],
         deadline: SystemTime,
-    ) -> Result<Option<TextRole>, TextError> {
-        let row = self.read(name, deadline).await?;
-        let made = row.as_ref().filter(|row| !row.hash.is_empty());
-        let role = made.map(|row| role(name, Some(row)));
-        self.keep(name, row);
-        Ok(role)
+    ) -> Result<Vec<Option<TextRole>>, TextError> {
+        let list = names.join(",");
+        let statement = TextStatement::new(READ_SOME, &[&list]);
+        let limits = AnswerLimits {
+            rows: names.len(),
+            bytes: LIMITS.bytes * names.len(),
+        };
+        let mut found: HashMap<String, Row> = HashMap::new();
+        for answer in self.lookup(&statement, limits, deadline).await? {
+            for row in &answer.rows {
+                found.extend(Row::with_name(row));
+            }
+        }
+        let learned = names.iter().map(|name| {
+            let row = found.get(name);
+            self.keep(name, row.cloned());
+            let made = row.filter(|row| !row.hash.is_empty());
+            made.map(|row| role(name, Some(row)))
+        });
+        Ok(learned.collect())
     }
 
     /// The role of the only login there is, whose row is read ahead of its first request.
@@ -242,16 +271,12 @@ impl Logins {
     pub(crate) async fn only(&self, deadline: SystemTime) -> Result<Option<TextRole>, TextError> {
         let statement = TextStatement::new(READ_ONLY_ONE, &[]);
         let limits = AnswerLimits { rows: 2, ..LIMITS };
-        let request = TextRequest::one(&statement, limits).lookup();
-        let own_role = self.sessions.own_role();
-        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let answers = self.lookup(&statement, limits, deadline).await?;
         let rows = answers.first().map(|answer| answer.rows.as_slice());
         let Some([only]) = rows else {
             return Ok(None);
         };
-        let mut values = only.values();
-        let row = Row::of(&mut values);
-        Ok(values.next().flatten().map(|name| {
+        Ok(Row::with_name(only).map(|(name, row)| {
             let role = role(&name, Some(&row));
             self.keep(&name, Some(row));
             role
@@ -306,9 +331,7 @@ impl Logins {
             }
         }
         let statement = TextStatement::new(READ_NAMES, &[]);
-        let request = TextRequest::one(&statement, NAMES).lookup();
-        let own_role = self.sessions.own_role();
-        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let answers = self.lookup(&statement, NAMES, deadline).await?;
         let rows = answers.into_iter().next().map(|answer| answer.rows);
         let rows = rows.filter(|rows| rows.len() <= MAX_KEPT);
         let names: Option<HashSet<String>> = rows.map(|rows| {
@@ -363,11 +386,21 @@ impl Logins {
 
     async fn read(&self, name: &str, deadline: SystemTime) -> Result<Option<Row>, TextError> {
         let statement = TextStatement::new(READ, &[name]);
-        let request = TextRequest::one(&statement, LIMITS).lookup();
-        let own_role = self.sessions.own_role();
-        let answers = self.sessions.run(&own_role, request, deadline).await?;
+        let answers = self.lookup(&statement, LIMITS, deadline).await?;
         let row = answers.first().and_then(|answer| answer.rows.first());
         Ok(row.map(|row| Row::of(&mut row.values())))
+    }
+
+    /// Reads with the function's own session.
+    async fn lookup(
+        &self,
+        statement: &TextStatement<'_>,
+        limits: AnswerLimits,
+        deadline: SystemTime,
+    ) -> Result<Vec<TextAnswer>, TextError> {
+        let request = TextRequest::one(statement, limits).lookup();
+        let own_role = self.sessions.own_role();
+        self.sessions.run(&own_role, request, deadline).await
     }
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use dsql::text::TextSessions;
+use dsql::text::{TextRequest, TextSessions, TextStatement};
 use dsql::{Dsql, Error, Type};
 use dsql_local::{Faults, Options, Refuse};
+use tests::proxy::Proxy;
 
 use crate::fixture::Fixture;
+use crate::text::{LIMITS, Texts, role_of, values};
 
 async fn refused(fixture: &Fixture, client: &Dsql) -> Error {
     fixture.db(client).query("SELECT 1", &[]).await.unwrap_err()
@@ -58,7 +60,7 @@ async fn a_refusal_is_the_error_where_the_time_ends_in_the_attempt_after_it() {
         (Refuse::WakingUp, "WakingUp"),
     ] {
         let fixture = Fixture::start().await;
-        let proxy = tests::proxy::Proxy::to(fixture.server.address()).await;
+        let proxy = Proxy::to(fixture.server.address()).await;
         proxy.blackhole_after(1);
         let faults = Faults {
             refuse_connections: Some(refuse),
@@ -173,4 +175,37 @@ async fn a_token_that_goes_with_the_startup_message_connects_and_is_checked() {
     assert!(matches!(error, Error::AccessDenied { .. }), "{error:?}");
     let sessions = TextSessions::new(&client, 1);
     assert!(!sessions.connect(deadline).await);
+}
+
+#[tokio::test]
+async fn a_spare_connection_is_the_next_roles_while_it_is_young_and_open() {
+    let (texts, proxy) = Texts::start_behind_a_proxy().await;
+    let deadline = texts.fixture.deadline(Duration::from_secs(10));
+    let lookup = TextStatement::new("SELECT current_user", &[]);
+    let lookup = TextRequest::one(&lookup, LIMITS).lookup();
+    texts.sessions.open_spare(deadline).await;
+    let answers = texts.as_role("bert", lookup).await.unwrap();
+    assert_eq!(
+        (values(&answers[0]), proxy.accepted()),
+        (vec!["bert".to_owned()], 1)
+    );
+    // Nobody's second time.
+    assert_eq!(texts.value("SELECT current_user").await, "anna");
+    assert_eq!(proxy.accepted(), 2);
+
+    for make_useless in [
+        |texts: &Texts, _: &Proxy| texts.fixture.advance(Duration::from_secs(6)),
+        |_: &Texts, proxy: &Proxy| proxy.close(),
+    ] {
+        let sessions = TextSessions::new(&texts.client, 4);
+        let before = proxy.accepted();
+        sessions
+            .open_spare(texts.fixture.deadline(Duration::from_secs(10)))
+            .await;
+        make_useless(&texts, &proxy);
+        let deadline = texts.fixture.deadline(Duration::from_secs(10));
+        let answers = sessions.run(&role_of("bert"), lookup, deadline).await;
+        assert_eq!(values(&answers.unwrap()[0]), ["bert"]);
+        assert_eq!(proxy.accepted() - before, 2);
+    }
 }

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use dsql::Dsql;
-use dsql::text::{TextRequest, TextSessions, TextStatement};
+use dsql::text::{TextRequest, TextStatement};
 use dsql_local::Faults;
 
 use crate::text::{LIMITS, Texts, values};
@@ -26,18 +25,7 @@ async fn a_read_over_an_idle_session_goes_along_with_the_question_whether_it_is_
 
 #[tokio::test]
 async fn each_session_answers_for_itself_after_a_freeze() {
-    let texts = Texts::start().await;
-    let proxy = tests::proxy::Proxy::to(texts.fixture.server.address()).await;
-    let port = proxy.address().port().to_string();
-    let config = texts
-        .fixture
-        .config(&[("DSQL_ROLE", "anna"), ("DSQL_PORT", &port)]);
-    let client = Dsql::new(config);
-    let texts = Texts {
-        sessions: TextSessions::new(&client, 4),
-        client,
-        ..texts
-    };
+    let (texts, proxy) = Texts::start_behind_a_proxy().await;
     let statement = TextStatement::new("SELECT 1", &[]);
     let lookup = TextRequest::one(&statement, LIMITS).lookup();
     texts.one(ADD, &[]).await.unwrap();

@@ -9,6 +9,7 @@ use dsql::text::{
 };
 use dsql::{Dsql, Error};
 use dsql_local::Faults;
+use tests::proxy::Proxy;
 
 use crate::fixture::Fixture;
 
@@ -27,6 +28,22 @@ pub(crate) struct Texts {
 impl Texts {
     pub(crate) async fn start() -> Self {
         Self::of(4).await
+    }
+
+    /// The same over a path that can be cut.
+    pub(crate) async fn start_behind_a_proxy() -> (Self, Proxy) {
+        let texts = Self::start().await;
+        let proxy = Proxy::to(texts.fixture.server.address()).await;
+        let port = proxy.address().port().to_string();
+        let variables = [("DSQL_ROLE", "anna"), ("DSQL_PORT", &port)];
+        let client = Dsql::new(texts.fixture.config(&variables));
+        let sessions = TextSessions::new(&client, 4);
+        let behind = Self {
+            client,
+            sessions,
+            ..texts
+        };
+        (behind, proxy)
     }
 
     /// With roles `anna` and `bert` for the admin principal, and at most so many sessions.

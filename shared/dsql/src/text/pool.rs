@@ -168,6 +168,16 @@ impl TextSessions {
         }
     }
 
+    /// Opens a connection, TCP and TLS, for whichever role is the next to need one, within 5 s: two
+    /// of its four round trips do not depend on the role. A failure is logged.
+    pub async fn open_spare(&self, deadline: SystemTime) {
+        let warm = &*self.inner.warm;
+        let limit = remaining(warm.config.clock.now(), deadline);
+        if let Err(error) = warm.connector.open_spare(&warm.config, limit).await {
+            tracing::info!("no connection was opened ahead: {}", error.report());
+        }
+    }
+
     /// Opens a session of `role` ahead of its first request.
     ///
     /// # Errors
