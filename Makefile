@@ -31,17 +31,20 @@ lint: ## formatting, clippy, documentation, dependencies, scripts
 	shellcheck .ci/run scripts/*.sh
 	scripts/check-cloud.sh
 
+# Most of a test's time is processes that start and clients that wait: three at once for each processor.
+THREADS := $(shell expr 3 '*' "$$(getconf _NPROCESSORS_ONLN)")
+
 test: ## every test, from unit to real clients
 	@scripts/install-tools.sh clients ai-sdk mcp sql-clients blog page nuxt node postgres psql pgbouncer jdbc
 	scripts/build-release.sh
-	TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
+	RUST_TEST_THREADS=$(THREADS) TEST_PROFILE=release TEST_CLIENTS=$(CURDIR)/.tools/clients cargo test --locked --workspace --no-fail-fast
 	@$(MAKE) --no-print-directory test-system
 
 # Of the workspace, so that nothing is built again; connectors and soak have been run on the other server, and an older one
 # knows less syntax.
 test-system: ## dsql-local's own tests on the system's PostgreSQL, where there is one
 	@scripts/install-tools.sh psql
-	@scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip packages:: --skip soak:: --skip postgresql_16 --skip every_command_of_psql
+	@RUST_TEST_THREADS=$(THREADS) scripts/with-system-postgres.sh cargo test --locked --workspace --test surfaces -- --skip connectors:: --skip packages:: --skip soak:: --skip postgresql_16 --skip every_command_of_psql
 
 # The same test is in `make test`, for a minute and a half.
 soak: ## every route, every fault, at once, against a model (SECONDS=600 or REQUESTS=100000, SEED=: as a run before)

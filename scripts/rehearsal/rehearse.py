@@ -9,7 +9,7 @@ dsql-local for each cluster. `make test-deploy` runs it.
  1  three questions, a stack of the version before, with a chat and jobs under way, and its update to this version: the chat is
     there, the jobs are done, its smoke test succeeds; each function has called what its role allows, and nothing else
  2  a second stack in the same account
- 3  changes in shared/, migrations/ and roles.rs reach the first one, and nothing else does
+ 3  changes in shared/, migrations/, roles.rs and Cargo.lock reach the first one, and nothing else does
  4  the same update of the second fails, and is rolled back: the old functions work on the new schema
  5  both are deleted; a third adopts the first one's cluster, and finds its chats
 """
@@ -43,6 +43,8 @@ BY_LAMBDA = {
 }
 # What lets a function take a login's role is that role's policy of trust, not a policy of its own.
 BY_TRUST = {"sts:AssumeRole"}
+# A crate that few others stand on, in another version than Cargo.lock has.
+OTHER_VERSION = ("lru", "0.19.0")
 JOBS_LIMIT_S = 120
 SCHEDULES = (ROOT / "template.yaml").read_text().count("Type: ScheduleV2")
 CALLS = "calls.jsonl"  # which recorder.py writes
@@ -111,7 +113,8 @@ class Rehearsal:
         return {name: client.get_function_configuration(FunctionName=physical)["CodeSha256"] for name, physical in names.items()}
 
     def changed(self):
-        """A build from sources that were changed in the four places that a deployment has to notice."""
+        """A build from sources that were changed in the places that a deployment has to notice: `admin` and `sql` from those of
+        ours, `chats` from another Cargo.lock alone."""
         sources = Sources(self.folder / "sources", self.profile)
         sources.edit("shared/dsql/src/lib.rs", "\nmod ", '\n#[used]\nstatic REHEARSAL: [u8; 9] = *b"rehearsal";\nmod ')
         sources.edit("functions/admin/src/roles.rs", '("sql_logins", "SELECT")', '("sql_logins", "SELECT"), ("shares", "SELECT")')
@@ -123,9 +126,13 @@ class Rehearsal:
         sources.edit("functions/admin/src/migrations.rs", last, f'{last}    {number} "{name}",\n')
         sources.cargo("run", "-p", "admin", "--example", "fingerprint", "--", "template.yaml")
         sources.cargo("build", "-p", "admin", "-p", "sql")
+        locked = Sources(self.folder / "locked", self.profile)
+        locked.lock(*OTHER_VERSION)
+        locked.cargo("build", "-p", "chats")
         build = self.build.copy(self.folder / "changed")
-        for function in ("admin", "sql"):
+        for function in ("admin", "sql", "chats"):
             build.put(function, self.programs / function, self.profile)
+        check("-".join(OTHER_VERSION).encode() in (self.programs / "chats").read_bytes(), "chats is built from another Cargo.lock")
         build.write((sources.folder / "template.yaml").read_text())
         return build, number
 
@@ -214,7 +221,7 @@ def play(rehearsal, before):
     rehearsal.must_deploy("one", "", changed)
     after = rehearsal.hashes(one)
     differing = {name for name in FUNCTIONS if before[name] != after[name]}
-    check(differing == {"admin", "sql"}, "a change in shared/ is deployed, and what was not built again is not")
+    check(differing == {"admin", "sql", "chats"}, "changes in shared/ and in Cargo.lock are deployed, and what was not built again is not")
     one = Stack("one", "us-east-1")
     check(one.outputs["SchemaVersion"] == str(version), f"a new migration is applied: schema {version}")
     report = one.admin("doctor")

@@ -133,6 +133,10 @@ class Sources:
             sys.exit(f"{name} has no {old!r} any more: the rehearsal changes it there")
         file.write_text(text.replace(old, new, 1))
 
+    def lock(self, crate, version):
+        """Another version of a crate in Cargo.lock."""
+        run("cargo", "update", "--quiet", crate, "--precise", version, cwd=self.folder)
+
     def cargo(self, *words):
         release = ["--release"] if self.profile == "release" else []
         target = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target")}
