@@ -13,6 +13,7 @@
 
 mod admission;
 mod cold;
+mod concurrent;
 mod contention;
 mod cost;
 mod distance;
@@ -50,10 +51,11 @@ impl Run {
     }
 }
 
-const SUBJECTS: [&str; 13] = [
+const SUBJECTS: [&str; 14] = [
     "admission",
     "cold",
     "warm",
+    "concurrent",
     "statements",
     "instructions",
     "weight",
@@ -106,6 +108,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "admission" => admission::run(run, &mut report),
             "cold" => cold::run(&run, &stack, &mut report).await,
             "warm" => warm::run(&run, &stack, &mut report).await,
+            "concurrent" => concurrent::run(&run, &stack, &mut report).await,
             "statements" => statements::run(&run, &stack, &mut report).await,
             "instructions" => instructions::run(&mut report).await,
             "weight" => weight::run(&run, &stack, &mut report).await,

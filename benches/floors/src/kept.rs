@@ -15,11 +15,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let dsql = &Dsql::from_env().await?;
-    lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| {
+    let dsql = Dsql::from_env().await?;
+    lambda_runtime::run_concurrent(service_fn(move |_: LambdaEvent<Value>| {
         let db = dsql.until(SystemTime::now() + LIMIT);
-        db.query_idempotent("SELECT 1", &[]).await?;
-        Ok::<_, Error>(json!({"statusCode": 200, "headers": {}, "body": "ready"}))
+        async move {
+            db.query_idempotent("SELECT 1", &[]).await?;
+            Ok::<_, Error>(json!({"statusCode": 200, "headers": {}, "body": "ready"}))
+        }
     }))
     .await
 }

@@ -2,13 +2,11 @@
 //! flights: TCP, TLS, startup, password; the last two in one if the configuration says so.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt as _;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
@@ -17,7 +15,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::alarms::Alarms;
-use crate::clock::elapsed;
 use crate::config::Config;
 use crate::early::EarlyPassword;
 use crate::error::{self, ConflictKind, Error, Failure};
@@ -29,8 +26,6 @@ use crate::token::Token;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
-/// A spare connection that is older is not used: a freeze may have cost it its other end silently.
-const SPARE_AGE: Duration = Duration::from_secs(5);
 
 /// An open connection.
 #[derive(Debug)]
@@ -110,24 +105,6 @@ pub(crate) struct Connector {
     /// Taken off every connection's life, so that containers started together do not reconnect
     /// together.
     age_jitter: Duration,
-    spare: Mutex<Option<Spare>>,
-}
-
-/// A connection that was opened and encrypted before it was known for which role.
-#[derive(Debug)]
-struct Spare {
-    stream: TlsStream<TcpStream>,
-    opened_at: SystemTime,
-}
-
-impl Spare {
-    /// The connection, if it is young and open.
-    fn usable(mut self, now: SystemTime) -> Option<TlsStream<TcpStream>> {
-        let is_young = elapsed(now, self.opened_at).is_some_and(|age| age <= SPARE_AGE);
-        // A server that was told nothing speaks only to say goodbye.
-        let is_open = is_young && self.stream.read(&mut [0_u8; 1]).now_or_never().is_none();
-        is_open.then_some(self.stream)
-    }
 }
 
 impl Connector {
@@ -138,7 +115,6 @@ impl Connector {
             server_name: ServerName::try_from(config.endpoint.host().to_owned())
                 .expect("an endpoint is made of DNS labels"),
             age_jitter: Duration::from_millis(fastrand::u64(0..=span)),
-            spare: Mutex::default(),
         }
     }
 
@@ -152,30 +128,8 @@ impl Connector {
         within(config, limit, Box::pin(self.handshake(config, token))).await
     }
 
-    /// TCP and TLS, for whoever connects next, within some seconds.
-    pub(crate) async fn open_spare(&self, config: &Config, limit: Duration) -> Result<(), Error> {
-        let stream = within(config, limit, self.dial(config)).await?;
-        let spare = Spare {
-            stream,
-            opened_at: config.clock.now(),
-        };
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(spare);
-        Ok(())
-    }
-
-    /// TCP and TLS, unless a spare connection has both.
+    /// TCP and TLS.
     pub(crate) async fn open(&self, config: &Config) -> Result<TlsStream<TcpStream>, Error> {
-        let spare = {
-            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-            spare.take()
-        };
-        match spare.and_then(|spare| spare.usable(config.clock.now())) {
-            Some(stream) => Ok(stream),
-            None => self.dial(config).await,
-        }
-    }
-
-    async fn dial(&self, config: &Config) -> Result<TlsStream<TcpStream>, Error> {
         let failed = |step, source: std::io::Error| Error::Connect {
             endpoint: place(config),
             step,

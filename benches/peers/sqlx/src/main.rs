@@ -1,11 +1,14 @@
 //! A function on the official SQLx connector, unmodified: it connects in Init and keeps the
-//! connection.
+//! connection, or a pool of as many as there are requests at once.
 
 use std::env::var;
 
+use aurora_dsql_sqlx_connector::DsqlConnectOptions;
 use aurora_dsql_sqlx_connector::connection::connect;
+use aurora_dsql_sqlx_connector::pool;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,12 +20,32 @@ async fn main() -> Result<(), Error> {
         var("DSQL_ENDPOINT")?,
         var("DSQL_PORT")?
     );
+    let at_once = var("AWS_LAMBDA_MAX_CONCURRENCY")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    if let Some(at_once) = at_once.filter(|at_once| *at_once > 1) {
+        let config = DsqlConnectOptions::from_connection_string(&url)?;
+        let options = PgPoolOptions::new().max_connections(at_once);
+        let pool = pool::connect_with(&config, options).await?;
+        return lambda_runtime::run_concurrent(service_fn(move |_: LambdaEvent<Value>| {
+            let pool = pool.clone();
+            async move {
+                sqlx::query("SELECT 1").execute(&pool).await?;
+                Ok::<_, Error>(ready())
+            }
+        }))
+        .await;
+    }
     let connection = Mutex::new(connect(&url).await?);
     lambda_runtime::run(service_fn(async |_: LambdaEvent<Value>| {
         sqlx::query("SELECT 1")
             .execute(&mut *connection.lock().await)
             .await?;
-        Ok::<_, Error>(json!({"statusCode": 200, "headers": {}, "body": "ready"}))
+        Ok::<_, Error>(ready())
     }))
     .await
+}
+
+fn ready() -> Value {
+    json!({"statusCode": 200, "headers": {}, "body": "ready"})
 }

@@ -31,6 +31,7 @@ mod read;
 mod request;
 mod run;
 mod session;
+mod spare;
 mod words;
 
 pub use answer::{TextAnswer, TextField, TextRow};

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::TextRole;
 use super::read::Writers;
 use super::session::{NO_ROWS, TextSession};
+use super::spare::Spare;
 use crate::Dsql;
 use crate::clock::{elapsed, remaining};
 use crate::error::Error;
@@ -29,6 +30,7 @@ pub struct TextSessions {
 pub(super) struct Inner {
     pub(super) warm: Arc<Warm>,
     writers: Writers,
+    spare: Spare,
     max_open: usize,
     slots: Mutex<Slots>,
     /// Signalled whenever a place or a session becomes free.
@@ -134,6 +136,7 @@ impl TextSessions {
             inner: Arc::new(Inner {
                 warm: Arc::clone(&dsql.warm),
                 writers: Writers::default(),
+                spare: Spare::default(),
                 max_open: max_open.max(1),
                 slots: Mutex::default(),
                 changed: Notify::new(),
@@ -173,7 +176,8 @@ impl TextSessions {
     pub async fn open_spare(&self, deadline: SystemTime) {
         let warm = &*self.inner.warm;
         let limit = remaining(warm.config.clock.now(), deadline);
-        if let Err(error) = warm.connector.open_spare(&warm.config, limit).await {
+        let opened = self.inner.spare.open(&warm.connector, &warm.config, limit);
+        if let Err(error) = opened.await {
             tracing::info!("no connection was opened ahead: {}", error.report());
         }
     }
@@ -299,8 +303,10 @@ impl Inner {
         let role = Arc::new(role.clone());
         warm.connect_by(deadline, &|token, limit| {
             let role = Arc::clone(&role);
+            let spare = self.spare.take(warm.config.clock.now());
             Box::pin(async move {
-                TextSession::connect(&warm.connector, &warm.config, &role, &token, limit).await
+                let (connector, config) = (&warm.connector, &warm.config);
+                TextSession::connect(connector, config, &role, &token, spare, limit).await
             })
         })
         .await

@@ -93,16 +93,21 @@ impl From<io::Error> for Broken {
 }
 
 impl TextSession {
-    /// One attempt to connect as `role`.
+    /// One attempt to connect as `role`, over `spare` if there is one.
     pub(super) async fn connect(
         connector: &Connector,
         config: &Config,
         role: &TextRole,
         token: &Token,
+        spare: Option<TlsStream<TcpStream>>,
         limit: Duration,
     ) -> Result<Self, Error> {
         within(config, limit, async {
-            let stream = Box::new(connector.open(config).await?);
+            let stream = match spare {
+                Some(stream) => stream,
+                None => connector.open(config).await?,
+            };
+            let stream = Box::new(stream);
             let opened_at = config.clock.now();
             let mut session = Self {
                 stream,
