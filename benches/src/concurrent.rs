@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tests::function::Function;
+use tests::wait;
 
 use crate::Run;
 use crate::machine::cpu_time;
 use crate::report::{Report, Target};
 use crate::samples::{Samples, short};
-use crate::stack::{Contender, Stack, ask};
+use crate::stack::{Contender, LIMIT, Stack, ask};
 
 const AT_ONCE: [usize; 6] = [1, 2, 4, 8, 16, 32];
 /// Turns that contenders take with each number of requests at once.
@@ -67,12 +68,14 @@ async fn measure(
     at_once: usize,
     requests: usize,
 ) -> Vec<Found> {
-    let mut all = Vec::new();
+    let is_quiet = || (stack.base.server.stats().connections_open == stack.kept()).then_some(());
+    wait::until("the end of other connections", LIMIT, is_quiet).await;
+    let (mut all, mut others) = (Vec::new(), stack.kept());
     for contender in contenders {
-        let before = stack.base.server.stats().connections_open;
         let function = Arc::new(contender.launch.clone().concurrency(at_once).start().await);
         send(&function, &contender.event, at_once, 20).await;
-        let connections = stack.base.server.stats().connections_open - before;
+        let connections = stack.base.server.stats().connections_open - others;
+        others += connections;
         let found = Found {
             name: contender.name,
             times: Vec::new(),

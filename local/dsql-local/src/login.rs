@@ -14,7 +14,7 @@ use crate::clusters::Clusters;
 use crate::dialect::SERVER_VERSION;
 use crate::faults::Refuse;
 use crate::startup::{
-    CANCEL_REQUEST, GSS_REQUEST, MAX_STARTUP_BYTES, SSL_REQUEST, Startup, StartupError,
+    CANCEL_REQUEST, GSS_REQUEST, MAX_STARTUP_BYTES, SSL_REQUEST, Startup, StartupError, TEXT_STYLE,
 };
 use crate::transport::{self, Secured, Transport};
 use crate::wire::{Backend, ErrorAnswer, Message, ParameterStatus, TransactionStatus, strings};
@@ -268,14 +268,12 @@ pub(crate) fn welcome(startup: &Startup, reported: &[(String, String)]) -> Bytes
         ),
         ("is_superuser", "off"),
         ("session_authorization", &startup.user),
-        ("DateStyle", "ISO, MDY"),
-        ("IntervalStyle", "postgres"),
-        ("TimeZone", "UTC"),
         ("integer_datetimes", "on"),
         ("standard_conforming_strings", "on"),
         ("default_transaction_read_only", "off"),
         ("in_hot_standby", "off"),
     ];
+    settings.extend(TEXT_STYLE);
     for (name, value) in reported {
         if let Some(setting) = settings
             .iter_mut()

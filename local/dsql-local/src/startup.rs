@@ -17,6 +17,13 @@ const CLUSTER_ID: &str = "amzn-cluster-id";
 /// DSQL's own, unknown to PostgreSQL.
 const OURS: [&str; 2] = [CLUSTER_ID, SYNC_INDEX];
 
+/// How values are written as text, unless a client says otherwise.
+pub(crate) const TEXT_STYLE: [(&str, &str); 3] = [
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+];
+
 /// A startup message that is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Startup {
@@ -116,7 +123,9 @@ impl Startup {
                 .replace(['-', '_'], "")
                 .eq_ignore_ascii_case("utf8"),
             "search_path" => !value.split(',').all(is_plain_identifier),
-            _ => true,
+            _ => !TEXT_STYLE
+                .iter()
+                .any(|(known, default)| known.eq_ignore_ascii_case(name) && *default == value),
         })
     }
 }
@@ -249,6 +258,17 @@ mod tests {
                 needs_backend,
                 "{path}"
             );
+        }
+        for (name, value, needs_backend) in [
+            ("DateStyle", "ISO, MDY", false),
+            ("DateStyle", "ISO", true),
+            ("IntervalStyle", "postgres", false),
+            ("TimeZone", "UTC", false),
+            ("TimeZone", "utc", true),
+            ("extra_float_digits", "1", true),
+        ] {
+            let with_style = parse(&[&usual[..], &[name, value]].concat()).unwrap();
+            assert_eq!(with_style.needs_backend(), needs_backend, "{name} {value}");
         }
     }
 }
