@@ -79,6 +79,8 @@ fn texts<'a>(value: &'a Value, names: &[&str], found: &mut Vec<&'a str>) {
 /// others the library panics.
 fn is_a_gateways(event: &Value) -> bool {
     let (mut hosts, mut paths, mut schemes) = (vec!["localhost"], vec!["/"], Vec::new());
+    let mut queries = Vec::new();
+    texts(event, &["rawQueryString"], &mut queries);
     texts(event, &["host", "domainName"], &mut hosts);
     texts(event, &["path", "rawPath"], &mut paths);
     texts(event, &["x-forwarded-proto"], &mut schemes);
@@ -90,10 +92,16 @@ fn is_a_gateways(event: &Value) -> bool {
                 .all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
             && Url::parse(&format!("https://{host}{path}")).is_ok()
     };
+    let is_query = |query: &str| {
+        query
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"\"#<>".contains(&b))
+    };
     let body = event["body"].as_str().unwrap_or_default();
     hosts
         .iter()
         .all(|host| paths.iter().all(|path| is_url(host, path)))
+        && queries.iter().all(|query| is_query(query))
         && schemes
             .iter()
             .all(|scheme| matches!(*scheme, "http" | "https"))
