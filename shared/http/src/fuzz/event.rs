@@ -120,7 +120,10 @@ fn an_event_is_read_and_names_no_caller_but_its_authorizers() {
     let pseudonyms = Pseudonyms::from_lookup(&lookup).unwrap();
     let now = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
     check("an event", corpus().text(), |text| {
-        let event: Value = serde_json::from_str(&text).unwrap_or_default();
+        // What nests deeper than a tree of values may, the library skips where it does not matter.
+        let Ok(event) = serde_json::from_str::<Value>(&text) else {
+            return Ok(Seen::Refused);
+        };
         if !is_a_gateways(&event) {
             return Ok(Seen::Refused);
         }
