@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance lint fingerprint build deploy admin env smoke-deployed audit package packages clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance grammar lint fingerprint build deploy admin env smoke-deployed audit package packages clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -110,6 +110,13 @@ smoke-deployed: ## what visitors and logins do, done once with a deployed stack:
 conformance: ## what was asked of a real cluster, asked of dsql-local: a table by group
 	@scripts/install-tools.sh postgres
 	cargo test --locked -p dsql-local --test surfaces conformance -- --nocapture
+
+grammar: ## AWS's grammar of DSQL and its linter, beside dsql-local: a table by group (ARGS=-v: each difference); fetches a crate, takes some minutes
+	@scripts/install-tools.sh postgres connectors
+	cargo build --locked --bin dsql-local
+	@mkdir -p target/grammar
+	cargo run --locked --release --manifest-path scripts/grammar/Cargo.toml --target-dir target/grammar > target/grammar/verdicts.jsonl
+	@scripts/grammar/compare.py target/grammar/verdicts.jsonl $(ARGS)
 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
