@@ -46,6 +46,8 @@ pub(crate) enum Chunk<'a> {
         tool_name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         provider_executed: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dynamic: Option<bool>,
     },
     ToolInputDelta {
         tool_call_id: &'a str,
@@ -57,6 +59,8 @@ pub(crate) enum Chunk<'a> {
         input: &'a Value,
         #[serde(skip_serializing_if = "Option::is_none")]
         provider_executed: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dynamic: Option<bool>,
     },
     /// Known from 6 on: sent only where a tool is configured to ask.
     ToolApprovalRequest {
@@ -68,12 +72,16 @@ pub(crate) enum Chunk<'a> {
         output: &'a Value,
         #[serde(skip_serializing_if = "Option::is_none")]
         provider_executed: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dynamic: Option<bool>,
     },
     ToolOutputError {
         tool_call_id: &'a str,
         error_text: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         provider_executed: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dynamic: Option<bool>,
     },
     ToolOutputDenied {
         tool_call_id: &'a str,
@@ -131,7 +139,7 @@ pub(crate) enum Fault {
     Empty,
     /// A filter left nothing of what it said.
     Filtered,
-    /// Its tokens were used up before it said anything.
+    /// Its tokens were used up, or the reply was as long as it may be, before it said anything.
     OutOfTokens,
     /// What is left of a day's tokens does not suffice for another step.
     Spent,
@@ -173,7 +181,7 @@ impl Fault {
             Self::Model => "the model failed while it answered",
             Self::Empty => "the model gave no answer",
             Self::Filtered => "a content filter kept the model from answering",
-            Self::OutOfTokens => "the model used up its tokens before it answered",
+            Self::OutOfTokens => "the reply was at its limit before the model answered",
             Self::Spent => "what the tools gave would take more tokens than are left of the day",
             Self::Interrupted => "the reply was cut short",
             Self::NotStored => "the reply could not be stored",

@@ -14,7 +14,7 @@ use crate::context;
 use crate::draft::Draft;
 use crate::input::{Answered, Answers};
 use crate::lock::Lock;
-use crate::parts::{merge, tool_name};
+use crate::parts::{merge, tool_call};
 use crate::produce::{Begin, Production, tokens};
 use crate::writing::Asking;
 
@@ -104,9 +104,8 @@ fn answered(mut parts: Value, answers: &[Answered]) -> Result<Value, ApiError> {
         let is_asked = |part: &&mut Value| {
             let is =
                 |pointer: &str, value: &str| part.pointer(pointer).is_some_and(|of| of == value);
-            tool_name(part).is_some()
+            tool_call(part).is_some_and(|call| call.id == answer.call)
                 && is("/state", "approval-requested")
-                && is("/toolCallId", &answer.call)
                 && is("/approval/id", &answer.approval)
         };
         let asked = parts.as_array_mut().into_iter().flatten().find(is_asked);

@@ -1,12 +1,16 @@
 //! Parts of a reply as chunks: those that are said by deltas, and those that are there at once.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::body::Writer;
 use crate::chunk::Chunk;
 
 /// The type of a tool's part is this and its name.
 const TOOL: &str = "tool-";
+/// The type of a tool's part that has its name beside it.
+const DYNAMIC_TOOL: &str = "dynamic-tool";
+/// What the types of an application's own parts begin with.
+const DATA: &str = "data-";
 
 /// What a part that is said by deltas holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,23 +55,75 @@ pub(crate) fn close(kind: Kind, id: &str, provider_metadata: Option<&Value>, out
     }
 }
 
-/// The part of a tool's call. One that the provider executes, if anyone does, is marked as such.
-pub(crate) fn tool_call(id: &str, name: &str, input: &Value, is_provider_executed: bool) -> Value {
-    let mut part = json!({
-        "type": format!("{TOOL}{name}"),
-        "toolCallId": id,
-        "state": "input-available",
-        "input": input,
-    });
-    if is_provider_executed {
+/// How the call of a tool is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
+    /// As a part of the type `dynamic-tool`, which has the tool's name beside it: of tools that a
+    /// client's types do not know.
+    pub(crate) is_dynamic: bool,
+    /// As one that the provider executes, if anyone does.
+    pub(crate) is_provider_executed: bool,
+}
+
+impl Manner {
+    /// As a chunk has it: a key that is `true`, or none.
+    pub(crate) fn dynamic(self) -> Option<bool> {
+        self.is_dynamic.then_some(true)
+    }
+
+    /// In the same way.
+    pub(crate) fn provider_executed(self) -> Option<bool> {
+        self.is_provider_executed.then_some(true)
+    }
+}
+
+/// What a part is a call of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ToolCall<'a> {
+    /// Unique in the message.
+    pub(crate) id: &'a str,
+    /// The tool.
+    pub(crate) name: &'a str,
+    pub(crate) manner: Manner,
+}
+
+/// The call of a tool that a part is, whichever type it has.
+pub(crate) fn tool_call(part: &Value) -> Option<ToolCall<'_>> {
+    let text = |name: &str| part.get(name)?.as_str().filter(|text| !text.is_empty());
+    let (name, is_dynamic) = match text("type")? {
+        DYNAMIC_TOOL => (text("toolName")?, true),
+        kind => (kind.strip_prefix(TOOL)?, false),
+    };
+    let is_provider_executed = part.get("providerExecuted").and_then(Value::as_bool);
+    (!name.is_empty()).then_some(ToolCall {
+        id: text("toolCallId")?,
+        name,
+        manner: Manner {
+            is_dynamic,
+            is_provider_executed: is_provider_executed == Some(true),
+        },
+    })
+}
+
+/// The part of a tool's call.
+pub(crate) fn called(id: &str, name: &str, input: &Value, manner: Manner) -> Value {
+    let mut part = json!({"toolCallId": id, "state": "input-available", "input": input});
+    if manner.is_dynamic {
+        merge(&mut part, &json!({"type": DYNAMIC_TOOL, "toolName": name}));
+    } else {
+        merge(&mut part, &json!({"type": format!("{TOOL}{name}")}));
+    }
+    if manner.is_provider_executed {
         merge(&mut part, &json!({"providerExecuted": true}));
     }
     part
 }
 
-/// The tool that a part is a call of.
-pub(crate) fn tool_name(part: &Value) -> Option<&str> {
-    part.get("type")?.as_str()?.strip_prefix(TOOL)
+/// What a provider says of a part, if it is what clients take for that: objects, by provider.
+pub(crate) fn provider_metadata(part: &Value) -> Option<&Value> {
+    let noted = part.get("providerMetadata")?;
+    let mut providers = noted.as_object()?.values();
+    providers.all(Value::is_object).then_some(noted)
 }
 
 /// Adds the fields of one object to another.
@@ -90,13 +146,8 @@ pub(crate) enum Stage {
 
 /// How far a part has come, if it is sent whole.
 pub(crate) fn stage(part: &Value) -> Option<Stage> {
-    if tool_name(part).is_none() {
-        let kind = part.get("type")?.as_str()?;
-        let is_whole = matches!(
-            kind,
-            "step-start" | "source-url" | "source-document" | "file"
-        );
-        return is_whole.then_some(Stage::Over);
+    if tool_call(part).is_none() {
+        return (is_step(part) || keys(part).is_some()).then_some(Stage::Over);
     }
     let state = part.get("state").and_then(Value::as_str);
     Some(match state.unwrap_or_default() {
@@ -106,19 +157,56 @@ pub(crate) fn stage(part: &Value) -> Option<Stage> {
     })
 }
 
+/// Whether a part is the begin of a step.
+pub(crate) fn is_step(part: &Value) -> bool {
+    part.get("type").is_some_and(|kind| kind == "step-start")
+}
+
+/// What the chunk of a part that is there at once has besides its type: the keys without which
+/// there is none, and those that it may have. A client may have stored other ones, and some fail
+/// on a chunk with a key too many.
+fn keys(part: &Value) -> Option<(&'static [&'static str], &'static [&'static str])> {
+    let (needed, allowed): (&[&str], &[&str]) = match part.get("type")?.as_str()? {
+        "source-url" => (&["sourceId", "url"], &["title"]),
+        "source-document" => (&["sourceId", "mediaType", "title"], &["filename"]),
+        "file" => (&["mediaType", "url"], &[]),
+        kind if kind.starts_with(DATA) => {
+            return part.get("data").map(|_| (&["data"][..], &["id"][..]));
+        }
+        _ => return None,
+    };
+    let is_text = |key: &&str| part.get(*key).is_some_and(Value::is_string);
+    needed.iter().all(is_text).then_some((needed, allowed))
+}
+
+/// The chunk of a part that is there at once.
+fn whole(part: &Value) -> Option<Value> {
+    let (needed, allowed) = keys(part)?;
+    let field = |key: &&'static str| Some(((*key).to_owned(), part.get(*key)?.clone()));
+    let texts = allowed.iter().filter_map(field);
+    let texts = texts.filter(|(_, value)| value.is_string());
+    let fields = ["type"].iter().chain(needed).filter_map(field);
+    let mut chunk: Map<String, Value> = fields.chain(texts).collect();
+    if let (Some(noted), false) = (provider_metadata(part), chunk.contains_key("data")) {
+        chunk.insert("providerMetadata".to_owned(), noted.clone());
+    }
+    Some(Value::Object(chunk))
+}
+
 /// Sends a part that is sent whole, from the stage on that was sent `before`.
 pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
-    let text = |name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default();
-    let Some(tool_name) = tool_name(part) else {
-        if text("type") == "step-start" {
+    let Some(call) = tool_call(part) else {
+        if is_step(part) {
             send(out, &Chunk::FinishStep);
-            return send(out, &Chunk::StartStep);
+            send(out, &Chunk::StartStep);
+        } else if let Some(chunk) = whole(part) {
+            send(out, &Chunk::Whole(&chunk));
         }
-        return send(out, &Chunk::Whole(part));
+        return;
     };
     let now = stage(part);
-    let tool_call_id = text("toolCallId");
-    let provider_executed = part.get("providerExecuted").and_then(Value::as_bool);
+    let (tool_call_id, tool_name) = (call.id, call.name);
+    let (dynamic, provider_executed) = (call.manner.dynamic(), call.manner.provider_executed());
     if before.is_none() {
         let input = part.get("input").unwrap_or(&Value::Null);
         send(
@@ -128,6 +216,7 @@ pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
                 tool_name,
                 input,
                 provider_executed,
+                dynamic,
             },
         );
     }
@@ -144,6 +233,7 @@ pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
     if now != Some(Stage::Over) {
         return;
     }
+    let text = |name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default();
     if let Some(output) = part.get("output") {
         send(
             out,
@@ -151,6 +241,7 @@ pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
                 tool_call_id,
                 output,
                 provider_executed,
+                dynamic,
             },
         );
     } else if text("state") == "output-denied" {
@@ -162,6 +253,7 @@ pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
                 tool_call_id,
                 error_text: text("errorText"),
                 provider_executed,
+                dynamic,
             },
         );
     }

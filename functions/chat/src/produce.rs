@@ -20,6 +20,7 @@ use crate::lock::Lock;
 use crate::parts::{Kind, merge, send};
 use crate::settings::Settings;
 use crate::ticker::Ticker;
+use crate::tools::Toolbox;
 use crate::writing::{Asking, Step, Tally, Writing};
 
 /// A reply with more bytes than this ends with the reason `length`: stored as JSON it must stay far
@@ -62,7 +63,7 @@ pub(crate) enum End {
     Finished(FinishReason, Option<Usage>),
     /// A step has ended with calls of tools that are to be executed.
     Calling(FinishReason, Option<Usage>),
-    /// As the model would have it, but it has said nothing.
+    /// In the same way, but it has said nothing.
     Empty(FinishReason, Option<Usage>),
     Stopped,
     Failed(model::Error),
@@ -83,6 +84,15 @@ impl End {
             Self::Stopped => "stopped",
             Self::Failed(_) | Self::Empty(..) | Self::Spent => "error",
             Self::Interrupted | Self::Superseded | Self::Gone => "interrupted",
+        }
+    }
+
+    /// As the model, or a limit, would have it.
+    pub(crate) fn said(reason: FinishReason, usage: Option<Usage>, draft: &Draft) -> Self {
+        if draft.is_blank() {
+            Self::Empty(reason, usage)
+        } else {
+            Self::Finished(reason, usage)
         }
     }
 
@@ -184,18 +194,17 @@ impl Production {
 
     /// Passes one step on.
     async fn pass_on(&self, source: &mut model::Reply, writing: &mut Writing) -> End {
-        let has_tools = !self.asking.tools.offered().is_empty();
         loop {
             let event = match self.during(writing, source.next()).await {
                 Ok(event) => event,
                 Err(end) => return end,
             };
             writing.ticker.heard();
-            if let Some(end) = take(event, has_tools, &mut writing.draft, &writing.out) {
+            if let Some(end) = take(event, &self.asking.tools, &mut writing.draft, &writing.out) {
                 return end;
             }
             if writing.draft.bytes() > MAX_REPLY_BYTES {
-                return End::Finished(FinishReason::Length, None);
+                return End::said(FinishReason::Length, None, &writing.draft);
             }
             writing.lock.grown_to(writing.draft.bytes());
         }
@@ -373,7 +382,7 @@ pub(crate) fn tokens(n: u64) -> i64 {
 /// Takes one event of the model; says whether it was the last.
 fn take(
     event: Option<Result<Event, model::Error>>,
-    has_tools: bool,
+    tools: &Toolbox,
     draft: &mut Draft,
     out: &Writer,
 ) -> Option<End> {
@@ -394,16 +403,20 @@ fn take(
                 draft.add(part, out);
             }
             Event::File { data, .. } if draft.bytes() + data.len() > MAX_REPLY_BYTES => {
-                return Some(End::Finished(FinishReason::Length, None));
+                return Some(End::said(FinishReason::Length, None, draft));
             }
             Event::File { media_type, data } => {
                 let url = format!("data:{media_type};base64,{data}");
                 let part = json!({"type": "file", "mediaType": media_type, "url": url});
                 draft.add(part, out);
             }
-            Event::ToolInputStart { id, name } => draft.begin_call(&id, &name, !has_tools, out),
+            Event::ToolInputStart { id, name } => {
+                draft.begin_call(&id, &name, tools.manner(&name), out);
+            }
             Event::ToolInputDelta { id, delta } => draft.call_delta(&id, &delta, out),
-            Event::ToolCall { id, name, input } => draft.call(&id, &name, &input, !has_tools, out),
+            Event::ToolCall { id, name, input } => {
+                draft.call(&id, &name, &input, tools.manner(&name), out);
+            }
             Event::ToolResult { id, output } => {
                 let outcome = match output {
                     Ok(output) => Outcome::Gave(output),
@@ -414,10 +427,7 @@ fn take(
             Event::Finish { reason, usage } if !draft.open_calls().is_empty() => {
                 return Some(End::Calling(reason, Some(usage)));
             }
-            Event::Finish { reason, usage } if draft.is_blank() => {
-                return Some(End::Empty(reason, Some(usage)));
-            }
-            Event::Finish { reason, usage } => return Some(End::Finished(reason, Some(usage))),
+            Event::Finish { reason, usage } => return Some(End::said(reason, Some(usage), draft)),
         },
         Some(Err(error)) => return Some(End::Failed(error)),
         // A reply ends with Finish or an error; this is neither.

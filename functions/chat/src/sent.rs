@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use crate::body::Writer;
-use crate::parts::{Kind, Stage, close, part_id, send_delta, send_start, send_whole, stage};
+use crate::parts::{
+    Kind, Stage, close, is_step, part_id, provider_metadata, send_delta, send_start, send_whole,
+    stage,
+};
 
 /// How much of a stored reply was sent. Parts only grow: of what is said only the last one does,
 /// and a tool's call gets its output.
@@ -37,8 +40,7 @@ impl Sent {
             _ => None,
         };
         // The first step has begun with the stream.
-        let is_begun = |part: &&Value| part.get("type").is_some_and(|kind| kind == "step-start");
-        let begun = usize::from(parts.first().as_ref().is_some_and(is_begun));
+        let begun = usize::from(parts.first().is_some_and(is_step));
         let told = parts.iter().skip(begun);
         let told = told.filter(|part| kind(part).is_some() || stage(part).is_some());
         for (index, part) in told.enumerate() {
@@ -105,7 +107,7 @@ impl SentPart {
                 metadata,
                 ..
             } => {
-                *metadata = part.get("providerMetadata").cloned();
+                *metadata = provider_metadata(part).cloned();
                 let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
                 let delta = text.get(*length..).unwrap_or_default();
                 if delta.is_empty() {
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
     use crate::body::AnswerBody;
     use crate::draft::{Draft, Outcome};
-    use crate::parts::tool_call;
+    use crate::parts::{Manner, called};
 
     /// A stream, and what a client makes of it.
     fn streamed() -> (Writer, impl FnMut() -> Value) {
@@ -184,7 +186,7 @@ mod tests {
             "tool-input-start" => {
                 assert_eq!(known, None, "a call begins once");
                 let (id, name) = (&chunk["toolCallId"], chunk["toolName"].as_str().unwrap());
-                let mut part = tool_call(id.as_str().unwrap(), name, &json!(""), false);
+                let mut part = called(id.as_str().unwrap(), name, &json!(""), manner(&chunk));
                 part["state"] = "input-streaming".into();
                 parts.push(part);
             }
@@ -194,9 +196,8 @@ mod tests {
             }
             "tool-input-available" => {
                 let text = |key: &str| chunk[key].as_str().unwrap();
-                let is_provider_executed = chunk["providerExecuted"] == true;
                 let (id, name) = (text("toolCallId"), text("toolName"));
-                let part = tool_call(id, name, &chunk["input"], is_provider_executed);
+                let part = called(id, name, &chunk["input"], manner(&chunk));
                 match known {
                     Some(known) => {
                         assert_eq!(known["state"], "input-streaming", "a call is made once");
@@ -213,6 +214,10 @@ mod tests {
             }
             "tool-output-available" | "tool-output-error" | "tool-output-denied" => {
                 let part = known.unwrap();
+                if kind != "tool-output-denied" {
+                    // Older clients look for the part among those of its type alone.
+                    assert_eq!(chunk["dynamic"] == true, part["type"] == "dynamic-tool");
+                }
                 let state = part["state"].as_str().unwrap();
                 let is_open = matches!(state, "input-available" | "approval-requested");
                 assert!(is_open, "an output comes once, not after {state}");
@@ -229,6 +234,13 @@ mod tests {
         }
     }
 
+    fn manner(chunk: &Value) -> Manner {
+        Manner {
+            is_dynamic: chunk["dynamic"] == true,
+            is_provider_executed: chunk["providerExecuted"] == true,
+        }
+    }
+
     /// The `n`th thing that a provider does.
     fn go_on(step: u8, n: usize, draft: &mut Draft, out: &Writer) {
         let kind = if step.is_multiple_of(2) {
@@ -236,25 +248,35 @@ mod tests {
         } else {
             Kind::Reasoning
         };
+        let manner = Manner {
+            is_dynamic: n.is_multiple_of(2),
+            is_provider_executed: false,
+        };
         match step {
             0 | 1 => draft.push(kind, "open".to_owned(), &format!("ä{n} "), out),
             2 | 3 => draft.start(kind, "open".to_owned(), out),
             4 => draft.end(kind, "open".to_owned(), None, out),
             5 => draft.end(kind, "open".to_owned(), Some(json!({"p": {"n": n}})), out),
             6 => draft.add(
-                json!({"type": "file", "mediaType": "image/png", "url": n}),
+                json!({"type": "file", "mediaType": "image/png", "url": n.to_string()}),
                 out,
             ),
-            7 => draft.call(&format!("c{n}"), "look", &json!({"n": n}), false, out),
+            7 => draft.call(&format!("c{n}"), "look", &json!({"n": n}), manner, out),
             8 => draft.answer(&format!("c{}", n / 2), Outcome::Gave(json!(n)), out),
             9 => draft.answer(
                 &format!("c{}", n / 3),
                 Outcome::Failed("no".to_owned()),
                 out,
             ),
-            10 => draft.begin_call(&format!("c{n}"), "look", false, out),
+            10 => draft.begin_call(&format!("c{n}"), "look", manner, out),
             11 => draft.call_delta(&format!("c{}", n / 2), "{", out),
-            12 => draft.call(&format!("c{}", n / 2), "look", &json!({"n": n}), false, out),
+            12 => draft.call(
+                &format!("c{}", n / 2),
+                "look",
+                &json!({"n": n}),
+                manner,
+                out,
+            ),
             13 => draft.ask(&format!("c{}", n / 2), &format!("a{n}"), out),
             14 => draft.answer(&format!("c{}", n / 3), Outcome::Denied, out),
             _ => draft.step(out),

@@ -75,18 +75,14 @@ impl Production {
                     writing.draft.answer(&call.id, refused, &writing.out);
                 }
             }
-            return Err(if writing.draft.is_blank() {
-                End::Empty(reason, None)
-            } else {
-                End::Finished(reason, None)
-            });
+            return Err(End::said(reason, None, &writing.draft));
         }
         self.execute(writing).await?;
         if writing.draft.is_asking() {
             return Err(End::Finished(FinishReason::ToolCalls, None));
         }
         if writing.draft.bytes() > MAX_REPLY_BYTES {
-            return Err(End::Finished(FinishReason::Length, None));
+            return Err(End::said(FinishReason::Length, None, &writing.draft));
         }
         self.ask(writing, tally).await
     }

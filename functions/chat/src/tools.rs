@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::draft::{Outcome, Source};
+use crate::parts::Manner;
 use crate::posts::{self, Posts, SEARCH_POSTS};
 use crate::settings::ToolLimits;
 
@@ -46,9 +47,18 @@ impl From<Outcome> for Called {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Toolbox {
     tools: Arc<[Tool]>,
-    /// Those that a visitor has to allow.
-    asked: Arc<BTreeSet<String>>,
+    /// The names of some of them.
+    named: Arc<Named>,
     sources: Sources,
+}
+
+/// The names of tools that are not like the others.
+#[derive(Debug, Default)]
+struct Named {
+    /// A visitor has to allow their calls.
+    asked: BTreeSet<String>,
+    /// Their calls are parts of the type `dynamic-tool`.
+    dynamic: BTreeSet<String>,
 }
 
 impl Sources {
@@ -63,33 +73,39 @@ impl Sources {
 
     /// The tools that there are now.
     pub(crate) async fn toolbox(&self, now: SystemTime) -> Toolbox {
-        let (listed, asked) = self.of_servers(now).await;
+        let (listed, named) = self.of_servers(now).await;
         let own = self.posts.iter().map(|_| posts::tool());
         Toolbox {
             tools: own.chain(listed).collect(),
-            asked: Arc::new(asked),
+            named: Arc::new(named),
             sources: self.clone(),
         }
     }
 
-    /// The tools of servers, and the names of those that a visitor has to allow.
+    /// The tools of servers, and the names of those that are not like the others.
     #[cfg(feature = "mcp")]
-    async fn of_servers(&self, now: SystemTime) -> (Vec<Tool>, BTreeSet<String>) {
+    async fn of_servers(&self, now: SystemTime) -> (Vec<Tool>, Named) {
         let listed = self.servers.tools(now).await;
-        let asked = listed.iter().filter(|tool| tool.needs_approval);
-        let asked = asked.map(|tool| tool.name.clone()).collect();
+        let names = |is: fn(&mcp::Tool) -> bool| {
+            let tools = listed.iter().filter(|tool| is(tool));
+            tools.map(|tool| tool.name.clone()).collect()
+        };
+        let named = Named {
+            asked: names(|tool| tool.needs_approval),
+            dynamic: names(|tool| tool.is_dynamic),
+        };
         let tools = listed.into_iter().map(|tool| Tool {
             name: tool.name,
             description: tool.description,
             schema: tool.schema,
         });
-        (tools.collect(), asked)
+        (tools.collect(), named)
     }
 
     /// The tools of servers: none in such a build.
     #[cfg(not(feature = "mcp"))]
     #[expect(clippy::unused_async, reason = "another build asks servers here")]
-    async fn of_servers(&self, _now: SystemTime) -> (Vec<Tool>, BTreeSet<String>) {
+    async fn of_servers(&self, _now: SystemTime) -> (Vec<Tool>, Named) {
         <_>::default()
     }
 
@@ -126,7 +142,15 @@ impl Toolbox {
 
     /// Whether the visitor is asked before a call.
     pub(crate) fn needs_approval(&self, name: &str) -> bool {
-        self.asked.contains(name)
+        self.named.asked.contains(name)
+    }
+
+    /// How a call is told. Where nothing is offered, what a model calls is its provider's.
+    pub(crate) fn manner(&self, name: &str) -> Manner {
+        Manner {
+            is_dynamic: self.named.dynamic.contains(name),
+            is_provider_executed: self.tools.is_empty(),
+        }
     }
 
     /// Calls a tool, within its limits.

@@ -112,7 +112,8 @@ pub enum CutOff {
     NotTheirs,
 }
 
-// At most 500 messages. The chat's row is written so that a turn that opens meanwhile conflicts.
+// At most 500 messages. The chat's row is written, and its counter too: a turn that opens meanwhile
+// conflicts, one that was placed before is placed anew.
 const CUT: &str = concat!(
     "WITH ",
     key!(),
@@ -134,7 +135,7 @@ const CUT: &str = concat!(
 ), ",
     settled!("g"),
     ", touched AS (
-    UPDATE chats SET updated_at = GREATEST(updated_at, $5)
+    UPDATE chats SET next_seq = next_seq + 1, updated_at = GREATEST(updated_at, $5)
     WHERE id = (SELECT id FROM key) AND owner_id = $2 AND EXISTS (SELECT FROM target)
 )
 SELECT busy, EXISTS (SELECT FROM target) AS found,

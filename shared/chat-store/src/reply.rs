@@ -222,18 +222,24 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
     })
 }
 
+// The chat's row is written so that a turn which opens behind the reply meanwhile conflicts.
 const ABANDON: &str = concat!(
     "\
 WITH released AS (
     DELETE FROM generations WHERE chat_id = $1 AND stream_id = $2
 ), ",
     given_back!("$2", "$4"),
-    "
-DELETE FROM messages WHERE chat_id = $1 AND id = $3"
+    ", gone AS (
+    DELETE FROM messages WHERE chat_id = $1 AND id = $3 RETURNING id, parent_id, seq
+), chat AS (
+    UPDATE chats SET next_seq = next_seq + 1 WHERE id = $1 AND EXISTS (SELECT FROM gone)
+)
+UPDATE messages m SET parent_id = gone.parent_id FROM gone WHERE m.chat_id = $1 AND m.seq > gone.seq AND m.parent_id = gone.id"
 );
 
 /// Takes back the row of a reply of which nobody has seen anything, and the lock if it is still
-/// held. The visitor's message stays; for the reply `spent` tokens are counted.
+/// held. The visitor's message stays, and what was said after a stop follows it then; for the reply
+/// `spent` tokens are counted.
 ///
 /// # Errors
 /// Any [`Error`].

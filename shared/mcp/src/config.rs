@@ -6,14 +6,15 @@
 //!   "url": "https://docs.example.com/mcp",
 //!   "headers": {"authorization": "Bearer ${MCP_SECRET}"},
 //!   "tools": ["search", "delete"],
-//!   "approval": {"search": "never", "*": "hints"}
+//!   "approval": {"search": "never", "*": "hints"},
+//!   "dynamic": true
 //! }]
 //! ```
 //!
 //! A header may name variables whose names begin with `MCP_`. Without `tools` all of a server's are
 //! used. `approval` says of a tool, or of `*`, the others, whether each call is allowed by a
 //! person: `always`, `never`, or `hints`, the default: unless the server says that the tool only
-//! reads.
+//! reads. `dynamic` makes all of its tools ones that clients do not know by name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -65,6 +66,8 @@ struct Given {
     tools: Option<Vec<String>>,
     #[serde(default)]
     approval: BTreeMap<String, Approval>,
+    #[serde(default)]
+    dynamic: bool,
 }
 
 /// One server.
@@ -75,6 +78,8 @@ pub(crate) struct ServerConfig {
     /// The tools that are used, if not all.
     pub(crate) tools: Option<BTreeSet<String>>,
     approval: BTreeMap<String, Approval>,
+    /// Whether clients do not know its tools by name.
+    pub(crate) is_dynamic: bool,
 }
 
 impl ServerConfig {
@@ -151,6 +156,7 @@ fn server(given: Given, lookup: Lookup<'_>) -> Result<ServerConfig, ConfigError>
         url: given.url,
         tools,
         approval: given.approval,
+        is_dynamic: given.dynamic,
         name,
     })
 }
@@ -242,6 +248,7 @@ mod tests {
         );
         given[0]["tools"] = json!(["search", "delete"]);
         given[0]["approval"] = json!({"search": "never", "*": "always"});
+        given[0]["dynamic"] = json!(true);
         let [server] = &*read_from(&given).unwrap() else {
             panic!("one server")
         };
@@ -250,12 +257,14 @@ mod tests {
             "Bearer s3cret"
         );
         assert_eq!(server.tools.as_ref().unwrap().len(), 2);
+        assert!(server.is_dynamic);
         assert_eq!(server.approval("search"), Approval::Never);
         assert_eq!(server.approval("delete"), Approval::Always);
         let [server] = &*read_from(&docs("tools", Value::Null)).unwrap() else {
             panic!("one server")
         };
         assert_eq!(server.approval("search"), Approval::Hints);
+        assert!(!server.is_dynamic);
         assert!(read(&|_| None).unwrap().is_empty());
     }
 
@@ -276,6 +285,7 @@ mod tests {
             docs("headers", json!({"x": "${MCP_UNSET}"})),
             docs("headers", json!({"x": "s3cret\n"})),
             docs("approval", json!({"search": "maybe"})),
+            docs("dynamic", json!("yes")),
             docs("s3cret", json!(1)),
             json!(vec![docs("tools", json!([]))[0].clone(); 2]),
         ] {

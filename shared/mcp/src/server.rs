@@ -220,6 +220,7 @@ impl Server {
             description: description.chars().take(MAX_DESCRIPTION_CHARS).collect(),
             schema,
             needs_approval,
+            is_dynamic: self.config.is_dynamic,
         })
     }
 

@@ -13,4 +13,6 @@ pub struct Tool {
     pub schema: Value,
     /// Whether a person has to allow each call.
     pub needs_approval: bool,
+    /// Whether its calls are told as those of a tool that clients do not know by name.
+    pub is_dynamic: bool,
 }

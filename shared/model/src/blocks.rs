@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{Event, FinishReason, Usage};
 #[cfg(any(feature = "http", feature = "echo"))]
-use crate::turn::MAX_TOOL_NAME_CHARS;
+use crate::turn::plain_name;
 
 /// Most sources of a reply.
 #[cfg(any(feature = "http", feature = "echo"))]
@@ -184,7 +184,7 @@ impl Blocks {
     pub(crate) fn call(&mut self, id: &str, name: &str, input: Value) {
         let name = match self.calls.get(id) {
             None => self.admit(id, name),
-            Some(is_whole) => (!is_whole).then(|| plain(name)),
+            Some(is_whole) => (!is_whole).then(|| plain_name(name)),
         };
         if let Some(name) = name {
             self.end();
@@ -204,7 +204,7 @@ impl Blocks {
         }
         self.calls.insert(id.to_owned(), false);
         self.end();
-        Some(plain(name))
+        Some(plain_name(name))
     }
 
     /// Answers a call that has no answer yet.
@@ -254,19 +254,6 @@ pub(crate) fn input(text: &str) -> Value {
         "" => json!({}),
         json => serde_json::from_str(json).unwrap_or_else(|_| text.into()),
     }
-}
-
-/// A tool's name in the characters that every provider allows.
-#[cfg(any(feature = "http", feature = "echo"))]
-fn plain(name: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' {
-            c
-        } else {
-            '_'
-        }
-    };
-    name.chars().map(plain).take(MAX_TOOL_NAME_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a provider is asked: one turn of a conversation.
 
+#[cfg(feature = "http")]
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -31,7 +33,8 @@ pub struct Turn {
 #[cfg(feature = "http")]
 impl Turn {
     /// The conversation as providers accept it: it begins with the user, roles alternate, nothing
-    /// is blank.
+    /// is blank, no two calls have one id, and their tools have names that are allowed: a client
+    /// may have stored calls of another provider.
     pub(crate) fn conversation(&self) -> Vec<Message> {
         let mut conversation: Vec<Message> = Vec::new();
         for message in &self.messages {
@@ -51,7 +54,38 @@ impl Turn {
                 }),
             }
         }
+        distinct_calls(&mut conversation);
         conversation
+    }
+}
+
+/// Gives every call an id of its own, and the result that belongs to it the same; names are made
+/// plain.
+#[cfg(feature = "http")]
+fn distinct_calls(conversation: &mut [Message]) {
+    let mut used = HashSet::new();
+    let mut unanswered: HashMap<String, VecDeque<String>> = HashMap::new();
+    for part in conversation
+        .iter_mut()
+        .flat_map(|message| &mut message.parts)
+    {
+        match part {
+            Part::Call { id, name, .. } => {
+                *name = plain_name(name);
+                let others = (2..).map(|n| format!("{id}-{n}"));
+                let mut ids = std::iter::once(id.clone()).chain(others);
+                let own = ids.find(|id| used.insert(id.clone())).unwrap_or_default();
+                let calls = unanswered.entry(std::mem::replace(id, own.clone()));
+                calls.or_default().push_back(own);
+            }
+            Part::Result { id, .. } => {
+                let calls = unanswered.get_mut(id);
+                if let Some(own) = calls.and_then(VecDeque::pop_front) {
+                    *id = own;
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -68,6 +102,19 @@ pub struct Tool {
 
 /// Longest name of a tool: the type of its part, `tool-` and the name, has at most 64 bytes.
 pub const MAX_TOOL_NAME_CHARS: usize = 50;
+
+/// A tool's name in the characters that every provider allows, and no more than they do.
+#[cfg(any(feature = "http", feature = "echo"))]
+pub(crate) fn plain_name(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(plain).take(MAX_TOOL_NAME_CHARS).collect()
+}
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,5 +205,50 @@ impl fmt::Debug for Part {
                 write!(f, "Result({id}, {} bytes)", output.len())
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn calls_that_a_client_has_stored_are_told_as_providers_take_them() {
+        let call = |id: &str, name: &str| Part::Call {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            input: json!({}),
+        };
+        let result = |id: &str, output: &str| Part::Result {
+            id: id.to_owned(),
+            output: output.to_owned(),
+            is_error: false,
+        };
+        let says = |role, parts| Message { role, parts };
+        let turn = Turn {
+            model: "m".to_owned(),
+            system: None,
+            messages: vec![
+                Message::text(Role::User, "look"),
+                says(Role::Assistant, vec![call("c", "a.b"), call("c", "\u{e9}")]),
+                says(Role::User, vec![result("c", "one"), result("c", "two")]),
+                says(Role::Assistant, vec![call("c", &"x".repeat(80))]),
+                says(Role::User, vec![result("c", "three")]),
+            ],
+            tools: Arc::default(),
+            may_call: true,
+            max_tokens: 1,
+            deadline: std::time::SystemTime::UNIX_EPOCH,
+        };
+        assert_eq!(
+            turn.conversation()[1..],
+            [
+                says(Role::Assistant, vec![call("c", "a_b"), call("c-2", "_")]),
+                says(Role::User, vec![result("c", "one"), result("c-2", "two")]),
+                says(Role::Assistant, vec![call("c-3", &"x".repeat(50))]),
+                says(Role::User, vec![result("c-3", "three")]),
+            ]
+        );
     }
 }

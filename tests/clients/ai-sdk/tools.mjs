@@ -13,11 +13,11 @@ function asking(visitor, options) {
 
 const asked = page => page.chat.messages.at(-1).parts.filter(part => part.state === 'approval-requested')
 
-async function decide(visitor, id, approved, reason) {
+async function decide(visitor, id, approved, reason, { text = REMOVE, type = 'tool-lab_remove' } = {}) {
   const page = asking(visitor, { id })
-  await page.chat.sendMessage({ text: REMOVE })
+  await page.chat.sendMessage({ text })
   const [part] = asked(page)
-  assert.equal(part.type, 'tool-lab_remove')
+  assert.equal(part.type, type)
   assert.deepEqual(part.input, { what: 'all' })
   const before = (await sameAfterReload(visitor, page)).messages.at(-1)
   await page.chat.addToolApprovalResponse({ id: part.approval.id, approved, reason })
@@ -44,6 +44,47 @@ export const tools = {
     assert.ok(imported.some(chat => JSON.stringify(comparable(chat.messages).map(message => message.parts)) === parts))
     await page.chat.sendMessage({ text: 'go on' })
     answered(page, 'You said: go on')
+  },
+
+  async 'a tool that no client knows by name is called, resumed, replayed, exported and imported'(visitor, id) {
+    const first = visitor.page({ id })
+    const sent = first.chat.sendMessage({ text: '[[tool any_look {"at":"it"}]] [[tool any_wait {"ms":1500}]] [[tool any_fail {}]]' })
+    await until('the second call', () => first.chat.messages.at(-1)?.parts.some(part => part.toolName === 'any_wait' && part.state === 'input-available'))
+    const loaded = await visitor.stored(id)
+    const second = visitor.page({ id, messages: loaded.messages })
+    await Promise.all([sent, second.chat.resumeStream()])
+    const reply = answered(first, 'Tools said: saw it, waited, error: it is broken')
+    const calls = reply.parts.filter(part => part.type === 'dynamic-tool')
+    assert.deepEqual(calls.map(part => [part.toolName, part.state]), [
+      ['any_look', 'output-available'], ['any_wait', 'output-available'], ['any_fail', 'output-error'],
+    ])
+    assert.deepEqual([calls[0].input, calls[0].output], [{ at: 'it' }, 'saw it'])
+    assert.deepEqual(comparable(second.chat.messages), comparable(first.chat.messages))
+    const third = visitor.page({ id, messages: loaded.messages, headers: { 'last-event-id': loaded.messages[0].id } })
+    await third.chat.resumeStream()
+    assert.deepEqual(comparable(third.chat.messages), comparable(first.chat.messages))
+    const { messages } = await sameAfterReload(visitor, second)
+    await visitor.client.ai.validateUIMessages?.({ messages })
+    const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
+    const { ids } = await visitor.json('POST', '/api/import', lines, 201)
+    const { messages: imported } = await visitor.stored(ids[0])
+    assert.deepEqual(imported.map(message => message.parts), messages.map(message => message.parts))
+    // A page of the import sends its last message again: what is there is replayed to it.
+    const page = visitor.page({ id: ids[0], messages: imported.slice(0, 1) })
+    await page.chat.sendMessage()
+    assert.deepEqual(page.errors.map(String), [])
+    assert.deepEqual(comparable(page.chat.messages)[1].parts, comparable(imported)[1].parts)
+    await page.chat.sendMessage({ text: 'go on' })
+    answered(page, 'You said: go on')
+  },
+
+  async 'a call of one that is not known by name is allowed, and another refused'(visitor, id) {
+    const such = { text: '[[tool any_remove {"what":"all"}]]', type: 'dynamic-tool' }
+    const allowed = await decide(visitor, `${id}-a`, true, undefined, such)
+    assert.equal(partOf(answered(allowed, 'Tools said: removed all'), 'dynamic-tool').state, 'output-available')
+    const refused = await decide(visitor, `${id}-b`, false, undefined, such)
+    const reply = answered(refused, 'Tools said: error: the user refused this call')
+    assert.equal(partOf(reply, 'dynamic-tool').state, 'output-denied')
   },
 
   async 'a tool that takes its time is resumed'(visitor, id) {

@@ -1,6 +1,7 @@
 // The chat page's stories in a headless Chromium, each with a visitor of its own.
 //   node run.mjs URL CHROMIUM FOLDER [STORY…]
-// FOLDER gets the screenshots; STORY is a part of a story's name, or `--tools` for those on a site that has some. The model behind the API echoes, and takes directives.
+// FOLDER gets the screenshots; STORY is a part of a story's name, or `--tools` or `--posts` for those on a site that has a server of tools,
+// or whose blog's posts are indexed. The model behind the API echoes, and takes directives.
 // Ends with 0 when all went as told.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -10,6 +11,7 @@ import * as files from './files.mjs';
 import * as input from './input.mjs';
 import * as list from './list.mjs';
 import * as looks from './looks.mjs';
+import * as posts from './posts.mjs';
 import * as tools from './tools.mjs';
 import * as turns from './turns.mjs';
 import { Visit } from './visit.mjs';
@@ -20,11 +22,11 @@ const [address, executablePath, folder, ...chosen] = process.argv.slice(2);
 const TELLERS = 3;
 
 mkdirSync(folder, { recursive: true });
-const hasTools = chosen.includes('--tools');
-const chapters = hasTools ? [tools] : [turns, failures, list, files, input, looks];
+const special = { '--tools': tools, '--posts': posts }[chosen[0]];
+const chapters = special ? [special] : [turns, failures, list, files, input, looks];
 const stories = chapters.flatMap((file) => Object.entries(file.stories))
   .map(([name, story], place) => ({ name, place, ...story }))
-  .filter(({ name }) => hasTools || !chosen.length || chosen.some((part) => name.includes(part)));
+  .filter(({ name }) => special || !chosen.length || chosen.some((part) => name.includes(part)));
 const browser = await chromium.launch({
   executablePath, headless: true, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
 });

@@ -102,6 +102,29 @@ export const stories = {
     },
   },
 
+  'a stop that overtakes its message stops the reply all the same': {
+    async tell(visit) {
+      await visit.open();
+      let letThrough;
+      const held = new Promise((resolve) => { letThrough = resolve; });
+      await visit.context.route('**/api/chat', async (route) => {
+        await held;
+        await route.continue();
+      });
+      const early = visit.page.waitForResponse((response) => response.url().endsWith('/stop'));
+      await visit.say('[[accept 5000]] never mind');
+      await visit.field.press('Escape');
+      assert.equal((await early).status(), 404, 'the chat is not there yet');
+      letThrough();
+      await visit.page.getByText('You stopped the reply before it began.').waitFor();
+      await visit.idle();
+      assert.equal((await visit.stored()).activeStreamId, null);
+      await visit.ask('and on');
+      const { messages } = await visit.stored();
+      assert.deepEqual(messages.map((message) => message.role), ['user', 'user', 'assistant']);
+    },
+  },
+
   'after a reload in its middle a reply goes on to its end, and nothing is there twice': {
     async tell(visit) {
       await visit.open();

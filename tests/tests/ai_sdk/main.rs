@@ -34,7 +34,10 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 const SCENARIOS: usize = 36;
 
 /// The same of those with tools.
-const WITH_TOOLS: usize = 5;
+const WITH_TOOLS: usize = 7;
+
+/// Those of them that ask nothing, which version 5 does not know, have this in their names.
+const ASKS_NOTHING: &str = "a tool";
 
 /// Where the packages are; installed first if they are not.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -90,27 +93,32 @@ fn in_this_rhythm(launch: Launch) -> Launch {
 async fn run(client: &str) {
     let _alone = ALONE.lock().await;
     let (_stack, gateway) = site(launch_chat).await;
-    run_at(&gateway, client, "", SCENARIOS).await;
+    run_at(&gateway, client, &[], SCENARIOS).await;
 }
 
 /// Runs those with tools, on a site that has some.
-async fn run_with_tools(client: &str) {
+async fn run_with_tools(client: &str, only: &str, scenarios: usize) {
     let _alone = ALONE.lock().await;
     let server = McpServer::start(&[]);
-    let servers = server.config(&json!({}));
+    let servers = json!([
+        {"name": "lab", "url": server.url("mcp")},
+        {"name": "any", "url": server.url("mcp"), "dynamic": true},
+    ]);
+    let servers = servers.to_string();
     let launch = |stack: &Stack| {
         in_this_rhythm(stack.set_up("chat", Launch::full_binary("chat")))
             .env("MCP_SERVERS", servers)
     };
     let (_stack, gateway) = site(launch).await;
-    run_at(&gateway, client, "true", WITH_TOOLS).await;
+    let variables = [("TOOLS", "true"), ("ONLY", only)];
+    run_at(&gateway, client, &variables, scenarios).await;
 }
 
-async fn run_at(gateway: &Gateway, client: &str, tools: &str, scenarios: usize) {
+async fn run_at(gateway: &Gateway, client: &str, variables: &[(&str, &str)], scenarios: usize) {
     let output = Command::new(node())
         .arg(workspace().join("tests/clients/ai-sdk/run.mjs"))
         .arg(client)
-        .env("TOOLS", tools)
+        .envs(variables.iter().copied())
         .env("AI_SDK_ROOT", ROOT.as_path())
         .env("API_URL", gateway.url())
         .kill_on_drop(true)
@@ -165,15 +173,25 @@ async fn vue_4_passes_every_scenario() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ai_7_0_173_has_tools_called_and_allows_them() {
-    run_with_tools("7.0.173").await;
+    run_with_tools("7.0.173", "", WITH_TOOLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ai_6_0_326_has_tools_called_and_allows_them() {
-    run_with_tools("6.0.326").await;
+    run_with_tools("6.0.326", "", WITH_TOOLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vue_4_has_tools_called_and_allows_them() {
-    run_with_tools("vue").await;
+    run_with_tools("vue", "", WITH_TOOLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_6_0_200_with_its_strict_schema_has_tools_called_and_allows_them() {
+    run_with_tools("6.0.200", "", WITH_TOOLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ai_5_0_100_with_its_strict_schema_has_tools_called() {
+    run_with_tools("5.0.100", ASKS_NOTHING, 3).await;
 }

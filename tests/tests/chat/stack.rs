@@ -203,8 +203,12 @@ impl Said {
                     let known = parts.iter().position(|part| part["toolCallId"] == *call);
                     let at = known.unwrap_or(parts.len());
                     if known.is_none() {
-                        let kind = format!("tool-{}", chunk["toolName"].as_str().unwrap());
-                        parts.push(json!({"type": kind, "toolCallId": call}));
+                        let name = chunk["toolName"].as_str().unwrap();
+                        parts.push(if chunk["dynamic"] == true {
+                            json!({"type": "dynamic-tool", "toolName": name, "toolCallId": call})
+                        } else {
+                            json!({"type": format!("tool-{name}"), "toolCallId": call})
+                        });
                     }
                     parts[at]["state"] = json!("input-available");
                     for key in ["input", "providerExecuted"] {

@@ -8,7 +8,9 @@ use tests::function::Function;
 use tests::http::{Request, Response};
 use tests::runtime_api::Invocation;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, text_of, until_true};
+use crate::stack::{
+    LIMIT, Stack, Visitor, heard, launch_chat, said, submit, text_of, until_true, with,
+};
 
 /// A killed writer's chat is usable within.
 const USABLE_WITHIN: Duration = Duration::from_secs(10);
@@ -342,4 +344,75 @@ async fn a_chat_that_is_claimed_under_a_reply_keeps_its_writer_and_the_new_owner
     // The chat is free again.
     let next = member.post(&submit("c", "u2", "next")).await;
     assert_eq!(next.text(), "next");
+}
+
+#[tokio::test]
+async fn what_was_said_behind_a_reply_that_never_began_keeps_its_place_in_the_chat() {
+    let stack = Stack::start().await;
+    let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
+    let writer = launch_chat(&stack)
+        .env("CHECKPOINT_MS", "1000")
+        .start()
+        .await;
+    let other = launch_chat(&stack).start().await;
+    let (visitor, elsewhere) = (at(&stack, &writer, &chats), at(&stack, &other, &chats));
+    let invocation = begun(&visitor, &db, "c", "[[accept 4000]]one", None).await;
+    let stopped = elsewhere.ask("POST", "/api/chat/c/stop", None).await;
+    assert_eq!(stopped.status(), 202);
+    // Before the writer knows.
+    let next = elsewhere.post(&submit("c", "u2", "next")).await;
+    assert_eq!(next.types().last().unwrap(), "finish");
+    assert_eq!(said(invocation.outcome().await).types(), ["abort"]);
+    let before = visitor.transcript("c").await;
+    assert_eq!(before.len(), 3, "{before:?}");
+
+    // Set aside, and gone back to.
+    let edit = with(submit("c", "u1", "uno"), "messageId", json!("u1"));
+    assert_eq!(elsewhere.post(&edit).await.text(), "uno");
+    let back = Request::new("POST", "/api/chats/c/branches").json(&json!({"messageId": "u2"}));
+    let event = back.bearer(&visitor.token).rest_event().to_string();
+    let back = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    assert_eq!(back.status, 200);
+    let texts = |lines: &[String]| {
+        let text = |line: &String| line.split_once(": ").unwrap().1.to_owned();
+        lines.iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(&visitor.transcript("c").await), texts(&before));
+    // And exported as it can be imported.
+    let lines = visitor.ask("GET", "/api/me/export", None).await.body();
+    let import = Request::new("POST", "/api/import").body(lines);
+    let event = import.bearer(&visitor.token).rest_event().to_string();
+    let imported = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    assert_eq!(imported.status, 201, "{:?}", imported.body);
+}
+
+#[tokio::test]
+async fn a_cut_is_seen_by_a_turn_that_was_placed_before_it() {
+    let stack = Stack::start().await;
+    let (chat, chats, db) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
+    );
+    let visitor = at(&stack, &chat, &chats);
+    visitor.post(&submit("c", "u1", "one")).await;
+    visitor.post(&submit("c", "u2", "two")).await;
+    let place = async || -> i64 {
+        let sql = "SELECT next_seq FROM chats WHERE id = 'c'";
+        let row = db.query_opt_idempotent(sql, &[]).await.unwrap();
+        row.unwrap().get(0)
+    };
+    let before = place().await;
+    let cut = json!({"messageId": "u1", "type": "regenerate"});
+    let cut = Request::new("DELETE", "/api/chats/c/messages").json(&cut);
+    let event = cut.bearer(&visitor.token).rest_event().to_string();
+    let cut = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    assert_eq!(cut.status, 200);
+    assert!(place().await > before, "what a turn is placed by");
+    let again = with(
+        submit("c", "u1", "one"),
+        "trigger",
+        json!("regenerate-message"),
+    );
+    assert_eq!(visitor.post(&again).await.text(), "one");
 }

@@ -10,26 +10,26 @@ use crate::stack::{
 };
 
 /// The visitor, at this pair of functions.
-fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function) -> Visitor<'a> {
+pub(crate) fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function) -> Visitor<'a> {
     let token = stack.token("visitor");
     Visitor { chat, chats, token }
 }
 
 /// A call of a tool in a stored or streamed reply.
-fn calls(parts: &Value) -> Vec<&Value> {
+pub(crate) fn calls(parts: &Value) -> Vec<&Value> {
     let parts = parts.as_array().unwrap().iter();
     parts
-        .filter(|part| part["type"].as_str().unwrap().starts_with("tool-"))
+        .filter(|part| part["toolCallId"].is_string())
         .collect()
 }
 
 /// The stored reply of a chat with one turn.
-async fn stored(visitor: &Visitor<'_>, chat: &str) -> Value {
+pub(crate) async fn stored(visitor: &Visitor<'_>, chat: &str) -> Value {
     visitor.read(chat).await["messages"][1].clone()
 }
 
 /// What was streamed is what is stored.
-async fn agree(visitor: &Visitor<'_>, chat: &str, said: &Said) -> Value {
+pub(crate) async fn agree(visitor: &Visitor<'_>, chat: &str, said: &Said) -> Value {
     let stored = stored(visitor, chat).await;
     assert_eq!(said.message()["parts"], stored["parts"]);
     stored
@@ -300,7 +300,7 @@ async fn without_its_servers_a_chat_starts_and_answers() {
 }
 
 /// The message with an answer to everything that it asks, as the SDK posts it.
-fn answered(message: &Value, is_approved: bool) -> Value {
+pub(crate) fn answered(message: &Value, is_approved: bool) -> Value {
     let mut message = message.clone();
     for part in message["parts"].as_array_mut().unwrap() {
         if part["state"] == "approval-requested" {
@@ -311,7 +311,7 @@ fn answered(message: &Value, is_approved: bool) -> Value {
     message
 }
 
-fn answer(chat: &str, message: &Value) -> Value {
+pub(crate) fn answer(chat: &str, message: &Value) -> Value {
     json!({"id": chat, "messages": [message], "trigger": "submit-message", "messageId": message["id"]})
 }
 

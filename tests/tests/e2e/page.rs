@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::binary::{target_dir, workspace};
+use tests::blog::Blog;
 use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
@@ -18,6 +19,9 @@ use crate::stack::{Stack, launch_chat, launch_chats, slow};
 
 /// All stories, with screenshots and a look at every state by axe.
 const STORIES_LIMIT: Duration = Duration::from_secs(1200);
+
+/// A dozen posts, read and indexed.
+const INDEX_LIMIT: Duration = Duration::from_secs(120);
 
 /// Installs and builds what is not there yet.
 async fn tools(parts: &[&str]) {
@@ -96,6 +100,24 @@ async fn the_page_asks_before_a_tool_changes_things() {
     let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
     let (url, tools) = (url.as_ref(), "--tools".as_ref());
     let arguments = [url, browser.as_ref(), pictures.as_ref(), tools];
+    run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_the_posts_that_an_answer_rests_on() {
+    tools(&["blog", "page"]).await;
+    let (stack, blog) = (Stack::start().await, Blog::with_posts(12).await);
+    let feed = blog.url("/sitemap.xml");
+    let maintenance = stack.launch("maintenance").env("BLOG_FEED", feed.as_str());
+    let event = json!({"task": "index-posts"}).to_string();
+    let report = maintenance.start().await.invoke(event, INDEX_LIMIT).await;
+    let report: Value = serde_json::from_slice(&report.response()).unwrap();
+    assert_eq!(report["written"], 12, "{report}");
+    let chat = launch_chat(&stack).env("BLOG_FEED", feed);
+    let (_stack, gateway) = gateway(stack, chat).await;
+    let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
+    let (url, posts) = (url.as_ref(), "--posts".as_ref());
+    let arguments = [url, browser.as_ref(), pictures.as_ref(), posts];
     run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
 }
 

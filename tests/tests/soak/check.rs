@@ -42,8 +42,8 @@ const NOTHING: [(&str, &str); 7] = [
         "SELECT count(*) FROM shares s WHERE NOT EXISTS (SELECT FROM chats c WHERE c.id = s.chat_id)",
     ),
     (
-        "replies to nobody",
-        "SELECT count(*) FROM messages m WHERE role = 'assistant' AND parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM messages p WHERE p.chat_id = m.chat_id AND p.id = m.parent_id)",
+        "messages behind nobody's",
+        "SELECT count(*) FROM messages m WHERE parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM messages p WHERE p.chat_id = m.chat_id AND p.id = m.parent_id)",
     ),
 ];
 

@@ -13,6 +13,9 @@ const THROTTLE_MS = 60;
 const RECONNECT_AFTER_MS = 2000;
 /** How often in a row a lost reply is gone after without being asked. */
 const RECONNECTS = 3;
+/** A stop that finds no reply is said again after so long, and so often. */
+const STOP_AGAIN_MS = 250;
+const STOPS = 20;
 /** Refusals after which the message is stored: another one may be sent behind it. */
 const STORED = ['model_refused', 'model_unavailable', 'stopped'];
 /** Ends of a stream after which the reply may go on. */
@@ -262,11 +265,24 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
 
   const regenerate = (messageId) => run(() => talk.regenerate({ messageId }));
 
-  /** Both: the server's reply, and reading it. */
+  /** Stops the server's reply. A stop that overtakes the message finds none, perhaps not even the chat. */
+  async function stopReply() {
+    for (let n = 0; n < STOPS; n += 1) {
+      const { stopped } = await api.stop(id).catch((thrown) => {
+        if (problemOf(thrown).code !== 'not_found') throw thrown;
+        return { stopped: false };
+      });
+      if (stopped || !isWriting.value) return;
+      await new Promise((resolve) => { setTimeout(resolve, STOP_AGAIN_MS); });
+    }
+  }
+
+  /** Both: the server's reply, and reading it. A message that is on its way is let through first: nobody can take it back. */
   async function stop() {
     stops += 1;
     try {
-      await Promise.all([api.stop(id), talk.stop()]);
+      await Promise.all([stopReply(), status.value === 'submitted' ? undefined : talk.stop()]);
+      await talk.stop();
       const last = messages.value.at(-1);
       if (last?.role === 'assistant') {
         messages.value = messages.value.with(-1, { ...last, metadata: { ...last.metadata, status: 'stopped' } });

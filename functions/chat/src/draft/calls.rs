@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Calling, Draft, Part};
 use crate::body::Writer;
 use crate::chunk::Chunk;
-use crate::parts::{Stage, merge, send, send_whole, stage, tool_call, tool_name};
+use crate::parts::{Manner, Stage, called, merge, send, send_whole, stage, tool_call};
 
 /// What is noted of a call whose end nobody has seen.
 const CUT_SHORT: &str = "the call was cut short: whether it took effect is not known";
@@ -34,13 +34,7 @@ pub(crate) struct OpenCall {
 
 impl Draft {
     /// Begins the call of a tool, which the provider calls `call`.
-    pub(crate) fn begin_call(
-        &mut self,
-        call: &str,
-        tool_name: &str,
-        is_provider_executed: bool,
-        out: &Writer,
-    ) {
+    pub(crate) fn begin_call(&mut self, call: &str, tool_name: &str, manner: Manner, out: &Writer) {
         if self.calls.contains_key(call) {
             return;
         }
@@ -51,13 +45,15 @@ impl Draft {
             &Chunk::ToolInputStart {
                 tool_call_id: &id,
                 tool_name,
-                provider_executed: is_provider_executed.then_some(true),
+                provider_executed: manner.provider_executed(),
+                dynamic: manner.dynamic(),
             },
         );
         self.calls.insert(call.to_owned(), self.parts.len());
         self.parts.push(Part::Calling(Calling {
             id,
             name: tool_name.to_owned(),
+            manner,
             input: String::new(),
         }));
     }
@@ -84,7 +80,7 @@ impl Draft {
         call: &str,
         name: &str,
         input: &Value,
-        is_provider_executed: bool,
+        manner: Manner,
         out: &Writer,
     ) {
         let index = self.calls.get(call).copied();
@@ -99,7 +95,7 @@ impl Draft {
             Some(_) => return,
             None => (self.unused_id(call), None),
         };
-        let part = tool_call(&id, name, input, is_provider_executed);
+        let part = called(&id, name, input, manner);
         if let Some(slot) = slot {
             self.bytes += part.to_string().len();
             send_whole(&part, None, out);
@@ -129,16 +125,12 @@ impl Draft {
     pub(crate) fn open_calls(&self) -> Vec<OpenCall> {
         let open = |part: &Part| {
             let Part::Whole(part) = part else { return None };
-            let name = tool_name(part)?;
+            let call = tool_call(part)?;
             let is = |key: &str, value: &str| part.get(key).is_some_and(|of| of == value);
             let is_open = is("state", "input-available") || is("state", "approval-responded");
-            (is_open && part.get("providerExecuted").is_none()).then(|| OpenCall {
-                id: part
-                    .get("toolCallId")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned(),
-                name: name.to_owned(),
+            (is_open && !call.manner.is_provider_executed).then(|| OpenCall {
+                id: call.id.to_owned(),
+                name: call.name.to_owned(),
                 input: part.get("input").cloned().unwrap_or_default(),
                 is_approved: part.pointer("/approval/approved").and_then(Value::as_bool),
             })
@@ -217,7 +209,7 @@ impl Draft {
             if let Part::Calling(calling) = slot {
                 let input = serde_json::from_str(&calling.input)
                     .unwrap_or_else(|_| calling.input.as_str().into());
-                let part = tool_call(&calling.id, &calling.name, &input, false);
+                let part = called(&calling.id, &calling.name, &input, calling.manner);
                 self.bytes += part.to_string().len() - calling.input.len();
                 send_whole(&part, None, out);
                 *slot = Part::Whole(part);

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 pub(crate) use calls::{OpenCall, Outcome};
 
 use crate::body::Writer;
-use crate::parts::{Kind, close, merge, part_id, send_delta, send_start, send_whole};
+use crate::parts::{
+    Kind, Manner, close, is_step, merge, part_id, provider_metadata, send_delta, send_start,
+    send_whole,
+};
 
 /// A part, as far as it was said.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ struct Said {
 struct Calling {
     id: String,
     name: String,
+    manner: Manner,
     input: String,
 }
 
@@ -81,7 +85,7 @@ impl Draft {
                 kind,
                 id: draft.next_id(kind),
                 text: text.to_owned(),
-                metadata: part.get("providerMetadata").cloned(),
+                metadata: provider_metadata(part).cloned(),
                 is_open: false,
             }));
         }
@@ -227,10 +231,6 @@ impl Draft {
     }
 }
 
-fn is_step(part: &Value) -> bool {
-    part.get("type").is_some_and(|kind| kind == "step-start")
-}
-
 impl Said {
     fn close(&mut self, out: &Writer) {
         self.is_open = false;
@@ -323,7 +323,7 @@ mod tests {
             draft.answer("c", Outcome::Gave(json!(1)), out);
             draft.step(out);
             draft.push(Kind::Text, "t0".into(), "two", out);
-            draft.call("c", "x", &json!({}), false, out);
+            draft.call("c", "x", &json!({}), Manner::default(), out);
             draft.end_all(out);
         });
         assert!(
@@ -341,11 +341,11 @@ mod tests {
     fn what_is_cut_off_in_a_call_is_said_to_be() {
         let mut draft = Draft::default();
         sent(|out| {
-            draft.begin_call("c", "x", false, out);
+            draft.begin_call("c", "x", Manner::default(), out);
             draft.call_delta("c", "{\"a\":", out);
             assert_eq!(draft.parts(), json!([{"type": "step-start"}]));
-            draft.call("d", "x", &json!({}), false, out);
-            draft.call("e", "x", &json!({}), false, out);
+            draft.call("d", "x", &json!({}), Manner::default(), out);
+            draft.call("e", "x", &json!({}), Manner::default(), out);
             draft.ask("e", "a", out);
             draft.end_calls(out);
         });

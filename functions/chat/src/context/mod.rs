@@ -1,13 +1,14 @@
 //! What the model is shown of a conversation: the newest messages that fit, in turns that
 //! alternate.
 
+mod reply;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use chat_store::is_blank;
 use model::{Message, Part, Role, Tool};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::parts::tool_name;
+pub(crate) use reply::reply;
 
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;
@@ -90,88 +91,6 @@ pub(crate) fn conversation(
     }
     newest_first.reverse();
     newest_first
-}
-
-/// A reply as a model is told it: its text, and, if so wanted, the calls of tools with what they
-/// gave, and what was thought before them. What else a model has made, providers take from nobody
-/// but a visitor.
-pub(crate) fn reply(stored: &Value, has_tools: bool, has_reasoning: bool) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let (mut said, mut results) = (Vec::new(), Vec::new());
-    for part in stored.as_array().into_iter().flatten() {
-        let text = |key: &str| part.get(key).and_then(Value::as_str).unwrap_or_default();
-        if let Some(name) = tool_name(part) {
-            // What a provider has executed is its own.
-            if has_tools && part.get("providerExecuted").is_none() {
-                let id = text("toolCallId").to_owned();
-                said.push(Part::Call {
-                    id: id.clone(),
-                    name: name.to_owned(),
-                    input: object(part.get("input").cloned().unwrap_or_default()),
-                });
-                results.push(result(id, part));
-            }
-            continue;
-        }
-        let next = match text("type") {
-            "text" if !text("text").is_empty() => Part::Text(text("text").to_owned()),
-            "reasoning" if has_reasoning => Part::Reasoning {
-                text: text("text").to_owned(),
-                metadata: part.get("providerMetadata").cloned().unwrap_or_default(),
-            },
-            "step-start" => {
-                end_step(&mut messages, &mut said, &mut results);
-                continue;
-            }
-            _ => continue,
-        };
-        if !results.is_empty() {
-            end_step(&mut messages, &mut said, &mut results);
-        }
-        said.push(next);
-    }
-    end_step(&mut messages, &mut said, &mut results);
-    messages
-}
-
-fn end_step(messages: &mut Vec<Message>, said: &mut Vec<Part>, results: &mut Vec<Part>) {
-    for (role, parts) in [(Role::Assistant, said), (Role::User, results)] {
-        let parts = std::mem::take(parts);
-        match messages.last_mut() {
-            _ if parts.is_empty() => {}
-            Some(last) if last.role == role => last.parts.extend(parts),
-            _ => messages.push(Message { role, parts }),
-        }
-    }
-}
-
-/// An input as providers take it.
-fn object(input: Value) -> Value {
-    match input {
-        Value::Object(_) => input,
-        other => json!({"input": other}),
-    }
-}
-
-/// What became of a call: every call has a result, or a provider refuses the conversation.
-fn result(id: String, part: &Value) -> Part {
-    let text = |pointer: &str| part.pointer(pointer).and_then(Value::as_str);
-    let output = match part.get("output") {
-        Some(Value::String(text)) if is_blank(text) => "(nothing)".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(output) => output.to_string(),
-        None => match (text("/state"), text("/errorText"), text("/approval/reason")) {
-            (Some("output-denied"), _, Some(why)) => format!("the user refused this call: {why}"),
-            (Some("output-denied"), _, None) => "the user refused this call".to_owned(),
-            (_, Some(reason), _) if !is_blank(reason) => reason.to_owned(),
-            _ => "this call was not made".to_owned(),
-        },
-    };
-    Part::Result {
-        id,
-        output,
-        is_error: part.get("output").is_none(),
-    }
 }
 
 /// The most tokens of a conversation, by any tokenizer: one for each byte of text, and what marks a
@@ -284,8 +203,8 @@ fn file(media_type: String, name: String, bytes: Vec<u8>) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parts::merge;
     use chat_store::StoredParts;
+    use serde_json::json;
 
     fn said(role: &str, text: &str) -> chat_store::Message {
         chat_store::Message {
@@ -339,90 +258,6 @@ mod tests {
         let question = question(r#"[{"type":"text","text":"now"}]"#);
         let shown = conversation(&history, question, 1_000, false);
         assert_eq!(shown[1], Message::text(Role::Assistant, "here"));
-    }
-
-    #[test]
-    fn the_calls_of_tools_are_told_as_pairs_whatever_became_of_them() {
-        let call = |id: &str, state: &str, more: Value| {
-            let mut part =
-                json!({"type": "tool-look", "toolCallId": id, "state": state, "input": {}});
-            merge(&mut part, &more);
-            part
-        };
-        let stored = json!([
-            {"type": "step-start"},
-            {"type": "reasoning", "id": "r0", "text": "hm", "providerMetadata": {"p": {"signature": "s"}}},
-            {"type": "text", "text": "one"},
-            call("a", "output-available", json!({"output": {"n": 1}})),
-            call("b", "output-error", json!({"errorText": "broken"})),
-            {"type": "step-start"},
-            call("c", "output-denied", json!({"approval": {"id": "x", "approved": false, "reason": "no"}})),
-            call("d", "approval-requested", json!({"input": "not JSON"})),
-            {"type": "tool-own", "toolCallId": "e", "state": "output-available", "output": 1, "providerExecuted": true},
-        ]);
-        let result = |id: &str, output: &str, is_error| Part::Result {
-            id: id.to_owned(),
-            output: output.to_owned(),
-            is_error,
-        };
-        let call = |id: &str, input: Value| Part::Call {
-            id: id.to_owned(),
-            name: "look".to_owned(),
-            input,
-        };
-        let says = |role, parts: Vec<Part>| Message { role, parts };
-        let (text, thought) = (
-            Part::Text("one".to_owned()),
-            Part::Reasoning {
-                text: "hm".to_owned(),
-                metadata: json!({"p": {"signature": "s"}}),
-            },
-        );
-        let none = || json!({});
-        let expected = [
-            says(
-                Role::Assistant,
-                vec![thought, text.clone(), call("a", none()), call("b", none())],
-            ),
-            says(
-                Role::User,
-                vec![
-                    result("a", r#"{"n":1}"#, false),
-                    result("b", "broken", true),
-                ],
-            ),
-            says(
-                Role::Assistant,
-                vec![call("c", none()), call("d", json!({"input": "not JSON"}))],
-            ),
-            says(
-                Role::User,
-                vec![
-                    result("c", "the user refused this call: no", true),
-                    result("d", "this call was not made", true),
-                ],
-            ),
-        ];
-        assert_eq!(reply(&stored, true, true), expected);
-        assert_eq!(
-            reply(&stored, false, false),
-            [says(Role::Assistant, vec![text])]
-        );
-
-        // What is cut off takes its results along.
-        let mut said = said("assistant", "");
-        said.parts = StoredParts::parse(&stored.to_string());
-        let question = || question(r#"[{"type":"text","text":"now"}]"#);
-        let alone = conversation(&[said.clone()], question(), 1_000, true);
-        assert_eq!(alone, [question()]);
-        let history = [self::said("user", "look"), said];
-        let told = conversation(&history, question(), 1_000, true);
-        assert_eq!(told.len(), 5, "{told:?}");
-        assert_eq!(
-            told[4].parts.len(),
-            3,
-            "the results come before what is said then"
-        );
     }
 
     #[test]
