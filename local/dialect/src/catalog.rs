@@ -14,6 +14,7 @@ use crate::{
     name::Name,
     parse::Parsed,
     refusal::Refusal,
+    rules::{indexes, queries},
     tree,
 };
 
@@ -220,7 +221,51 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
                 WHERE a.attrelid = to_regclass($1) AND a.attname = $2 \
                 AND coalesce(nullif(t.typbasetype, 0), t.oid) IN \
                 ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype)",
-        asks: index_columns,
+        asks: |parsed| {
+            let adopted = indexes::adopted_keys(parsed)
+                .into_iter()
+                .filter_map(|(source, column)| Some(vec![like_table(&source)?, column]));
+            index_columns(parsed).into_iter().chain(adopted).collect()
+        },
+    },
+    CatalogRule {
+        name: "key-domain-type",
+        source: "4.4",
+        sqlstate: "0A000",
+        message: "datatype {} is not supported in a key",
+        literal: true,
+        query: "SELECT format_type(typbasetype, NULL) FROM pg_type \
+                WHERE oid = to_regtype($1) AND typbasetype IN \
+                ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype)",
+        asks: |parsed| {
+            indexes::declared_keys(parsed)
+                .flatten()
+                .filter_map(|column| Some(vec![column.own?]))
+                .collect()
+        },
+    },
+    CatalogRule {
+        name: "index-key-size",
+        source: "2.3",
+        sqlstate: "54000",
+        message: "key size greater than 2000 bytes not supported",
+        literal: true,
+        query: "SELECT '' FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+                WHERE a.attrelid = to_regclass($1) AND a.attname = ANY ($2::text[]) \
+                AND coalesce(nullif(t.typbasetype, 0), t.oid) IN ('varchar'::regtype, 'bpchar'::regtype) \
+                HAVING sum(greatest(a.atttypmod, t.typtypmod, 4) - 4) > 2000",
+        asks: |parsed| {
+            let columns = index_columns(parsed);
+            let names: Vec<String> = columns.iter().filter_map(|c| c.get(1).cloned()).collect();
+            let table = columns
+                .into_iter()
+                .next()
+                .and_then(|c| c.into_iter().next());
+            table
+                .map(|table| vec![table, array(&names)])
+                .into_iter()
+                .collect()
+        },
     },
     CatalogRule {
         name: "drop-key-column",
@@ -268,6 +313,54 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
         },
     },
     CatalogRule {
+        name: "adopted-column-limit",
+        source: "2.3",
+        sqlstate: "54011",
+        message: "{}",
+        literal: true,
+        query: "SELECT CASE $3 WHEN 'key' THEN 'cannot use more than 256 columns in an index' \
+                    ELSE 'tables can have at most 255 columns' END \
+                FROM pg_attribute \
+                WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped \
+                HAVING count(*) + $2::int > 256",
+        asks: |parsed| {
+            parsed
+                .all(&[K::LIKE_CLAUSE])
+                .filter_map(|like| {
+                    let list = like.parent()?;
+                    let has_key = tree::has(&list, &[K::PRIMARY_KEY_CONSTRAINT]);
+                    let columns = list.children().filter(|arg| arg.kind() == K::COLUMN);
+                    let count = columns.count().to_string();
+                    let key = if has_key { "key" } else { "" };
+                    Some(vec![like_table(&like)?, count, key.to_owned()])
+                })
+                .collect()
+        },
+    },
+    CatalogRule {
+        name: "lateral-bare-column",
+        source: "4.7",
+        sqlstate: "42804",
+        message: "attribute {} has wrong type",
+        literal: true,
+        query: "SELECT named.position || ' of type ' || ($5::text[])[1] \
+                FROM unnest($3::text[], $4::int[]) AS named (name, position) \
+                WHERE NOT EXISTS (SELECT FROM unnest($1::text[]) AS inside (name) \
+                    LEFT JOIN pg_attribute a ON a.attrelid = to_regclass(inside.name) \
+                        AND a.attname = named.name AND a.attnum > 0 AND NOT a.attisdropped \
+                    WHERE to_regclass(inside.name) IS NULL OR a.attname IS NOT NULL) \
+                AND EXISTS (SELECT FROM unnest($2::text[]) AS outside (name) \
+                    JOIN pg_attribute a ON a.attrelid = to_regclass(outside.name) \
+                    WHERE a.attname = named.name AND a.attnum > 0 AND NOT a.attisdropped) \
+                ORDER BY named.position LIMIT 1",
+        asks: |parsed| {
+            queries::lateral_bare_columns(parsed)
+                .iter()
+                .map(|lists| lists.iter().map(|list| array(list)).collect())
+                .collect()
+        },
+    },
+    CatalogRule {
         name: "identity-column-type",
         source: "4.5",
         sqlstate: "0A000",
@@ -309,6 +402,20 @@ fn dropped_roles(parsed: &Parsed<'_>) -> Vec<Vec<String>> {
 fn table(statement: &SyntaxNode) -> Option<String> {
     let table = tree::child(statement, &[K::TABLE_RELATION_NAME])?;
     Some(Name::read(&table)?.to_string())
+}
+
+/// The table that a LIKE clause names.
+fn like_table(like: &SyntaxNode) -> Option<String> {
+    let table = tree::child(like, &[K::RELATION_NAME_REF])?;
+    Some(Name::read(&table)?.to_string())
+}
+
+/// Texts as a constant of `text[]`.
+fn array(texts: &[String]) -> String {
+    let quoted = texts
+        .iter()
+        .map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
 fn index_columns(parsed: &Parsed<'_>) -> Vec<Vec<String>> {

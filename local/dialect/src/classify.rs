@@ -396,6 +396,8 @@ fn explain(node: &SyntaxNode, parsed: &Parsed<'_>) -> Kind {
     let inner = node
         .children()
         .find(|child| !modes.contains(&child.kind()))
+        // PostgreSQL explains no EXPLAIN.
+        .filter(|inner| inner.kind() != K::EXPLAIN)
         .map_or(Kind::Other, |inner| kind_of(&inner, parsed));
     Kind::Explain {
         analyze,

@@ -38,7 +38,7 @@ pub use statement::{
     Argument, Copy, Ddl, Dml, Edit, Effect, IndexBuild, Isolation, Kind, Lock, LockStrength,
     Rewritten, Select, Statement, Validation, Verb, Verdict,
 };
-pub use types::column_types;
+pub use types::{column_types, key_types};
 
 /// The year and month of the service that the rules describe. It changes monthly; so must they.
 pub const DIALECT_VERSION: &str = "2026-11";

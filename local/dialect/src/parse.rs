@@ -17,9 +17,11 @@ use crate::{
 
 /// Nesting up to which the caller's stack is enough. The parser needs at most about 4 KiB a level.
 const SHALLOW: usize = 150;
-/// Nesting beyond which only the head of a statement is read; PostgreSQL gives up far earlier
-/// (54001).
-const DEEPEST: usize = 32_000;
+/// Nesting beyond which only the head of a statement is read. PostgreSQL gives up earlier (54001),
+/// and what the parser takes grows with the square of it.
+const DEEPEST: usize = 12_000;
+/// The same for brackets in brackets.
+const MOST_BRACKETS: usize = 2_500;
 /// Stack for each level of nesting, twice what the parser was measured to need.
 const STACK_PER_LEVEL: usize = 8 * 1024;
 /// How many tokens are read of a statement that nests too deeply.
@@ -53,8 +55,8 @@ pub(crate) fn with_parsed<T: Send>(
     then: impl Fn(&Parsed<'_>) -> T + Sync,
 ) -> T {
     let tokens = lex(sql);
-    let nesting = nesting(&tokens);
-    if nesting > DEEPEST {
+    let (nesting, brackets) = nesting(&tokens);
+    if nesting > DEEPEST || brackets > MOST_BRACKETS {
         let head = head(sql, &tokens);
         return read(head, lex(head), true, session, &then)
             .unwrap_or_else(|| then(&Parsed::unread(sql, session)));
@@ -96,13 +98,14 @@ fn head<'a>(sql: &'a str, tokens: &[Token<'_>]) -> &'a str {
 }
 
 /// At most how deep a syntax tree of these tokens can be: open brackets, and what stands beside
-/// them since the last comma, for operators nest too.
-fn nesting(tokens: &[Token<'_>]) -> usize {
+/// them since the last comma, for operators nest too. Then how many brackets are open at once.
+fn nesting(tokens: &[Token<'_>]) -> (usize, usize) {
     let mut levels = vec![0_usize];
-    let (mut sum, mut deepest) = (0_usize, 0_usize);
+    let (mut sum, mut deepest, mut brackets) = (0_usize, 0_usize, 0_usize);
     for token in tokens {
         if token.is_symbol("(") || token.is_symbol("[") {
             levels.push(0);
+            brackets = brackets.max(levels.len() - 1);
         } else if (token.is_symbol(")") || token.is_symbol("]")) && levels.len() > 1 {
             sum -= levels.pop().unwrap_or_default();
         } else if token.is_symbol(",") {
@@ -114,7 +117,7 @@ fn nesting(tokens: &[Token<'_>]) -> usize {
         sum += 1;
         deepest = deepest.max(sum);
     }
-    deepest
+    (deepest, brackets)
 }
 
 impl<'a> Parsed<'a> {
@@ -267,10 +270,30 @@ pub(crate) fn starts_with(tokens: &[Token<'_>], words: &[&str]) -> bool {
 struct OwnWords {
     asynchronous: Option<Range<usize>>,
     storage: Vec<Range<usize>>,
+    /// What else of PostgreSQL's the parser lacks, and no rule asks for.
+    lacking: Vec<Range<usize>>,
 }
+
+/// Words that the parser lacks, after these that begin a statement.
+const LACKING: &[(&[&str], &[&str])] = &[
+    (&["alter", "statistics"], &["if", "exists"]),
+    (&["create"], &["trusted", "procedural"]),
+    (&["create"], &["trusted"]),
+    (&["create"], &["procedural"]),
+];
 
 impl OwnWords {
     fn find(tokens: &[Token<'_>]) -> Self {
+        let lacking = LACKING.iter().find_map(|(head, words)| {
+            let from = starts_with(tokens, head).then(|| tokens.get(head.len()..))??;
+            starts_with(from, words).then(|| from.iter().take(words.len()))
+        });
+        if let Some(tokens) = lacking {
+            return Self {
+                lacking: tokens.map(|token| token.range.clone()).collect(),
+                ..Self::default()
+            };
+        }
         let position = if starts_with(tokens, &["create", "index"])
             || starts_with(tokens, &["alter", "table"])
         {
@@ -295,12 +318,14 @@ impl OwnWords {
         Self {
             asynchronous,
             storage,
+            lacking: Vec::new(),
         }
     }
 
     fn blanked(&self, sql: &str) -> String {
         let mut text = sql.to_owned();
-        for range in self.storage.iter().chain(&self.asynchronous) {
+        let words = self.storage.iter().chain(&self.lacking);
+        for range in words.chain(&self.asynchronous) {
             if text.get(range.clone()).is_some() {
                 text.replace_range(range.clone(), &" ".repeat(range.len()));
             }

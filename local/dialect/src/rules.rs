@@ -6,9 +6,9 @@
 //! recorded; tests must not rest on it.
 
 mod columns;
-mod indexes;
+pub(crate) mod indexes;
 mod objects;
-mod queries;
+pub(crate) mod queries;
 mod statements;
 mod tables;
 mod transactions;

@@ -122,9 +122,18 @@ const TYPES: &[(&str, &str, Support)] = &[
 
 /// The types that a column can have, by the names that PostgreSQL displays.
 pub fn column_types() -> Vec<&'static str> {
+    displayed(&[Key, Column])
+}
+
+/// The types that a key can have, by the names that PostgreSQL displays.
+pub fn key_types() -> Vec<&'static str> {
+    displayed(&[Key])
+}
+
+fn displayed(supports: &[Support]) -> Vec<&'static str> {
     let mut displayed: Vec<&str> = TYPES
         .iter()
-        .filter(|(_, _, support)| matches!(support, Key | Column))
+        .filter(|(_, _, support)| supports.contains(support))
         .map(|(_, display, _)| *display)
         .collect();
     displayed.dedup();
@@ -155,6 +164,8 @@ pub(crate) struct TypeUse {
     pub(crate) array: bool,
     /// Length, or precision and scale.
     pub(crate) arguments: Vec<i64>,
+    /// The quoted name of a type that is not built in.
+    pub(crate) own: Option<String>,
 }
 
 impl TypeUse {
@@ -176,6 +187,7 @@ impl TypeUse {
             support,
             array: false,
             arguments,
+            own: None,
         }
     }
 
@@ -201,7 +213,7 @@ impl TypeUse {
                 let name = Name::read(node)?;
                 let quoted_char = name.name == "char";
                 if !name.is_builtin() {
-                    return Some(Self::element(&name.name, None, Vec::new()));
+                    return Some(Self::own(&name, Vec::new()));
                 }
                 if quoted_char {
                     return Some(Self::element("\"char\"", Some(Runtime), Vec::new()));
@@ -219,17 +231,26 @@ impl TypeUse {
             SyntaxKind::TIMESTAMP_TYPE => "timestamp".to_owned(),
             _ => "interval".to_owned(),
         };
-        let arguments = tree::child(node, &[SyntaxKind::ARG_LIST])
+        let arguments: Vec<i64> = tree::child(node, &[SyntaxKind::ARG_LIST])
             .map(|list| {
                 list.children()
                     .filter_map(|arg| tree::integer(&arg))
                     .collect()
             })
             .unwrap_or_default();
-        Some(match Self::builtin(&name) {
+        let single = name == "float" && arguments.first().is_some_and(|bits| *bits <= 24);
+        Some(match Self::builtin(if single { "float4" } else { &name }) {
             Some(known) => Self { arguments, ..known },
-            None => Self::element(&name, None, arguments),
+            None => Self::own(&Name { schema: None, name }, arguments),
         })
+    }
+
+    /// A domain, or whatever else is not built in.
+    fn own(name: &Name, arguments: Vec<i64>) -> Self {
+        Self {
+            own: Some(name.to_string()),
+            ..Self::element(&name.name, None, arguments)
+        }
     }
 
     /// Whether a column can have this type.

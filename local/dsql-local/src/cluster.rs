@@ -1,6 +1,7 @@
 //! What all connections of one cluster share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::watch;
 
@@ -28,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) postgres: Arc<Access>,
     pub(crate) lock_waits: Arc<LockWaits>,
     pub(crate) schema: Schema,
+    /// Counts committed transactions that changed rows.
+    pub(crate) commits: AtomicU64,
     pub(crate) writers: Writers,
     pub(crate) judgements: Judgements,
     pub(crate) jobs: Jobs,

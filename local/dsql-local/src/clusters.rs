@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -139,6 +140,7 @@ impl Clusters {
             postgres: postgres.access.clone(),
             lock_waits: Arc::new(LockWaits::new(&postgres.access.socket)),
             schema: Schema::new(settings.schema_conflicts),
+            commits: AtomicU64::new(0),
             writers: Writers::default(),
             judgements: Judgements::default(),
             jobs: Jobs::new(region.job_duration.clone()),

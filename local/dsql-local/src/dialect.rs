@@ -11,7 +11,16 @@ use crate::wire::ErrorAnswer;
 
 /// What the service calls itself.
 pub(crate) const SERVER_VERSION: &str = "16.15";
-const SERVER_VERSION_NUM: &str = "160015";
+/// Settings that a cluster reports otherwise than PostgreSQL (reference 1.8, 11), with their values.
+pub(crate) const REPORTED: &[(&str, &str)] = &[
+    ("server_version", SERVER_VERSION),
+    ("server_version_num", "160015"),
+    ("max_connections", "20"),
+    ("default_toast_compression", "lz4"),
+];
+
+const SHOW_ALL: &str = "SELECT name, pg_catalog.current_setting(name) AS setting, \
+    short_desc AS description FROM pg_catalog.pg_settings";
 
 impl From<Refusal> for ErrorAnswer {
     fn from(refusal: Refusal) -> Self {
@@ -181,11 +190,14 @@ fn own(classified: &Classified, sql: &str) -> Verdict {
         Classified::AwsIam(mapping) => iam_call(mapping),
         Classified::CreateIndex(index) if index.asynchronous.is_some() => create_index(index, sql),
         Classified::ValidateConstraint(validation) => validate(validation),
-        Classified::Show(parameter) => match parameter.as_str() {
-            "server_version" => show(parameter, SERVER_VERSION),
-            "server_version_num" => show(parameter, SERVER_VERSION_NUM),
-            _ => Verdict::Forward,
+        Classified::Show(parameter) if parameter == "all" => Verdict::Rewrite {
+            sql: SHOW_ALL.to_owned(),
+            tag: Some("SHOW"),
         },
+        Classified::Show(parameter) => {
+            let reported = REPORTED.iter().find(|(name, _)| name == parameter);
+            reported.map_or(Verdict::Forward, |(_, value)| show(parameter, value))
+        }
         _ => Verdict::Forward,
     }
 }

@@ -239,7 +239,7 @@ mod tests {
             tools: Arc::default(),
             may_call: true,
             max_tokens: 1,
-            deadline: std::time::SystemTime::UNIX_EPOCH,
+            deadline: SystemTime::UNIX_EPOCH,
         };
         assert_eq!(
             turn.conversation()[1..],

@@ -75,6 +75,34 @@ pub(super) fn collation(parsed: &Parsed<'_>) -> Option<String> {
         .then(String::new)
 }
 
+/// The columns that keys of a new table name, each with every table whose columns it takes over.
+pub(crate) fn adopted_keys(parsed: &Parsed<'_>) -> Vec<(SyntaxNode, String)> {
+    parsed
+        .all(&[K::TABLE_ARG_LIST])
+        .flat_map(|list| {
+            let sources: Vec<SyntaxNode> = list
+                .children()
+                .filter(|arg| arg.kind() == K::LIKE_CLAUSE)
+                .collect();
+            let keys = [K::PRIMARY_KEY_CONSTRAINT, K::UNIQUE_CONSTRAINT];
+            let columns: Vec<String> = tree::all(&list, &keys)
+                .filter_map(|key| key_columns(&key))
+                .flat_map(|columns| columns.children().collect::<Vec<_>>())
+                .filter_map(|column| tree::identifier(&column))
+                .collect();
+            sources
+                .into_iter()
+                .flat_map(|source| {
+                    columns
+                        .iter()
+                        .map(move |c| (source.clone(), c.clone()))
+                        .collect::<Vec<_>>()
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 pub(super) fn too_many_keys(parsed: &Parsed<'_>) -> Option<String> {
     const MOST: usize = 8;
     let declared = parsed
@@ -89,7 +117,7 @@ fn key_columns(constraint: &SyntaxNode) -> Option<SyntaxNode> {
 }
 
 /// The types of the columns of each key that the statement declares.
-fn declared_keys(parsed: &Parsed<'_>) -> impl Iterator<Item = Vec<TypeUse>> {
+pub(crate) fn declared_keys(parsed: &Parsed<'_>) -> impl Iterator<Item = Vec<TypeUse>> {
     parsed
         .all(&[K::TABLE_ARG_LIST])
         .flat_map(|list| -> Vec<Vec<TypeUse>> {

@@ -79,37 +79,121 @@ pub(super) fn later_than_16(parsed: &Parsed<'_>) -> Option<String> {
     })
 }
 
-/// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it, named
-/// by that table: the service's planner fails, and names the row that it scans. Columns without a
-/// table's name are not looked up, and what a subquery computes is its own.
+/// Which column of a `LEFT JOIN LATERAL` is computed from a column of a table outside of it: the
+/// service's planner fails, and names the row that it scans. Here columns that name their table;
+/// the others need the catalog. What a subquery computes is its own.
 pub(super) fn lateral_outer_column(parsed: &Parsed<'_>) -> Option<String> {
-    parsed
-        .all(&[K::JOIN])
-        .filter(|join| tree::child(join, &[K::JOIN_LEFT]).is_some())
-        .filter_map(|join| tree::child(&join, &[K::PAREN_FROM_ITEM]))
-        .filter(|item| tree::has_token(item, K::LATERAL_KW))
-        .find_map(|item| {
-            let query = tree::child(&item, &[K::PAREN_SELECT])?;
-            let inside: Vec<String> = tree::all(&query, &[K::TABLE_ALIAS, K::RELATION_NAME_REF])
+    left_laterals(parsed).find_map(|lateral| {
+        let inside: Vec<String> =
+            tree::all(&lateral.select, &[K::TABLE_ALIAS, K::RELATION_NAME_REF])
                 .filter_map(|name| tree::tokens(&name).last())
                 .map(|token| fold(token.text()))
                 .collect();
-            let select = tree::child(&query, &[K::SELECT])?;
-            let targets = tree::child(&select, &[K::SELECT_CLAUSE])
-                .and_then(|clause| tree::child(&clause, &[K::TARGET_LIST]))?;
-            let shows_outer = |target: &SyntaxNode| {
-                tree::all(target, &[K::FIELD_EXPR])
-                    .filter(|field| {
-                        let mut around = field.ancestors().take_while(|node| node != target);
-                        !around.any(|node| node.kind() == K::SELECT)
-                    })
-                    .filter_map(|field| tree::child(&field, &[K::NAME_REF]))
-                    .filter_map(|table| tree::identifier(&table))
-                    .any(|table| !inside.contains(&table))
-            };
-            let outer = targets.children().position(|target| shows_outer(&target))?;
-            Some(format!("{} of type {}", outer + 1, scanned_row(&select)))
+        let shows_outer = |target: &SyntaxNode| {
+            own_nodes(target, K::FIELD_EXPR)
+                .filter_map(|field| tree::child(&field, &[K::NAME_REF]))
+                .filter_map(|table| tree::identifier(&table))
+                .any(|table| !inside.contains(&table))
+        };
+        let outer = lateral.targets()?.position(|target| shows_outer(&target))?;
+        let row = scanned_row(&lateral.select);
+        Some(format!("{} of type {row}", outer + 1))
+    })
+}
+
+/// For each `LEFT JOIN LATERAL` of plain tables with columns that name no table: the tables inside,
+/// those before it, these columns, their positions, and the row that is scanned.
+pub(crate) fn lateral_bare_columns(parsed: &Parsed<'_>) -> Vec<[Vec<String>; 5]> {
+    left_laterals(parsed)
+        .filter_map(|lateral| {
+            let (names, positions): (Vec<String>, Vec<String>) = lateral
+                .targets()?
+                .enumerate()
+                .flat_map(|(place, target)| {
+                    own_nodes(&target, K::NAME_REF)
+                        .filter(|name| !is_part_of_name(name))
+                        .filter_map(|name| tree::identifier(&name))
+                        .map(|name| (name, (place + 1).to_string()))
+                        .collect::<Vec<_>>()
+                })
+                .unzip();
+            let around = lateral
+                .join
+                .ancestors()
+                .find(|node| node.kind() == K::FROM_CLAUSE)?;
+            let inside = tree::child(&lateral.select, &[K::FROM_CLAUSE]);
+            let start = lateral.join.text_range().start();
+            let inside =
+                inside.map_or(Some(Vec::new()), |from| plain_tables(from.descendants()))?;
+            let before = around.descendants();
+            let before = plain_tables(before.filter(|node| node.text_range().end() <= start))?;
+            let row = scanned_row(&lateral.select);
+            (!names.is_empty()).then(|| [inside, before, names, positions, vec![row]])
         })
+        .collect()
+}
+
+/// `LEFT JOIN LATERAL (SELECT …)`.
+struct Lateral {
+    join: SyntaxNode,
+    select: SyntaxNode,
+}
+
+impl Lateral {
+    fn targets(&self) -> Option<impl Iterator<Item = SyntaxNode> + use<>> {
+        tree::child(&self.select, &[K::SELECT_CLAUSE])
+            .and_then(|clause| tree::child(&clause, &[K::TARGET_LIST]))
+            .map(|targets| targets.children())
+    }
+}
+
+/// As many as a statement that is meant to run has.
+fn left_laterals(parsed: &Parsed<'_>) -> impl Iterator<Item = Lateral> {
+    const MOST: usize = 50;
+    parsed
+        .all(&[K::JOIN])
+        .filter(|join| tree::child(join, &[K::JOIN_LEFT]).is_some())
+        .filter_map(|join| {
+            let item = tree::child(&join, &[K::PAREN_FROM_ITEM])
+                .filter(|item| tree::has_token(item, K::LATERAL_KW))?;
+            let query = tree::child(&item, &[K::PAREN_SELECT])?;
+            let select = tree::child(&query, &[K::SELECT])?;
+            Some(Lateral { join, select })
+        })
+        .take(MOST)
+}
+
+/// The nodes of this kind in `target` that no subquery has.
+fn own_nodes(target: &SyntaxNode, kind: K) -> impl Iterator<Item = SyntaxNode> {
+    target
+        .descendants()
+        .filter(move |node| node.kind() == kind)
+        .filter(move |node| {
+            let mut around = node.ancestors().take_while(|node| node != target);
+            !around.any(|node| node.kind() == K::SELECT)
+        })
+}
+
+/// Whether a name is that of a function, or has others before or behind it.
+fn is_part_of_name(name: &SyntaxNode) -> bool {
+    name.parent().is_some_and(|parent| match parent.kind() {
+        K::FIELD_EXPR => true,
+        K::CALL_EXPR => parent.first_child().as_ref() == Some(name),
+        _ => false,
+    })
+}
+
+/// The quoted names of tables in FROM; `None` if there is something else in it.
+fn plain_tables(nodes: impl Iterator<Item = SyntaxNode>) -> Option<Vec<String>> {
+    let mut tables = Vec::new();
+    for node in nodes {
+        match node.kind() {
+            K::PAREN_FROM_ITEM | K::CALL_EXPR | K::SELECT => return None,
+            K::RELATION_NAME_REF => tables.push(Name::read(&node)?.to_string()),
+            _ => {}
+        }
+    }
+    Some(tables)
 }
 
 /// The name of the row that a query scans: of its only table, or of none.

@@ -49,6 +49,8 @@ const NODE_NAMES: &[(K, &str)] = &[
     (K::CLOSE, "ClosePortal"),
     (K::CLUSTER, "Cluster"),
     (K::COMMENT_ON, "Comment"),
+    // with INTO
+    (K::COMPOUND_SELECT, "CreateTableAs"),
     (K::COPY, "Copy"),
     (K::CREATE_ACCESS_METHOD, "CreateAm"),
     (K::CREATE_AGGREGATE, "Define"),
@@ -113,6 +115,8 @@ const NODE_NAMES: &[(K, &str)] = &[
     (K::LOCK, "Lock"),
     (K::MOVE, "Fetch"),
     (K::NOTIFY, "Notify"),
+    // with INTO
+    (K::PAREN_SELECT, "CreateTableAs"),
     (K::PREPARE, "Prepare"),
     (K::REASSIGN, "ReassignOwned"),
     (K::REFRESH, "RefreshMatView"),
@@ -232,6 +236,7 @@ pub(crate) fn node_name(statement: &SyntaxNode) -> String {
     let by_action = statement.children().find_map(|part| {
         let sets_parameter = matches!(part.kind(), K::SET_CONFIG_PARAM | K::RESET_CONFIG_PARAM);
         match (part.kind(), kind) {
+            (part, _) if renames(part) => Some("Rename"),
             (K::OWNER_TO, kind) if !OWN_OWNER.contains(&kind) => Some("AlterOwner"),
             (_, K::ALTER_DATABASE) if sets_parameter => Some("AlterDatabaseSet"),
             (_, K::ALTER_ROLE | K::ALTER_USER) if sets_parameter => Some("AlterRoleSet"),
@@ -249,7 +254,28 @@ pub(crate) fn node_name(statement: &SyntaxNode) -> String {
     }
     by_action
         .or_else(|| named(NODE_NAMES, kind))
+        .or_else(|| drops(kind).then_some("Drop"))
         .map_or_else(|| tree::camel(kind), str::to_owned)
+}
+
+fn renames(part: K) -> bool {
+    tree::spaced(part).contains("RENAME")
+}
+
+/// Whether this is `DROP` of an object that has no node of its own.
+fn drops(kind: K) -> bool {
+    tree::spaced(kind).starts_with("DROP ")
+}
+
+/// Whether a query makes a table: the first of those that it is made of says `INTO`.
+fn makes_table(query: &SyntaxNode) -> bool {
+    match query.kind() {
+        K::SELECT_INTO => true,
+        K::COMPOUND_SELECT | K::PAREN_SELECT => {
+            query.first_child().is_some_and(|first| makes_table(&first))
+        }
+        _ => false,
+    }
 }
 
 /// What PostgreSQL has and the dialect does not.
@@ -285,7 +311,15 @@ fn is_known(statement: &SyntaxNode, parsed: &Parsed<'_>) -> bool {
                 ];
                 tree::child(statement, parts).is_none()
             }
-            K::ALTER_TABLE => tree::child(statement, &[K::ALL_IN_TABLESPACE]).is_none(),
+            K::ALTER_TABLE | K::ALTER_INDEX => {
+                let parts = &[
+                    K::ALL_IN_TABLESPACE,
+                    K::DEPENDS_ON_EXTENSION,
+                    K::NO_DEPENDS_ON_EXTENSION,
+                ];
+                tree::child(statement, parts).is_none()
+            }
+            K::COMPOUND_SELECT | K::PAREN_SELECT => !makes_table(statement),
             K::DEALLOCATE => {
                 parsed.tokens.last().is_some_and(|token| token.is("all"))
                     || settings::mentions(&parsed.tokens, &["deallocate", "all"])

@@ -25,6 +25,33 @@ fn deep_nesting_is_read_without_overflow() {
 }
 
 #[test]
+fn nesting_that_the_parser_takes_a_minute_for_is_not_parsed() {
+    let bytes = 64 * 1024;
+    for (head, piece, closing) in [
+        ("SELECT ", "f(", ")"),
+        ("SELECT ", "(", ")"),
+        ("SELECT 1", "::int", ""),
+        ("SELECT ", "NOT ", ""),
+        ("", "EXPLAIN ", ""),
+        (
+            "SELECT * FROM t",
+            " LEFT JOIN LATERAL (SELECT a FROM t",
+            ") x ON a",
+        ),
+        (
+            "SELECT * FROM t",
+            " LEFT JOIN LATERAL (SELECT a FROM t) x ON a",
+            "",
+        ),
+    ] {
+        let times = bytes / (piece.len() + closing.len());
+        let sql = format!("{head}{}1{}", piece.repeat(times), closing.repeat(times));
+        let verdict = classify(&sql).verdict;
+        assert!(!matches!(verdict, Verdict::Refuse(_)), "{head}{piece}");
+    }
+}
+
+#[test]
 fn a_statement_too_deep_to_read_is_still_known_by_its_head() {
     let deep = format!("TRUNCATE t {}", "(".repeat(40_000));
     let Verdict::Refuse(refusal) = classify(&deep).verdict else {

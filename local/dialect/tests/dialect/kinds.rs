@@ -226,6 +226,51 @@ fn conditions_on_the_catalog_name_table_and_column() {
 }
 
 #[test]
+fn keys_are_asked_for_by_the_types_and_sizes_of_their_columns() {
+    let index = checks("CREATE UNIQUE INDEX ASYNC ON s.t (a, \"B \"\"c\", lower(d)) INCLUDE (e)");
+    assert!(index.contains(&(
+        "index-key-size",
+        strings(&["\"s\".\"t\"", r#"{"a","B \"c"}"#])
+    )));
+    let table = checks(
+        "CREATE TABLE t (LIKE s.u, a int, b s.\"D\" UNIQUE, c d, PRIMARY KEY (k, a), CHECK (k > 0))",
+    );
+    assert!(table.contains(&("key-domain-type", strings(&["\"s\".\"D\""]))));
+    assert!(!table.contains(&("key-domain-type", strings(&["\"d\""]))));
+    assert!(table.contains(&("index-key-type", strings(&["\"s\".\"u\"", "k"]))));
+    assert!(table.contains(&(
+        "adopted-column-limit",
+        strings(&["\"s\".\"u\"", "3", "key"])
+    )));
+}
+
+#[test]
+fn columns_that_name_no_table_are_looked_up_in_a_left_lateral_join() {
+    let asked = |targets: &str, from: &str| {
+        let sql = format!(
+            "SELECT 1 FROM s.a x, c LEFT JOIN LATERAL (SELECT {targets} FROM {from}) z ON true"
+        );
+        checks(&sql)
+            .into_iter()
+            .find(|(name, _)| *name == "lateral-bare-column")
+            .map(|(_, lists)| lists)
+    };
+    assert_eq!(
+        asked("y.v, length(n), N + 1", "b y"),
+        Some(strings(&[
+            r#"{"\"b\""}"#,
+            r#"{"\"s\".\"a\"","\"c\""}"#,
+            r#"{"n","n"}"#,
+            r#"{"2","3"}"#,
+            r#"{"b"}"#,
+        ]))
+    );
+    // What names its table is known without the catalog; what a subquery shows is not.
+    assert_eq!(asked("y.v, (SELECT n FROM b)", "b y"), None);
+    assert_eq!(asked("n", "(SELECT 1 AS n) y"), None);
+}
+
+#[test]
 fn a_byte_order_mark_is_a_letter_as_for_postgresql() {
     assert_eq!(classify("\u{feff}COMMIT").kind, Kind::Other);
     assert!(classify("\u{feff}COMMIT").unsure);

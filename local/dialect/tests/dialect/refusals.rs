@@ -208,6 +208,10 @@ fn unknown_kinds_of_object_are_refused() {
             "ALTER STATISTICS s SET STATISTICS 101",
             "22023 statistics target 101 exceeds maximum allowed value of 100",
         ),
+        (
+            "ALTER STATISTICS IF EXISTS s.\"S\" SET STATISTICS 10000",
+            "22023 statistics target 10000 exceeds maximum allowed value of 100",
+        ),
         ("VACUUM", "0A000 unsupported VACUUM statement"),
         ("VACUUM (ANALYZE) t", "0A000 unsupported VACUUM statement"),
         (

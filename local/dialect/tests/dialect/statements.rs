@@ -24,6 +24,14 @@ const UNSUPPORTED: &[(&str, &str)] = &[
         "ALTER FUNCTION f() DEPENDS ON EXTENSION e",
         "AlterObjectDepends",
     ),
+    (
+        "ALTER INDEX ALL IN TABLESPACE a SET TABLESPACE b",
+        "AlterTableMoveAll",
+    ),
+    (
+        "ALTER INDEX i NO DEPENDS ON EXTENSION e",
+        "AlterObjectDepends",
+    ),
     ("ALTER LANGUAGE l OWNER TO r", "AlterOwner"),
     ("ALTER LARGE OBJECT 5 OWNER TO r", "AlterOwner"),
     ("ALTER MATERIALIZED VIEW m CLUSTER ON i", "AlterTable"),
@@ -83,6 +91,11 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("CREATE LANGUAGE plperl", "CreateExtension"),
     ("CREATE LANGUAGE l HANDLER h", "CreatePLang"),
     (
+        "CREATE TRUSTED PROCEDURAL LANGUAGE l HANDLER h",
+        "CreatePLang",
+    ),
+    ("CREATE PROCEDURAL LANGUAGE plperl", "CreateExtension"),
+    (
         "CREATE OPERATOR + (LEFTARG = a, RIGHTARG = b, FUNCTION = f)",
         "Define",
     ),
@@ -140,6 +153,10 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("REFRESH MATERIALIZED VIEW m", "RefreshMatView"),
     ("REINDEX TABLE t", "Reindex"),
     ("SECURITY LABEL ON TABLE t IS 'x'", "SecLabel"),
+    (
+        "SELECT a INTO b FROM t UNION (SELECT 1) EXCEPT SELECT 2",
+        "CreateTableAs",
+    ),
     ("UNLISTEN *", "Unlisten"),
 ];
 
@@ -177,6 +194,14 @@ fn the_body_of_a_function_follows_the_rules_of_statements() {
         (
             &create("$$GRANT SELECT ON t TO r$$"),
             "0A000 unsupported statement: Grant",
+        ),
+        (
+            &create("$$DROP TABLE t$$"),
+            "0A000 unsupported statement: Drop",
+        ),
+        (
+            &create("$$ALTER TABLE t RENAME COLUMN a TO b$$"),
+            "0A000 unsupported statement: Rename",
         ),
         (
             &create("$$SET statement_timeout = 1$$"),

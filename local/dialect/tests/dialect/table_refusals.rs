@@ -200,6 +200,8 @@ fn column_types_are_refused_by_their_display_name() {
         ("int4 ARRAY", "integer[]"),
         ("_text", "text[]"),
         ("varchar(3)[][]", "character varying[]"),
+        ("float(24)[]", "real[]"),
+        ("float(25)[]", "double precision[]"),
         ("timestamptz[]", "timestamp with time zone[]"),
         ("money", "money"),
         ("xml", "xml"),

@@ -140,6 +140,23 @@ BEGIN
 END
 $$;
 
+-- Refuses a key whose type is none of a key's, by whatever expression it comes about.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_check_keys(index oid)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    refused text := (
+        SELECT format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL)
+        FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indexrelid JOIN pg_type t ON t.oid = a.atttypid
+        WHERE i.indexrelid = index AND a.attnum <= i.indnkeyatts
+        AND format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) <> ALL ('{keys}'::text[])
+        ORDER BY a.attnum LIMIT 1);
+BEGIN
+    IF refused IS NOT NULL THEN
+        RAISE EXCEPTION 'datatype % is not supported in a key', refused USING ERRCODE = '0A000';
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE PROCEDURE pg_catalog.dsql_create_index(
     statement text, without_rows text, table_name text, INOUT job_id text DEFAULT NULL)
 LANGUAGE plpgsql AS $$
@@ -158,6 +175,7 @@ BEGIN
     SELECT indexrelid INTO built FROM pg_catalog.pg_index
     WHERE indrelid = target AND indexrelid <> ALL (known);
     IF built IS NOT NULL THEN
+        PERFORM pg_catalog.dsql_check_keys(built);
         job_id := pg_catalog.dsql_begin_job('INDEX_BUILD', built, NULL, failure);
     END IF;
 END
@@ -254,11 +272,11 @@ BEGIN
 END
 $$;
 CREATE OR REPLACE FUNCTION pg_catalog.current_setting(text, boolean) RETURNS text
-    LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE
-        WHEN pg_catalog.lower($1) = 'server_version' THEN '16.15'
-        WHEN pg_catalog.lower($1) = 'server_version_num' THEN '160015'
-        WHEN pg_catalog.lower($1) = ANY ('{absent}'::text[]) THEN pg_catalog.dsql_absent_setting($1, $2)
-        ELSE pg_catalog.postgresql_setting($1, $2) END;
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN CASE pg_catalog.lower($1)
+        {reported}
+        WHEN 'disable_sync_create_index' THEN pg_catalog.postgresql_setting('dsql.disable_sync_create_index', $2)
+        ELSE CASE WHEN pg_catalog.lower($1) = ANY ('{absent}'::text[]) THEN pg_catalog.dsql_absent_setting($1, $2)
+                  ELSE pg_catalog.postgresql_setting($1, $2) END END;
 CREATE OR REPLACE FUNCTION pg_catalog.current_setting(text) RETURNS text
     LANGUAGE sql STABLE STRICT PARALLEL SAFE RETURN pg_catalog.current_setting($1, false);
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_check_setting(name text) RETURNS text
@@ -290,6 +308,14 @@ CREATE OR REPLACE VIEW pg_catalog.pg_am AS
     SELECT tableoid, oid, CASE amname WHEN 'btree' THEN 'btree_index'::name ELSE amname END AS amname, amhandler, amtype
     FROM pg_catalog.postgresql_am;
 GRANT SELECT ON pg_catalog.pg_am TO PUBLIC;
+REVOKE ALL ON pg_catalog.postgresql_am FROM PUBLIC;
+CREATE OR REPLACE VIEW pg_catalog.pg_settings AS
+    SELECT name, CASE name {reported} ELSE setting END AS setting, unit, category, short_desc, extra_desc, context,
+           vartype, source, min_val, max_val, enumvals, boot_val, CASE name {reported} ELSE reset_val END AS reset_val,
+           sourcefile, sourceline, pending_restart
+    FROM pg_catalog.pg_show_all_settings() WHERE name <> ALL ('{absent}'::text[]);
+CREATE OR REPLACE RULE pg_settings_u AS ON UPDATE TO pg_catalog.pg_settings WHERE new.name = old.name
+    DO SELECT pg_catalog.set_config(old.name, new.setting, false);
 
 -- What a cluster has none of, or none to be seen: extensions, PostgreSQL's superuser, stemmers.
 DO $$
@@ -297,12 +323,12 @@ DECLARE
     hidden record;
 BEGIN
     FOR hidden IN SELECT * FROM (VALUES
-        ('pg_available_extensions', 'false'), ('pg_available_extension_versions', 'false'),
-        ('pg_roles', 'pg_authid.oid <> 10'), ('pg_user', 'usesysid <> 10'),
-        ('pg_settings', 'name <> ALL (''{absent}''::text[])')) v (view, condition)
+        ('pg_available_extensions', 'WHERE false'), ('pg_available_extension_versions', 'WHERE false'),
+        ('pg_roles', 'WHERE pg_authid.oid <> 10'), ('pg_user', 'WHERE usesysid <> 10'),
+        ('pg_sequences', 'AND n.nspname <> ''pg_catalog''')) v (view, condition)
     LOOP
         CONTINUE WHEN obj_description(hidden.view::regclass, 'pg_class') = 'dsql-local';
-        EXECUTE format('CREATE OR REPLACE VIEW pg_catalog.%I AS %s WHERE %s', hidden.view,
+        EXECUTE format('CREATE OR REPLACE VIEW pg_catalog.%I AS %s %s', hidden.view,
                        rtrim(pg_get_viewdef(hidden.view::regclass), ';'), hidden.condition);
         EXECUTE format('COMMENT ON VIEW pg_catalog.%I IS ''dsql-local''', hidden.view);
     END LOOP;
@@ -329,167 +355,3 @@ $$;
 -- The types that a column can have.
 CREATE OR REPLACE FUNCTION sys.supported_datatypes() RETURNS SETOF text
     LANGUAGE sql IMMUTABLE AS $$SELECT pg_catalog.unnest('{types}'::text[])$$;
-
--- Tables of users that this session has written into since it last was idle, the open transaction's among them.
-CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
-    SELECT * FROM (
-        SELECT oid, pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
-            + pg_stat_get_xact_tuples_deleted(oid) AS rows
-        FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace) tables
-    WHERE rows > 0;
-
--- Rows that this session has changed in them, by whatever statement, function or cascade.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_changed_rows()
-RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-    SELECT coalesce(sum(rows), 0)::bigint FROM dsql_written
-$$;
-
--- For each index of a table, what a row adds to it: bytes of its keys, of what it includes, and of the primary key.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_index_bytes(target oid)
-RETURNS TABLE (is_primary boolean, predicate text, bytes text)
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    WITH keys AS (
-        SELECT i.indexrelid, i.indisprimary, pg_get_expr(i.indpred, i.indrelid) AS predicate,
-               coalesce(quote_ident(a.attname), postgresql_indexdef(i.indexrelid, place + 1, false)) AS key,
-               a.atttypid IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) AS is_text
-        FROM pg_index i CROSS JOIN generate_series(0, i.indnatts - 1) place
-        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] AND a.attnum > 0
-        WHERE i.indrelid = target
-    ), sizes AS (
-        SELECT indexrelid, indisprimary, predicate,
-               string_agg(format(CASE WHEN is_text THEN 'coalesce(octet_length(%s), 0)'
-                                      ELSE 'coalesce(pg_column_size(%s), 0)' END, key), ' + ') AS own
-        FROM keys GROUP BY 1, 2, 3
-    )
-    SELECT s.indisprimary, coalesce(s.predicate, 'true'),
-           s.own || coalesce((SELECT ' + ' || p.own FROM sizes p WHERE p.indisprimary AND NOT s.indisprimary), '')
-    FROM sizes s
-$$;
-
--- Bytes of the rows and index entries that the open transaction wrote: of whatever it sees and its snapshot does not.
--- The primary key's index is the row itself.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes()
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE
-    total bigint := 0;
-    bytes bigint;
-    written oid;
-    entries text;
-BEGIN
-    FOR written IN SELECT oid FROM dsql_written LOOP
-        SELECT coalesce(string_agg(format(' + CASE WHEN %s THEN %s ELSE 0 END', i.predicate, i.bytes), ''), '')
-        INTO entries FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
-        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM ONLY %s t
-                        WHERE NOT pg_visible_in_snapshot(t.xmin::text::xid8, pg_current_snapshot())',
-                       entries, written::regclass) INTO bytes;
-        total := total + bytes;
-    END LOOP;
-    RETURN total;
-END
-$$;
-
--- Of the rows that this transaction wrote: the type of a value that takes up more than 1 MiB as it is stored, 'key' if a
--- key has more than 1,981 bytes, or 'row' if all values of one take up more than 2 MiB.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized()
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE
-    written oid;
-    types text;
-    bytes text;
-    keys text;
-    found text;
-BEGIN
-    FOR written IN SELECT oid FROM dsql_written LOOP
-        SELECT string_agg(format('WHEN pg_column_size(%I) > 1048576 THEN %L', attname, typname), ' ' ORDER BY attnum),
-               string_agg(format('coalesce(pg_column_size(%I), 0)', attname), ' + ')
-        INTO types, bytes
-        FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
-        WHERE attrelid = written AND attnum > 0 AND NOT attisdropped AND attlen = -1;
-        CONTINUE WHEN types IS NULL;
-        SELECT coalesce(string_agg(format('WHEN (%s) AND %s > 1981 THEN ''key''', i.predicate, i.bytes), ' '), '')
-        INTO keys FROM dsql_index_bytes(written) i;
-        EXECUTE format('SELECT found FROM (
-                            SELECT CASE %s %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
-                            WHERE NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())) t
-                        WHERE found IS NOT NULL LIMIT 1',
-                       types, keys, bytes, written::regclass) INTO found;
-        IF found IS NOT NULL THEN
-            RETURN found;
-        END IF;
-    END LOOP;
-    RETURN NULL;
-END
-$$;
-
--- What may write though the statement does not say so: functions, what is computed by one, and tables whose rows take
--- others with them. Beside them tables with keys of no fixed size.
-CREATE OR REPLACE VIEW pg_catalog.dsql_writers AS
-    WITH RECURSIVE functions AS (
-        SELECT p.oid, p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-        WHERE l.lanname = 'sql' AND p.oid >= 16384
-        AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'sys'::regnamespace)
-    ), users (class, object) AS (
-        SELECT 'pg_proc'::regclass::oid, oid FROM functions
-        UNION
-        SELECT u.class, u.object FROM users
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass) THEN 'pg_class'::regclass
-                        WHEN c.contypid <> 0 THEN 'pg_type'::regclass
-                        WHEN c.conrelid <> 0 THEN 'pg_class'::regclass
-                        ELSE d.classid END::oid AS class,
-                   coalesce(r.ev_class, a.adrelid, nullif(c.contypid, 0), c.conrelid, d.objid) AS object
-            FROM pg_depend d
-            LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-            LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
-            LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
-            WHERE d.refclassid = users.class AND d.refobjid = users.object) u
-    )
-    SELECT 'call' AS how, proname::text AS name FROM functions
-    UNION SELECT 'call', relname::text FROM users JOIN pg_class c ON class = 'pg_class'::regclass AND c.oid = object
-    UNION SELECT 'call', typname::text FROM users JOIN pg_type t ON class = 'pg_type'::regclass AND t.oid = object
-    UNION SELECT 'cascade', relname::text FROM pg_constraint JOIN pg_class c ON c.oid = confrelid
-          WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
-    UNION SELECT 'key', c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-          JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attlen = -1
-          WHERE c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace;
-
--- The words given, and those in the bodies of functions that one of them names.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_words(words text)
-RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    WITH RECURSIVE named (word) AS (
-        SELECT unnest(string_to_array(words, ' ')) COLLATE "C"
-        UNION
-        SELECT w.word COLLATE "C" FROM named JOIN pg_proc ON proname::text = named.word AND pg_proc.oid >= 16384
-        CROSS JOIN LATERAL regexp_split_to_table(prosrc || ' ' || lower(prosrc), '[^[:alnum:]_$]+') w (word)
-    )
-    SELECT word FROM named
-$$;
-
--- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
--- until its COMMIT. Both end with the transaction.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_shadow(source oid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-DECLARE
-    shadow text;
-    columns text;
-    item text;
-BEGIN
-    IF pg_total_relation_size(source) > 32 * 1024 * 1024 THEN
-        RAISE EXCEPTION 'too large to copy' USING ERRCODE = '40001';
-    END IF;
-    SELECT format('pg_temp.%I', relname) INTO shadow FROM pg_class WHERE oid = source;
-    SELECT string_agg(format('%I', attname), ', ') INTO columns FROM pg_attribute
-    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
-    EXECUTE format('CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING ALL)', shadow, source::regclass);
-    EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM %3$s', shadow, columns, source::regclass);
-    FOR item IN SELECT attname FROM pg_attribute WHERE attrelid = source AND attidentity <> '' LOOP
-        PERFORM setval(pg_get_serial_sequence(shadow, item)::regclass,
-                       nextval(pg_get_serial_sequence(source::regclass::text, item)::regclass));
-    END LOOP;
-    FOREACH item IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] LOOP
-        IF has_table_privilege(session_user, source, item) THEN
-            EXECUTE format('GRANT %s ON %s TO %I', item, shadow, session_user);
-        END IF;
-    END LOOP;
-END
-$$;

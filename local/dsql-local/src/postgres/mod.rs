@@ -27,6 +27,7 @@ use self::catalog::SUPERUSER;
 use self::error::START_PATIENCE;
 use crate::account::{is_open_to_all, unprivileged};
 use crate::data_dir::ServerDir;
+use crate::dialect::REPORTED;
 
 /// Sessions that may hold a PostgreSQL backend at once.
 const MAX_BACKENDS: usize = 980;
@@ -36,6 +37,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
 const SUPERVISOR: &str = include_str!("supervise.sh");
 const BOOTSTRAP: &str = include_str!("bootstrap.sql");
+const WRITES: &str = include_str!("writes.sql");
 
 /// How sessions reach the server.
 pub(crate) struct Access {
@@ -181,16 +183,18 @@ impl Postgres {
 
 /// The first statements, with the dialect's lists as arrays of text.
 fn bootstrap() -> String {
-    let array = |values: &[&str]| format!("{{{}}}", values.join(","));
-    let quoted: Vec<String> = dsql_dialect::column_types()
+    let array = |values: &[&str]| format!("{{\"{}\"}}", values.join("\",\""));
+    let reported: Vec<String> = REPORTED
         .iter()
-        .map(|name| format!("\"{name}\""))
+        .map(|(name, value)| format!("WHEN '{name}' THEN '{value}'"))
         .collect();
-    let types: Vec<&str> = quoted.iter().map(String::as_str).collect();
-    BOOTSTRAP
+    [BOOTSTRAP, WRITES]
+        .concat()
         .replace("{settable}", &array(dsql_dialect::SETTABLE))
         .replace("{absent}", &array(dsql_dialect::ABSENT))
-        .replace("{types}", &array(&types))
+        .replace("{types}", &array(&dsql_dialect::column_types()))
+        .replace("{keys}", &array(&dsql_dialect::key_types()))
+        .replace("{reported}", &reported.join(" "))
         .replace(
             "{refused}",
             &dsql_dialect::REFUSED_FUNCTIONS.join("|").replace('*', ".*"),

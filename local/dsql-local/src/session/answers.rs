@@ -74,7 +74,7 @@ impl Session<'_> {
             Backend::ErrorResponse(error) => {
                 self.pipeline.note_error();
                 if kept.is_some() {
-                    self.transaction.note_error(error);
+                    self.transaction.note_error(error, self.cluster);
                 }
                 *error = conflict::translate(error.clone());
             }

@@ -3,9 +3,10 @@
 //!
 //! 1. Two statements that ran and waited for each other: the one that PostgreSQL gave up is done
 //!    again.
-//! 2. A row that was changed since the transaction's snapshot: the transaction has lost. What it
-//!    did, and what it still does, is done on copies of its tables as its snapshot shows them,
-//!    which hide the tables themselves from it.
+//! 2. A row that was changed since the transaction's snapshot, or a key that was added since: the
+//!    transaction has lost. What it did, and what it still does, is done on copies of its tables as
+//!    its snapshot shows them, which hide the tables themselves from it. A key that the snapshot
+//!    has fails there as well.
 //!
 //! Where that is not possible, the statement fails as PostgreSQL said.
 
@@ -61,7 +62,7 @@ impl Session<'_> {
         self.transaction.block.history.truncate(mark.kept);
         *self.transaction.usage() = mark.usage;
         let goes_on = match conflict {
-            Conflict::Changed => self.shadow(messages).await?,
+            Conflict::Changed | Conflict::Key => self.shadow(messages).await?,
             Conflict::Deadlock => {
                 if let Some(attached) = self.attachment.get() {
                     attached.backend.take_back().await?;

@@ -1,10 +1,13 @@
 //! The transaction of a session: its status, its block, the catalog that it knows, and what must be
 //! answered instead of running a statement in it.
 
+use std::sync::atomic::Ordering;
+
 use super::block::Block;
 use super::usage::TransactionUsage;
 use crate::cluster::Cluster;
 use crate::conflict;
+use crate::dialect::Rules;
 use crate::lock_waits::Registration;
 use crate::schema::{self, Known};
 use crate::statement::{Kind, Statement};
@@ -54,6 +57,8 @@ pub(super) enum Conflict {
     Changed,
     /// It and another one waited for each other.
     Deadlock,
+    /// A key is there already, perhaps by a transaction that its snapshot does not show.
+    Key,
 }
 
 impl Conflict {
@@ -61,6 +66,7 @@ impl Conflict {
         match error.sqlstate()? {
             b"40001" => Some(Self::Changed),
             b"40P01" => Some(Self::Deadlock),
+            b"23505" if error.field(b's') != Some(b"pg_catalog") => Some(Self::Key),
             _ => None,
         }
     }
@@ -74,6 +80,8 @@ pub(super) struct Transaction {
     known: Known,
     /// A statement of the flight that is executed met it in its block.
     conflict: Option<Conflict>,
+    /// How many transactions of the cluster had changed rows when the block began.
+    commits_before: u64,
 }
 
 impl Transaction {
@@ -83,6 +91,7 @@ impl Transaction {
             block: Block::default(),
             known,
             conflict: None,
+            commits_before: 0,
         }
     }
 
@@ -103,10 +112,14 @@ impl Transaction {
     }
 
     /// Takes note of an error of PostgreSQL's at a statement of the open block.
-    pub(super) fn note_error(&mut self, error: &ErrorResponse) {
-        if self.is_in_block() {
-            self.conflict = Conflict::of(error);
+    pub(super) fn note_error(&mut self, error: &ErrorResponse, cluster: &Cluster) {
+        if !self.is_in_block() {
+            return;
         }
+        // Where nobody has committed anything since, the key is in the snapshot.
+        let is_alone = cluster.commits.load(Ordering::Acquire) == self.commits_before;
+        self.conflict =
+            Conflict::of(error).filter(|conflict| *conflict != Conflict::Key || !is_alone);
     }
 
     /// The conflict that a statement met, if one did.
@@ -204,6 +217,7 @@ impl Transaction {
     /// A block begins now.
     pub(super) fn begin(&mut self, cluster: &Cluster) {
         self.block.usage.begin(cluster.clock.now());
+        self.commits_before = cluster.commits.load(Ordering::Acquire);
     }
 
     /// Where a command of the extended protocol leaves the transaction, before the next
@@ -231,6 +245,9 @@ impl Transaction {
         }
         if is_committed && self.block.changes_catalog() {
             self.known = cluster.schema.change(self.known);
+        }
+        if is_committed && (self.block.usage.has_written() || cluster.rules == Rules::Off) {
+            cluster.commits.fetch_add(1, Ordering::AcqRel);
         }
         if is_committed && self.block.usage.starts_job() {
             cluster.jobs.wake();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use dsql_dialect::{DdlGuard, StateRule};
+use dsql_dialect::{DdlGuard, Effect, StateRule};
 
 use crate::statement::DialectFacts;
 use crate::wire::{CommandTag, ErrorAnswer};
@@ -147,8 +147,14 @@ impl TransactionUsage {
         self.command.counted_before.take()
     }
 
-    /// Counts rows that PostgreSQL counted; whether that is too many.
+    /// Counts rows that PostgreSQL counted; whether that is too many, or any is beside a change of
+    /// the catalog.
     pub(super) fn add_counted(&mut self, rows: u64) -> Option<ErrorAnswer> {
+        if rows > 0
+            && let Err(rule) = self.guard.admit(Effect::Write)
+        {
+            return Some(rule.refusal().into());
+        }
         self.rows = self.rows.saturating_add(rows);
         (self.rows > MAX_ROWS).then(|| StateRule::Rows.refusal().into())
     }

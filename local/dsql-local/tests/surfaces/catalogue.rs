@@ -191,6 +191,78 @@ async fn settings_are_those_of_one_list_by_whatever_way() {
 }
 
 #[tokio::test]
+async fn the_view_of_settings_sets_no_other_than_the_list_has() {
+    let client = admin(steady()).await;
+    let update = |name: &str, value: &str| {
+        format!("UPDATE pg_settings SET setting = '{value}' WHERE name = '{name}'")
+    };
+    let refused = "0A000 setting configuration parameter \"statement_timeout\" not supported";
+    assert_eq!(
+        told(
+            client
+                .batch_execute(&update("statement_timeout", "1"))
+                .await
+        ),
+        refused
+    );
+    client
+        .batch_execute(&update("application_name", "x"))
+        .await
+        .unwrap();
+    let name = "SELECT current_setting('application_name')";
+    assert_eq!(texts(&client, name).await, ["x"]);
+}
+
+#[tokio::test]
+async fn what_a_cluster_reports_of_itself_is_the_same_by_whatever_way() {
+    let client = admin(steady()).await;
+    for (name, value) in [
+        ("server_version", "16.15"),
+        ("server_version_num", "160015"),
+        ("max_connections", "20"),
+        ("default_toast_compression", "lz4"),
+    ] {
+        for sql in [
+            format!("SHOW {name}"),
+            format!("SELECT current_setting('{name}')"),
+            format!("SELECT setting FROM pg_settings WHERE name = '{name}'"),
+        ] {
+            assert_eq!(texts(&client, &sql).await, [value], "{sql}");
+        }
+        let all = client.query("SHOW ALL", &[]).await.unwrap();
+        let shown = all.iter().find(|row| row.get::<_, &str>(0) == name);
+        assert_eq!(shown.unwrap().get::<_, &str>(1), value);
+    }
+    let own = "SELECT current_setting('disable_sync_create_index')";
+    assert_eq!(texts(&client, own).await, ["on"]);
+    let sequences = "SELECT sequencename::text FROM pg_sequences WHERE schemaname = 'pg_catalog'";
+    assert_eq!(texts(&client, sequences).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_left_lateral_join_fails_at_a_column_from_outside_that_names_no_table() {
+    let client = admin(steady()).await;
+    let name = table(&client).await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE {name}_b (pk int PRIMARY KEY, v int)"
+        ))
+        .await
+        .unwrap();
+    let join = |targets: &str| {
+        format!("SELECT 1 FROM {name} LEFT JOIN LATERAL (SELECT {targets} FROM {name}_b) z ON true")
+    };
+    let failure = format!("42804 attribute 2 of type {name}_b has wrong type");
+    for targets in ["v, n", "pk, abs(n) AS a"] {
+        let sql = join(targets);
+        assert_eq!(told(client.query(&sql, &[]).await), failure, "{sql}");
+        assert_eq!(told(client.batch_execute(&sql).await), failure, "{sql}");
+    }
+    client.query(&join("v, count(pk)"), &[]).await.unwrap_err(); // PostgreSQL's: no GROUP BY
+    client.query(&join("v, pk + 1"), &[]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_column_takes_the_storage_clause_of_postgresql_16() {
     let client = admin(steady()).await;
     let name = table(&client).await;

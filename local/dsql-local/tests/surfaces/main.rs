@@ -18,6 +18,7 @@ mod faults;
 mod fuzz;
 mod garbage;
 mod jobs;
+mod keys;
 mod lifecycle;
 mod limits;
 mod packages;

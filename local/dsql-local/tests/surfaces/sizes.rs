@@ -141,3 +141,43 @@ async fn a_key_above_its_limit_is_refused_by_its_statement() {
         KEY
     );
 }
+
+#[tokio::test]
+async fn an_expressions_key_has_the_bytes_of_its_text_and_what_an_index_includes_is_no_key() {
+    let client = admin(steady()).await;
+    let name = format!("t{:016x}", fastrand::u64(..));
+    for sql in [
+        format!("CREATE TABLE {name} (k int PRIMARY KEY, a text, b text)"),
+        format!("CREATE INDEX ASYNC ON {name} ((a || 'x')) INCLUDE (b)"),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let insert = format!("INSERT INTO {name} VALUES ($1, $2, $3)");
+    // With the text that the expression adds and the four bytes of the primary key.
+    let (fits, beyond) = (noise(1_976), noise(1_977));
+    client.execute(&insert, &[&1, &fits, &""]).await.unwrap();
+    assert_eq!(
+        told(client.execute(&insert, &[&2, &beyond, &""]).await),
+        KEY
+    );
+    let included = noise(2_500);
+    client
+        .execute(&insert, &[&3, &"", &included])
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_large_value_of_a_domain_is_named_by_its_type() {
+    let client = admin(steady()).await;
+    let name = format!("t{:016x}", fastrand::u64(..));
+    for sql in [
+        format!("CREATE DOMAIN {name}_d AS text"),
+        format!("CREATE TABLE {name} (k int PRIMARY KEY, d {name}_d)"),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let insert = format!("INSERT INTO {name} VALUES (1, $1::text)");
+    let large = noise(1_100_000);
+    assert_eq!(told(client.execute(&insert, &[&large]).await), TEXT);
+}

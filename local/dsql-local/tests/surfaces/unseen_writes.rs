@@ -60,6 +60,27 @@ async fn rows_that_a_function_writes_are_counted() {
 }
 
 #[tokio::test]
+async fn rows_that_a_function_writes_are_no_company_for_a_change_of_the_catalog() {
+    const BOTH: &str = "0A000 ddl and dml are not supported in the same transaction";
+    let client = admin(steady()).await;
+    let (table, function) = written_by_a_function(&client).await;
+    let comment = format!("COMMENT ON TABLE {table} IS 'written'");
+    let call = |rows: u32| format!("SELECT {function}({rows}, 0)");
+    for (first, second) in [(call(1), comment.clone()), (comment.clone(), call(1))] {
+        client.batch_execute("BEGIN").await.unwrap();
+        client.query(&first, &[]).await.unwrap();
+        assert_eq!(told(client.query(&second, &[]).await), BOTH);
+        client.batch_execute("ROLLBACK").await.unwrap();
+        let both = format!("{first}; {second}");
+        assert_eq!(told(client.batch_execute(&both).await), BOTH);
+    }
+    // It writes nothing.
+    let both = format!("{comment}; {}", call(0));
+    client.batch_execute(&both).await.unwrap();
+    assert_eq!(count(&client, &table).await, 0);
+}
+
+#[tokio::test]
 async fn rows_of_statements_that_run_others_are_counted() {
     let client = admin(steady()).await;
     let (table, _) = written_by_a_function(&client).await;

@@ -1,0 +1,173 @@
+
+-- What a transaction writes: how much, how large, by whatever it calls. Run after `bootstrap.sql`, with its settings.
+-- Tables of users that this session has written into since it last was idle, the open transaction's among them.
+CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
+    SELECT * FROM (
+        SELECT oid, pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+            + pg_stat_get_xact_tuples_deleted(oid) AS rows
+        FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace) tables
+    WHERE rows > 0;
+
+-- Rows that this session has changed in them, by whatever statement, function or cascade.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_changed_rows()
+RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT coalesce(sum(rows), 0)::bigint FROM dsql_written
+$$;
+
+-- For each index of a table, what a row adds to it: bytes of its key, with the primary key's, and of what it includes
+-- beside the key.
+DROP FUNCTION IF EXISTS pg_catalog.dsql_index_bytes(oid);
+CREATE FUNCTION pg_catalog.dsql_index_bytes(target oid)
+RETURNS TABLE (is_primary boolean, predicate text, key text, included text)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    WITH parts AS (
+        SELECT i.indexrelid, i.indisprimary, pg_get_expr(i.indpred, i.indrelid) AS predicate,
+               place < i.indnkeyatts AS is_key,
+               format(CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid)
+                                IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
+                           THEN 'coalesce(octet_length(%s), 0)' ELSE 'coalesce(pg_column_size(%s), 0)' END,
+                      coalesce(quote_ident(a.attname), postgresql_indexdef(i.indexrelid, place + 1, false))) AS bytes
+        FROM pg_index i CROSS JOIN generate_series(0, i.indnatts - 1) place
+        JOIN pg_attribute stored ON stored.attrelid = i.indexrelid AND stored.attnum = place + 1
+        JOIN pg_type t ON t.oid = stored.atttypid
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] AND a.attnum > 0
+        WHERE i.indrelid = target
+    ), sizes AS (
+        SELECT indexrelid, indisprimary, predicate, string_agg(bytes, ' + ') FILTER (WHERE is_key) AS key,
+               coalesce(string_agg(bytes, ' + ') FILTER (WHERE NOT is_key), '0') AS included
+        FROM parts GROUP BY 1, 2, 3
+    )
+    SELECT s.indisprimary, coalesce(s.predicate, 'true'),
+           s.key || coalesce((SELECT ' + ' || p.key FROM sizes p WHERE p.indisprimary AND NOT s.indisprimary), ''),
+           s.included
+    FROM sizes s
+$$;
+
+-- Bytes of the rows and index entries that the open transaction wrote: of whatever it sees and its snapshot does not.
+-- The primary key's index is the row itself.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes()
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    total bigint := 0;
+    bytes bigint;
+    written oid;
+    entries text;
+BEGIN
+    FOR written IN SELECT oid FROM dsql_written LOOP
+        SELECT coalesce(string_agg(format(' + CASE WHEN %s THEN %s + %s ELSE 0 END', i.predicate, i.key, i.included), ''), '')
+        INTO entries FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
+        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM ONLY %s t
+                        WHERE NOT pg_visible_in_snapshot(t.xmin::text::xid8, pg_current_snapshot())',
+                       entries, written::regclass) INTO bytes;
+        total := total + bytes;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- Of the rows that this transaction wrote: the type of a value that takes up more than 1 MiB as it is stored, 'key' if a
+-- key has more than 1,981 bytes, or 'row' if all values of one take up more than 2 MiB.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized()
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    written oid;
+    types text;
+    bytes text;
+    keys text;
+    found text;
+BEGIN
+    FOR written IN SELECT oid FROM dsql_written LOOP
+        SELECT string_agg(format('WHEN pg_column_size(%I) > 1048576 THEN %L', attname,
+                                 coalesce(base.typname, t.typname)), ' ' ORDER BY attnum),
+               string_agg(format('coalesce(pg_column_size(%I), 0)', attname), ' + ')
+        INTO types, bytes
+        FROM pg_attribute JOIN pg_type t ON t.oid = atttypid LEFT JOIN pg_type base ON base.oid = t.typbasetype
+        WHERE attrelid = written AND attnum > 0 AND NOT attisdropped AND attlen = -1;
+        CONTINUE WHEN types IS NULL;
+        SELECT coalesce(string_agg(format('WHEN (%s) AND %s > 1981 THEN ''key''', i.predicate, i.key), ' '), '')
+        INTO keys FROM dsql_index_bytes(written) i;
+        EXECUTE format('SELECT found FROM (
+                            SELECT CASE %s %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
+                            WHERE NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())) t
+                        WHERE found IS NOT NULL LIMIT 1',
+                       types, keys, bytes, written::regclass) INTO found;
+        IF found IS NOT NULL THEN
+            RETURN found;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+-- What may write though the statement does not say so: functions, what is computed by one, and tables whose rows take
+-- others with them. Beside them tables with keys of no fixed size.
+CREATE OR REPLACE VIEW pg_catalog.dsql_writers AS
+    WITH RECURSIVE functions AS (
+        SELECT p.oid, p.proname FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+        WHERE l.lanname = 'sql' AND p.oid >= 16384
+        AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'sys'::regnamespace)
+    ), users (class, object) AS (
+        SELECT 'pg_proc'::regclass::oid, oid FROM functions
+        UNION
+        SELECT u.class, u.object FROM users
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass) THEN 'pg_class'::regclass
+                        WHEN c.contypid <> 0 THEN 'pg_type'::regclass
+                        WHEN c.conrelid <> 0 THEN 'pg_class'::regclass
+                        ELSE d.classid END::oid AS class,
+                   coalesce(r.ev_class, a.adrelid, nullif(c.contypid, 0), c.conrelid, d.objid) AS object
+            FROM pg_depend d
+            LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+            LEFT JOIN pg_attrdef a ON d.classid = 'pg_attrdef'::regclass AND a.oid = d.objid
+            LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
+            WHERE d.refclassid = users.class AND d.refobjid = users.object) u
+    )
+    SELECT 'call' AS how, proname::text AS name FROM functions
+    UNION SELECT 'call', relname::text FROM users JOIN pg_class c ON class = 'pg_class'::regclass AND c.oid = object
+    UNION SELECT 'call', typname::text FROM users JOIN pg_type t ON class = 'pg_type'::regclass AND t.oid = object
+    UNION SELECT 'cascade', relname::text FROM pg_constraint JOIN pg_class c ON c.oid = confrelid
+          WHERE contype = 'f' AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+    UNION SELECT 'key', c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+          JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attlen = -1
+          WHERE c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace;
+
+-- The words given, and those in the bodies of functions that one of them names.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_words(words text)
+RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    WITH RECURSIVE named (word) AS (
+        SELECT unnest(string_to_array(words, ' ')) COLLATE "C"
+        UNION
+        SELECT w.word COLLATE "C" FROM named JOIN pg_proc ON proname::text = named.word AND pg_proc.oid >= 16384
+        CROSS JOIN LATERAL regexp_split_to_table(prosrc || ' ' || lower(prosrc), '[^[:alnum:]_$]+') w (word)
+    )
+    SELECT word FROM named
+$$;
+
+-- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
+-- until its COMMIT. Both end with the transaction.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_shadow(source oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    shadow text;
+    columns text;
+    item text;
+BEGIN
+    IF pg_total_relation_size(source) > 32 * 1024 * 1024 THEN
+        RAISE EXCEPTION 'too large to copy' USING ERRCODE = '40001';
+    END IF;
+    SELECT format('pg_temp.%I', relname) INTO shadow FROM pg_class WHERE oid = source;
+    SELECT string_agg(format('%I', attname), ', ') INTO columns FROM pg_attribute
+    WHERE attrelid = source AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    EXECUTE format('CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING ALL)', shadow, source::regclass);
+    EXECUTE format('INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM %3$s', shadow, columns, source::regclass);
+    FOR item IN SELECT attname FROM pg_attribute WHERE attrelid = source AND attidentity <> '' LOOP
+        PERFORM setval(pg_get_serial_sequence(shadow, item)::regclass,
+                       nextval(pg_get_serial_sequence(source::regclass::text, item)::regclass));
+    END LOOP;
+    FOREACH item IN ARRAY ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] LOOP
+        IF has_table_privilege(session_user, source, item) THEN
+            EXECUTE format('GRANT %s ON %s TO %I', item, shadow, session_user);
+        END IF;
+    END LOOP;
+END
+$$;
