@@ -33,4 +33,5 @@ mod stack;
 mod stops;
 mod tools;
 mod turns;
+mod uploads;
 mod waits;
