@@ -31,16 +31,17 @@ SNAPSHOT = ROOT / "tests" / "snapshots" / "template.json"
 # What each function's code calls, and nothing else. Logs and traces are common to all.
 ACTIONS = {
     "Admin": {"dsql:DbConnectAdmin"},
-    "Chats": {"dsql:DbConnect"},
-    "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream"},
+    "Chats": {"dsql:DbConnect", "s3:PutObject", "s3:GetObject"},
+    "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream", "s3:GetObject"},
     "Jobs": {
         "dsql:DbConnect",
         "sqs:ReceiveMessage",
         "sqs:DeleteMessage",
         "sqs:GetQueueAttributes",
         "bedrock:InvokeModelWithResponseStream",
+        "s3:DeleteObject",
     },
-    "Maintenance": {"dsql:DbConnect", "sqs:SendMessage"},
+    "Maintenance": {"dsql:DbConnect", "sqs:SendMessage", "s3:DeleteObject"},
     "Sql": {"dsql:DbConnect"},
 }
 COMMON = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords"}
@@ -65,8 +66,11 @@ ALIAS = "Aliaslive"
 CALLS = {
     "bedrock:InvokeModelWithResponseStream": r"\.converse_stream\(\)",
     "sqs:SendMessage": r"\.send_message(_batch)?\(\)",
+    "s3:PutObject": r"\.put_url\(",
+    "s3:GetObject": r"\.get_url\(|\bbucket\.get\(",
+    "s3:DeleteObject": r"\bbucket\.delete\(",
 }
-SDKS = {"aws-sdk-sqs": "sqs:", "aws-sdk-bedrockruntime": "bedrock:"}
+SDKS = {"aws-sdk-sqs": "sqs:", "aws-sdk-bedrockruntime": "bedrock:", "bucket": "s3:"}
 # An event source mapping reads a queue with its function's role.
 QUEUE_READER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 # The functions that write metrics of their own, and the alarms that watch several functions.
@@ -85,6 +89,7 @@ NAMES = {
     "AWS::Lambda::Function": "FunctionName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::S3::Bucket": "BucketName",
     "AWS::SQS::Queue": "QueueName",
     "AWS::SNS::Topic": "TopicName",
     "AWS::CloudWatch::Alarm": "AlarmName",
@@ -102,6 +107,8 @@ EVERYTHING = {
     "McpServers": '[{"name":"docs","url":"https://docs.example.com/mcp","headers":{"authorization":"Bearer ${MCP_SECRET}"}}]',
     "McpSecretArn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:mcp-0a1b2c",
     "BlogFeed": "https://blog.example.com/sitemap.xml",
+    "Uploads": "on",
+    "CorsAllowedOrigins": "https://blog.example.com",
     "TitleModelId": "amazon.nova-micro-v1:0",
     "TitleModelArns": "arn:aws:bedrock:*::foundation-model/amazon.nova-micro-v1:0",
     "ApiDomainName": "api.example.com",
@@ -141,6 +148,9 @@ CLUSTER_ARN = {
         {"Fn::Sub": "arn:${AWS::Partition}:dsql:${AWS::Region}:${AWS::AccountId}:cluster/${ClusterId}"},
     ]
 }
+
+
+UPLOADS = {"Fn::Sub": "${UploadsBucket.Arn}/*"}
 
 
 # Who may become a login: the function that gives its tokens, and the one that writes them into Hyperdrive, where it does.
@@ -254,6 +264,8 @@ def check_roles(resources, faults):
                 faults.append(f"{name}Role: wildcard in {sorted(given)}")
             if "*" in listed(statement["Resource"]) and not given <= STAR_ALLOWED:
                 faults.append(f"{name}Role: any resource for {sorted(given)}")
+            if any(action.startswith("s3:") for action in given) and statement["Resource"] != UPLOADS:
+                faults.append(f"{name}Role: s3 actions on something else than the objects of uploads")
             if any(action.startswith("dsql:") for action in given) and statement["Resource"] != CLUSTER_ARN:
                 faults.append(f"{name}Role: dsql actions on something else than the cluster")
         if actions - COMMON != wanted:
@@ -306,6 +318,11 @@ def check_rest(resources, text, faults):
     cluster = resources["Cluster"]
     if cluster.get("DeletionPolicy") != "Retain" or not cluster["Properties"]["DeletionProtectionEnabled"]:
         faults.append("the cluster does not survive the stack")
+    bucket, policy = resources["UploadsBucket"], json.dumps(resources["UploadsBucketPolicy"]["Properties"]["PolicyDocument"])
+    if bucket.get("DeletionPolicy") != "Retain" or bucket.get("Condition") != "HasUploads":
+        faults.append("the bucket of uploads does not survive the stack, or is there without being asked for")
+    if not all(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) or '"aws:SecureTransport": "false"' not in policy:
+        faults.append("the bucket of uploads may be public, or is reached without TLS")
     for pattern in (r"AKIA[0-9A-Z]{16}", r"-----BEGIN", r"(?i)\"(password|secret|apikey)\"\s*:\s*\"[^\"{]"):
         if re.search(pattern, text):
             faults.append(f"something looks like a secret: {pattern}")

@@ -7,6 +7,7 @@ resource type names the actions that CloudFormation takes with it.
 """
 import json
 import sys
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,7 +18,7 @@ PREFIX = "dsql-chat"  # of every stack that the role may deploy
 # Of services, and for properties, that the template does not use.
 FOREIGN = {
     "amplify", "apprunner", "appsync", "bedrock-agentcore", "billing", "cognito-idp", "ec2", "elasticfilesystem",
-    "elasticloadbalancing", "firehose", "payments", "s3", "s3files",
+    "elasticloadbalancing", "firehose", "payments", "s3files", "s3tables",
 }
 UNUSED = (
     "AccessPolicy", "Bearer", "CapacityProvider", "ClusterPolicy", "CodeSigning", "DataProtection", "FunctionScaling",
@@ -25,6 +26,10 @@ UNUSED = (
     "OnPremises", "PeerCluster", "PermissionPolicy", "PermissionsBoundary", "ProvisionedConcurrency", "Recursion",
     "RemoveRegions", "ReplicateSecret", "ResourcePolic", "RestApiPolicy", "RuntimeAlias", "RuntimeManagement",
     "VaultNotifications", "VpcEndpoint", "WitnessRegion", "logs:AssociateKmsKey", "logs:DisassociateKmsKey",
+    # Of buckets.
+    "Abac", "Accelerate", "Acl", "Analytics", "BucketCors", "BucketEncryption", "BucketLifecycle", "BucketLogging",
+    "BucketMetadata", "BucketMetrics", "BucketNotification", "BucketVersioning", "IntelligentTiering", "InventoryConf", "MetadataTable",
+    "MetricsConf", "ObjectLock", "Replication", "Website", "s3:DeleteObject", "s3:GetObject", "s3:REST",
 )
 # What `sam deploy` and the smoke test do themselves.
 SAM = {
@@ -33,11 +38,15 @@ SAM = {
     "cloudformation:DescribeStacks", "cloudformation:ExecuteChangeSet", "cloudformation:GetTemplate",
     "cloudformation:GetTemplateSummary", "cloudformation:ListStackResources", "cloudformation:TagResource",
 }
-BUCKET = {
-    "s3:CreateBucket", "s3:GetBucketLocation", "s3:GetBucketPolicy", "s3:GetEncryptionConfiguration", "s3:GetObject", "s3:ListBucket",
-    "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
-    "s3:PutEncryptionConfiguration", "s3:PutObject",
+# The bucket that SAM uploads to, and that of uploads, whose objects are no business of who deploys. With stars, which stand for
+# settings of these buckets, because of the limit below.
+BUCKETS = {"s3:*EncryptionConfiguration", "s3:CreateBucket", "s3:GetBucket*", "s3:ListBucket", "s3:PutBucket*"}
+SAM_OBJECTS = {"s3:GetObject", "s3:PutObject"}
+UPLOADS = {
+    "s3:*LifecycleConfiguration", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:ListTagsForResource", "s3:TagResource",
+    "s3:UntagResource",
 }
+SAM_BUCKET, UPLOADS_BUCKET = "arn:aws:s3:::aws-sam-cli-managed-default-*", f"arn:aws:s3:::{PREFIX}*"
 SMOKE = {"lambda:InvokeFunction"}
 LOOK = {"cloudwatch:ListMetrics", "logs:DescribeLogStreams"}
 # Actions whose resource has the stack's name in front, so that the role can do nothing to others.
@@ -89,6 +98,7 @@ def policy(actions):
         f"{name}.amazonaws.com" for name in ("apigateway", "backup", "codedeploy", "lambda", "scheduler")
     ]}}
     linked = {"StringLike": {"iam:AWSServiceName": [f"{name}.amazonaws.com" for name in ("backup", "dsql", "ops.apigateway")]}}
+    s3 = {action for action in actions if action.startswith("s3:")}
     kms = {action for action in actions if action.startswith("kms:")}
     stacks = [f"arn:aws:cloudformation:*:*:stack/{name}*/*" for name in (PREFIX, "aws-sam-cli-managed-default")]
     transform = "arn:aws:cloudformation:*:aws:transform/Serverless-2016-10-31"
@@ -97,8 +107,10 @@ def policy(actions):
         statement({"iam:CreateServiceLinkedRole"}, "*", Condition=linked),
         statement(kms, "*", Condition={"Bool": {"aws:ViaAWSService": "true"}}),
         statement(SAM, [*stacks, transform]),
-        statement(BUCKET, "arn:aws:s3:::aws-sam-cli-managed-default-*"),
-        statement((actions - kms - {"iam:PassRole", "iam:CreateServiceLinkedRole"}) | LOOK, "*"),
+        statement(BUCKETS, [SAM_BUCKET, UPLOADS_BUCKET]),
+        statement(SAM_OBJECTS, SAM_BUCKET),
+        statement(UPLOADS, UPLOADS_BUCKET),
+        statement((actions - s3 - kms - {"iam:PassRole", "iam:CreateServiceLinkedRole"}) | LOOK, "*"),
     ]
     return {"Version": "2012-10-17", "Statement": statements}
 
@@ -107,6 +119,9 @@ def main():
     types = {resource["Type"] for resource in json.loads(TRANSLATED.read_text())["Resources"].values()}
     actions, unknown = needed(types)
     faults = [f"{kind} has no published schema: what it needs is not known" for kind in sorted(unknown)]
+    allowed = BUCKETS | UPLOADS
+    buckets = {action for action in actions if action.startswith("s3:")}
+    faults += [f"no statement has {action}" for action in sorted(buckets) if not any(fnmatchcase(action, one) for one in allowed)]
     text = json.dumps(policy(actions), indent=2) + "\n"
     if "--update" in sys.argv[1:]:
         POLICY.write_text(text)

@@ -30,6 +30,7 @@ FAULTS = [
     ("DataTraceEnabled: false", "DataTraceEnabled: true", "keep headers and bodies"),
     ("      AutoPublishAlias: live\n      AutoPublishCodeSha256: !Ref Revision\n      DeploymentPreference: *gradual\n", "", "calls a function past its alias"),
     ("Action: 'sqs:SendMessage'", "Action: 'sqs:*'", "wildcard"),
+    ("RestrictPublicBuckets: true", "RestrictPublicBuckets: false", "may be public"),
 ]
 
 

@@ -19,6 +19,7 @@
 pub mod background;
 pub mod binary;
 pub mod blog;
+pub mod bucket;
 pub mod clock;
 pub mod cloudflare;
 pub mod function;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_store::{
     Allowance, AtMost, Budgets, ChatId, Limit, MessageId, NewMessage, NewTurn, Opening, OwnerId,
-    Parts, Place, Reply, Role, Spender, StreamId, Title, TokenLimits, Uncounted, Visitor,
+    Parts, Place, Reply, Role, Spender, StreamId, Title, TokenLimits, Uncounted, UploadId, Visitor,
 };
 use dsql::Db;
 use jiff::Timestamp;
@@ -31,6 +31,7 @@ pub struct Opener<'a> {
     owner: &'a OwnerId,
     /// What the owner may still do.
     pub allowance: Allowance,
+    uploads: &'a [UploadId],
     now: Timestamp,
 }
 
@@ -70,8 +71,16 @@ impl<'a> Opener<'a> {
                 ),
                 concurrent: 1_000,
             },
+            uploads: &[],
             now,
         }
+    }
+
+    /// Whose messages name uploads.
+    #[must_use]
+    pub fn with_uploads(mut self, uploads: &'a [UploadId]) -> Self {
+        self.uploads = uploads;
+        self
     }
 
     /// Opens a turn.
@@ -89,6 +98,7 @@ impl<'a> Opener<'a> {
         let turn = NewTurn {
             chat: &reply.chat,
             message,
+            uploads: self.uploads,
             place,
             shown: std::slice::from_ref(&message.id),
             replaced: &replaced,

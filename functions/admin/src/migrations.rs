@@ -85,6 +85,11 @@ migrations! {
     31 "0031_index_post_words_by_text",
     32 "0032_create_post_listings",
     33 "0033_index_posts_by_text",
+    34 "0034_create_uploads",
+    35 "0035_create_chat_uploads",
+    36 "0036_index_chat_uploads_by_upload",
+    37 "0037_index_uploads_by_owner",
+    38 "0038_index_uploads_by_expiry",
 }
 
 /// The indexes that the newest schema has, each with the migration that makes it.
@@ -146,7 +151,10 @@ mod tests {
                 "reservations_expiry",
                 "chats_public_id",
                 "post_words_text",
-                "posts_text"
+                "posts_text",
+                "chat_uploads_upload",
+                "uploads_owner",
+                "uploads_expiry"
             ]
         );
     }

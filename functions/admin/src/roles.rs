@@ -33,6 +33,8 @@ pub const ROLES: &[Role] = &[
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
             ("idempotency", "SELECT, INSERT, UPDATE"),
             ("jobs", "SELECT, INSERT"),
+            ("uploads", "SELECT, INSERT, UPDATE"),
+            ("chat_uploads", "SELECT, INSERT, DELETE"),
         ],
     },
     Role {
@@ -46,6 +48,8 @@ pub const ROLES: &[Role] = &[
             ("rate_buckets", "SELECT, INSERT, UPDATE"),
             ("reservations", "SELECT, INSERT, DELETE"),
             ("jobs", "SELECT, INSERT"), // ON CONFLICT reads
+            ("uploads", "SELECT, UPDATE"),
+            ("chat_uploads", "SELECT, INSERT"),
             ("posts", "SELECT"),
             ("post_passages", "SELECT"),
             ("post_words", "SELECT"),
@@ -65,6 +69,8 @@ pub const ROLES: &[Role] = &[
             ("reservations", "SELECT, INSERT, DELETE"),
             ("idempotency", "SELECT, DELETE"),
             ("jobs", "SELECT, UPDATE"),
+            ("uploads", "SELECT, UPDATE, DELETE"),
+            ("chat_uploads", "SELECT, DELETE"),
         ],
     },
     Role {
@@ -80,6 +86,8 @@ pub const ROLES: &[Role] = &[
             ("reservations", "SELECT, DELETE"),
             ("idempotency", "SELECT, DELETE"),
             ("jobs", "SELECT, UPDATE, DELETE"),
+            ("uploads", "SELECT, UPDATE, DELETE"),
+            ("chat_uploads", "SELECT, DELETE"),
             ("posts", "SELECT, INSERT, UPDATE, DELETE"),
             ("post_passages", "SELECT, INSERT, DELETE"),
             ("post_words", "SELECT, INSERT, DELETE"),

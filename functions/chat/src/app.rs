@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::posts::Posts;
 use crate::settings::Settings;
 use crate::tools::Sources;
+use crate::uploads::Uploads;
 
 /// The servers whose tools a model may call; `mcp` reads it in a build that has them.
 #[cfg(not(feature = "mcp"))]
@@ -32,6 +33,7 @@ pub struct App {
     pub(crate) pseudonyms: Pseudonyms,
     pub(crate) limiter: Limiter,
     pub(crate) settings: Settings,
+    pub(crate) uploads: Option<Uploads>,
     pub(crate) edge: Edge,
 }
 
@@ -57,6 +59,7 @@ impl App {
             pseudonyms: Pseudonyms::from_lookup(lookup)?,
             limiter: Limiter::from_lookup(lookup)?,
             settings: Settings::from_lookup(lookup)?,
+            uploads: Uploads::from_lookup(lookup)?,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
                 Arc::clone(dsql.clock()),

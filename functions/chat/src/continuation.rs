@@ -16,6 +16,7 @@ use crate::input::{Answered, Answers};
 use crate::lock::Lock;
 use crate::parts::{merge, tool_call};
 use crate::produce::{Begin, Production, tokens};
+use crate::uploads::{self, Files};
 use crate::writing::Asking;
 
 pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
@@ -33,8 +34,10 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
         chat_store::Asking::Other => return Err(stale()),
     };
     let parts = answered(stored.parts.read(), &answers.answered)?;
+    let mut files = Files::new();
+    uploads::of_history(call, &history, &mut files).await;
     let question = history.pop().filter(|message| message.role == "user");
-    let question = context::asked(&question.ok_or_else(stale)?);
+    let question = context::asked(&question.ok_or_else(stale)?, &files);
     let settings = &call.app.settings;
     let tools = call.app.tools.toolbox(call.now).await;
     let has_tools = !tools.offered().is_empty();
@@ -42,7 +45,7 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     let allowance = allowance(call, chat, now);
     let asking = Asking {
         provider: Arc::clone(&call.app.provider),
-        messages: context::conversation(&history, question, limit, has_tools),
+        messages: context::conversation(&history, question, &files, limit, has_tools),
         tools,
         budgets: allowance.tokens.clone(),
     };

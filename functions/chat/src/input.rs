@@ -305,7 +305,7 @@ fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>), ApiError
     let message = NewMessage {
         id: MessageId::parse(&id).map_err(refusal)?,
         role: Role::User,
-        parts: Parts::parse(parts.get()).map_err(refusal)?,
+        parts: Parts::parse_with_uploads(parts.get()).map_err(refusal)?,
         metadata: metadata
             .map(|metadata| Metadata::parse(metadata.get()))
             .transpose()

@@ -29,11 +29,13 @@ mod posts;
 mod produce;
 mod sent;
 mod settings;
+mod shown;
 mod sockets;
 mod steps;
 mod ticker;
 mod tools;
 mod turn;
+mod uploads;
 mod writing;
 
 use chat_store::{OwnerId, Stopped, microseconds};

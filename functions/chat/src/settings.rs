@@ -18,6 +18,7 @@
 //! | `TOOL_STEPS` | how often the model is asked in one turn, 1 to 20: again after each round of tools | 5 |
 //! | `TOOL_TIMEOUT_MS` | the longest call of a tool, 100 to 300000 | 20000 |
 //! | `TOOL_RESULT_BYTES` | the longest result of a tool, 256 to 65536; what is longer is cut | 16384 |
+//! | `UPLOAD_BYTES_PER_TURN` | bytes of uploads that a model is given in one turn; uploads need the variables of `bucket` | 20971520 |
 //! | `TITLES_BY_MODEL` | `true`: a job has a model make a new chat's title, until then it is the first line | `false` |
 
 use std::time::Duration;

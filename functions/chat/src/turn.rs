@@ -26,7 +26,7 @@ use crate::parts::send;
 use crate::produce::{Begin, Production, tokens};
 use crate::tools::Toolbox;
 use crate::writing::Asking;
-use crate::{context, follow};
+use crate::{context, follow, uploads};
 
 /// How often a turn is placed anew, because the chat changed under it.
 const PLACINGS: usize = 4;
@@ -57,10 +57,12 @@ pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
     let allowance = allowance(call, &post.chat, now);
     let tools = call.app.tools.toolbox(call.now).await;
-    let question = context::question(post.message.parts.as_str());
+    let (used, mut files) = uploads::of_question(call, &post.message.parts).await?;
+    let question = context::question(post.message.parts.as_str(), &files);
     let mut turn = NewTurn {
         chat: &reply.chat,
         message: &post.message,
+        uploads: &used,
         place: first_place(&post),
         shown: &post.shown,
         replaced: &replaced,
@@ -87,7 +89,9 @@ pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
     let reply = Reply { chat, ..reply };
     let has_tools = !tools.offered().is_empty();
     let limit = call.app.settings.context_tokens;
-    let messages = context::conversation(&history, question, limit, has_tools);
+    uploads::of_history(call, &history, &mut files).await;
+    let messages = context::conversation(&history, question, &files, limit, has_tools);
+    drop(files);
     let mut asking = Asking {
         provider: Arc::clone(provider),
         messages: Vec::new(),
@@ -299,6 +303,9 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                     ClientCode::Unprocessable,
                     "a chat has at most 500 messages, and 1000 with all its branches",
                 );
+            }
+            Opening::TooManyUploads => {
+                return conflict(ClientCode::Unprocessable, "a chat has at most 100 uploads");
             }
             Opening::Crowded => {
                 return Err(crowded());

@@ -13,6 +13,7 @@ use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 use serde_json::Value;
 
 use crate::config::{self, Limits};
+use crate::uploads::Uploads;
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response<Body>, ApiError>;
@@ -38,6 +39,7 @@ pub struct App {
     limits: Limits,
     /// What `GET /api/models` answers.
     pub(crate) models: Value,
+    pub(crate) uploads: Option<Uploads>,
     pub(crate) edge: Edge,
 }
 
@@ -58,6 +60,7 @@ impl App {
             limiter: Limiter::from_lookup(lookup)?,
             limits: Limits::from_lookup(lookup)?,
             models: config::models(lookup)?,
+            uploads: Uploads::from_lookup(lookup)?,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
                 Arc::clone(dsql.clock()),

@@ -2,8 +2,8 @@
 
 use bounded_json::Fields;
 use chat_store::{
-    Changes, ChatId, Comment, Cut, Ends, GUEST_DAYS, MAX_RETENTION_HOURS, MessageId, NewMessage,
-    Role, Title,
+    Changes, ChatId, Comment, Cut, Ends, FILE_TYPES, GUEST_DAYS, MAX_FILENAME_CHARS,
+    MAX_RETENTION_HOURS, MessageId, NewMessage, Role, Title,
 };
 use http_api::{ApiError, ClientCode};
 use jiff::{SignedDuration, Timestamp};
@@ -29,6 +29,16 @@ pub(crate) struct VoteBody {
     /// Without it the vote is taken back.
     pub(crate) is_upvoted: Option<bool>,
     pub(crate) comment: Option<Comment>,
+}
+
+/// `{mediaType, size, filename?}`.
+#[derive(Debug)]
+pub(crate) struct UploadBody {
+    /// One of [`FILE_TYPES`].
+    pub(crate) media_type: String,
+    /// In bytes, at least one.
+    pub(crate) size: u64,
+    pub(crate) filename: Option<String>,
 }
 
 pub(crate) fn new_chat(request: &Request) -> Result<NewChatBody, ApiError> {
@@ -150,6 +160,36 @@ pub(crate) fn vote(request: &Request, message: Option<&str>) -> Result<VoteBody,
             .map(|comment| Comment::parse(&comment))
             .transpose()
             .map_err(input::refusal)?,
+    })
+}
+
+/// An attachment that will be uploaded.
+pub(crate) fn upload(request: &Request) -> Result<UploadBody, ApiError> {
+    let unprocessable = |message: String| ApiError::client(ClientCode::Unprocessable, message);
+    let body = input::body(request)?;
+    let fields = body.fields(&["mediaType", "size", "filename"])?;
+    let media_type = fields
+        .text("mediaType")?
+        .ok_or_else(|| ApiError::invalid("\"mediaType\" is missing"))?;
+    let size = fields
+        .number("size")?
+        .filter(|size| *size > 0)
+        .ok_or_else(|| ApiError::invalid("\"size\" is missing: bytes, at least one"))?;
+    if !FILE_TYPES.contains(&media_type.as_str()) {
+        let types = FILE_TYPES.join(", ");
+        return Err(unprocessable(format!("\"mediaType\" is one of {types}")));
+    }
+    let filename = fields.text("filename")?.filter(|name| !name.is_empty());
+    let is_long = |name: &String| name.chars().count() > MAX_FILENAME_CHARS;
+    if filename.as_ref().is_some_and(is_long) {
+        return Err(unprocessable(format!(
+            "\"filename\" may have {MAX_FILENAME_CHARS} characters"
+        )));
+    }
+    Ok(UploadBody {
+        media_type,
+        size,
+        filename,
     })
 }
 

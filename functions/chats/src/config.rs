@@ -4,6 +4,9 @@
 //! | Variable | Meaning | Default |
 //! |---|---|---|
 //! | `WRITES_PER_MINUTE` | writes a caller may make in a minute; guests half of it, an address five times it | 120 |
+//! | `UPLOAD_BYTES` | bytes of one upload; uploads need the variables of `bucket` | 20971520 |
+//! | `UPLOAD_BYTES_PER_DAY` | bytes that an owner may upload in a UTC day | 209715200 |
+//! | `UPLOAD_BYTES_PER_DAY_GUEST` | the same for a guest | 41943040 |
 //! | `MODEL_PROVIDER`, `MODEL_ID`, `MODEL_ALLOWED`, `MODEL_NAMES` | those of `chat`, for the list of models (docs/models.md) | none |
 
 use std::time::Duration;

@@ -15,7 +15,8 @@ const CANARY: &str = "canary";
 /// Whoever refuses in more words than this quotes.
 const MAX_REFUSAL_BYTES: usize = 250;
 
-const SEEDS: [&str; 12] = [
+const SEEDS: [&str; 13] = [
+    r#"{"mediaType":"image/png","size":1048576,"filename":"canary.png"}"#,
     r#"{"id":"sample-chat","title":"Hello canary","message":{"id":"m1","role":"user","parts":[{"type":"text","text":"canary"}],"metadata":{"a":1}}}"#,
     r#"{"title":"By the other payload"}"#,
     r#"{"pinned":true,"archived":false,"title":"Renamed","visibility":"public","retention":720}"#,
@@ -197,6 +198,16 @@ fn the_body_of_a_fork_and_of_a_switch() {
 fn the_body_of_a_claim() {
     fuzz("POST /api/me/claim", body::guest_token, |token, tree| {
         prop_assert_eq!(Some(token.as_str()), text(tree, "guestToken"));
+        Ok(())
+    });
+}
+
+#[test]
+fn the_body_of_an_upload() {
+    fuzz("POST /api/uploads", body::upload, |upload, tree| {
+        prop_assert_eq!(Some(upload.media_type.as_str()), text(tree, "mediaType"));
+        prop_assert_eq!(Some(upload.size), tree.get("size").and_then(Value::as_u64));
+        prop_assert!(upload.size > 0);
         Ok(())
     });
 }

@@ -15,6 +15,7 @@ mod import;
 mod input;
 mod routes;
 mod shares;
+mod uploads;
 mod votes;
 
 use chat_store::{OwnerId, microseconds};
@@ -27,6 +28,7 @@ use crate::routes::{Handler, Open, Route};
 pub use app::App;
 pub use config::WRITES_PER_MINUTE;
 pub use routes::routes;
+pub use uploads::{UPLOAD_BYTES, UPLOAD_BYTES_PER_DAY, UPLOAD_BYTES_PER_DAY_GUEST};
 
 /// Answers one request. Never fails: every error is a response.
 pub async fn handle(app: &App, request: Request) -> Response<Body> {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use lambda_http::Request;
 
 use crate::app::{Answer, Call, Cost};
-use crate::{account, body, branches, chats, import, shares, votes};
+use crate::{account, body, branches, chats, import, shares, uploads, votes};
 
 /// Most ids that a path has.
 const MAX_IDS: usize = 2;
@@ -162,6 +162,14 @@ const ROUTES: &[Route] = &[
     route(
         "/api/import",
         &[heavy("POST", |call, _| Box::pin(import::import(call)))],
+    ),
+    route(
+        "/api/uploads",
+        &[write("POST", |call, _| Box::pin(uploads::create(call)))],
+    ),
+    route(
+        "/api/uploads/{id}",
+        &[read(|call, [id, _]| Box::pin(uploads::get(call, id)))],
     ),
     route(
         "/api/me",

@@ -14,6 +14,7 @@ mod work;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
+use bucket::Bucket;
 use chat_store::JobKind;
 use chat_store::jobs::{self, Claim, Job, MAX_JOB_ATTEMPTS};
 use dsql::{Db, Dsql};
@@ -43,6 +44,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 pub struct App {
     dsql: Dsql,
     metrics: Metrics,
+    bucket: Option<Bucket>,
     #[cfg(feature = "titles")]
     titles: Option<titles::TitleModel>,
 }
@@ -53,9 +55,17 @@ impl App {
         Self {
             dsql,
             metrics,
+            bucket: None,
             #[cfg(feature = "titles")]
             titles: None,
         }
+    }
+
+    /// With the bucket of uploads, if there is one.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: Option<Bucket>) -> Self {
+        self.bucket = bucket;
+        self
     }
 
     /// With a model that makes titles, and what it may cost from the configuration; without one
@@ -81,7 +91,7 @@ impl App {
         if job.kind == JobKind::Title.as_str() {
             return self.title(job, request_id, until).await;
         }
-        work(&self.dsql, job, until).await
+        work(&self.dsql, self.bucket.as_ref(), job, until).await
     }
 
     #[cfg(feature = "titles")]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bucket::Bucket;
 use dsql::{Config, Dsql};
 use jobs::App;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -12,8 +13,9 @@ fn main() -> ExitCode {
     runtime::start(async {
         let metrics = Metrics::new("jobs", Arc::new(StandardOutput));
         let dsql = Dsql::new(Config::from_env()?.with_search_path(chat_store::SCHEMA));
+        let bucket = Bucket::from_lookup(&runtime::from_process)?;
         dsql.connect().await;
-        let app = App::new(dsql, metrics);
+        let app = App::new(dsql, metrics).with_bucket(bucket);
         #[cfg(feature = "titles")]
         let app = match provider().await? {
             Some(provider) => app.with_titles(provider, &runtime::from_process)?,

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use bucket::{Bucket, BucketError};
 use chat_store::erasure::{self, Receipt, StepError};
 use chat_store::jobs::Job;
-use chat_store::{JobKind, OwnerId, anonymous_payload, microseconds};
+use chat_store::{JobKind, OwnerId, anonymous_payload, microseconds, uploads};
 use dsql::Dsql;
 use serde::Deserialize;
 
@@ -35,13 +36,35 @@ pub(crate) fn failed(reason: impl Into<String>) -> Outcome {
     Outcome::Failed(reason.into().chars().take(REASON_CHARS).collect())
 }
 
+/// Why an erasure does not get on.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error("the objects of uploads are not deleted: {0}")]
+    Bucket(BucketError),
+    #[error("there are uploads, and UPLOADS_BUCKET is not set: their objects cannot be deleted")]
+    NoBucket,
+}
+
+impl From<dsql::Error> for Stopped {
+    fn from(error: dsql::Error) -> Self {
+        Self::Step(error.into())
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Payload {
     owner: String,
 }
 
 /// Works on `job` until it is done or `until` is near.
-pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
+pub(crate) async fn work(
+    dsql: &Dsql,
+    bucket: Option<&Bucket>,
+    job: &Job,
+    until: SystemTime,
+) -> Outcome {
     let kind = match job.kind.as_str() {
         kind if kind == JobKind::EraseUser.as_str() => JobKind::EraseUser,
         kind if kind == JobKind::DeleteAllChats.as_str() => JobKind::DeleteAllChats,
@@ -57,14 +80,23 @@ pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
     };
     let begun_with = Receipt::of(job);
     let mut receipt = begun_with.clone();
-    let erased = erase(dsql, job, kind, &owner, &mut receipt, until).await;
+    let erasure = Erasure {
+        dsql,
+        bucket,
+        job,
+        kind,
+        owner: &owner,
+        until,
+    };
+    let erased = erasure.run(&mut receipt).await;
     let reason = match erased {
         Ok(true) => return Outcome::Done,
-        Err(StepError::LeaseLost) => return Outcome::LeaseLost,
-        Ok(false) | Err(StepError::Database(dsql::Error::Deadline { .. })) => {
+        Err(Stopped::Step(StepError::LeaseLost)) => return Outcome::LeaseLost,
+        Ok(false) | Err(Stopped::Step(StepError::Database(dsql::Error::Deadline { .. }))) => {
             "the time was up".to_owned()
         }
-        Err(StepError::Database(error)) => error.report(),
+        Err(Stopped::Step(StepError::Database(error))) => error.report(),
+        Err(error) => error.to_string(),
     };
     // Attempts are counted from the last step on: a job that gets on is never given up.
     if receipt == begun_with {
@@ -75,31 +107,55 @@ pub(crate) async fn work(dsql: &Dsql, job: &Job, until: SystemTime) -> Outcome {
     }
 }
 
-/// False: the time is up.
-async fn erase(
-    dsql: &Dsql,
-    job: &Job,
+/// What is erased, with what, and until when.
+struct Erasure<'a> {
+    dsql: &'a Dsql,
+    bucket: Option<&'a Bucket>,
+    job: &'a Job,
     kind: JobKind,
-    owner: &OwnerId,
-    receipt: &mut Receipt,
+    owner: &'a OwnerId,
     until: SystemTime,
-) -> Result<bool, StepError> {
-    let db = dsql.until(until);
-    loop {
-        if dsql.clock().now() + STEP > until {
-            return Ok(false);
+}
+
+impl Erasure<'_> {
+    /// False: the time is up.
+    async fn run(&self, receipt: &mut Receipt) -> Result<bool, Stopped> {
+        let (db, job, owner) = (self.dsql.until(self.until), self.job, self.owner);
+        loop {
+            if self.dsql.clock().now() + STEP > self.until {
+                return Ok(false);
+            }
+            let mut more = erasure::erase_chats(&db, job, receipt, owner).await?;
+            if more.is_none() {
+                more = self.erase_uploads(receipt).await?;
+            }
+            if more.is_none() && self.kind == JobKind::EraseUser {
+                more = erasure::erase_traces(&db, job, receipt, owner).await?;
+            }
+            match more {
+                Some(sum) => *receipt = sum,
+                None => break,
+            }
         }
-        let mut more = erasure::erase_chats(&db, job, receipt, owner).await?;
-        if more.is_none() && kind == JobKind::EraseUser {
-            more = erasure::erase_traces(&db, job, receipt, owner).await?;
-        }
-        match more {
-            Some(sum) => *receipt = sum,
-            None => break,
-        }
+        let kept = anonymous_payload(&job.id, owner).to_string();
+        let now = microseconds(self.dsql.clock().now());
+        *receipt = erasure::finish(&db, job, receipt, &kept, now).await?;
+        Ok(true)
     }
-    let kept = anonymous_payload(&job.id, owner).to_string();
-    let now = microseconds(dsql.clock().now());
-    *receipt = erasure::finish(&db, job, receipt, &kept, now).await?;
-    Ok(true)
+
+    /// A batch of uploads: the objects, then the rows that lead to them. `None` when none is left.
+    async fn erase_uploads(&self, receipt: &Receipt) -> Result<Option<Receipt>, Stopped> {
+        let db = self.dsql.until(self.until);
+        let ids = uploads::doomed(&db, self.job, self.kind, self.owner).await?;
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let bucket = self.bucket.ok_or(Stopped::NoBucket)?;
+        let now = self.dsql.clock().now();
+        let left = self.until.duration_since(now).unwrap_or_default();
+        let deleted = bucket.delete(&ids, left, now).await;
+        deleted.map_err(Stopped::Bucket)?;
+        let now = microseconds(self.dsql.clock().now());
+        Ok(uploads::forget(&db, self.job, receipt, &ids, now).await?)
+    }
 }

@@ -7,6 +7,7 @@
 //! | `JOBS_QUEUE_URL`, `JOBS_DLQ_URL` | the queue of `jobs` and its dead-letter queue; without them nothing is relayed |
 //! | `HYPERDRIVE_CONFIGS` | logins and their Hyperdrive configurations, `blog=<id>,shop=<id>`; without it no token is written |
 //! | `CLOUDFLARE_ACCOUNT_ID`, `CLOUDFLARE_API_TOKEN` | the account of those, and a token of its API that may write them |
+//! | `UPLOADS_BUCKET` | the bucket of uploads (see `bucket`); without it none are deleted |
 //! | `BLOG_FEED` | a feed or a sitemap of the blog whose posts are indexed; without it none are |
 //!
 //! Besides these, the variables of `dsql`; `DSQL_ROLE` is `maintenance`.
@@ -18,9 +19,11 @@ mod hyperdrive;
 mod posts;
 mod relay;
 mod tasks;
+mod uploads;
 
 use std::time::Duration;
 
+use bucket::{Bucket, BucketError};
 use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use runtime::{BLOG_FEED, HYPERDRIVE_REFRESHED, Metrics, POSTS_INDEXED};
@@ -44,6 +47,7 @@ pub struct App {
     queue: Option<Queue>,
     hyperdrive: Option<Hyperdrive>,
     blog: Option<Blog>,
+    bucket: Option<Bucket>,
     metrics: Metrics,
 }
 
@@ -62,8 +66,16 @@ impl App {
             queue,
             hyperdrive,
             blog,
+            bucket: None,
             metrics,
         }
+    }
+
+    /// With the bucket of uploads, if there is one: those that have ended are deleted from it.
+    #[must_use]
+    pub fn with_bucket(mut self, bucket: Option<Bucket>) -> Self {
+        self.bucket = bucket;
+        self
     }
 }
 
@@ -72,7 +84,7 @@ impl App {
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Delete what has expired: chats (guests' among them), idempotency keys, rate buckets,
-    /// finished jobs.
+    /// finished jobs, uploads that no message names.
     Purge,
     /// End replies whose function died: their lease has passed.
     Reap,
@@ -120,6 +132,9 @@ pub enum MaintenanceError {
     /// The relay ended early.
     #[error(transparent)]
     Relay(#[from] RelayError),
+    /// The bucket of uploads.
+    #[error("the objects of uploads are not deleted: {0}")]
+    Bucket(#[from] BucketError),
     /// The database.
     #[error("{}", .0.report())]
     Database(#[from] dsql::Error),
@@ -133,6 +148,7 @@ impl From<MaintenanceError> for Diagnostic {
             MaintenanceError::NoHyperdrive => "NoHyperdrive",
             MaintenanceError::NoBlog => "NoBlog",
             MaintenanceError::Relay(RelayError::Queue(_)) => "Queue",
+            MaintenanceError::Bucket(_) => "Bucket",
             MaintenanceError::Relay(RelayError::Database(_)) | MaintenanceError::Database(_) => {
                 "Database"
             }
@@ -156,7 +172,13 @@ pub async fn handle(app: &App, event: LambdaEvent<Value>) -> Result<Value, Maint
     let report = async {
         let Event { task } = Event::read(event.payload)?;
         let mut report = match task {
-            Task::Purge => tasks::purge(&app.dsql, deadline).await?,
+            Task::Purge => {
+                let mut report = tasks::purge(&app.dsql, deadline).await?;
+                if let Some(bucket) = &app.bucket {
+                    uploads::purge(&app.dsql, bucket, deadline, &mut report).await?;
+                }
+                report
+            }
             Task::Reap => tasks::reap(&app.dsql, deadline).await?,
             Task::RollUpUsage => tasks::roll_up_usage(&app.dsql, deadline).await?,
             Task::Relay => {

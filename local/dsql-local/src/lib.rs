@@ -55,7 +55,7 @@ mod principal;
 mod region;
 mod schema;
 mod session;
-mod sigv4;
+pub mod sigv4;
 mod startup;
 mod statement;
 mod stats;

@@ -1,20 +1,24 @@
 //! Signature Version 4: what a signature states, and whether it is that of a known principal.
 //! Whoever takes a signed thing apart (`token` a presigned query, the control plane an
-//! `Authorization` header) brings its canonical request.
+//! `Authorization` header, the buckets of `lambda-local` both) brings its canonical request.
 //!
 //! 1. Signatures are compared in constant time.
 //! 2. What is refused is refused in AWS's usual words.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, Mac};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use hyper::http::request::Parts;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use crate::principal::{Principal, Principals, Secret};
 
 /// The only algorithm.
-pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// The parameter of a presigned request that is not signed.
+const SIGNATURE: &str = "X-Amz-Signature";
 /// The service name in a credential scope.
 const SERVICE: &str = "dsql";
 /// What RFC 3986 leaves unreserved; everything else is encoded.
@@ -62,15 +66,29 @@ pub(crate) enum SignatureError {
     CredentialsExpired,
 }
 
-/// What a signature states. Holds no secret, but a signature: it has no `Debug`.
-pub(crate) struct SignedRequest {
-    pub(crate) scope: Scope,
+/// What a signature states. Holds no secret, but a signature, which `Debug` does not show.
+pub struct SignedRequest {
+    /// By which key, and what for.
+    pub scope: Scope,
     /// `X-Amz-Date` as sent.
-    pub(crate) date: String,
-    pub(crate) signed_at: SystemTime,
-    pub(crate) session_token: Option<String>,
-    pub(crate) canonical_request: String,
-    pub(crate) signature: Vec<u8>,
+    pub date: String,
+    /// When that is.
+    pub signed_at: SystemTime,
+    /// What goes with a key of a role.
+    pub session_token: Option<String>,
+    /// What was signed: [`canonical_request`].
+    pub canonical_request: String,
+    /// The signature, as [`parse_signature`] reads it.
+    pub signature: Vec<u8>,
+}
+
+impl fmt::Debug for SignedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedRequest")
+            .field("scope", &self.scope)
+            .field("date", &self.date)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SignedRequest {
@@ -129,7 +147,8 @@ impl SignedRequest {
         Ok(())
     }
 
-    pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
+    /// Whether the signature is that of this secret key.
+    pub fn is_signed_with(&self, secret: &str) -> bool {
         let Scope {
             day,
             region,
@@ -157,16 +176,21 @@ impl SignedRequest {
 const TERMINATOR: &str = "aws4_request";
 
 /// A credential: an access key, and what its signature is good for.
-pub(crate) struct Scope {
-    pub(crate) access_key_id: String,
-    pub(crate) day: String,
-    pub(crate) region: String,
-    pub(crate) service: String,
+#[derive(Debug)]
+pub struct Scope {
+    /// Names the key.
+    pub access_key_id: String,
+    /// `YYYYMMDD`
+    pub day: String,
+    /// Of AWS.
+    pub region: String,
+    /// Such as `dsql` or `s3`.
+    pub service: String,
 }
 
 impl Scope {
     /// Reads `key/day/region/service/aws4_request`.
-    pub(crate) fn parse(credential: &str) -> Option<Self> {
+    pub fn parse(credential: &str) -> Option<Self> {
         let mut parts = credential.split('/');
         let mut next = || parts.next().map(str::to_owned);
         let scope = Self {
@@ -179,7 +203,7 @@ impl Scope {
     }
 
     /// When a signature of this day was made; `None` if that is no moment of it.
-    pub(crate) fn moment(&self, date: &str) -> Option<SystemTime> {
+    pub fn moment(&self, date: &str) -> Option<SystemTime> {
         if date.len() != 16 || date.get(..8)? != self.day {
             return None;
         }
@@ -190,19 +214,72 @@ impl Scope {
 }
 
 /// The bytes of a signature as it is written.
-pub(crate) fn parse_signature(text: &str) -> Option<Vec<u8>> {
+pub fn parse_signature(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     hex::decode(text).ok()
 }
 
+/// The canonical request of what arrived: `path` as the service wants it signed, the query without
+/// a signature, and `payload` for the body.
+pub fn canonical_request(
+    head: &Parts,
+    path: &str,
+    signed_headers: &[&str],
+    payload: &str,
+) -> String {
+    let mut query: Vec<(String, String)> = parameters(head)
+        .filter(|(name, _)| name != SIGNATURE)
+        .map(|(name, value)| (encode(&name), encode(&value)))
+        .collect();
+    query.sort_unstable();
+    let query: Vec<String> = query
+        .into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mut headers = String::new();
+    for name in signed_headers {
+        let values: Vec<String> = head
+            .headers
+            .get_all(*name)
+            .iter()
+            .map(|value| {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let words: Vec<&str> = value.split(' ').filter(|word| !word.is_empty()).collect();
+                words.join(" ")
+            })
+            .collect();
+        headers.extend([*name, ":", &values.join(","), "\n"]);
+    }
+    format!(
+        "{}\n{path}\n{}\n{headers}\n{}\n{payload}",
+        head.method,
+        query.join("&"),
+        signed_headers.join(";"),
+    )
+}
+
+/// The query, decoded, in its order.
+pub fn parameters(head: &Parts) -> impl Iterator<Item = (String, String)> {
+    let pairs = head.uri.query().unwrap_or_default().split('&');
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    })
+}
+
+pub(crate) fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
 /// Encodes as a canonical request does.
-pub(crate) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+/// The hash of a body, as a canonical request has it.
+pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

@@ -19,6 +19,8 @@ pub struct Application {
     pub apis: Vec<RestApi>,
     /// In the order of the template.
     pub queues: Vec<Queue>,
+    /// In the order of the template.
+    pub buckets: Vec<Bucket>,
     /// Logical ids of the clusters of Aurora DSQL.
     pub clusters: Vec<String>,
     /// Every `Custom::…` resource, in an order that respects what they refer to.
@@ -127,6 +129,32 @@ pub struct Redrive {
     pub dead_letter_arn: String,
     /// `maxReceiveCount`.
     pub max_receive_count: u32,
+}
+
+/// One `AWS::S3::Bucket`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its key under `Resources`.
+    pub logical_id: String,
+    /// `BucketName`, else `<stack>-<logical id>`, in lower case.
+    pub name: String,
+    /// What pages may do.
+    pub cors: Vec<CorsRule>,
+}
+
+/// One of the `CorsRules` of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorsRule {
+    /// Exact ones, or `*`.
+    pub allowed_origins: Vec<String>,
+    /// Upper case.
+    pub allowed_methods: Vec<String>,
+    /// What a page may send, or `*`.
+    pub allowed_headers: Vec<String>,
+    /// What a page may read.
+    pub exposed_headers: Vec<String>,
+    /// How long a browser may remember it.
+    pub max_age_seconds: Option<u32>,
 }
 
 /// One `AWS::Serverless::Api`.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use dsql_local::{Action, DsqlLocal, Principal, Secret, StartError};
 
 use crate::application::{Application, Function, Role};
+use crate::bucket::Caller;
 use crate::sts::{AssumableRole, Keys};
 
 /// The actions that the local DSQL knows, as policies name them.
@@ -63,6 +64,18 @@ impl Identities {
             functions,
             assumable,
         })
+    }
+
+    /// The functions as callers of buckets, with what their roles allow.
+    pub(crate) fn callers(&self, application: &Application) -> Vec<Caller> {
+        let caller = |function: &Function| {
+            let role = role_of(application, function)?;
+            Some(Caller {
+                keys: self.functions.get(&function.logical_id)?.clone(),
+                actions: role.allowed_actions.clone(),
+            })
+        };
+        application.functions.iter().filter_map(caller).collect()
     }
 
     /// The variables of a function that hold its credentials.

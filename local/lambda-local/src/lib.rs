@@ -3,10 +3,11 @@
 //!
 //! The way of a request: [`gateway`] finds its route and makes an event of it, [`lambda`] knows the
 //! function's [`pool`], which has or starts a [`container`], which takes the event from its
-//! [`runtime_api`]. [`queue`], [`scheduler`] and [`custom_resource`] reach functions through an
+//! [`runtime_api`]. [`bucket`] keeps objects. [`queue`], [`scheduler`] and [`custom_resource`] reach functions through an
 //! [`invoker`]. [`template`] says what there is, as an [`application`]; [`stack`] starts all of it.
 
 pub mod application;
+pub mod bucket;
 pub mod clock;
 pub mod container;
 pub mod custom_resource;
@@ -24,6 +25,7 @@ pub mod queue;
 pub mod runtime_api;
 pub mod schedule;
 pub mod scheduler;
+mod services;
 pub mod site;
 pub mod stack;
 pub mod sts;

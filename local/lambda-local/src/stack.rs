@@ -14,6 +14,7 @@ use dsql_local::DsqlLocal;
 use tokio::net::TcpListener;
 
 use crate::application::Application;
+use crate::bucket::Objects;
 use crate::clock::Clock;
 use crate::container::{Container, Launch};
 use crate::custom_resource::{CustomResourceError, CustomResources};
@@ -26,7 +27,7 @@ use crate::pool::{Limits, Pool};
 use crate::programs::{self, ProgramError};
 use crate::queue::{self, Queues};
 use crate::scheduler::Scheduler;
-use crate::sts;
+use crate::services::Services;
 use crate::template::{Inputs, Template, TemplateError};
 
 /// Lines of a container that are kept for `LogType: Tail` and for errors.
@@ -120,7 +121,7 @@ pub struct Stack {
     gateway: Option<Gateway>,
     invoke: SocketAddr,
     _invoke_api: InvokeApi,
-    _sts: sts::Endpoint,
+    _services: Services,
     _triggers: Triggers,
 }
 
@@ -206,7 +207,7 @@ impl Stack {
         }
         let application = template.resolve(&inputs)?;
         let queues_url = endpoint.url();
-        let (lambda, sts) = options
+        let (lambda, services) = options
             .functions(base, &application, database.as_ref(), queues_url, &clock)
             .await?;
         let invoker = lambda.invoker();
@@ -253,7 +254,7 @@ impl Stack {
             lambda,
             database,
             gateway,
-            _sts: sts,
+            _services: services,
             _triggers: Triggers {
                 _queues: endpoint,
                 _sources: sources,
@@ -394,7 +395,7 @@ impl Options {
         self.state.join(format!("custom-resources-{of}.json"))
     }
 
-    /// The functions, and where they assume roles.
+    /// The functions, and what they call.
     async fn functions(
         &self,
         base: &Path,
@@ -402,19 +403,19 @@ impl Options {
         database: Option<&DsqlLocal>,
         queues_url: String,
         clock: &Clock,
-    ) -> Result<(Arc<Lambda>, sts::Endpoint), StackError> {
+    ) -> Result<(Arc<Lambda>, Services), StackError> {
         let identities = Identities::new(application, &self.account, database)?;
-        let sts = sts::Endpoint::start(identities.assumable.clone(), clock.clone()).await;
-        let sts = sts.map_err(|source| StackError::Listen {
+        let objects = Objects::below(self.state.join("buckets"));
+        let region = &self.region;
+        let services = Services::start(application, &identities, objects, region, clock).await;
+        let services = services.map_err(|source| StackError::Listen {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             source,
         })?;
-        let endpoints = [
-            ("AWS_ENDPOINT_URL_SQS", queues_url),
-            ("AWS_ENDPOINT_URL_STS", sts.url()),
-        ];
+        let mut endpoints = services.endpoints();
+        endpoints.push(("AWS_ENDPOINT_URL_SQS", queues_url));
         let lambda = self.lambda(base, application, database, &identities, &endpoints)?;
-        Ok((Arc::new(lambda), sts))
+        Ok((Arc::new(lambda), services))
     }
 
     fn lambda(

@@ -8,6 +8,7 @@ use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::{apart, key, key_of_new};
 use crate::message::{Message, Metadata, NewMessage};
+use crate::released::released;
 use crate::values::{Title, Visibility};
 
 /// The rows of a statement that joins something of a chat's to the chat, which is `$1`, of the
@@ -335,7 +336,8 @@ pub async fn change(
     Ok(row.as_ref().map(Chat::from_row))
 }
 
-// At most 1,000 messages, as many votes and 20 shares: below 3,000 rows.
+// At most 1,000 messages, as many votes, 100 uploads with their uses and 20 shares: below 3,000
+// rows.
 const DELETE: &str = concat!(
     "WITH ",
     key!(),
@@ -345,6 +347,9 @@ const DELETE: &str = concat!(
     g AS (DELETE FROM generations WHERE chat_id IN (SELECT id FROM mine) RETURNING chat_id, message_id, owner_id),
     ",
     settled!("g"),
+    ",
+    ",
+    released!("IN (SELECT id FROM mine)"),
     ",
     m AS (DELETE FROM messages WHERE chat_id IN (SELECT id FROM mine))
 DELETE FROM chats WHERE id IN (SELECT id FROM mine)"

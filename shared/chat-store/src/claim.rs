@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::ids::OwnerId;
 
 // An account may have a chat that it calls as the guest called one: then one of the two is called
-// anew. 40 chats with a reply each are far below the row limit. Votes and shares belong to their
+// anew. 25 chats with a reply and 100 uploads each are below the row limit. Votes and shares belong to their
 // chat and need no change.
 const CLAIM: &str = "\
 WITH moved AS (
@@ -16,13 +16,16 @@ WITH moved AS (
         THEN gen_random_uuid()::text ELSE public_id END
     WHERE owner_id = $1 AND id IN (
         SELECT id FROM chats WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $3)
-        ORDER BY updated_at, id LIMIT 40
+        ORDER BY updated_at, id LIMIT 25
     )
     RETURNING id
 ), renamed AS (
     UPDATE chats SET public_id = gen_random_uuid()::text WHERE owner_id = $2 AND public_id IN (SELECT id FROM moved)
 ), g AS (
     UPDATE generations SET owner_id = $2 WHERE owner_id = $1 AND chat_id IN (SELECT id FROM moved)
+), u AS (
+    UPDATE uploads SET owner_id = $2
+    WHERE owner_id = $1 AND id IN (SELECT upload_id FROM chat_uploads WHERE chat_id IN (SELECT id FROM moved))
 )
 SELECT count(*) AS moved FROM moved";
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::generations::settled;
 use crate::ids::OwnerId;
 use crate::jobs::{self, Job, Progress};
+use crate::released::released;
 
 /// Most rows that one batch deletes: the service refuses the 3,001st.
 const MAX_ROWS: i64 = 2_000;
@@ -80,14 +81,15 @@ enum Whose<'a> {
     Expired(Timestamp),
 }
 
-/// Rows of one chat: its own, its messages, votes, shares, its generation, and the usage that is
-/// counted for it.
+/// Rows of one chat: its own, its messages, votes, shares, uploads with their uses, its generation,
+/// and the usage that is counted for it.
 macro_rules! chat_and_rows {
     ($where:literal) => {
         concat!(
             "SELECT c.id, (SELECT count(*) FROM shares s WHERE s.chat_id = c.id) AS shares,
     (SELECT count(*) FROM messages m WHERE m.chat_id = c.id)
-    + (SELECT count(*) FROM votes v WHERE v.chat_id = c.id) + 3 AS other_rows
+    + (SELECT count(*) FROM votes v WHERE v.chat_id = c.id)
+    + 2 * (SELECT count(*) FROM chat_uploads u WHERE u.chat_id = c.id) + 3 AS other_rows
 FROM chats c WHERE ",
             $where,
             " LIMIT $1"
@@ -106,6 +108,9 @@ WITH v AS (DELETE FROM votes WHERE chat_id = ANY($1) RETURNING 1),
     ",
     settled!("g"),
     ",
+    ",
+    released!("= ANY($1)"),
+    ",
     m AS (DELETE FROM messages WHERE chat_id = ANY($1) RETURNING 1),
     c AS (DELETE FROM chats WHERE id = ANY($1) RETURNING 1)
 SELECT (SELECT count(*) FROM c), (SELECT count(*) FROM m), (SELECT count(*) FROM v), (SELECT count(*) FROM s),
@@ -118,13 +123,13 @@ WITH s AS (
 )
 SELECT count(*) FROM s";
 
-type Counts = Vec<(&'static str, i64)>;
+pub(crate) type Counts = Vec<(&'static str, i64)>;
 
 /// Most rows and chats of a batch. Who writes to one of its chats meanwhile undoes all of it, so
 /// each attempt after a conflict takes half as much, down to one chat: an erasure gets on beside
 /// those who go on writing.
 #[derive(Debug, Clone, Copy)]
-struct Batch {
+pub(crate) struct Batch {
     rows: i64,
     chats: i64,
 }
@@ -313,7 +318,7 @@ pub async fn erase_traces(
 }
 
 /// One batch and the job's progress, together or not at all.
-async fn step<'a, F, Fut>(
+pub(crate) async fn step<'a, F, Fut>(
     db: &Db,
     job: &'a Job,
     receipt: &'a Receipt,

@@ -49,6 +49,9 @@ const FORK: &str = concat!(
     FROM messages m, forked
     WHERE m.chat_id = (SELECT id FROM key) AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
         AND m.aside_since IS NULL
+), used AS (
+    INSERT INTO chat_uploads (chat_id, upload_id)
+    SELECT forked.id, u.upload_id FROM chat_uploads u, forked WHERE u.chat_id = (SELECT id FROM key)
 )
 SELECT fits, forked.id IS NOT NULL AS made, forked.id, forked.title, visibility, pinned, archived, created_at, updated_at,
     forked.expires_at

@@ -60,6 +60,44 @@ impl ChatId {
     }
 }
 
+/// The id of an upload, and the key of its object: a UUID, which the server makes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// A UUID as the server writes them; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = |(at, b): (usize, u8)| match at {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => matches!(b, b'0'..=b'9' | b'a'..=b'f'),
+        };
+        let is_id = text.len() == 36 && text.bytes().enumerate().all(is_one);
+        is_id.then(|| Self(text.to_owned()))
+    }
+
+    /// A new one, which nothing that was made before or after it tells.
+    pub fn new() -> Self {
+        Self(uuid::Uuid::new_v4().to_string())
+    }
+
+    /// As it was read from the database.
+    pub(crate) fn stored(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for UploadId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Who owns a chat: the subject of a verified token.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerId(String);

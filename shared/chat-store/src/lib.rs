@@ -42,6 +42,7 @@ mod messages;
 mod outbox;
 pub mod posts;
 mod public;
+mod released;
 mod reply;
 mod root;
 mod secret;
@@ -52,6 +53,7 @@ mod title;
 mod turn;
 mod turn_key;
 pub mod upkeep;
+pub mod uploads;
 mod usage;
 mod values;
 mod votes;
@@ -68,12 +70,12 @@ pub use generations::{Active, Progress, Stopped, interrupt, poll, reap, stop};
 pub use idempotency::{
     IdempotencyKey, MAX_KEY_BYTES, Once, SavedResponse, given, given_parts, once,
 };
-pub use ids::{ChatId, MessageId, OwnerId, StreamId};
+pub use ids::{ChatId, MessageId, OwnerId, StreamId, UploadId};
 pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use list::{ChatPage, Listing, list};
 pub use message::{
-    FILE_TYPES, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS, Message, Metadata,
-    NewMessage, Parts, Role, StoredParts, is_blank,
+    FILE_TYPES, MAX_FILENAME_CHARS, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS,
+    Message, Metadata, NewMessage, Parts, Role, SentUpload, StoredParts, is_blank, upload_of,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{

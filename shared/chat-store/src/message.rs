@@ -6,7 +6,7 @@ use bounded_json::{Fields, RawValue, Stopped, count_values, items};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ids::MessageId;
+use crate::ids::{MessageId, UploadId};
 use crate::values::Invalid;
 
 /// Most parts in one message.
@@ -20,7 +20,7 @@ const MAX_PARTS_VALUES: usize = 10_000;
 /// Most bytes in a message's metadata, as JSON.
 pub const MAX_METADATA_BYTES: usize = 2 * 1024;
 /// Longest name of a file, in characters.
-const MAX_FILENAME_CHARS: usize = 255;
+pub const MAX_FILENAME_CHARS: usize = 255;
 /// Longest type of a part, in bytes.
 pub(crate) const MAX_TYPE_BYTES: usize = 64;
 /// What a file may be. SVG and HTML are not among them, because they can carry script.
@@ -35,6 +35,55 @@ pub const FILE_TYPES: [&str; 9] = [
     "text/markdown",
     "text/csv",
 ];
+
+/// How the URL of an upload ends, before its id.
+const UPLOADS: &str = "/api/uploads/";
+
+/// An upload that a file part names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentUpload {
+    /// Which one.
+    pub id: UploadId,
+    /// What the part says that it is.
+    pub media_type: String,
+    /// The host of the URL, with its port, if it has one.
+    pub host: Option<String>,
+}
+
+/// The upload that a URL names, and the URL's host: `/api/uploads/{id}`, also at a host and below a
+/// path.
+pub fn upload_of(url: &str) -> Option<(UploadId, Option<&str>)> {
+    let (host, path) = match url.split_once("://") {
+        Some(("https" | "http", rest)) => {
+            let (host, _) = rest.split_once('/')?;
+            (Some(host), rest.get(host.len()..)?)
+        }
+        Some(_) => return None,
+        None => (None, url),
+    };
+    let (before, id) = path.rsplit_once(UPLOADS)?;
+    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
+    let is_below = before.is_empty() || before.starts_with('/') && !before.starts_with("//");
+    let has_form = is_below
+        && before.bytes().all(is_path)
+        && host.is_none_or(|host| !host.is_empty() && host.bytes().all(is_host));
+    has_form
+        .then(|| UploadId::parse(id))
+        .flatten()
+        .map(|id| (id, host))
+}
+
+/// Which files a message may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// In `data:` URLs.
+    Inline,
+    /// Uploads too.
+    Uploads,
+    /// Uploads too, each by its path: whose host it was is nothing to go by.
+    Imported,
+}
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,21 +127,33 @@ impl Parts {
     /// Not a list of parts, too many, too long, too large, blank, or a file of another type or by
     /// another URL than `data:`.
     pub fn parse(json: &str) -> Result<Self, Invalid> {
+        Self::with_files(json, Files::Inline)
+    }
+
+    /// The same, with files that may be uploads: whose they are and at which host is not looked at.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_with_uploads(json: &str) -> Result<Self, Invalid> {
+        Self::with_files(json, Files::Uploads)
+    }
+
+    fn with_files(json: &str, files: Files) -> Result<Self, Invalid> {
         let mut parts = Vec::new();
         sent_parts(json, |raw| {
             let part = SentPart::read(raw);
             parts.push(part.ok_or(Invalid::Malformed("a part is an object with a type"))?);
             within(parts.len())
         })?;
-        Self::of(&parts)
+        Self::of(&parts, files)
     }
 
-    pub(crate) fn of(parts: &[SentPart<'_>]) -> Result<Self, Invalid> {
+    pub(crate) fn of(parts: &[SentPart<'_>], files: Files) -> Result<Self, Invalid> {
         if parts.is_empty() {
             return Err(Invalid::NotAllowed(PART_COUNT));
         }
         within(parts.len())?;
-        let parts = parts.iter().map(SentPart::checked);
+        let parts = parts.iter().map(|part| part.checked(files));
         let parts: Vec<Value> = parts.collect::<Result<_, _>>()?;
         if !parts.iter().any(says_something) {
             return Err(Invalid::NotAllowed("the message is blank"));
@@ -107,6 +168,25 @@ impl Parts {
     /// The JSON.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The uploads that they name.
+    pub fn uploads(&self) -> Vec<SentUpload> {
+        // Most messages have none, and their tree is not built for that.
+        if !self.0.contains(UPLOADS) {
+            return Vec::new();
+        }
+        let parts: Vec<Value> = serde_json::from_str(&self.0).unwrap_or_default();
+        let upload = |part: &Value| {
+            let text = |name: &str| part.get(name).and_then(Value::as_str);
+            let (id, host) = upload_of(text("url")?).filter(|_| text("type") == Some("file"))?;
+            Some(SentUpload {
+                id,
+                media_type: text("mediaType")?.to_owned(),
+                host: host.map(str::to_owned),
+            })
+        };
+        parts.iter().filter_map(upload).collect()
     }
 }
 
@@ -173,10 +253,10 @@ impl<'a> SentPart<'a> {
     }
 
     /// What a visitor may send of it.
-    pub(crate) fn checked(&self) -> Result<Value, Invalid> {
+    pub(crate) fn checked(&self, files: Files) -> Result<Value, Invalid> {
         match self.kind.as_str() {
             "text" => self.checked_text(),
-            "file" => self.checked_file(),
+            "file" => self.checked_file(files),
             name if name.is_empty() || name.len() > MAX_TYPE_BYTES => {
                 Err(Invalid::NotAllowed("a part's type has 1 to 64 bytes"))
             }
@@ -198,7 +278,7 @@ impl<'a> SentPart<'a> {
         Ok(json!({"type": "text", "text": text}))
     }
 
-    fn checked_file(&self) -> Result<Value, Invalid> {
+    fn checked_file(&self, files: Files) -> Result<Value, Invalid> {
         let (media_type, url) = self
             .text("mediaType")
             .zip(self.text("url"))
@@ -213,12 +293,19 @@ impl<'a> SentPart<'a> {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
         };
-        if !FILE_TYPES.contains(&media_type.as_str()) || !data.is_some_and(is_base64) {
+        let upload = match files {
+            Files::Inline => None,
+            Files::Uploads => upload_of(&url).map(|_| url.clone()),
+            Files::Imported => upload_of(&url).map(|(id, _)| format!("{UPLOADS}{}", id.as_str())),
+        };
+        let is_there = upload.is_some() || data.is_some_and(is_base64);
+        if !FILE_TYPES.contains(&media_type.as_str()) || !is_there {
             return Err(Invalid::NotAllowed(
                 "a file is an image (PNG, JPEG, GIF, WebP), a PDF or a text (plain, Markdown, CSV, JSON) in a base64 \
                  data: URL",
             ));
         }
+        let url = upload.unwrap_or(url);
         let mut file = json!({"type": "file", "mediaType": media_type, "url": url});
         if let (Some(name), Some(fields)) = (self.text("filename"), file.as_object_mut()) {
             if name.chars().count() > MAX_FILENAME_CHARS {

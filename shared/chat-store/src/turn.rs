@@ -7,7 +7,7 @@ use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 
 use crate::generations::settled;
-use crate::ids::{ChatId, MessageId, OwnerId, StreamId};
+use crate::ids::{ChatId, MessageId, OwnerId, StreamId, UploadId};
 use crate::key::{self, key_of_new};
 use crate::limits::{Bucket, Window, beyond_turns};
 use crate::message::{Message, Metadata, NewMessage};
@@ -15,6 +15,7 @@ use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::spending::{Budget, Budgets, beyond_budgets, shards};
 use crate::stored::Stored;
 use crate::title::title_payload;
+use crate::uploads::MAX_CHAT_UPLOADS;
 use crate::values::{DEFAULT_TITLE, Title};
 
 /// Most messages of a chat that a model is shown.
@@ -93,6 +94,8 @@ pub struct NewTurn<'a> {
     pub chat: &'a ChatId,
     /// The visitor's message.
     pub message: &'a NewMessage,
+    /// The uploads that it names, of which the owner's are used in the chat from then on.
+    pub uploads: &'a [UploadId],
     /// Where it goes.
     pub place: Place,
     /// The messages that the client shows before it, in their order: the last few will do.
@@ -150,6 +153,8 @@ pub enum Opening {
     Changed,
     /// The chat has [`MAX_MESSAGES`] messages on its path, or [`MAX_ROWS`] in all.
     Full,
+    /// The chat would use more than [`MAX_CHAT_UPLOADS`].
+    TooManyUploads,
     /// Too many replies of this owner are being written.
     Crowded,
     /// Too many turns in this window.
@@ -192,6 +197,8 @@ const OPEN: &str = concat!(
             AND (SELECT count(*) FROM messages WHERE chat_id = (SELECT id FROM key)) > $37 - 3 THEN 'full'
         WHEN $17::bigint IS NULL AND EXISTS (SELECT FROM chat WHERE next_seq > $19 - 2)
             AND (SELECT count(*) FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL) > $19 - 2 THEN 'full'
+        WHEN cardinality($52::text[]) > 0
+            AND (SELECT count(*) FROM chat_uploads WHERE chat_id = (SELECT id FROM key)) + cardinality($52) > $53 THEN 'laden'
         ",
     beyond_turns!(("$2", "$27"), "$8", "$20", ("$22", "$23"), ("$24", "$25")),
     "ELSE 'open' END AS verdict
@@ -231,6 +238,13 @@ const OPEN: &str = concat!(
         SELECT id FROM messages WHERE chat_id = (SELECT id FROM key) AND aside_since IS NULL AND seq <= COALESCE($17, 9223372036854775807)
         ORDER BY seq DESC LIMIT 1
     ), 'user', $4, $5, 'complete', $8 FROM touched WHERE $17::bigint IS NULL OR $36
+), used AS (
+    UPDATE uploads SET expires_at = NULL
+    WHERE id = ANY($52) AND owner_id = $2 AND (expires_at IS NULL OR expires_at > $8) AND EXISTS (SELECT FROM touched)
+    RETURNING id
+), named AS (
+    INSERT INTO chat_uploads (chat_id, upload_id) SELECT (SELECT id FROM key), used.id FROM used, touched
+    ON CONFLICT (chat_id, upload_id) DO NOTHING
 ), edited AS (
     UPDATE messages SET parts = $4, metadata = $5, seq = (SELECT next_seq - 2 FROM touched), created_at = $8
     WHERE chat_id = (SELECT id FROM key) AND id = $3 AND parts <> $4 AND $17::bigint IS NOT NULL AND EXISTS (SELECT FROM touched)
@@ -326,6 +340,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         }
     };
     let shown: Vec<&str> = turn.shown.iter().map(MessageId::as_str).collect();
+    let uploads: Vec<&str> = turn.uploads.iter().map(UploadId::as_str).collect();
     let allowance = turn.allowance;
     let mut buckets = allowance.buckets.iter();
     let (first, second) = (buckets.next(), buckets.next());
@@ -389,6 +404,8 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&at_most.question.most, Type::INT8),
                 (&at_most.history.most, Type::INT8),
                 (&key::apart(owner, turn.chat), Type::TEXT),
+                (&uploads, Type::TEXT_ARRAY),
+                (&MAX_CHAT_UPLOADS, Type::INT8),
             ],
         )
         .await?;
@@ -409,6 +426,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         (Some("ended"), _) => Opening::Ended(chat),
         (Some("busy"), _) => Opening::Busy,
         (Some("full"), _) => Opening::Full,
+        (Some("laden"), _) => Opening::TooManyUploads,
         (Some("crowded"), _) => Opening::Crowded,
         (Some("limited"), _) => Opening::RateLimited,
         (Some(verdict), _) => Budget::of_verdict(verdict).map_or(Opening::Changed, Opening::Spent),

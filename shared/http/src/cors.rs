@@ -53,6 +53,15 @@ impl Cors {
         Ok(Self { origins })
     }
 
+    /// Whether a page at this host, with its port, may call.
+    pub fn allows_host(&self, host: &str) -> bool {
+        let of = |origin: &HeaderValue| {
+            let origin = origin.to_str().unwrap_or_default();
+            origin.split_once("://").is_some_and(|(_, of)| of == host)
+        };
+        self.origins.iter().any(of)
+    }
+
     /// Adds what a browser at the request's origin needs to `response`.
     pub fn apply<B>(&self, method: &Method, asked: &HeaderMap, response: &mut Response<B>) {
         if self.origins.is_empty() {

@@ -203,6 +203,7 @@ impl World<'_> {
         let turn = NewTurn {
             chat: &reply.chat,
             message: &message,
+            uploads: &[],
             place: Place::End,
             shown: &[],
             replaced: &replaced,

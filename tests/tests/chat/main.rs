@@ -36,4 +36,5 @@ mod tabs;
 mod tools;
 mod turns;
 mod unusual;
+mod uploads;
 mod waits;

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use chat_store::posts::{MAX_FOUND, search};
+use chat_store::uploads::{self, NewUpload, Uploading};
 use chat_store::{
     Asking, Changes, ChatId, Closing, Continuation, Cursor, Cut, Ended, Held, IdempotencyKey,
     Likely, Limit, Listing, MessageId, NewChat, Once, Opening, OwnerId, Place, Reopened, Reply,
-    Resumable, ShareId, ShareToken, SoFar, Stopped, StreamId, Title, TitleUsage, Visibility,
-    Visitor,
+    Resumable, ShareId, ShareToken, SoFar, Stopped, StreamId, Title, TitleUsage, UploadId,
+    Visibility, Visitor,
 };
 use dsql::{Db, Type};
 use serde_json::json;
@@ -45,6 +46,9 @@ async fn fill(db: &Db) {
         "INSERT INTO reservations SELECT 's' || n, 1, now(), 'k' || n, NULL, 'k', now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO idempotency SELECT 'o' || n % 60, 'k' || n, 'h', 200, '{}', now() + interval '1 h' FROM generate_series(1, 2400) n",
         "INSERT INTO usage_daily SELECT 'o' || n % 60, current_date - n / 60, 'm', 1, 1, 1 FROM generate_series(1, 2400) n",
+        "INSERT INTO uploads SELECT md5(n::text)::uuid::text, 'o' || n % 60, 'text/csv', 1, NULL, now() + n * interval '1 h', now() \
+            FROM generate_series(1, 2400) n",
+        "INSERT INTO chat_uploads SELECT 'c' || n, md5(n::text)::uuid::text FROM generate_series(1, 2400) n",
         "INSERT INTO jobs SELECT 'j' || n, 'erase_user', '{}', 'done', NULL, '{}', 1, now(), now() FROM generate_series(1, 2400) n",
     ] {
         db.execute(sql, &[]).await.unwrap();
@@ -66,6 +70,8 @@ async fn fill(db: &Db) {
         "reservations",
         "idempotency",
         "usage_daily",
+        "uploads",
+        "chat_uploads",
         "jobs",
     ] {
         db.execute_sql(&format!("ANALYZE {table}")).await.unwrap();
@@ -195,6 +201,28 @@ async fn turn(planned_for: PlannedFor) {
     let ended = chat_store::close(&db, &reply, &closing).await;
     assert_eq!(ended.unwrap(), Ended::Stopped);
     plans.judge("close a stopped reply", 0);
+
+    let upload = UploadId::parse("c4ca4238-a0b9-2382-0dcc-509a6f75849b").unwrap(); // md5('1')
+    let ids = std::slice::from_ref(&upload);
+    let found = uploads::uploads(&db, &owner, ids, now).await.unwrap();
+    assert_eq!(found.len(), 1);
+    plans.judge("find an upload", 0);
+    let sender = Opener::of(&db, &owner, now).with_uploads(ids);
+    let (opening, reply) = sender.open("new", &message("u3", "hi"), Place::End).await;
+    assert!(is_open(&opening), "{opening:?}");
+    plans.judge("open a turn with an upload", 0);
+    chat_store::abandon(&db, &reply, 0).await.unwrap();
+    plans.judge("abandon a turn with an upload", 0);
+    let new = NewUpload {
+        id: &UploadId::new(),
+        media_type: "text/csv",
+        size: 1,
+        filename: None,
+        now,
+    };
+    let made = uploads::create_upload(&db, &owner, &new, 10).await;
+    assert_eq!(made.unwrap(), Uploading::Accepted);
+    plans.judge("announce an upload", 0);
 
     // In a chat of 400 messages, of which the model is shown 60.
     let (opening, reply) = opener.open("c1", &message("u1", "hi"), Place::End).await;

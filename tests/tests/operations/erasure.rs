@@ -131,6 +131,7 @@ impl Writer {
         let turn = NewTurn {
             chat,
             message: &said("and now?"),
+            uploads: &[],
             place: Place::End,
             shown: &[],
             replaced: &replaced,

@@ -30,6 +30,7 @@ mod schedules;
 mod stack;
 mod support;
 mod titles;
+mod uploads;
 #[allow(dead_code, reason = "shared with the other test binaries")]
 #[path = "../e2e/visitor.rs"]
 mod visitor;

@@ -23,12 +23,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &["https"]),
     ("mcp", &["https", "runtime"]),
     ("session-roles", &["https"]),
+    ("bucket", &["https", "runtime"]),
     // Functions.
     ("admin", &["dsql", "logins", "runtime"]),
     (
         "chat",
         &[
             "bounded-json",
+            "bucket",
             "chat-store",
             "dsql",
             "http-api",
@@ -41,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "chats",
         &[
             "bounded-json",
+            "bucket",
             "chat-store",
             "dsql",
             "http-api",
@@ -48,10 +51,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
-    ("jobs", &["chat-store", "dsql", "model", "runtime"]),
+    (
+        "jobs",
+        &["bucket", "chat-store", "dsql", "model", "runtime"],
+    ),
     (
         "maintenance",
-        &["chat-store", "dsql", "https", "runtime", "session-roles"],
+        &[
+            "bucket",
+            "chat-store",
+            "dsql",
+            "https",
+            "runtime",
+            "session-roles",
+        ],
     ),
     (
         "sql",

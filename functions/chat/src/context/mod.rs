@@ -3,12 +3,13 @@
 
 mod reply;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use model::{Message, Part, Role, Tool};
 use serde_json::Value;
 
 pub(crate) use reply::reply;
+
+use crate::shown::parts;
+use crate::uploads::Files;
 
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;
@@ -23,20 +24,20 @@ const MESSAGE_TOKENS: usize = 16;
 const PDF_BYTES_PER_TOKEN: usize = 16;
 
 /// What the visitor says, as a model is shown it.
-pub(crate) fn question(stored: &str) -> Message {
+pub(crate) fn question(stored: &str, files: &Files) -> Message {
     Message {
         role: Role::User,
         parts: serde_json::from_str(stored)
-            .map(|value| parts(&value))
+            .map(|value| parts(&value, files))
             .unwrap_or_default(),
     }
 }
 
 /// A stored message of the visitor's, in the same way.
-pub(crate) fn asked(message: &chat_store::Message) -> Message {
+pub(crate) fn asked(message: &chat_store::Message, files: &Files) -> Message {
     Message {
         role: Role::User,
-        parts: parts(&message.parts.read()),
+        parts: parts(&message.parts.read(), files),
     }
 }
 
@@ -53,6 +54,7 @@ pub(crate) fn left_beside(question: &Message, limit_tokens: usize) -> usize {
 pub(crate) fn conversation(
     history: &[chat_store::Message],
     question: Message,
+    files: &Files,
     limit_tokens: usize,
     has_tools: bool,
 ) -> Vec<Message> {
@@ -61,7 +63,7 @@ pub(crate) fn conversation(
     for message in history.iter().rev() {
         let stored = message.parts.read();
         let said = if message.role == "user" {
-            let (role, parts) = (Role::User, parts(&stored));
+            let (role, parts) = (Role::User, parts(&stored, files));
             vec![Message { role, parts }]
         } else {
             reply(&stored, has_tools, false)
@@ -162,44 +164,6 @@ pub(crate) fn bytes_of_tools(tools: &[Tool]) -> usize {
     tools.iter().map(of).sum()
 }
 
-/// Text and files; reasoning, step marks and parts that are the client's own are not said again.
-fn parts(parts: &Value) -> Vec<Part> {
-    let text = |part: &Value, key: &str| part.get(key).and_then(Value::as_str).map(str::to_owned);
-    parts
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|part| match part.get("type").and_then(Value::as_str)? {
-            "text" => text(part, "text")
-                .filter(|text| !text.is_empty())
-                .map(Part::Text),
-            "file" => {
-                let url = text(part, "url")?;
-                let (_, data) = url.split_once(";base64,")?;
-                let name = text(part, "filename").unwrap_or_else(|| "file".to_owned());
-                Some(file(
-                    text(part, "mediaType")?,
-                    name,
-                    BASE64_STANDARD.decode(data).ok()?,
-                ))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-/// A file as a model is shown it: a text as text, under its name.
-fn file(media_type: String, name: String, bytes: Vec<u8>) -> Part {
-    match media_type.as_str() {
-        "application/pdf" => Part::Pdf { name, bytes },
-        image if image.starts_with("image/") => Part::Image { media_type, bytes },
-        _ => Part::Text(format!(
-            "File {name}:\n\n{}",
-            String::from_utf8_lossy(&bytes)
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,7 +182,8 @@ mod tests {
     fn shown(history: &[chat_store::Message], limit: usize) -> Vec<(Role, usize)> {
         conversation(
             history,
-            question(r#"[{"type":"text","text":"now"}]"#),
+            question(r#"[{"type":"text","text":"now"}]"#, &Files::new()),
+            &Files::new(),
             limit,
             false,
         )
@@ -255,8 +220,8 @@ mod tests {
         let mut said = said("assistant", "");
         said.parts = StoredParts::parse(&reply.to_string());
         let history = [self::said("user", "draw"), said];
-        let question = question(r#"[{"type":"text","text":"now"}]"#);
-        let shown = conversation(&history, question, 1_000, false);
+        let question = question(r#"[{"type":"text","text":"now"}]"#, &Files::new());
+        let shown = conversation(&history, question, &Files::new(), 1_000, false);
         assert_eq!(shown[1], Message::text(Role::Assistant, "here"));
     }
 
@@ -286,9 +251,18 @@ mod tests {
                 "{text}"
             );
         }
-        let left = left_beside(&question(r#"[{"type":"text","text":"now"}]"#), 1_000);
+        let left = left_beside(
+            &question(r#"[{"type":"text","text":"now"}]"#, &Files::new()),
+            1_000,
+        );
         let history = vec![said("user", "a"); 2_000];
-        let shown = conversation(&history, question("[]"), left, false);
+        let shown = conversation(
+            &history,
+            question("[]", &Files::new()),
+            &Files::new(),
+            left,
+            false,
+        );
         assert!(most(&shown) <= u64::try_from(most_of_history(left)).unwrap());
     }
 
@@ -300,7 +274,7 @@ mod tests {
             {"type":"data-mine","data":1}
         ]"#;
         assert_eq!(
-            question(stored).parts,
+            question(stored, &Files::new()).parts,
             [
                 Part::Text("File a.csv:\n\na,b".to_owned()),
                 Part::Pdf {
@@ -315,7 +289,7 @@ mod tests {
     fn an_image_is_shown_as_its_bytes() {
         let stored = r#"[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AAEC"},{"type":"text","text":"what?"}]"#;
         assert_eq!(
-            question(stored).parts[0],
+            question(stored, &Files::new()).parts[0],
             Part::Image {
                 media_type: "image/png".to_owned(),
                 bytes: vec![0, 1, 2]

@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::context::{conversation, question};
     use crate::parts::merge;
+    use crate::uploads::Files;
     use chat_store::StoredParts;
 
     fn message(role: &str, parts: &Value) -> chat_store::Message {
@@ -173,12 +174,12 @@ mod tests {
 
         // What is cut off takes its results along.
         let said = message("assistant", &stored);
-        let question = || question(r#"[{"type":"text","text":"now"}]"#);
-        let alone = conversation(std::slice::from_ref(&said), question(), 1_000, true);
+        let question = || question(r#"[{"type":"text","text":"now"}]"#, &Files::new());
+        let alone = conversation(std::slice::from_ref(&said), question(), &Files::new(), 1_000, true);
         assert_eq!(alone, [question()]);
         let asked = json!([{"type": "text", "text": "look"}]);
         let history = [message("user", &asked), said];
-        let told = conversation(&history, question(), 1_000, true);
+        let told = conversation(&history, question(), &Files::new(), 1_000, true);
         assert_eq!(told.len(), 5, "{told:?}");
         assert_eq!(
             told[4].parts.len(),

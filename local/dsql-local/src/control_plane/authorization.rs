@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
-use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use crate::principal::Principal;
 use crate::region::Region;
 use crate::sigv4::{
-    ALGORITHM, Scope, SignatureError, SignedRequest, encode, parse_signature, sha256_hex,
+    ALGORITHM, Scope, SignatureError, SignedRequest, canonical_request, encode, parse_signature,
+    sha256_hex,
 };
 
 const DATE: &str = "x-amz-date";
@@ -105,7 +105,7 @@ pub(super) fn signed(head: &Parts, body: &[u8]) -> Result<SignedRequest, ApiErro
         date,
         signed_at,
         session_token,
-        canonical_request: canonical_request(head, &headers, body),
+        canonical_request: canonical_request(head, &encoded(head), &headers, &sha256_hex(body)),
         // One that cannot be read is nobody's.
         signature: parse_signature(signature).unwrap_or_default(),
     })
@@ -125,49 +125,8 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     values.next().is_none().then(|| value.to_owned())
 }
 
-fn canonical_request(head: &Parts, signed_headers: &[&str], body: &[u8]) -> String {
+/// The path as most services want it signed: encoded once more.
+fn encoded(head: &Parts) -> String {
     let segments: Vec<String> = head.uri.path().split('/').map(encode).collect();
-    let mut query: Vec<(String, String)> = parameters(head)
-        .map(|(name, value)| (encode(&name), encode(&value)))
-        .collect();
-    query.sort_unstable();
-    let query: Vec<String> = query
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let mut headers = String::new();
-    for name in signed_headers {
-        let values: Vec<String> = head
-            .headers
-            .get_all(*name)
-            .iter()
-            .map(|value| {
-                let value = String::from_utf8_lossy(value.as_bytes());
-                let words: Vec<&str> = value.split(' ').filter(|word| !word.is_empty()).collect();
-                words.join(" ")
-            })
-            .collect();
-        headers.extend([*name, ":", &values.join(","), "\n"]);
-    }
-    format!(
-        "{}\n{}\n{}\n{headers}\n{}\n{}",
-        head.method,
-        segments.join("/"),
-        query.join("&"),
-        signed_headers.join(";"),
-        sha256_hex(body)
-    )
-}
-
-/// The query, decoded, in its order.
-pub(super) fn parameters(head: &Parts) -> impl Iterator<Item = (String, String)> {
-    let pairs = head.uri.query().unwrap_or_default().split('&');
-    pairs.filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    })
-}
-
-pub(super) fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+    segments.join("/")
 }

@@ -4,9 +4,10 @@ use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};
 use hyper::Request;
 use hyper::http::request::Parts;
 
-use super::authorization::{parameters, signed};
+use super::authorization::signed;
 use super::input::{self, CreateCluster, Page};
 use super::operation::Operation;
+use crate::sigv4::parameters;
 
 /// A request line, headers and a body.
 const REQUEST: &str = "\

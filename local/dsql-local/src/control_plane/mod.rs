@@ -38,6 +38,7 @@ use self::register::{Record, Register, Status};
 use crate::clusters::Clusters;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::http;
+use crate::sigv4::parameters;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -138,7 +139,7 @@ impl ControlPlane {
             );
             ApiError::validation(Reason::UnknownOperation, message)
         })?;
-        self.perform(&operation, &signer, authorization::parameters(head), body)
+        self.perform(&operation, &signer, parameters(head), body)
     }
 }
 

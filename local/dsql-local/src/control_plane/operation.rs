@@ -2,8 +2,8 @@
 
 use hyper::Method;
 
-use super::authorization::decode;
 use crate::principal::Action;
+use crate::sigv4::decode;
 
 /// An operation, with the identifier or the ARN that its path names.
 #[derive(Clone, Debug, PartialEq, Eq)]

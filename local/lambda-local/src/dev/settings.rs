@@ -96,8 +96,12 @@ impl Settings {
         let model = std::env::var("MODEL_ID").unwrap_or_else(|_| "echo".to_owned());
         let allowed = std::env::var("MODEL_ALLOWED").unwrap_or_else(|_| model.clone());
         let feed = std::env::var(BLOG_FEED).unwrap_or_default();
+        // The bucket is at another port, so it is told of the page's origin.
+        let origins = format!("http://127.0.0.1:{0},http://localhost:{0}", self.port);
         let own = [
             ("AuthJwks", key_set),
+            ("Uploads", "on"),
+            ("CorsAllowedOrigins", &origins),
             ("BlogFeed", &feed),
             ("AuthIssuer", issuer),
             ("SqlHostName", "localhost"),

@@ -7,6 +7,7 @@
 //! 3. No input makes it panic.
 
 mod api;
+mod bucket;
 mod check;
 mod conditions;
 mod custom_resource;
@@ -186,6 +187,7 @@ impl Reading {
             }
             ResourceKind::Api => application.apis.push(api::read(scope, resource)?),
             ResourceKind::Queue => application.queues.push(queue::read(scope, resource)?),
+            ResourceKind::Bucket => application.buckets.push(bucket::read(scope, resource)?),
             ResourceKind::Role => application.roles.push(role::read(scope, resource)?),
             ResourceKind::Custom => {
                 let custom_resource = custom_resource::read(scope, resource)?;

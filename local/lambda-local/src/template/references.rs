@@ -63,6 +63,7 @@ impl Scope<'_> {
             ResourceKind::Topic => self.topic_arn(resource),
             ResourceKind::Cluster => self.cluster_identifier(resource),
             ResourceKind::Secret => self.secret_arn(resource),
+            ResourceKind::Bucket => self.bucket_name(resource),
             ResourceKind::Custom | ResourceKind::WithoutCounterpart => {
                 Err(Problem::Unresolved(name.to_owned()))
             }
@@ -98,6 +99,9 @@ impl Scope<'_> {
                 let log_group = self.log_group_name(resource)?;
                 Ok(self.arn("logs", &format!("log-group:{log_group}:*")))
             }
+            (ResourceKind::Bucket, "Arn") => {
+                Ok(format!("arn:aws:s3:::{}", self.bucket_name(resource)?))
+            }
             (ResourceKind::Topic, "TopicArn") => self.topic_arn(resource),
             (ResourceKind::Topic, "TopicName") => self.topic_name(resource),
             (ResourceKind::Cluster, "Identifier") => self.cluster_identifier(resource),
@@ -129,6 +133,12 @@ impl Scope<'_> {
         }
         let name = self.queue_name(queue)?;
         Ok(self.arn("sqs", &name))
+    }
+
+    /// Without upper case, which no bucket's name has.
+    pub(super) fn bucket_name(&self, bucket: &Resource) -> Result<String, Problem> {
+        let name = self.name_property(bucket, "BucketName")?;
+        Ok(name.to_ascii_lowercase())
     }
 
     fn role_name(&self, role: &Resource) -> Result<String, Problem> {

@@ -8,7 +8,7 @@ use super::globals;
 use super::node::{Entry, Kind, Node};
 
 /// Types that have no counterpart here, and whose absence changes nothing that runs here.
-const WITHOUT_COUNTERPART: [&str; 26] = [
+const WITHOUT_COUNTERPART: [&str; 27] = [
     "AWS::ApiGateway::Account",
     "AWS::ApiGateway::BasePathMapping",
     "AWS::ApiGateway::DomainName",
@@ -26,6 +26,7 @@ const WITHOUT_COUNTERPART: [&str; 26] = [
     "AWS::Logs::MetricFilter",
     "AWS::Route53::RecordSet",
     "AWS::Route53::RecordSetGroup",
+    "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::SQS::QueuePolicy",
@@ -61,6 +62,7 @@ pub(super) enum ResourceKind {
     LogGroup,
     Topic,
     Secret,
+    Bucket,
     /// Accepted, and not run here.
     WithoutCounterpart,
 }
@@ -75,6 +77,7 @@ impl ResourceKind {
             "AWS::DSQL::Cluster" => Self::Cluster,
             "AWS::Logs::LogGroup" => Self::LogGroup,
             "AWS::SNS::Topic" => Self::Topic,
+            "AWS::S3::Bucket" => Self::Bucket,
             "AWS::SecretsManager::Secret" => Self::Secret,
             "AWS::CloudFormation::CustomResource" => Self::Custom,
             name if name.starts_with("Custom::") => Self::Custom,

@@ -409,3 +409,49 @@ fn what_the_running_stack_knows_replaces_what_was_worked_out() {
         "localapi.execute-api.us-east-1.amazonaws.com"
     );
 }
+
+#[test]
+fn uploads_are_off_unless_asked_for_and_then_each_function_may_what_it_does_with_them() {
+    assert_eq!(application().buckets, []);
+    let mut inputs = inputs();
+    for (name, value) in [
+        ("Uploads", "on"),
+        ("CorsAllowedOrigins", "https://a.example,https://b.example"),
+    ] {
+        let given = inputs.parameters.insert(name.to_owned(), value.to_owned());
+        assert_eq!(given, None);
+    }
+    let template = Template::read(&repository()).unwrap();
+    let application = template.resolve(&inputs).unwrap();
+    let [bucket] = application.buckets.as_slice() else {
+        panic!("{:?}", application.buckets);
+    };
+    assert_eq!(bucket.name, "chat-uploadsbucket");
+    let rule = &bucket.cors[0];
+    assert_eq!(
+        rule.allowed_origins,
+        ["https://a.example", "https://b.example"]
+    );
+    assert_eq!(rule.allowed_methods, ["PUT", "GET"]);
+    for (name, actions) in [
+        ("Chats", &["s3:GetObject", "s3:PutObject"][..]),
+        ("Chat", &["s3:GetObject"]),
+        ("Jobs", &["s3:DeleteObject"]),
+        ("Maintenance", &["s3:DeleteObject"]),
+        ("Sql", &[]),
+        ("Admin", &[]),
+    ] {
+        let role = format!("{name}Role");
+        let role = application.roles.iter().find(|one| one.logical_id == role);
+        let allowed = role.unwrap().allowed_actions.iter();
+        let of_buckets: Vec<&str> = allowed
+            .map(String::as_str)
+            .filter(|action| action.starts_with("s3:"))
+            .collect();
+        assert_eq!(of_buckets, actions, "{name}");
+        let function = function(&application, &format!("{name}Function"));
+        let variable = function.environment.get("UPLOADS_BUCKET");
+        let expected = (!actions.is_empty()).then_some(&bucket.name);
+        assert_eq!(variable, expected, "{name}");
+    }
+}

@@ -200,3 +200,29 @@ Outputs:
     assert!(application.outputs.is_empty());
     assert!(application.pending_outputs.is_empty());
 }
+
+#[test]
+fn a_bucket_has_its_name_and_what_it_lets_pages_do() {
+    let text = r"
+Resources:
+  Files:
+    Type: AWS::S3::Bucket
+    Properties:
+      BucketEncryption: { ServerSideEncryptionConfiguration: [] }
+      CorsConfiguration:
+        CorsRules:
+          - { AllowedMethods: [GET], AllowedOrigins: ['*'], ExposedHeaders: [etag], MaxAge: 60 }
+Outputs:
+  Name: { Value: !Ref Files }
+  Arn: { Value: !GetAtt Files.Arn }
+";
+    let application = resolve(text, &stack()).unwrap();
+    let bucket = &application.buckets[0];
+    assert_eq!(bucket.cors[0].max_age_seconds, Some(60));
+    assert_eq!(bucket.cors[0].allowed_headers, [""; 0]);
+    assert_eq!(application.outputs["Name"], bucket.name);
+    let arn = format!("arn:aws:s3:::{}", bucket.name);
+    assert_eq!(application.outputs["Arn"], arn);
+    let unknown = text.replace("BucketEncryption", "WebsiteConfiguration");
+    assert!(resolve(&unknown, &stack()).is_err());
+}

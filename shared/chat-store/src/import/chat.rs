@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::ids::MessageId;
-use crate::message::{MAX_TYPE_BYTES, Metadata, Parts, Role, SentPart, says_something, sent_parts};
+use crate::message::{
+    Files, MAX_TYPE_BYTES, Metadata, Parts, Role, SentPart, says_something, sent_parts,
+};
 use crate::messages::{MAX_MESSAGES, MAX_ROWS};
 use crate::values::{self, Invalid, MAX_TITLE_CHARS, Title};
 use crate::votes::Comment;
@@ -258,7 +260,7 @@ fn parts(fields: &Fields<'_>, role: Role) -> Result<Option<String>, Invalid> {
         return Ok(None);
     }
     let parts = if is_user {
-        Parts::of(&sent)?.as_str().to_owned()
+        Parts::of(&sent, Files::Imported)?.as_str().to_owned()
     } else {
         Value::Array(kept).to_string()
     };
@@ -272,7 +274,7 @@ fn parts(fields: &Fields<'_>, role: Role) -> Result<Option<String>, Invalid> {
 fn kept(part: &SentPart<'_>) -> Option<Value> {
     match part.kind.as_str() {
         // Checked like a visitor's: no foreign URL comes in this way.
-        "file" => part.checked().ok(),
+        "file" => part.checked(Files::Inline).ok(),
         "step-start" => Some(json!({"type": "step-start"})),
         kind @ ("text" | "reasoning") => {
             let noted = part.fields.value("providerMetadata");

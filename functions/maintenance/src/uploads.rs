@@ -1,0 +1,39 @@
+//! Uploads that have ended: their objects are deleted, then the rows that lead to them.
+
+use std::time::SystemTime;
+
+use bucket::Bucket;
+use chat_store::{microseconds, uploads};
+use dsql::Dsql;
+use serde_json::{Value, json};
+
+use crate::MaintenanceError;
+use crate::tasks::has_time;
+
+/// Deletes what has ended, and adds to the report of a purge how many and whether none is left.
+pub(crate) async fn purge(
+    dsql: &Dsql,
+    bucket: &Bucket,
+    deadline: SystemTime,
+    report: &mut Value,
+) -> Result<(), MaintenanceError> {
+    let db = dsql.until(deadline);
+    let begun = microseconds(dsql.clock().now());
+    let mut deleted = 0;
+    loop {
+        if !has_time(dsql, deadline) {
+            report["complete"] = json!(false);
+            break;
+        }
+        let ids = uploads::ended_uploads(&db, begun).await?;
+        if ids.is_empty() {
+            break;
+        }
+        let now = dsql.clock().now();
+        let left = deadline.duration_since(now).unwrap_or_default();
+        bucket.delete(&ids, left, now).await?;
+        deleted += uploads::delete_uploads(&db, &ids).await?;
+    }
+    report["deleted"]["uploads"] = json!(deleted);
+    Ok(())
+}

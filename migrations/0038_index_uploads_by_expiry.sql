@@ -1,0 +1,1 @@
+CREATE INDEX ASYNC IF NOT EXISTS uploads_expiry ON chats.uploads (expires_at)
