@@ -4,7 +4,6 @@
 mod reply;
 
 use model::{Message, Part, Role, Tool};
-use serde_json::Value;
 
 pub(crate) use reply::reply;
 
