@@ -217,6 +217,9 @@ fn settings(socket_dir: &Path, major: u32, is_kept: bool) -> Vec<String> {
         format!("max_connections={}", MAX_BACKENDS + 20),
         "default_transaction_isolation=repeatable read".to_owned(),
         "timezone=UTC".to_owned(),
+        // What only a cluster has, as it has it.
+        "dsql.disable_sync_create_index=on".to_owned(),
+        "dsql.enable_batched_nestloop=on".to_owned(),
         "default_text_search_config=pg_catalog.simple".to_owned(),
         "log_timezone=UTC".to_owned(),
         "shared_buffers=64MB".to_owned(),

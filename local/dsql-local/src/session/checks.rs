@@ -11,7 +11,7 @@ use super::wiring::{Flow, Session};
 use crate::cluster::Cluster;
 use crate::conflict;
 use crate::internal_query::Reply;
-use crate::statement::{Kind, Statement, Verdict};
+use crate::statement::{DialectFacts, Kind, Statement, Verdict};
 use crate::wire::{ErrorAnswer, ErrorResponse};
 use crate::writers::Names;
 
@@ -23,6 +23,12 @@ const CHANGED_ROWS: &str = "SELECT pg_catalog.dsql_changed_rows()::text";
 const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
 const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized()";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
+
+/// Whether a statement's rows count. What changes the catalog has none, and need not wait until what
+/// it changed is read again for the next one.
+fn is_judged(facts: &DialectFacts) -> bool {
+    matches!(facts.effect, Effect::Read | Effect::Write)
+}
 
 impl Session<'_> {
     /// Asks PostgreSQL something between the client's messages; no reply if they have failed by
@@ -126,8 +132,11 @@ impl Session<'_> {
                 return Ok(true);
             }
         }
+        if !is_judged(facts) {
+            return Ok(false);
+        }
         let names = self.writers().await;
-        let hides_writes = self.hides_writes(statement, &names);
+        let hides_writes = self.hides_writes(facts, &names);
         if facts.targets.is_empty() && !hides_writes {
             return Ok(false);
         }
@@ -163,17 +172,16 @@ impl Session<'_> {
 
     /// Whether a statement may change rows that its command tag does not count.
     pub(super) async fn may_hide_writes(&mut self, statement: &Statement) -> bool {
-        let names = self.writers().await;
-        self.hides_writes(statement, &names)
-    }
-
-    fn hides_writes(&self, statement: &Statement, names: &Names) -> bool {
-        let Some(facts) = &statement.facts else {
+        let Some(facts) = statement.facts.as_ref().filter(|facts| is_judged(facts)) else {
             return false;
         };
+        let names = self.writers().await;
+        self.hides_writes(facts, &names)
+    }
+
+    fn hides_writes(&self, facts: &DialectFacts, names: &Names) -> bool {
         // What this transaction itself has created is not in the names.
-        let is_judged = matches!(facts.effect, Effect::Read | Effect::Write);
-        is_judged && (names.hide_writes_of(facts) || self.transaction.block.changes_catalog())
+        names.hide_writes_of(facts) || self.transaction.block.changes_catalog()
     }
 
     /// The rows that PostgreSQL has counted as changed by this session.
