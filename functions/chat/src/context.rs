@@ -5,9 +5,9 @@ use chat_store::is_blank;
 use model::{Message, Part, Role, Tool};
 use serde_json::{Value, json};
 
+use crate::attachments::Files;
 use crate::parts::tool_name;
 use crate::shown::parts;
-use crate::uploads::Files;
 
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;

@@ -6,7 +6,7 @@ use chat_store::upload_of;
 use model::Part;
 use serde_json::Value;
 
-use crate::uploads::Files;
+use crate::attachments::Files;
 
 /// Text and files; reasoning, step marks and parts that are the client's own are not said again. Of
 /// uploads there are the bytes in `files`; another one is only mentioned.

@@ -2,13 +2,23 @@
 
 use std::time::SystemTime;
 
-use bucket::Bucket;
+use bucket::{Bucket, BucketError};
 use chat_store::{microseconds, uploads};
 use dsql::Dsql;
 use serde_json::{Value, json};
 
-use crate::MaintenanceError;
 use crate::tasks::has_time;
+
+/// Why uploads are left that have ended.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadsError {
+    /// The bucket.
+    #[error("the objects of uploads are not deleted: {0}")]
+    Bucket(#[from] BucketError),
+    /// The database.
+    #[error("{}", .0.report())]
+    Database(#[from] dsql::Error),
+}
 
 /// Deletes what has ended, and adds to the report of a purge how many and whether none is left.
 pub(crate) async fn purge(
@@ -16,7 +26,7 @@ pub(crate) async fn purge(
     bucket: &Bucket,
     deadline: SystemTime,
     report: &mut Value,
-) -> Result<(), MaintenanceError> {
+) -> Result<(), UploadsError> {
     let db = dsql.until(deadline);
     let begun = microseconds(dsql.clock().now());
     let mut deleted = 0;
