@@ -29,10 +29,10 @@ pub(crate) async fn purge(
 ) -> Result<(), UploadsError> {
     let db = dsql.until(deadline);
     let begun = microseconds(dsql.clock().now());
-    let mut deleted = 0;
+    let (mut deleted, mut is_complete) = (0, true);
     loop {
         if !has_time(dsql, deadline) {
-            report["complete"] = json!(false);
+            is_complete = false;
             break;
         }
         let ids = uploads::ended_uploads(&db, begun).await?;
@@ -44,6 +44,14 @@ pub(crate) async fn purge(
         bucket.delete(&ids, left, now).await?;
         deleted += uploads::delete_uploads(&db, &ids).await?;
     }
-    report["deleted"]["uploads"] = json!(deleted);
+    if let Some(report) = report.as_object_mut() {
+        if !is_complete {
+            report.insert("complete".to_owned(), json!(false));
+        }
+        let rows = report.get_mut("deleted").and_then(Value::as_object_mut);
+        if let Some(rows) = rows {
+            rows.insert("uploads".to_owned(), json!(deleted));
+        }
+    }
     Ok(())
 }
