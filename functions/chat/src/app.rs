@@ -12,12 +12,12 @@ use lambda_http::{Request, Response};
 use model::Provider;
 use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 
+use crate::attachments::Uploads;
 use crate::body::AnswerBody;
 use crate::budget::Budget;
 use crate::posts::Posts;
 use crate::settings::Settings;
 use crate::tools::Sources;
-use crate::uploads::Uploads;
 
 /// The servers whose tools a model may call; `mcp` reads it in a build that has them.
 #[cfg(not(feature = "mcp"))]

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use crate::admission::{allowance, busy, crowded, rate_limited, spent, stale};
 use crate::app::{Answer, Call, event_stream};
+use crate::attachments::Files;
 use crate::context;
 use crate::draft::Draft;
 use crate::input::{Answered, Answers};
 use crate::lock::Lock;
 use crate::parts::{merge, tool_call};
 use crate::produce::{Begin, Production, tokens};
-use crate::uploads::{self, Files};
+use crate::uploads;
 use crate::writing::Asking;
 
 pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {

@@ -11,6 +11,7 @@
 
 mod admission;
 mod app;
+mod attachments;
 mod body;
 mod budget;
 mod chunk;

@@ -6,7 +6,7 @@ use chat_store::upload_of;
 use model::Part;
 use serde_json::Value;
 
-use crate::uploads::Files;
+use crate::attachments::Files;
 
 /// Text and files; reasoning, step marks and parts that are the client's own are not said again. Of
 /// uploads there are the bytes in `files`; another one is only mentioned.
@@ -23,15 +23,14 @@ pub(crate) fn parts(parts: &Value, files: &Files) -> Vec<Part> {
             "file" => {
                 let url = text(part, "url")?;
                 let name = text(part, "filename").unwrap_or_else(|| "file".to_owned());
-                let bytes = match upload_of(&url) {
-                    Some((id, _)) => match files.get(&id) {
-                        Some(bytes) => bytes.to_vec(),
-                        None => return Some(Part::Text(format!("(The file {name} is left out.)"))),
-                    },
-                    None => {
-                        let (_, data) = url.split_once(";base64,")?;
-                        BASE64_STANDARD.decode(data).ok()?
-                    }
+                let bytes = if let Some((id, _)) = upload_of(&url) {
+                    let Some(bytes) = files.get(&id) else {
+                        return Some(Part::Text(format!("(The file {name} is left out.)")));
+                    };
+                    bytes.to_vec()
+                } else {
+                    let (_, data) = url.split_once(";base64,")?;
+                    BASE64_STANDARD.decode(data).ok()?
                 };
                 Some(file(text(part, "mediaType")?, name, bytes))
             }

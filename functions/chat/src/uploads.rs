@@ -1,24 +1,20 @@
 //! Attachments that were uploaded: a message names them, and the model is given their bytes, as if
 //! they had been inline.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use bucket::{Bucket, BucketError};
+use bucket::BucketError;
 use bytes::Bytes;
 use chat_store::uploads::Upload;
 use chat_store::{Message, Parts, UploadId, microseconds, upload_of};
 use futures_util::{StreamExt as _, stream};
-use http_api::{ApiError, ClientCode, Cors, ServerCode};
+use http_api::{ApiError, ClientCode, ServerCode};
 use lambda_http::http::header::HOST;
-use runtime::{ConfigError, Lookup, number};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::app::Call;
-
-/// Bytes of uploads that a model is given in one turn.
-const UPLOAD_BYTES_PER_TURN: &str = "UPLOAD_BYTES_PER_TURN";
+use crate::attachments::{Files, Uploads};
 
 /// The files of the visitor's own message are waited for this long.
 const QUESTION_LIMIT: Duration = Duration::from_secs(15);
@@ -28,39 +24,6 @@ const HISTORY_LIMIT: Duration = Duration::from_secs(3);
 const MAX_EARLIER: usize = 20;
 /// Connections at once.
 const AT_ONCE: usize = 4;
-
-/// The bytes of uploads, by their ids.
-pub(crate) type Files = HashMap<UploadId, Bytes>;
-
-/// Where uploads are, and how much of them a model is given.
-#[derive(Debug)]
-pub(crate) struct Uploads {
-    bucket: Bucket,
-    cors: Cors,
-    bytes_per_turn: usize,
-}
-
-impl Uploads {
-    /// `None` where there is no bucket.
-    pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, ConfigError> {
-        let Some(bucket) = Bucket::from_lookup(lookup)? else {
-            return Ok(None);
-        };
-        let most = 1..=100 * 1024 * 1024;
-        Ok(Some(Self {
-            bucket,
-            cors: Cors::from_lookup(lookup)?,
-            bytes_per_turn: number(lookup, UPLOAD_BYTES_PER_TURN, 20 * 1024 * 1024, most)?,
-        }))
-    }
-
-    /// The bytes of an upload; `None` as long as nothing was uploaded.
-    async fn bytes(&self, upload: &Upload, call: &Call<'_>) -> Result<Option<Bytes>, BucketError> {
-        let now = call.app.edge.clock().now();
-        let size = usize::try_from(upload.size).unwrap_or(usize::MAX);
-        self.bucket.get(upload.id.as_str(), size, now).await
-    }
-}
 
 /// The uploads that the visitor's message names, as `NewTurn` has them, and their bytes. All of
 /// them have to be there, and the visitor's.
@@ -198,7 +161,8 @@ async fn fetched(
     uploads: &Uploads,
     row: &Upload,
 ) -> (UploadId, Result<Option<Bytes>, BucketError>) {
-    (row.id.clone(), uploads.bytes(row, call).await)
+    let now = call.app.edge.clock().now();
+    (row.id.clone(), uploads.bytes(row, now).await)
 }
 
 /// The uploads that stored parts name.

@@ -12,8 +12,7 @@ use lambda_http::{Body, Request, Response};
 use runtime::{ConfigError, Line, Lookup, Metrics, Pseudonyms};
 use serde_json::Value;
 
-use crate::config::{self, Limits};
-use crate::uploads::Uploads;
+use crate::config::{self, Limits, Uploads};
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response<Body>, ApiError>;

@@ -11,12 +11,22 @@
 
 use std::time::Duration;
 
+use bucket::Bucket;
 use chat_store::{FILE_TYPES, Limit};
-use runtime::{ConfigError, Lookup};
+use runtime::{ConfigError, Lookup, limit};
 use serde_json::{Value, json};
 
 /// Writes that a caller may make in a minute.
 pub const WRITES_PER_MINUTE: &str = "WRITES_PER_MINUTE";
+
+/// Bytes of one upload.
+pub const UPLOAD_BYTES: &str = "UPLOAD_BYTES";
+/// Bytes that an owner may upload in a UTC day.
+pub const UPLOAD_BYTES_PER_DAY: &str = "UPLOAD_BYTES_PER_DAY";
+/// The same for a guest.
+pub const UPLOAD_BYTES_PER_DAY_GUEST: &str = "UPLOAD_BYTES_PER_DAY_GUEST";
+
+const MIB: i64 = 1024 * 1024;
 
 /// The limits of this function.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +71,32 @@ impl Limits {
                 per_address: per_minute * 5,
             },
         })
+    }
+}
+
+/// Where uploads go, and how much of them.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    pub(crate) bucket: Bucket,
+    /// Of one.
+    pub(crate) bytes: i64,
+    /// Of an owner.
+    pub(crate) bytes_per_day: i64,
+    pub(crate) bytes_per_day_of_guest: i64,
+}
+
+impl Uploads {
+    /// `None` where there is no bucket.
+    pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, ConfigError> {
+        let Some(bucket) = Bucket::from_lookup(lookup)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            bucket,
+            bytes: limit(lookup, UPLOAD_BYTES, 20 * MIB)?,
+            bytes_per_day: limit(lookup, UPLOAD_BYTES_PER_DAY, 200 * MIB)?,
+            bytes_per_day_of_guest: limit(lookup, UPLOAD_BYTES_PER_DAY_GUEST, 40 * MIB)?,
+        }))
     }
 }
 

@@ -26,9 +26,10 @@ use crate::app::{Answer, Call};
 use crate::routes::{Handler, Open, Route};
 
 pub use app::App;
-pub use config::WRITES_PER_MINUTE;
+pub use config::{
+    UPLOAD_BYTES, UPLOAD_BYTES_PER_DAY, UPLOAD_BYTES_PER_DAY_GUEST, WRITES_PER_MINUTE,
+};
 pub use routes::routes;
-pub use uploads::{UPLOAD_BYTES, UPLOAD_BYTES_PER_DAY, UPLOAD_BYTES_PER_DAY_GUEST};
 
 /// Answers one request. Never fails: every error is a response.
 pub async fn handle(app: &App, request: Request) -> Response<Body> {

@@ -3,51 +3,19 @@
 
 use std::time::Duration;
 
-use bucket::{Bucket, BucketError};
+use bucket::BucketError;
 use chat_store::uploads::{self, NewUpload, UPLOAD_LIFE, Uploading};
 use chat_store::{UploadId, microseconds};
 use http_api::{ApiError, ClientCode, ServerCode};
 use lambda_http::http::{HeaderValue, StatusCode, header};
-use runtime::{ConfigError, Lookup, limit};
 use serde_json::json;
 
 use crate::app::{Answer, Call};
 use crate::body::{self, UploadBody};
+use crate::config::Uploads;
 
-/// Bytes of one upload.
-pub const UPLOAD_BYTES: &str = "UPLOAD_BYTES";
-/// Bytes that an owner may upload in a UTC day.
-pub const UPLOAD_BYTES_PER_DAY: &str = "UPLOAD_BYTES_PER_DAY";
-/// The same for a guest.
-pub const UPLOAD_BYTES_PER_DAY_GUEST: &str = "UPLOAD_BYTES_PER_DAY_GUEST";
-
-const MIB: i64 = 1024 * 1024;
 /// How long a URL gives an object.
 const DOWNLOAD_LIFE: Duration = Duration::from_secs(60);
-
-/// Where uploads go, and how much of them.
-#[derive(Debug)]
-pub(crate) struct Uploads {
-    bucket: Bucket,
-    bytes: i64,
-    bytes_per_day: i64,
-    bytes_per_day_of_guest: i64,
-}
-
-impl Uploads {
-    /// `None` where there is no bucket.
-    pub(crate) fn from_lookup(lookup: Lookup<'_>) -> Result<Option<Self>, ConfigError> {
-        let Some(bucket) = Bucket::from_lookup(lookup)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            bucket,
-            bytes: limit(lookup, UPLOAD_BYTES, 20 * MIB)?,
-            bytes_per_day: limit(lookup, UPLOAD_BYTES_PER_DAY, 200 * MIB)?,
-            bytes_per_day_of_guest: limit(lookup, UPLOAD_BYTES_PER_DAY_GUEST, 40 * MIB)?,
-        }))
-    }
-}
 
 fn of<'a>(call: &Call<'a>) -> Result<&'a Uploads, ApiError> {
     call.app.uploads.as_ref().ok_or_else(ApiError::not_found)

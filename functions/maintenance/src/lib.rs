@@ -23,7 +23,7 @@ mod uploads;
 
 use std::time::Duration;
 
-use bucket::{Bucket, BucketError};
+use bucket::Bucket;
 use dsql::Dsql;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use runtime::{BLOG_FEED, HYPERDRIVE_REFRESHED, Metrics, POSTS_INDEXED};
@@ -36,6 +36,7 @@ pub use crate::hyperdrive::{
 };
 pub use crate::posts::Blog;
 pub use crate::relay::{JOBS_DLQ_URL, JOBS_QUEUE_URL, Queue, RelayError};
+pub use crate::uploads::UploadsError;
 
 /// Where the platform tells no deadline (direct calls to a function under a local emulator).
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(60);
@@ -132,9 +133,9 @@ pub enum MaintenanceError {
     /// The relay ended early.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The bucket of uploads.
-    #[error("the objects of uploads are not deleted: {0}")]
-    Bucket(#[from] BucketError),
+    /// Uploads that have ended are left.
+    #[error(transparent)]
+    Uploads(#[from] UploadsError),
     /// The database.
     #[error("{}", .0.report())]
     Database(#[from] dsql::Error),
@@ -148,10 +149,10 @@ impl From<MaintenanceError> for Diagnostic {
             MaintenanceError::NoHyperdrive => "NoHyperdrive",
             MaintenanceError::NoBlog => "NoBlog",
             MaintenanceError::Relay(RelayError::Queue(_)) => "Queue",
-            MaintenanceError::Bucket(_) => "Bucket",
-            MaintenanceError::Relay(RelayError::Database(_)) | MaintenanceError::Database(_) => {
-                "Database"
-            }
+            MaintenanceError::Uploads(UploadsError::Bucket(_)) => "Bucket",
+            MaintenanceError::Relay(RelayError::Database(_))
+            | MaintenanceError::Uploads(UploadsError::Database(_))
+            | MaintenanceError::Database(_) => "Database",
         };
         Self {
             error_type: error_type.to_owned(),

@@ -7,7 +7,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode};
 
-use crate::{Bucket, BucketError};
+use crate::Bucket;
+use crate::error::BucketError;
 
 /// A request is sent at once.
 const LIFE: Duration = Duration::from_secs(60);

@@ -13,16 +13,16 @@
 
 #[cfg(feature = "client")]
 mod client;
+mod error;
 mod presign;
 
 use std::time::{Duration, SystemTime};
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
-use aws_credential_types::provider::{
-    ProvideCredentials as _, SharedCredentialsProvider, error::CredentialsError,
-};
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use runtime::{ConfigError, Lookup};
 
+pub use crate::error::BucketError;
 use crate::presign::Presigned;
 
 /// Name of the bucket.
@@ -30,34 +30,6 @@ pub const UPLOADS_BUCKET: &str = "UPLOADS_BUCKET";
 /// Where else S3 answers, as the AWS tools name it.
 pub const AWS_ENDPOINT_URL_S3: &str = "AWS_ENDPOINT_URL_S3";
 const AWS_REGION: &str = "AWS_REGION";
-
-/// Why a request was not signed, or had no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BucketError {
-    /// The environment has none.
-    #[error("no AWS credentials")]
-    NoCredentials(#[source] CredentialsError),
-    /// The signer takes neither the address nor the credentials.
-    #[error("the request cannot be signed: {0}")]
-    Signing(String),
-    /// No connection, or one that was lost before the answer.
-    #[cfg(feature = "client")]
-    #[error("the bucket cannot be reached")]
-    Unreachable(#[source] https::HttpError),
-    /// The answer broke off.
-    #[cfg(feature = "client")]
-    #[error("the object cannot be read: {0}")]
-    Unreadable(String),
-    /// All of it took longer than was allowed.
-    #[cfg(feature = "client")]
-    #[error("the bucket does not answer in time")]
-    Late,
-    /// Another status than an object, or its absence, has.
-    #[cfg(feature = "client")]
-    #[error("the bucket answers {0}")]
-    Refused(hyper::StatusCode),
-}
 
 /// A bucket of S3.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::BucketError;
+use crate::error::BucketError;
 
 /// What RFC 3986 leaves unreserved; everything else is encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -83,9 +83,10 @@ pub(crate) fn content_disposition(filename: &str) -> String {
 
 fn append(url: &mut String, name: &str, value: &str) {
     let separator = if url.contains('?') { '&' } else { '?' };
-    let value = utf8_percent_encode(value, ENCODED);
     url.push(separator);
-    url.push_str(&format!("{name}={value}"));
+    url.push_str(name);
+    url.push('=');
+    url.extend(utf8_percent_encode(value, ENCODED));
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ mod released;
 mod reply;
 mod root;
 mod secret;
+mod sent_upload;
 mod shares;
 mod spending;
 mod stored;
@@ -75,7 +76,7 @@ pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use list::{ChatPage, Listing, list};
 pub use message::{
     FILE_TYPES, MAX_FILENAME_CHARS, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS,
-    Message, Metadata, NewMessage, Parts, Role, SentUpload, StoredParts, is_blank, upload_of,
+    Message, Metadata, NewMessage, Parts, Role, StoredParts, is_blank,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
@@ -86,6 +87,7 @@ pub use reply::{
     Closing, Ended, Held, LEASE, Reply, SoFar, abandon, checkpoint, close, lease_until,
 };
 pub use secret::{NoRandomness, random_text};
+pub use sent_upload::{SentUpload, upload_of};
 pub use shares::{
     MAX_SHARES, Share, ShareId, ShareToken, Shared, open_share, share, shares, unshare, unshare_one,
 };

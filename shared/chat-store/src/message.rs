@@ -6,7 +6,8 @@ use bounded_json::{Fields, RawValue, Stopped, count_values, items};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ids::{MessageId, UploadId};
+use crate::ids::MessageId;
+use crate::sent_upload::{SentUpload, UPLOADS, upload_of};
 use crate::values::Invalid;
 
 /// Most parts in one message.
@@ -35,44 +36,6 @@ pub const FILE_TYPES: [&str; 9] = [
     "text/markdown",
     "text/csv",
 ];
-
-/// How the URL of an upload ends, before its id.
-const UPLOADS: &str = "/api/uploads/";
-
-/// An upload that a file part names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentUpload {
-    /// Which one.
-    pub id: UploadId,
-    /// What the part says that it is.
-    pub media_type: String,
-    /// The host of the URL, with its port, if it has one.
-    pub host: Option<String>,
-}
-
-/// The upload that a URL names, and the URL's host: `/api/uploads/{id}`, also at a host and below a
-/// path.
-pub fn upload_of(url: &str) -> Option<(UploadId, Option<&str>)> {
-    let (host, path) = match url.split_once("://") {
-        Some(("https" | "http", rest)) => {
-            let (host, _) = rest.split_once('/')?;
-            (Some(host), rest.get(host.len()..)?)
-        }
-        Some(_) => return None,
-        None => (None, url),
-    };
-    let (before, id) = path.rsplit_once(UPLOADS)?;
-    let is_path = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    let is_host = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
-    let is_below = before.is_empty() || before.starts_with('/') && !before.starts_with("//");
-    let has_form = is_below
-        && before.bytes().all(is_path)
-        && host.is_none_or(|host| !host.is_empty() && host.bytes().all(is_host));
-    has_form
-        .then(|| UploadId::parse(id))
-        .flatten()
-        .map(|id| (id, host))
-}
 
 /// Which files a message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

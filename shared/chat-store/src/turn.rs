@@ -331,7 +331,6 @@ ORDER BY h.seq"
 /// # Errors
 /// Any [`Error`].
 pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
-    let is_new = !matches!(turn.place, Place::Behind { .. });
     let (is_look, target, cut, expected) = match &turn.place {
         Place::End => (false, None, None, None),
         Place::Look { target } => (true, target.as_ref(), None, None),
@@ -339,11 +338,9 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
             (false, None, Some(*cut), Some(*expected))
         }
     };
-    let shown: Vec<&str> = turn.shown.iter().map(MessageId::as_str).collect();
-    let uploads: Vec<&str> = turn.uploads.iter().map(UploadId::as_str).collect();
+    let shown = texts(turn.shown, MessageId::as_str);
     let allowance = turn.allowance;
-    let mut buckets = allowance.buckets.iter();
-    let (first, second) = (buckets.next(), buckets.next());
+    let (first, second) = (allowance.buckets.first(), allowance.buckets.get(1));
     let (budgets, at_most) = (&allowance.tokens, &turn.at_most);
     let address = budgets.address.as_ref();
     let rows = db
@@ -388,7 +385,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&title_payload(owner, turn.chat).to_string(), Type::TEXT),
                 (&shown, Type::TEXT_ARRAY),
                 (&turn.replaced.as_str(), Type::TEXT),
-                (&is_new, Type::BOOL),
+                (&!matches!(turn.place, Place::Behind { .. }), Type::BOOL),
                 (&MAX_ROWS, Type::INT8),
                 (&budgets.owner.key.as_str(), Type::TEXT),
                 (&address.map(|bucket| bucket.key.as_str()), Type::TEXT),
@@ -404,7 +401,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&at_most.question.most, Type::INT8),
                 (&at_most.history.most, Type::INT8),
                 (&key::apart(owner, turn.chat), Type::TEXT),
-                (&uploads, Type::TEXT_ARRAY),
+                (&texts(turn.uploads, UploadId::as_str), Type::TEXT_ARRAY),
                 (&MAX_CHAT_UPLOADS, Type::INT8),
             ],
         )
@@ -432,6 +429,10 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
         (Some(verdict), _) => Budget::of_verdict(verdict).map_or(Opening::Changed, Opening::Spent),
         (None, _) => Opening::Changed,
     })
+}
+
+fn texts<T>(ids: &[T], text: fn(&T) -> &str) -> Vec<&str> {
+    ids.iter().map(text).collect()
 }
 
 fn history(rows: &[Row], without: &str) -> Vec<Message> {

@@ -1,14 +1,14 @@
 //! What becomes of uploads: those that no message names end after a day, the others with the last
 //! chat that they were sent in, and all of an owner's with the owner.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use chat_store::uploads::{self, NewUpload, Uploading};
 use chat_store::{ChatId, JobKind, MessageId, OwnerId, Place, UploadId, microseconds};
 use dsql::Db;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tests::bucket::{Bucket, put};
-use tests::clock::WallClock;
 use tests::function::Function;
 use tests::http::{Request, Response};
 use tests::opener::{Opener, message};
@@ -16,7 +16,15 @@ use tests::opener::{Opener, message};
 use crate::stack::{LIMIT, Stack};
 use crate::support::{batch, database, discard, invoke, job, number};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+/// Every upload is a day and two hours older.
+async fn age(db: &Db) {
+    let sql = "UPDATE uploads SET created_at = created_at - INTERVAL '26 hours', expires_at = expires_at - INTERVAL '26 hours'";
+    db.execute(sql, &[]).await.unwrap();
+}
+
+fn now() -> Timestamp {
+    microseconds(SystemTime::now())
+}
 
 /// An owner who uploads, and sends what was uploaded.
 struct Uploader<'a> {
@@ -25,13 +33,12 @@ struct Uploader<'a> {
     stack: &'a Stack,
     name: &'a str,
     owner: OwnerId,
-    clock: &'a WallClock,
 }
 
 impl Uploader<'_> {
     async fn upload(&self) -> UploadId {
         let request = Request::new("POST", "/api/uploads")
-            .bearer(&self.stack.token_at(self.name, self.clock.now()))
+            .bearer(&self.stack.token(self.name))
             .json(&json!({"mediaType": "text/plain", "size": 2}));
         let answer = self
             .chats
@@ -44,8 +51,7 @@ impl Uploader<'_> {
 
     /// Opens a turn that names uploads, whose reply is never written.
     async fn send(&self, chat: &str, id: &str, uploads: &[UploadId]) {
-        let now = microseconds(self.clock.now());
-        let opener = Opener::of(self.db, &self.owner, now);
+        let opener = Opener::of(self.db, &self.owner, now());
         let opener = opener.with_uploads(uploads);
         let (opening, _) = opener.open(chat, &message(id, "look"), Place::End).await;
         assert!(
@@ -82,10 +88,9 @@ fn sorted(ids: &[&UploadId]) -> Vec<String> {
 #[tokio::test]
 async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() {
     let stack = Stack::start().await;
-    let (db, clock) = (database(&stack.server), WallClock::new());
-    let shown = clock.clone();
-    let bucket = Bucket::start(&stack, move || shown.now()).await;
-    let start = |name| bucket.given_to(stack.launch(name)).clock(&clock).start();
+    let db = database(&stack.server);
+    let bucket = Bucket::start(&stack, SystemTime::now).await;
+    let start = |name| bucket.given_to(stack.launch(name)).start();
     let (chats, maintenance) = (start("chats").await, start("maintenance").await);
     let uploader = Uploader {
         db: &db,
@@ -93,7 +98,6 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
         stack: &stack,
         name: "owner",
         owner: OwnerId::parse("owner").unwrap(),
-        clock: &clock,
     };
     let (unused, sent, shared) = (
         uploader.upload().await,
@@ -105,7 +109,7 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
         .await;
     uploader.send("two", "u1", &[shared.clone()]).await;
     assert_eq!(purge(&maintenance).await, 0);
-    clock.advance(26 * HOUR);
+    age(&db).await;
     assert_eq!(
         purge(&maintenance).await,
         1,
@@ -113,7 +117,7 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
     );
     assert_eq!(uploader.ids().await, sorted(&[&sent, &shared]));
     assert_eq!(bucket.objects(), 2);
-    let found = uploads::uploads(&db, &uploader.owner, &[unused], microseconds(clock.now())).await;
+    let found = uploads::uploads(&db, &uploader.owner, &[unused], now()).await;
     assert_eq!(found.unwrap(), []);
 
     // What is used in another chat, also in one that was forked meanwhile, stays.
@@ -122,11 +126,10 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
         MessageId::parse("u1").unwrap(),
         ChatId::new(),
     );
-    let now = microseconds(clock.now());
     let forked = db
         .transaction(|tx| {
             let (owner, one, at, new) = (&uploader.owner, &one, &at, &new);
-            async move { chat_store::fork(&tx, owner, one, at, new, now).await }
+            async move { chat_store::fork(&tx, owner, one, at, new, now()).await }
         })
         .await;
     assert!(matches!(forked.unwrap(), chat_store::Forked::Chat(_)));
@@ -153,20 +156,18 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
     uploader
         .send("three", "u1", std::slice::from_ref(&guests))
         .await;
-    let now = microseconds(clock.now());
-    let moved = chat_store::claim(&db, &uploader.owner, &members, now).await;
+    let moved = chat_store::claim(&db, &uploader.owner, &members, now()).await;
     assert_eq!(moved.unwrap(), 1);
-    let found = uploads::uploads(&db, &members, &[guests], now).await;
+    let found = uploads::uploads(&db, &members, &[guests], now()).await;
     assert_eq!(found.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_receipt_is_written_when_the_objects_are_gone_and_an_object_that_comes_late_goes_too() {
     let stack = Stack::start().await;
-    let (db, clock) = (database(&stack.server), WallClock::new());
-    let shown = clock.clone();
-    let bucket = Bucket::start(&stack, move || shown.now()).await;
-    let start = |name| bucket.given_to(stack.launch(name)).clock(&clock).start();
+    let db = database(&stack.server);
+    let bucket = Bucket::start(&stack, SystemTime::now).await;
+    let start = |name| bucket.given_to(stack.launch(name)).start();
     let (chats, maintenance, jobs) = (
         start("chats").await,
         start("maintenance").await,
@@ -178,7 +179,6 @@ async fn a_receipt_is_written_when_the_objects_are_gone_and_an_object_that_comes
         stack: &stack,
         name: owner,
         owner: OwnerId::parse(owner).unwrap(),
-        clock: &clock,
     };
     let (one, other) = (of("one"), of("other"));
     let (old, kept) = (one.upload().await, other.upload().await);
@@ -187,12 +187,12 @@ async fn a_receipt_is_written_when_the_objects_are_gone_and_an_object_that_comes
 
     // Without the bucket nothing is said to be erased that is not.
     discard(&db, "job-1", JobKind::EraseUser, "one").await;
-    let blind = stack.launch("jobs").clock(&clock).start().await;
+    let blind = stack.launch("jobs").start().await;
     let event = batch(&[json!({"jobId": "job-1"})]);
     invoke(&blind, &event).await;
     assert_ne!(job(&db, "job-1").await.state, "done");
     assert_eq!(bucket.objects(), 2);
-    clock.advance(HOUR);
+    age(&db).await;
     invoke(&jobs, &event).await;
     let row = job(&db, "job-1").await;
     assert_eq!(
@@ -203,10 +203,9 @@ async fn a_receipt_is_written_when_the_objects_are_gone_and_an_object_that_comes
     assert_eq!(bucket.objects(), 1);
 
     // All chats are deleted: what was sent in them goes, at once.
-    clock.advance(HOUR);
     let second = other.upload().await;
     other.send("e", "u1", &[second]).await;
-    discard_at(&db, "job-2", JobKind::DeleteAllChats, "other", &clock).await;
+    discard(&db, "job-2", JobKind::DeleteAllChats, "other").await;
     invoke(&jobs, &batch(&[json!({"jobId": "job-2"})])).await;
     let row = job(&db, "job-2").await;
     assert_eq!(
@@ -221,26 +220,19 @@ async fn a_receipt_is_written_when_the_objects_are_gone_and_an_object_that_comes
         media_type: "text/plain",
         size: 2,
         filename: Some("mine.txt"),
-        now: microseconds(clock.now()),
+        now: now(),
     };
     let third = OwnerId::parse("third").unwrap();
     let made = uploads::create_upload(&db, &third, &late, 10)
         .await
         .unwrap();
     assert_eq!(made, Uploading::Accepted);
-    discard_at(&db, "job-3", JobKind::EraseUser, "third", &clock).await;
+    discard(&db, "job-3", JobKind::EraseUser, "third").await;
     invoke(&jobs, &batch(&[json!({"jobId": "job-3"})])).await;
     assert_eq!(job(&db, "job-3").await.state, "done");
     let nobodys = "SELECT count(*) FROM uploads WHERE owner_id = '' AND filename IS NULL";
     assert!(number(&db, nobodys).await >= 1);
-    clock.advance(2 * HOUR);
+    age(&db).await;
     purge(&maintenance).await;
     assert_eq!(number(&db, "SELECT count(*) FROM uploads").await, 0);
-}
-
-async fn discard_at(db: &Db, id: &str, kind: JobKind, owner: &str, clock: &WallClock) {
-    let (owner, now) = (OwnerId::parse(owner).unwrap(), microseconds(clock.now()));
-    let made = chat_store::discard(db, &owner, kind, id, now).await;
-    assert_eq!(made.unwrap(), id);
-    assert!(SystemTime::now() <= clock.now());
 }

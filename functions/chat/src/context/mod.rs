@@ -7,8 +7,11 @@ use model::{Message, Part, Role, Tool};
 
 pub(crate) use reply::reply;
 
+pub(crate) use reply::reply;
+
+use crate::attachments::Files;
 use crate::shown::parts;
-use crate::uploads::Files;
+use crate::shown::parts;
 
 /// Bytes of text to a token, on average.
 const BYTES_PER_TOKEN: usize = 4;

@@ -90,9 +90,9 @@ fn result(id: String, part: &Value) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attachments::Files;
     use crate::context::{conversation, question};
     use crate::parts::merge;
-    use crate::uploads::Files;
     use chat_store::StoredParts;
 
     fn message(role: &str, parts: &Value) -> chat_store::Message {
@@ -175,7 +175,13 @@ mod tests {
         // What is cut off takes its results along.
         let said = message("assistant", &stored);
         let question = || question(r#"[{"type":"text","text":"now"}]"#, &Files::new());
-        let alone = conversation(std::slice::from_ref(&said), question(), &Files::new(), 1_000, true);
+        let alone = conversation(
+            std::slice::from_ref(&said),
+            question(),
+            &Files::new(),
+            1_000,
+            true,
+        );
         assert_eq!(alone, [question()]);
         let asked = json!([{"type": "text", "text": "look"}]);
         let history = [message("user", &asked), said];

@@ -137,7 +137,7 @@ impl Served {
         match head.method {
             Method::PUT => self.put(&bucket.name, key, head, body).await,
             Method::DELETE => {
-                self.objects.delete(&bucket.name, key).map_err(failed)?;
+                self.objects.delete(&bucket.name, key)?;
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 Ok(response)
@@ -167,7 +167,7 @@ impl Served {
         };
         let is_new = header(IF_NONE_MATCH) == Some("*");
         let is_put = self.objects.put(bucket, key, &object, is_new);
-        if !is_put.map_err(failed)? {
+        if !is_put? {
             return Err(S3Error::Precondition);
         }
         let mut response = Response::new(Full::default());
@@ -176,7 +176,7 @@ impl Served {
     }
 
     fn get(&self, bucket: &str, key: &str, head: &Parts) -> Result<Answer, S3Error> {
-        let object = self.objects.get(bucket, key).map_err(failed)?;
+        let object = self.objects.get(bucket, key)?;
         let object = object.ok_or(S3Error::NoKey)?;
         let (tag, length) = (tag(&object.bytes), object.bytes.len());
         let body = if head.method == Method::HEAD {
@@ -206,8 +206,4 @@ fn with(mut response: Answer, headers: hyper::HeaderMap) -> Answer {
 fn tag(bytes: &[u8]) -> HeaderValue {
     let tag = format!("\"{}\"", hex::encode(Md5::digest(bytes)));
     HeaderValue::from_str(&tag).expect("hexadecimal digits are a header's")
-}
-
-fn failed(error: io::Error) -> S3Error {
-    S3Error::Internal(error.to_string())
 }

@@ -1,6 +1,8 @@
 //! What is refused, in S3's words:
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 
+use std::io;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -46,6 +48,12 @@ pub(crate) enum S3Error {
     Cors,
     #[error("We encountered an internal error. Please try again: {0}")]
     Internal(String),
+}
+
+impl From<io::Error> for S3Error {
+    fn from(error: io::Error) -> Self {
+        Self::Internal(error.to_string())
+    }
 }
 
 impl S3Error {
