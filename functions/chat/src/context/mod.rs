@@ -7,10 +7,7 @@ use model::{Message, Part, Role, Tool};
 
 pub(crate) use reply::reply;
 
-pub(crate) use reply::reply;
-
 use crate::attachments::Files;
-use crate::shown::parts;
 use crate::shown::parts;
 
 /// Bytes of text to a token, on average.
