@@ -96,7 +96,7 @@ impl Tab<'_> {
         if chunks.last().unwrap()["type"] == "finish" {
             let reply = chunks[0]["messageId"].as_str().unwrap();
             self.kept.replies.insert(reply.to_owned());
-            self.shows = body["messages"].as_array().unwrap().clone();
+            self.shows.clone_from(body["messages"].as_array().unwrap());
             self.shows.push(said.message());
         }
     }
