@@ -196,7 +196,7 @@ mod tests {
             "filename": "cat.png",
             "url": format!("https://a.example/v1/api/uploads/{}", id.as_str()),
         }]);
-        assert_eq!(named(&stored), [id.clone()]);
+        assert_eq!(named(&stored), std::slice::from_ref(&id));
         let left_out = Part::Text("(The file cat.png is left out.)".to_owned());
         let shown = |files: &Files| question(&stored.to_string(), files).parts;
         assert_eq!(shown(&Files::new()), [left_out]);

@@ -107,7 +107,9 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
     uploader
         .send("one", "u1", &[sent.clone(), shared.clone()])
         .await;
-    uploader.send("two", "u1", &[shared.clone()]).await;
+    uploader
+        .send("two", "u1", std::slice::from_ref(&shared))
+        .await;
     assert_eq!(purge(&maintenance).await, 0);
     age(&db).await;
     assert_eq!(

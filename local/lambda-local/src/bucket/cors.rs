@@ -109,7 +109,7 @@ mod tests {
                 ("access-control-request-method", method),
                 ("access-control-request-headers", headers),
             ]);
-            super::preflight(&rules, &asked)
+            preflight(&rules, &asked)
         };
         let own = "https://a.example";
         let granted = preflight(own, "PUT", "content-type,if-none-match").unwrap();
@@ -118,7 +118,7 @@ mod tests {
         assert!(preflight("https://b.example", "PUT", "").is_none());
         assert!(preflight(own, "DELETE", "").is_none());
         assert!(preflight(own, "PUT", "x-other").is_none());
-        let answer = |origin| super::answer(&rules, &Method::GET, &asked(&[("origin", origin)]));
+        let answer = |origin| answer(&rules, &Method::GET, &asked(&[("origin", origin)]));
         assert_eq!(answer(own)[ACCESS_CONTROL_EXPOSE_HEADERS], "etag");
         assert!(answer("null").is_empty());
     }
