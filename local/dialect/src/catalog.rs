@@ -8,13 +8,14 @@
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
+use crate::rules::indexes::{adopted_keys, declared_keys};
+use crate::rules::queries::lateral_bare_columns;
 use crate::{
     iam::{self, Iam},
     lexer::fold,
     name::Name,
     parse::Parsed,
     refusal::Refusal,
-    rules::{indexes, queries},
     tree,
 };
 
@@ -222,7 +223,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
                 AND coalesce(nullif(t.typbasetype, 0), t.oid) IN \
                 ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype)",
         asks: |parsed| {
-            let adopted = indexes::adopted_keys(parsed)
+            let adopted = adopted_keys(parsed)
                 .into_iter()
                 .filter_map(|(source, column)| Some(vec![like_table(&source)?, column]));
             index_columns(parsed).into_iter().chain(adopted).collect()
@@ -238,7 +239,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
                 WHERE oid = to_regtype($1) AND typbasetype IN \
                 ('bytea'::regtype, 'json'::regtype, 'jsonb'::regtype, 'interval'::regtype, 'timetz'::regtype)",
         asks: |parsed| {
-            indexes::declared_keys(parsed)
+            declared_keys(parsed)
                 .flatten()
                 .filter_map(|column| Some(vec![column.own?]))
                 .collect()
@@ -354,7 +355,7 @@ pub static CATALOG_RULES: &[CatalogRule] = &[
                     WHERE a.attname = named.name AND a.attnum > 0 AND NOT a.attisdropped) \
                 ORDER BY named.position LIMIT 1",
         asks: |parsed| {
-            queries::lateral_bare_columns(parsed)
+            lateral_bare_columns(parsed)
                 .iter()
                 .map(|lists| lists.iter().map(|list| array(list)).collect())
                 .collect()

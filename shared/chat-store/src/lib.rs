@@ -18,6 +18,7 @@
 pub const SCHEMA: &str = "chats";
 
 mod awaited;
+mod blank;
 mod branches;
 mod chats;
 mod claim;
@@ -60,6 +61,7 @@ mod values;
 mod votes;
 
 pub use awaited::{REPLAY_WINDOW, Resumable, awaited, delivered, resumable};
+pub use blank::is_blank;
 pub use branches::{Branch, Pruned, Siblings, Switched, branches, prune, switch};
 pub use chats::{Changes, Chat, Conversation, Created, Ends, NewChat, change, create, delete, get};
 pub use claim::claim;
@@ -76,7 +78,7 @@ pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
 pub use list::{ChatPage, Listing, list};
 pub use message::{
     FILE_TYPES, MAX_FILENAME_CHARS, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS,
-    Message, Metadata, NewMessage, Parts, Role, StoredParts, is_blank,
+    Message, Metadata, NewMessage, Parts, Role, StoredParts,
 };
 pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
 pub use outbox::{
