@@ -3,8 +3,7 @@
 /// Whether a text shows nothing: blanks, and characters that take no room, which a page trims or a
 /// reader does not see.
 pub fn is_blank(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_whitespace() || c.is_control() || shows_nothing(c))
+    text.chars().all(|c| c.is_whitespace() || shows_nothing(c))
 }
 
 /// Unicode's `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`), which a font draws
