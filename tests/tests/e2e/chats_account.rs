@@ -25,17 +25,19 @@ async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
             token: stack.token("member"),
         },
     );
-    for n in 0..90 {
-        let body = json!({"id": format!("g{n}")});
+    let mut count = 0;
+    loop {
+        let body = json!({"id": format!("g{count}")});
         let made = guest.ask("POST", "/api/chats", Some(body)).await;
         if made.status == 429 {
-            // Guests have half of a caller's writes.
-            assert_eq!(n, 60);
             assert!(made.header("retry-after").is_some());
             break;
         }
         assert!(made.status == 201 && made.json()["expiresAt"].is_string());
+        count += 1;
     }
+    // Guests have half of a caller's writes, and some more where a minute ends meanwhile.
+    assert!((60..100).contains(&count), "{count}");
     let claim = |body: Value| member.ask("POST", "/api/me/claim", Some(body));
     for (body, status) in [
         (json!({}), 400),
@@ -61,14 +63,14 @@ async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
             .await;
         assert_eq!(
             (claimed.status, claimed.json()),
-            (200, json!({"moved": 60})),
+            (200, json!({"moved": count})),
             "also when it is repeated"
         );
     }
     assert_eq!(claim(body).await.json(), json!({"moved": 0}));
     let mine = member.get("/api/chats?limit=100").await;
     let items = mine["items"].as_array().unwrap();
-    assert_eq!(items.len(), 60);
+    assert_eq!(items.len(), count);
     assert!(items.iter().all(|chat| chat["expiresAt"].is_null()));
     assert_eq!(guest.get("/api/chats").await["items"], json!([]));
 }
