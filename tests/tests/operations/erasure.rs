@@ -21,7 +21,7 @@ use crate::stack::Stack;
 use crate::support::{batch, database, fill, invoke, job, number};
 
 /// Beside writers, on a machine that may have much else to do.
-const ERASURE_LIMIT: Duration = Duration::from_secs(200);
+const ERASURE_LIMIT: Duration = Duration::from_secs(600);
 /// A fork ends when its chat does, so the job deletes it too, and would have no end beside one who
 /// goes on forking.
 const MOST_FORKS: u64 = 100;
