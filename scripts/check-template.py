@@ -32,7 +32,7 @@ SNAPSHOT = ROOT / "tests" / "snapshots" / "template.json"
 ACTIONS = {
     "Admin": {"dsql:DbConnectAdmin"},
     "Chats": {"dsql:DbConnect", "s3:PutObject", "s3:GetObject"},
-    "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream", "s3:GetObject"},
+    "Chat": {"dsql:DbConnect", "bedrock:InvokeModelWithResponseStream", "s3:GetObject", "s3:ListBucket"},
     "Jobs": {
         "dsql:DbConnect",
         "sqs:ReceiveMessage",
@@ -69,6 +69,7 @@ CALLS = {
     "s3:PutObject": r"\.put_url\(",
     "s3:GetObject": r"\.get_url\(|\bbucket\.get\(",
     "s3:DeleteObject": r"\bbucket\.delete\(",
+    "s3:ListBucket": r"\bbucket\.get\(",  # to be told that an object is not there
 }
 SDKS = {"aws-sdk-sqs": "sqs:", "aws-sdk-bedrockruntime": "bedrock:", "bucket": "s3:"}
 # An event source mapping reads a queue with its function's role.
@@ -150,6 +151,7 @@ CLUSTER_ARN = {
 }
 
 
+UPLOADS_BUCKET = {"Fn::GetAtt": ["UploadsBucket", "Arn"]}
 UPLOADS = {"Fn::Sub": "${UploadsBucket.Arn}/*"}
 
 
@@ -264,8 +266,9 @@ def check_roles(resources, faults):
                 faults.append(f"{name}Role: wildcard in {sorted(given)}")
             if "*" in listed(statement["Resource"]) and not given <= STAR_ALLOWED:
                 faults.append(f"{name}Role: any resource for {sorted(given)}")
-            if any(action.startswith("s3:") for action in given) and statement["Resource"] != UPLOADS:
-                faults.append(f"{name}Role: s3 actions on something else than the objects of uploads")
+            uploads = UPLOADS_BUCKET if given == {"s3:ListBucket"} else UPLOADS
+            if any(action.startswith("s3:") for action in given) and statement["Resource"] != uploads:
+                faults.append(f"{name}Role: s3 actions on something else than the uploads")
             if any(action.startswith("dsql:") for action in given) and statement["Resource"] != CLUSTER_ARN:
                 faults.append(f"{name}Role: dsql actions on something else than the cluster")
         if actions - COMMON != wanted:

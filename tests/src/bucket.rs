@@ -18,6 +18,13 @@ use crate::stack::Stack;
 
 const NAME: &str = "uploads";
 const REGION: &str = "us-east-1";
+/// What the roles of all functions allow together.
+const ACTIONS: [&str; 4] = [
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "s3:ListBucket",
+];
 /// Whose pages may upload.
 pub const ORIGIN: &str = "https://blog.example.com";
 
@@ -49,6 +56,18 @@ impl Bucket {
         stack: &Stack,
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
+        Self::allowing(&ACTIONS, stack, now).await
+    }
+
+    /// The same for roles that allow `actions` alone.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn allowing(
+        actions: &[&str],
+        stack: &Stack,
+        now: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let objects = Objects::below(folder.path());
         let admin = stack.server.admin();
@@ -58,7 +77,7 @@ impl Bucket {
                 secret_access_key: admin.secret_access_key.expose().to_owned(),
                 session_token: String::new(),
             },
-            actions: ["s3:*".to_owned()].into(),
+            actions: actions.iter().map(|action| (*action).to_owned()).collect(),
         };
         let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect();
         let bucket = Described {

@@ -220,6 +220,39 @@ async fn an_upload_is_put_once_shown_to_the_model_and_read_again_by_its_owner_al
 }
 
 #[tokio::test]
+async fn an_upload_that_has_not_come_is_told_from_one_that_is_denied_by_who_may_list() {
+    let stack = Stack::start().await;
+    let may_put_and_get = ["s3:PutObject", "s3:GetObject"];
+    let chats = stack.launch("chats");
+    let expected = [(422, "unprocessable"), (503, "unavailable")];
+    for (bucket, expected) in [
+        Bucket::start(&stack, SystemTime::now).await,
+        Bucket::allowing(&may_put_and_get, &stack, SystemTime::now).await,
+    ]
+    .into_iter()
+    .zip(expected)
+    {
+        let chat = bucket.given_to(launch_chat(&stack)).start().await;
+        let chats = bucket.given_to(chats.clone()).start().await;
+        let token = stack.token("visitor");
+        let made = announce(&chats, &token, "image/png", IMAGE.len()).await;
+        let visitor = Visitor {
+            chat: &chat,
+            chats: &chats,
+            token,
+        };
+        let said = visitor
+            .post(&showing(
+                "c",
+                "u",
+                &[("image/png", made["url"].as_str().unwrap())],
+            ))
+            .await;
+        assert_eq!((said.status(), said.code().as_str()), expected);
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_much_of_another_type_or_where_no_bucket_is_cannot_be_uploaded() {
     let stack = Stack::start().await;
     let bucket = Bucket::start(&stack, SystemTime::now).await;

@@ -133,7 +133,7 @@ impl Served {
             return Err(S3Error::Method);
         }
         let now = self.clock.now().into();
-        signature::check(head, &self.callers, &self.region, action, now)?;
+        let caller = signature::check(head, &self.callers, &self.region, action, now)?;
         match head.method {
             Method::PUT => self.put(&bucket.name, key, head, body).await,
             Method::DELETE => {
@@ -142,7 +142,7 @@ impl Served {
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 Ok(response)
             }
-            _ => self.get(&bucket.name, key, head),
+            _ => self.get(&bucket.name, key, head, caller),
         }
     }
 
@@ -175,9 +175,23 @@ impl Served {
         Ok(response)
     }
 
-    fn get(&self, bucket: &str, key: &str, head: &Parts) -> Result<Answer, S3Error> {
+    fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        head: &Parts,
+        caller: &Caller,
+    ) -> Result<Answer, S3Error> {
         let object = self.objects.get(bucket, key)?;
-        let object = object.ok_or(S3Error::NoKey)?;
+        // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>: who may not list a
+        // bucket is not told what it lacks.
+        let object = object.ok_or_else(|| {
+            if caller.may("s3:ListBucket") {
+                S3Error::NoKey
+            } else {
+                S3Error::AccessDenied
+            }
+        })?;
         let (tag, length) = (tag(&object.bytes), object.bytes.len());
         let body = if head.method == Method::HEAD {
             Bytes::new()

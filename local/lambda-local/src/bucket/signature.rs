@@ -36,20 +36,20 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn may(&self, action: &str) -> bool {
+    pub(super) fn may(&self, action: &str) -> bool {
         let mut names = [action, "s3:*", "*"].into_iter();
         names.any(|name| self.actions.contains(name))
     }
 }
 
-/// Checks that the request is signed, holds at `now`, and is allowed to its signer.
-pub(crate) fn check(
+/// Checks that the request is signed, holds at `now`, and is allowed to its signer, whom it tells.
+pub(crate) fn check<'a>(
     head: &Parts,
-    callers: &[Caller],
+    callers: &'a [Caller],
     region: &str,
     action: &str,
     now: SystemTime,
-) -> Result<(), S3Error> {
+) -> Result<&'a Caller, S3Error> {
     let query: BTreeMap<String, String> = parameters(head).collect();
     let (signed, life) = if query.contains_key("X-Amz-Signature") {
         presigned(head, &query)?
@@ -75,7 +75,7 @@ pub(crate) fn check(
         _ => {}
     }
     if caller.may(action) {
-        Ok(())
+        Ok(caller)
     } else {
         Err(S3Error::AccessDenied)
     }
