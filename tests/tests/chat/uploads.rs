@@ -253,6 +253,39 @@ async fn an_upload_that_has_not_come_is_told_from_one_that_is_denied_by_who_may_
 }
 
 #[tokio::test]
+async fn a_chat_has_at_most_a_hundred_uploads_and_a_turn_so_many_bytes_of_them() {
+    let stack = Stack::start().await;
+    let bucket = Bucket::start(&stack, SystemTime::now).await;
+    let chat = bucket.given_to(launch_chat(&stack));
+    let chat = chat.env("UPLOAD_BYTES_PER_TURN", "500").start().await;
+    let chats = bucket.given_to(stack.launch("chats")).start().await;
+    let visitor = Visitor {
+        chat: &chat,
+        chats: &chats,
+        token: stack.token("visitor"),
+    };
+    let mut paths = Vec::new();
+    for _ in 0..2 {
+        let made = announce(&chats, &visitor.token, "image/png", IMAGE.len()).await;
+        assert_eq!(put(&made, IMAGE).await.status, 200);
+        paths.push(made["url"].as_str().unwrap().to_owned());
+    }
+    let files = [("image/png", &*paths[0]), ("image/png", &*paths[1])];
+    let both = visitor.post(&showing("c", "u", &files)).await;
+    assert_eq!((both.status(), &*both.code()), (413, "too_large"));
+    let one = visitor.post(&showing("c", "u0", &files[..1])).await;
+    assert_eq!(one.text(), "this (image/png, 300 bytes)");
+
+    let more =
+        "INSERT INTO chat_uploads SELECT 'c', 'of before ' || n FROM generate_series(1, 99) n";
+    stack.database("admin").execute_sql(more).await.unwrap();
+    let beyond = visitor.post(&showing("c", "u1", &files[1..])).await;
+    assert_eq!((beyond.status(), &*beyond.code()), (422, "unprocessable"));
+    let elsewhere = visitor.post(&showing("d", "u", &files[1..])).await;
+    assert_eq!(elsewhere.text(), "this (image/png, 300 bytes)");
+}
+
+#[tokio::test]
 async fn what_is_too_much_of_another_type_or_where_no_bucket_is_cannot_be_uploaded() {
     let stack = Stack::start().await;
     let bucket = Bucket::start(&stack, SystemTime::now).await;
