@@ -435,7 +435,7 @@ fn uploads_are_off_unless_asked_for_and_then_each_function_may_what_it_does_with
     assert_eq!(rule.allowed_methods, ["PUT", "GET"]);
     for (name, actions) in [
         ("Chats", &["s3:GetObject", "s3:PutObject"][..]),
-        ("Chat", &["s3:GetObject"]),
+        ("Chat", &["s3:GetObject", "s3:ListBucket"]),
         ("Jobs", &["s3:DeleteObject"]),
         ("Maintenance", &["s3:DeleteObject"]),
         ("Sql", &[]),
