@@ -88,7 +88,7 @@ export const stories = {
   'a reply is stopped with Esc, keeps what it said, and the next message goes through at once': {
     async tell(visit) {
       await visit.open();
-      await visit.say(`[[delay 30]] ${words(500)}`);
+      await visit.say(`[[delay 30]] ${words(1500)}`);
       await visit.writing(60);
       await visit.field.press('Escape');
       await visit.test('ending').waitFor();
@@ -98,7 +98,7 @@ export const stories = {
       await visit.messages.nth(3).waitFor();
       assert.equal(await visit.messages.count(), 4);
       const text = await visit.replies.first().innerText();
-      assert.ok(text.includes('word3') && !text.includes('word499'), text);
+      assert.ok(text.includes('word3') && !text.includes('word1499'), text);
     },
   },
 
@@ -112,7 +112,7 @@ export const stories = {
         await route.continue();
       });
       const early = visit.page.waitForResponse((response) => response.url().endsWith('/stop'));
-      await visit.say('[[accept 5000]] never mind');
+      await visit.say('[[accept 20000]] never mind');
       await visit.field.press('Escape');
       assert.equal((await early).status(), 404, 'the chat is not there yet');
       letThrough();
@@ -128,7 +128,7 @@ export const stories = {
   'after a reload in its middle a reply goes on to its end, and nothing is there twice': {
     async tell(visit) {
       await visit.open();
-      await visit.say(`[[delay 40]] ${words(300)}`);
+      await visit.say(`[[delay 60]] ${words(300)}`);
       await visit.writing(60);
       await visit.page.reload();
       await visit.writing(60);
@@ -146,7 +146,7 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.ask(`[[delay 0]] ${Array.from({ length: 60 }, (_, i) => `line ${i}`).join('\n\n')}`);
-      await visit.say(`[[delay 15]] ${Array.from({ length: 300 }, (_, i) => `text ${i}`).join('\n\n')}`);
+      await visit.say(`[[delay 15]] ${Array.from({ length: 1300 }, (_, i) => `text ${i}`).join('\n\n')}`);
       await visit.writing(400);
       const view = visit.test('view');
       await view.hover();
