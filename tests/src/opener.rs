@@ -121,7 +121,7 @@ impl<'a> Opener<'a> {
             },
             allowance: &self.allowance,
         };
-        let opening = chat_store::open(self.db, self.owner, &turn).await;
+        let opening = chat_store::turns::open(self.db, self.owner, &turn).await;
         let opening = opening.expect("the database takes it");
         (opening, reply)
     }

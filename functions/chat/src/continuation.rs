@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use chat_store::{Continuation, Likely, Reopened, Reply, StreamId, lease_until, microseconds};
+use chat_store::{Continuation, Likely, Reopened, Reply, StreamId, microseconds, replies};
 use http_api::{ApiError, ClientCode};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use crate::writing::Asking;
 pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
     let now = microseconds(call.now);
     let (chat, message) = (&answers.chat, &answers.message);
-    let found = chat_store::asking(&call.db, &call.owner, chat, message, now).await?;
+    let found = replies::asking(&call.db, &call.owner, chat, message, now).await?;
     let (key, (stored, before, mut history)) = match found.ok_or_else(ApiError::not_found)? {
         chat_store::Asking::Ended {
             chat,
@@ -70,10 +70,10 @@ pub(crate) async fn go_on(call: &Call<'_>, answers: Answers) -> Answer {
         model: &answers.model,
         cost,
         now,
-        lease_until: lease_until(now),
+        lease_until: replies::lease_until(now),
         allowance: &allowance,
     };
-    match chat_store::reopen(&call.db, &call.owner, &continuation).await? {
+    match replies::reopen(&call.db, &call.owner, &continuation).await? {
         Reopened::Done => {}
         Reopened::Busy => return Err(busy()),
         Reopened::Changed => return Err(stale()),

@@ -39,7 +39,8 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
     };
     let (db, owner) = (&call.db, &call.owner);
     let shows = input::last_event_id(call.request);
-    let found = chat_store::resumable(db, owner, &chat, shows, microseconds(call.now)).await?;
+    let found =
+        chat_store::replies::resumable(db, owner, &chat, shows, microseconds(call.now)).await?;
     let parse = |reply: &chat_store::Message| {
         MessageId::parse(&reply.id).map_err(|_| ApiError::not_found())
     };
@@ -47,7 +48,7 @@ pub(crate) async fn resume(call: &Call<'_>, id: &str) -> Answer {
         None => return Ok(nothing()),
         Some(Resumable::Ended(reply)) => {
             let message = parse(&reply.message)?;
-            chat_store::delivered(db, owner, &chat, &message).await?;
+            chat_store::replies::delivered(db, owner, &chat, &message).await?;
             return Ok(replay(call, &reply));
         }
         Some(Resumable::Active(active)) => active,
@@ -215,7 +216,7 @@ impl Follower {
         let now = self.now();
         let db = self.dsql.until(self.budget.last_event());
         let now = microseconds(now);
-        chat_store::poll(&db, &self.owner, &self.chat, &self.message, seen, now).await
+        chat_store::replies::poll(&db, &self.owner, &self.chat, &self.message, seen, now).await
     }
 
     /// Notes whether the page still waits for the reply.
@@ -223,9 +224,9 @@ impl Follower {
         let db = self.dsql.until(self.budget.close());
         let (owner, chat, reply) = (&self.owner, &self.chat, &self.message);
         let noted = if is_awaited {
-            chat_store::awaited(&db, owner, chat, reply, microseconds(self.now())).await
+            chat_store::replies::awaited(&db, owner, chat, reply, microseconds(self.now())).await
         } else {
-            chat_store::delivered(&db, owner, chat, reply).await
+            chat_store::replies::delivered(&db, owner, chat, reply).await
         };
         if let Err(error) = noted {
             tracing::warn!(
@@ -240,7 +241,8 @@ impl Follower {
         let db = self.dsql.until(self.budget.close());
         let now = microseconds(self.now());
         self.note(false).await;
-        if let Err(error) = chat_store::interrupt(&db, &self.owner, &self.chat, now).await {
+        if let Err(error) = chat_store::replies::interrupt(&db, &self.owner, &self.chat, now).await
+        {
             tracing::warn!(
                 error.cause = error.report(),
                 "an interrupted reply is left to the reaper"

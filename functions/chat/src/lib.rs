@@ -176,7 +176,7 @@ async fn stop(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let stream = input::stop(call.request)?;
     let now = microseconds(call.now);
-    let stopped = chat_store::stop(&call.db, &call.owner, &chat, stream.as_ref(), now)
+    let stopped = chat_store::replies::stop(&call.db, &call.owner, &chat, stream.as_ref(), now)
         .await?
         .ok_or_else(ApiError::not_found)?;
     let (status, is_stopped) = match stopped {

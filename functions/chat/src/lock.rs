@@ -131,7 +131,7 @@ impl Lock {
                 input_tokens: *read,
                 output_tokens: *written,
             });
-            chat_store::checkpoint(&db, &reply, so_far, microseconds(now)).await
+            chat_store::replies::checkpoint(&db, &reply, so_far, microseconds(now)).await
         }));
     }
 

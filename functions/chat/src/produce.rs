@@ -260,7 +260,7 @@ impl Production {
                 self.settle(&db, &closing).await;
                 Some(Ended::Gone)
             }
-            _ => chat_store::close(&db, &self.reply, &closing)
+            _ => chat_store::replies::close(&db, &self.reply, &closing)
                 .await
                 .inspect_err(|error| {
                     tracing::error!(
@@ -292,7 +292,8 @@ impl Production {
 
     /// Settles what was reserved for a reply that is not this writer's any more.
     async fn settle(&self, db: &Db, closing: &Closing<'_>) {
-        let settled = chat_store::settle(db, self.reply.stream.as_str(), closing.spent).await;
+        let settled =
+            chat_store::spending::settle(db, self.reply.stream.as_str(), closing.spent).await;
         if let Err(error) = settled {
             tracing::warn!(
                 error.cause = error.report(),

@@ -170,7 +170,8 @@ impl Production {
             return;
         }
         let db = self.dsql.until(self.budget.close());
-        let settled = chat_store::settle(&db, &self.reservation(tally.step), tokens(spent)).await;
+        let settled =
+            chat_store::spending::settle(&db, &self.reservation(tally.step), tokens(spent)).await;
         if let Err(error) = settled {
             tracing::warn!(
                 error.cause = error.report(),
@@ -187,7 +188,7 @@ impl Production {
             most: tokens(step.at_most),
         };
         let id = self.reservation(number);
-        chat_store::reserve_step(&db, &id, &self.asking.budgets, likely)
+        chat_store::spending::reserve_step(&db, &id, &self.asking.budgets, likely)
             .await
             .map_err(|error| {
                 tracing::warn!(

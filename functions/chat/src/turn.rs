@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_store::{
     AtMost, ChatId, MessageId, NewTurn, Opening, Reply, StoredReply, StreamId, Switched, ToKey,
-    TurnKey, Uncounted, first_title, lease_until, microseconds, new_job_id,
+    TurnKey, Uncounted, jobs, microseconds, replies, titles,
 };
 use http_api::{ApiError, ClientCode, ServerCode};
 use lambda_http::Response;
@@ -51,8 +51,8 @@ pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
         stream: StreamId::new(),
     };
     let replaced = MessageId::new();
-    let title = first_title(post.message.parts.as_str());
-    let title_job = call.app.settings.titles_by_model.then(new_job_id);
+    let title = titles::first(post.message.parts.as_str());
+    let title_job = call.app.settings.titles_by_model.then(jobs::new_id);
     let now = microseconds(call.now);
     let metadata = json!({"createdAt": now.as_millisecond(), "model": post.model});
     let allowance = allowance(call, &post.chat, now);
@@ -74,7 +74,7 @@ pub(crate) async fn post(call: &Call<'_>, post: Post) -> Answer {
         title_job: title_job.as_deref(),
         expires_at: chat_store::expiry(call.caller.anonymous, now),
         now,
-        lease_until: lease_until(now),
+        lease_until: replies::lease_until(now),
         at_most: at_most(call, &question, &tools),
         allowance: &allowance,
     };
@@ -170,7 +170,7 @@ async fn answered_before(
     chat: &ChatId,
     key: &TurnKey,
 ) -> Result<Option<Response<AnswerBody>>, ApiError> {
-    let found = || chat_store::reply_to_key(&call.db, &call.owner, chat, key);
+    let found = || chat_store::turns::reply_to_key(&call.db, &call.owner, chat, key);
     let mut to_key = found().await?;
     if let Some(ToKey::Reply(reply)) = &to_key
         && reply.status == "streaming"
@@ -229,7 +229,7 @@ async fn withdrawn(call: &Call<'_>, reply: &Reply, at_most: u64) -> Response<Ans
 
 async fn abandon(call: &Call<'_>, reply: &Reply, spent: u64) {
     let db = call.dsql.until(call.budget.close());
-    if let Err(error) = chat_store::abandon(&db, reply, tokens(spent)).await {
+    if let Err(error) = replies::abandon(&db, reply, tokens(spent)).await {
         tracing::warn!(
             error.cause = error.report(),
             "a reply that never began keeps its row, and its lock until the lease passes"
@@ -253,8 +253,8 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
     let mut placings = 0..PLACINGS;
     while placings.next().is_some() {
         turn.now = microseconds(call.app.edge.clock().now());
-        turn.lease_until = lease_until(turn.now);
-        match chat_store::open(&call.db, &call.owner, turn).await? {
+        turn.lease_until = replies::lease_until(turn.now);
+        match chat_store::turns::open(&call.db, &call.owner, turn).await? {
             Opening::Opened {
                 chat,
                 history,
@@ -268,8 +268,14 @@ async fn open(call: &Call<'_>, post: &Post, turn: &mut NewTurn<'_>) -> Result<Pl
                 },
                 Decision::Switch(message) => {
                     let now = turn.now;
-                    match chat_store::switch(&call.db, &call.owner, turn.chat, &message, now)
-                        .await?
+                    match chat_store::branches::switch(
+                        &call.db,
+                        &call.owner,
+                        turn.chat,
+                        &message,
+                        now,
+                    )
+                    .await?
                     {
                         Switched::Done => turn.place = first_place(post),
                         Switched::Busy => return Err(busy()),

@@ -36,7 +36,7 @@ pub(crate) async fn usage(call: &Call<'_>) -> Answer {
             "from \"from\" to \"to\" are 0 to 366 days",
         ));
     }
-    let days = chat_store::usage(&call.db, &call.owner, from, to).await?;
+    let days = chat_store::usage::by_day(&call.db, &call.owner, from, to).await?;
     let sum = |of: fn(&chat_store::DailyUsage) -> i64| days.iter().map(of).sum::<i64>();
     http_api::json(
         StatusCode::OK,
@@ -72,18 +72,19 @@ pub(crate) async fn claim(call: &Call<'_>) -> Answer {
     call.admit().await?;
     let now = call.time();
     if let Some(key) = &key
-        && let Some(before) = chat_store::given(&call.db, &call.owner, &key.keyed, now).await?
+        && let Some(before) =
+            chat_store::idempotency::given(&call.db, &call.owner, &key.keyed, now).await?
     {
         return idempotency::answer(before, |moved: u64| {
             http_api::json(StatusCode::OK, &json!({"moved": moved}))
         });
     }
-    let moved = chat_store::claim(&call.db, &guest, &call.owner, now).await?;
+    let moved = chat_store::chats::claim(&call.db, &guest, &call.owner, now).await?;
     let body = json!({"moved": moved});
     let Some(key) = key else {
         return http_api::json(StatusCode::OK, &body);
     };
-    let kept = chat_store::once(
+    let kept = chat_store::idempotency::once(
         &call.db,
         &call.owner,
         Some(&key.keyed),
@@ -116,8 +117,8 @@ pub(crate) async fn erase(call: &Call<'_>) -> Answer {
 
 async fn discard(call: &Call<'_>, kind: JobKind) -> Answer {
     call.admit().await?;
-    let id = chat_store::new_job_id();
-    let job = chat_store::discard(&call.db, &call.owner, kind, &id, call.time()).await?;
+    let id = chat_store::jobs::new_id();
+    let job = chat_store::jobs::discard(&call.db, &call.owner, kind, &id, call.time()).await?;
     http_api::json(StatusCode::ACCEPTED, &json!({"jobId": job}))
 }
 
@@ -127,7 +128,7 @@ pub(crate) async fn receipt(call: &Call<'_>, job: &str) -> Answer {
     if !is_id {
         return Err(ApiError::not_found());
     }
-    let receipt = chat_store::receipt(&call.db, &call.owner, job)
+    let receipt = chat_store::jobs::receipt(&call.db, &call.owner, job)
         .await?
         .ok_or_else(ApiError::not_found)?;
     let part = |name: &str| {

@@ -105,7 +105,7 @@ impl Call<'_> {
             is_guest: self.is_guest,
             address: address.as_deref(),
         };
-        match chat_store::admit(&self.db, limit, visitor, self.time()).await? {
+        match chat_store::limits::admit(&self.db, limit, visitor, self.time()).await? {
             Admission::Admitted => Ok(()),
             Admission::Refused { retry_after } => Err(ApiError::rate_limited(retry_after)),
         }

@@ -10,7 +10,7 @@ use crate::{body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let branches = chat_store::branches(&call.db, &call.owner, &chat, call.time())
+    let branches = chat_store::branches::list(&call.db, &call.owner, &chat, call.time())
         .await?
         .ok_or_else(ApiError::not_found)?;
     http_api::json(StatusCode::OK, &json!({"branches": branches}))
@@ -21,7 +21,7 @@ pub(crate) async fn switch(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = body::message_id(call.request)?;
     call.admit().await?;
-    match chat_store::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
+    match chat_store::branches::switch(&call.db, &call.owner, &chat, &message, call.time()).await? {
         Switched::Done => http_api::json(StatusCode::OK, &json!({"success": true})),
         Switched::Busy => Err(ApiError::client(
             ClientCode::GenerationInProgress,
@@ -36,7 +36,7 @@ pub(crate) async fn delete(call: &Call<'_>, id: &str, message: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = MessageId::parse(message).map_err(input::refusal)?;
     call.admit().await?;
-    match chat_store::prune(&call.db, &call.owner, &chat, &message, call.time()).await? {
+    match chat_store::branches::prune(&call.db, &call.owner, &chat, &message, call.time()).await? {
         Pruned::Done => Ok(http_api::empty()),
         Pruned::Current => Err(ApiError::client(
             ClientCode::Unprocessable,

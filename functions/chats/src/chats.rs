@@ -72,7 +72,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Answer {
         behind: None,
         limit,
     };
-    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
+    let page = chat_store::chats::list(&call.db, &call.owner, listing, call.time()).await?;
     let next = page.next.map(|cursor| cursor.encode());
     let is_bare = match http_api::query(call.request, "shape")? {
         None => false,
@@ -131,7 +131,7 @@ pub(crate) async fn history(call: &Call<'_>) -> Answer {
         behind: behind.as_ref(),
         limit: input::limit(call.request, 20)?,
     };
-    let page = chat_store::list(&call.db, &call.owner, listing, call.time()).await?;
+    let page = chat_store::chats::list(&call.db, &call.owner, listing, call.time()).await?;
     let history = History {
         chats: &page.items,
         has_more: page.next.is_some(),
@@ -149,7 +149,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
         expires_at: expiry(call.is_guest, call.time()),
     };
     call.admit().await?;
-    match chat_store::create(&call.db, &call.owner, &new).await? {
+    match chat_store::chats::create(&call.db, &call.owner, &new).await? {
         Created::Chat(chat) => http_api::json(StatusCode::CREATED, &chat),
         Created::IdTaken => Err(ApiError::client(
             ClientCode::IdTaken,
@@ -165,7 +165,8 @@ async fn conversation(call: &Call<'_>, id: &str) -> Result<Option<Conversation>,
         input::limit(call.request, 100)?,
         input::before(call.request)?,
     );
-    let found = chat_store::get(&call.db, &call.owner, &id, before, limit, call.time()).await?;
+    let found =
+        chat_store::chats::get(&call.db, &call.owner, &id, before, limit, call.time()).await?;
     if let Some(found) = &found
         && before.is_none()
     {
@@ -177,7 +178,7 @@ async fn conversation(call: &Call<'_>, id: &str) -> Result<Option<Conversation>,
 /// A chat that someone else has made public.
 async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError> {
     let id = input::chat_id(id)?;
-    chat_store::read_public(&call.db, &id, call.time())
+    chat_store::chats::read_public(&call.db, &id, call.time())
         .await?
         .ok_or_else(ApiError::not_found)
 }
@@ -187,8 +188,8 @@ async fn made_public(call: &Call<'_>, id: &str) -> Result<Conversation, ApiError
 async fn note_what_is_shown(call: &Call<'_>, chat: &ChatId, shown: &Conversation) {
     let (db, owner) = (&call.db, &call.owner);
     let noted = match (&shown.left_out, &shown.awaited) {
-        (Some(reply), _) => chat_store::awaited(db, owner, chat, reply, call.time()).await,
-        (None, Some(reply)) => chat_store::delivered(db, owner, chat, reply).await,
+        (Some(reply), _) => chat_store::replies::awaited(db, owner, chat, reply, call.time()).await,
+        (None, Some(reply)) => chat_store::replies::delivered(db, owner, chat, reply).await,
         (None, None) => Ok(()),
     };
     if let Err(error) = noted {
@@ -224,7 +225,7 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
     let id = input::chat_id(id)?;
     let changes = body::changes(call.request, allowed, call.is_guest, call.time())?;
     call.admit().await?;
-    chat_store::change(&call.db, &call.owner, &id, &changes, call.time())
+    chat_store::chats::change(&call.db, &call.owner, &id, &changes, call.time())
         .await?
         .map_or_else(
             || Err(ApiError::not_found()),
@@ -235,7 +236,7 @@ pub(crate) async fn change(call: &Call<'_>, id: &str, allowed: &[&str]) -> Answe
 pub(crate) async fn delete(call: &Call<'_>, id: &str) -> Answer {
     let id = input::chat_id(id)?;
     call.admit().await?;
-    if chat_store::delete(&call.db, &call.owner, &id).await? {
+    if chat_store::chats::delete(&call.db, &call.owner, &id).await? {
         Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
@@ -246,7 +247,7 @@ pub(crate) async fn append(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let message = body::message(call.request)?;
     call.admit().await?;
-    match chat_store::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
+    match chat_store::messages::append(&call.db, &call.owner, &chat, &message, call.time()).await? {
         None => Err(ApiError::not_found()),
         Some(Appended::Stored) => http_api::json(
             StatusCode::CREATED,
@@ -268,7 +269,9 @@ pub(crate) async fn cut(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     let (message, cut) = body::cut(call.request)?;
     call.admit().await?;
-    match chat_store::cut(&call.db, &call.owner, &chat, &message, cut, call.time()).await? {
+    match chat_store::messages::cut(&call.db, &call.owner, &chat, &message, cut, call.time())
+        .await?
+    {
         None => Err(ApiError::not_found()),
         Some(CutOff::Done) => http_api::json(StatusCode::OK, &json!({"success": true})),
         Some(CutOff::Busy) => Err(ApiError::client(

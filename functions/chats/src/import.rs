@@ -79,15 +79,16 @@ async fn keyed(
 ) -> Answer {
     call.admit().await?;
     let now = call.time();
-    if let Some(before) = chat_store::given(&call.db, &call.owner, key, now).await? {
+    if let Some(before) = chat_store::idempotency::given(&call.db, &call.owner, key, now).await? {
         return idempotency::answer(before, |()| Err(ApiError::not_found()));
     }
     if let (Some((number, whole)), Some(end)) = (part, file.end()) {
-        let before = chat_store::given_parts(&call.db, &call.owner, whole, number, now).await?;
+        let before =
+            chat_store::idempotency::given_parts(&call.db, &call.owner, whole, number, now).await?;
         check_end(&before, number, file.counts(), end)?;
     }
     let imported = store(call, file, seed, now).await?;
-    let kept = chat_store::once(
+    let kept = chat_store::idempotency::once(
         &call.db,
         &call.owner,
         Some(key),

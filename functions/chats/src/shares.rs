@@ -19,14 +19,14 @@ pub(crate) async fn fork(call: &Call<'_>, id: &str) -> Answer {
     let key = idempotency::key(call)?;
     call.admit().await?;
     let (new, now) = (ChatId::new(), call.time());
-    let forked = chat_store::once(
+    let forked = chat_store::idempotency::once(
         &call.db,
         &call.owner,
         key.as_ref().map(|key| &key.keyed),
         now,
         |tx| {
             let (source, message, new) = (&source, &message, &new);
-            async move { chat_store::fork(&tx, &call.owner, source, message, new, now).await }
+            async move { chat_store::chats::fork(&tx, &call.owner, source, message, new, now).await }
         },
         |forked| match forked {
             Forked::Chat(chat) => Some(SavedResponse {
@@ -58,14 +58,14 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
         chat_store::random_text().map_err(|error| ApiError::server(ServerCode::Internal, error))?;
     let token_of = |nonce: &str| ShareToken::new(key.as_ref().map(|key: &Key<'_>| key.text), nonce);
     let token = token_of(&nonce);
-    let shared = chat_store::once(
+    let shared = chat_store::idempotency::once(
         &call.db,
         &call.owner,
         key.as_ref().map(|key| &key.keyed),
         now,
         |tx| {
             let (chat, token) = (&chat, &token);
-            async move { chat_store::share(&tx, &call.owner, chat, token, now).await }
+            async move { chat_store::shares::create(&tx, &call.owner, chat, token, now).await }
         },
         |shared| {
             (*shared == Shared::Done).then(|| SavedResponse {
@@ -110,7 +110,7 @@ pub(crate) async fn share(call: &Call<'_>, id: &str) -> Answer {
 /// The shares of the chat.
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    let shares = chat_store::shares(&call.db, &call.owner, &chat, call.time())
+    let shares = chat_store::shares::list(&call.db, &call.owner, &chat, call.time())
         .await?
         .ok_or_else(ApiError::not_found)?;
     http_api::json(StatusCode::OK, &json!({"shares": shares}))
@@ -122,7 +122,7 @@ pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answe
     let chat = input::chat_id(id)?;
     let share = ShareId::parse(share).ok_or_else(ApiError::not_found)?;
     call.admit().await?;
-    if chat_store::unshare_one(&call.db, &call.owner, &chat, &share, call.time()).await? {
+    if chat_store::shares::end(&call.db, &call.owner, &chat, &share, call.time()).await? {
         Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
@@ -133,7 +133,7 @@ pub(crate) async fn unshare_one(call: &Call<'_>, id: &str, share: &str) -> Answe
 pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
     call.admit().await?;
-    if chat_store::unshare(&call.db, &call.owner, &chat, call.time()).await? {
+    if chat_store::shares::end_all(&call.db, &call.owner, &chat, call.time()).await? {
         Ok(http_api::empty())
     } else {
         Err(ApiError::not_found())
@@ -144,7 +144,7 @@ pub(crate) async fn unshare(call: &Call<'_>, id: &str) -> Answer {
 /// minute, which is how long an ended share may be seen, and then ask whether it is the same.
 pub(crate) async fn open(request: &Request, db: &Db, token: &str, now: Timestamp) -> Answer {
     let token = ShareToken::parse(token).ok_or_else(ApiError::not_found)?;
-    let snapshot = chat_store::open_share(db, &token, now)
+    let snapshot = chat_store::shares::open(db, &token, now)
         .await?
         .ok_or_else(ApiError::not_found)?;
     let mut response = http_api::with_tag(request, http_api::json_text(StatusCode::OK, snapshot));

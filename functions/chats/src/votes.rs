@@ -11,7 +11,7 @@ use crate::{body, input};
 
 pub(crate) async fn list(call: &Call<'_>, id: &str) -> Answer {
     let chat = input::chat_id(id)?;
-    chat_store::votes(&call.db, &call.owner, &chat, call.time())
+    chat_store::votes::list(&call.db, &call.owner, &chat, call.time())
         .await?
         .map_or_else(
             || Err(ApiError::not_found()),
@@ -30,7 +30,7 @@ pub(crate) async fn vote(call: &Call<'_>, id: &str, message: Option<&str>) -> An
     } = body::vote(call.request, message)?;
     call.admit().await?;
     let (db, owner) = (&call.db, &call.owner);
-    match chat_store::vote(
+    match chat_store::votes::cast(
         db,
         owner,
         &chat,

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use chat_store::erasure::StepError;
 use chat_store::jobs::Job;
 use chat_store::{
-    Budgets, ChatId, OwnerId, Spender, StreamId, Title, TitleUsage, TokenLimits, finish_title,
-    microseconds, reserve_title, settle, settle_title, title_from, untitled,
+    Budgets, ChatId, OwnerId, Spender, StreamId, Title, TitleUsage, TokenLimits, microseconds,
+    spending, titles,
 };
 use dsql::Dsql;
 use model::{ErrorKind, Event, Message, Provider, Role, Turn, Usage};
@@ -68,7 +68,7 @@ impl Titles<'_> {
             return Outcome::Poisoned("the payload has no \"owner\" and \"chat\"".to_owned());
         };
         let db = self.dsql.until(until);
-        let untitled = match untitled(&db, &owner, &chat).await {
+        let untitled = match titles::untitled(&db, &owner, &chat).await {
             Ok(untitled) => untitled,
             Err(error) => return failed(error.report()),
         };
@@ -100,7 +100,7 @@ impl Titles<'_> {
             .as_ref()
             .map(|untitled| untitled.title.as_str())
             .zip(made.as_ref());
-        match finish_title(&db, job, &owner, &chat, change).await {
+        match titles::finish(&db, job, &owner, &chat, change).await {
             Ok(is_titled) => {
                 tracing::info!(
                     chat.id = chat.as_str(),
@@ -133,7 +133,7 @@ impl Titles<'_> {
         let budgets = wanted.budgets(model, now);
         let most_read = INSTRUCTION.len() + shown.len() + MESSAGE_TOKENS; // one token a byte
         let at_most = i64::try_from(most_read).unwrap_or(i64::MAX) + i64::from(MAX_TOKENS);
-        if !reserve_title(&db, reservation.as_str(), &budgets, at_most).await? {
+        if !spending::reserve_title(&db, reservation.as_str(), &budgets, at_most).await? {
             tracing::warn!(
                 "the deployment's tokens of the day are used up: a chat keeps its first line"
             );
@@ -151,7 +151,7 @@ impl Titles<'_> {
         let mut reply = match model.provider.start(turn).await {
             Ok(reply) => reply,
             Err(error) => {
-                settle(&db, reservation.as_str(), 0).await?; // a model that says no has cost nothing
+                spending::settle(&db, reservation.as_str(), 0).await?; // a model that says no has cost nothing
                 return Err(error.into());
             }
         };
@@ -186,7 +186,7 @@ impl Titles<'_> {
                 },
                 now: microseconds(now),
             };
-            settle_title(&db, reservation.as_str(), &usage).await?;
+            spending::settle_title(&db, reservation.as_str(), &usage).await?;
         }
         Ok(cleaned(&said))
     }
@@ -259,7 +259,7 @@ fn cleaned(said: &str) -> Option<Title> {
                 '"' | '\'' | '“' | '”' | '„' | '«' | '»' | '*' | '#' | '.'
             )
     });
-    (!line.is_empty()).then(|| title_from(line))
+    (!line.is_empty()).then(|| titles::from_text(line))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bucket::{Bucket, BucketError};
 use chat_store::erasure::{self, Receipt, StepError};
-use chat_store::jobs::Job;
-use chat_store::{JobKind, OwnerId, anonymous_payload, microseconds, uploads};
+use chat_store::jobs::{self, Job};
+use chat_store::{JobKind, OwnerId, microseconds, uploads};
 use dsql::Dsql;
 use serde::Deserialize;
 
@@ -137,7 +137,7 @@ impl Erasure<'_> {
                 None => break,
             }
         }
-        let kept = anonymous_payload(&job.id, owner).to_string();
+        let kept = jobs::anonymous_payload(&job.id, owner).to_string();
         let now = microseconds(self.dsql.clock().now());
         *receipt = erasure::finish(&db, job, receipt, &kept, now).await?;
         Ok(true)

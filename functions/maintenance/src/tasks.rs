@@ -71,7 +71,7 @@ pub(crate) async fn reap(dsql: &Dsql, deadline: SystemTime) -> Result<Value, Err
             complete = false;
             break;
         }
-        let ended = chat_store::reap(&db, now, REAPED).await?;
+        let ended = chat_store::replies::reap(&db, now, REAPED).await?;
         interrupted += ended;
         if ended < u64::from(REAPED) {
             break;

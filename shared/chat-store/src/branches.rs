@@ -53,7 +53,7 @@ ORDER BY m.seq"
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn branches(
+pub async fn list(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,

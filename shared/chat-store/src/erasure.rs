@@ -9,10 +9,10 @@ use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::generations::settled;
 use crate::ids::OwnerId;
 use crate::jobs::{self, Job, Progress};
 use crate::released::released;
+use crate::replies::generations::settled;
 
 /// Most rows that one batch deletes: the service refuses the 3,001st.
 const MAX_ROWS: i64 = 2_000;

@@ -1,6 +1,9 @@
 //! The chat domain: its types, which can only be made from checked input, and every SQL statement
 //! of the chat schema.
 //!
+//! Types are at the root; what is done with them is in the module of its subject: `chats::get`,
+//! `turns::open`, `replies::close`, `jobs::enqueue`.
+//!
 //! # Promises
 //! 1. Every statement carries the owner, or the chat's lock if it is the writer's of a reply.
 //!    Someone else's chat and a missing one look the same: `None`.
@@ -17,93 +20,69 @@
 /// creates anything in it.
 pub const SCHEMA: &str = "chats";
 
-mod awaited;
 mod blank;
-mod branches;
-mod chats;
-mod claim;
-mod continuation;
-mod cursor;
+pub mod branches;
+pub mod chats;
 pub mod erasure;
 mod export;
 mod fold;
-mod fork;
 #[cfg(test)]
 mod fuzz;
-mod generations;
-mod idempotency;
+pub mod idempotency;
 mod ids;
 pub mod import;
 pub mod jobs;
 mod key;
-mod limits;
-mod list;
+pub mod limits;
 mod message;
-mod messages;
-mod outbox;
+pub mod messages;
 pub mod posts;
-mod public;
 mod released;
-mod reply;
+pub mod replies;
 mod root;
 mod secret;
 mod sent_upload;
-mod shares;
-mod spending;
-mod stored;
-mod title;
-mod turn;
-mod turn_key;
+pub mod shares;
+pub mod spending;
+pub mod titles;
+pub mod turns;
 pub mod upkeep;
 pub mod uploads;
-mod usage;
+pub mod usage;
 mod values;
-mod votes;
+pub mod votes;
 
-pub use awaited::{REPLAY_WINDOW, Resumable, awaited, delivered, resumable};
 pub use blank::is_blank;
-pub use branches::{Branch, Pruned, Siblings, Switched, branches, prune, switch};
-pub use chats::{Changes, Chat, Conversation, Created, Ends, NewChat, change, create, delete, get};
-pub use claim::claim;
-pub use continuation::{Asking, Continuation, Reopened, asking, reopen};
-pub use cursor::Cursor;
-pub use export::{EXPORT_VERSION, Export};
-pub use fork::{Forked, fork};
-pub use generations::{Active, Progress, Stopped, interrupt, poll, reap, stop};
-pub use idempotency::{
-    IdempotencyKey, MAX_KEY_BYTES, Once, SavedResponse, given, given_parts, once,
+pub use branches::{Branch, Pruned, Siblings, Switched};
+pub use chats::{
+    Changes, Chat, ChatPage, Conversation, Created, Cursor, Ends, Forked, Listing, NewChat,
 };
+pub use export::{EXPORT_VERSION, Export};
+pub use idempotency::{IdempotencyKey, MAX_KEY_BYTES, Once, SavedResponse};
 pub use ids::{ChatId, MessageId, OwnerId, StreamId, UploadId};
-pub use limits::{Admission, Bucket, Limit, Visitor, Window, admit};
-pub use list::{ChatPage, Listing, list};
+pub use jobs::{JobKind, Receipt};
+pub use limits::{Admission, Bucket, Limit, Visitor, Window};
 pub use message::{
     FILE_TYPES, MAX_FILENAME_CHARS, MAX_METADATA_BYTES, MAX_PARTS, MAX_PARTS_BYTES, MAX_TEXT_CHARS,
     Message, Metadata, NewMessage, Parts, Role, StoredParts,
 };
-pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS, append, cut};
-pub use outbox::{
-    JobKind, Receipt, anonymous_payload, discard, insert, new_job_id, owner_payload, receipt,
-};
-pub use public::read_public;
-pub use reply::{
-    Closing, Ended, Held, LEASE, Reply, SoFar, abandon, checkpoint, close, lease_until,
+pub use messages::{Appended, Cut, CutOff, MAX_MESSAGES, MAX_ROWS};
+pub use replies::{
+    Active, Asking, Closing, Continuation, Ended, Held, LEASE, Progress, REPLAY_WINDOW, Reopened,
+    Reply, Resumable, SoFar, Stopped,
 };
 pub use secret::{NoRandomness, random_text};
 pub use sent_upload::{SentUpload, upload_of};
-pub use shares::{
-    MAX_SHARES, Share, ShareId, ShareToken, Shared, open_share, share, shares, unshare, unshare_one,
+pub use shares::{MAX_SHARES, Share, ShareId, ShareToken, Shared};
+pub use spending::{Budget, Budgets, Likely, Spender, TitleUsage, TokenLimits};
+pub use titles::Untitled;
+pub use turns::{
+    Allowance, AtMost, EMPTY_REPLY, NewTurn, Opening, Place, Stored, StoredMessage, StoredReply,
+    Target, Tip, ToKey, TurnKey, Uncounted,
 };
-pub use spending::{
-    Budget, Budgets, Likely, Spender, TitleUsage, TokenLimits, reserve_step, reserve_title, settle,
-    settle_title,
-};
-pub use stored::{Stored, StoredMessage, StoredReply, Target, Tip};
-pub use title::{Untitled, finish_title, first_title, title_from, title_payload, untitled};
-pub use turn::{Allowance, AtMost, EMPTY_REPLY, NewTurn, Opening, Place, Uncounted, open};
-pub use turn_key::{ToKey, TurnKey, reply_to_key};
-pub use usage::{DailyUsage, usage};
+pub use usage::DailyUsage;
 pub use values::{
     DEFAULT_TITLE, GUEST_DAYS, Invalid, MAX_RETENTION_HOURS, MAX_TITLE_CHARS, Title, Visibility,
     day, expiry, is_kept, microseconds, time,
 };
-pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted, vote, votes};
+pub use votes::{Comment, MAX_COMMENT_CHARS, Vote, Voted};

@@ -3,10 +3,10 @@
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
-use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::key;
 use crate::message::{Metadata, NewMessage};
+use crate::replies::generations::settled;
 use crate::root::root;
 
 /// Most messages on the path of a chat, which is what is read.

@@ -111,7 +111,7 @@ INSERT INTO shares (token_hash, chat_id, snapshot, created_at) SELECT $1, id, $4
 ///
 /// # Errors
 /// Any [`Error`] of a statement in a transaction.
-pub async fn share(
+pub async fn create(
     tx: &Transaction,
     owner: &OwnerId,
     chat: &ChatId,
@@ -206,7 +206,7 @@ SELECT id FROM chat"
 ///
 /// # Errors
 /// Any [`Error`].
-pub async fn unshare(
+pub async fn end_all(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,
@@ -262,7 +262,7 @@ ORDER BY s.created_at, s.token_hash"
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn shares(
+pub async fn list(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,
@@ -299,7 +299,7 @@ SELECT id FROM chat"
 ///
 /// # Errors
 /// Any [`Error`].
-pub async fn unshare_one(
+pub async fn end(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,
@@ -328,11 +328,7 @@ WHERE s.token_hash = $1 AND c.visibility <> 'private' AND (c.expires_at IS NULL 
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn open_share(
-    db: &Db,
-    token: &ShareToken,
-    now: Timestamp,
-) -> Result<Option<String>, Error> {
+pub async fn open(db: &Db, token: &ShareToken, now: Timestamp) -> Result<Option<String>, Error> {
     let row = db
         .query_opt_idempotent(
             OPEN,

@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::erasure::{Receipt, StepError, step};
 use crate::ids::{OwnerId, UploadId};
 use crate::jobs::Job;
+use crate::jobs::JobKind;
 use crate::limits::Window;
-use crate::outbox::JobKind;
 
 /// Most uploads of one chat.
 pub const MAX_CHAT_UPLOADS: i64 = 100;

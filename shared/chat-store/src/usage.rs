@@ -30,7 +30,7 @@ WHERE owner_id = $1 AND day BETWEEN $2 AND $3 ORDER BY day, model LIMIT 10000";
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn usage(
+pub async fn by_day(
     db: &Db,
     owner: &OwnerId,
     from: Date,

@@ -72,7 +72,7 @@ ORDER BY v.created_at, v.message_id LIMIT 500"
 ///
 /// # Errors
 /// Any [`Error`] but an unknown outcome.
-pub async fn votes(
+pub async fn list(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,
@@ -117,7 +117,7 @@ SELECT role FROM message"
 ///
 /// # Errors
 /// Any [`Error`].
-pub async fn vote(
+pub async fn cast(
     db: &Db,
     owner: &OwnerId,
     chat: &ChatId,

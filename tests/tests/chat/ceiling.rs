@@ -221,7 +221,7 @@ impl World<'_> {
         };
         // Once more after a lost answer, sometimes: the same turn is reserved for once.
         for _ in 0..self.random.usize(1..3) {
-            match chat_store::open(self.db, &id, &turn).await.unwrap() {
+            match chat_store::turns::open(self.db, &id, &turn).await.unwrap() {
                 Opening::Opened { .. } => {}
                 Opening::Spent(budget) => {
                     let (counted, most) = match budget {
@@ -266,7 +266,7 @@ impl World<'_> {
                 input_tokens: writer.read,
                 output_tokens: writer.written,
             };
-            chat_store::checkpoint(self.db, &writer.reply, Some(so_far), self.now)
+            chat_store::replies::checkpoint(self.db, &writer.reply, Some(so_far), self.now)
                 .await
                 .unwrap();
         }
@@ -298,10 +298,10 @@ impl World<'_> {
         for _ in 0..times {
             if is_superseded {
                 let stream = writer.reply.stream.as_str();
-                let settled = chat_store::settle(self.db, stream, spent).await;
+                let settled = chat_store::spending::settle(self.db, stream, spent).await;
                 settled.unwrap();
             } else {
-                chat_store::close(self.db, &writer.reply, &closing)
+                chat_store::replies::close(self.db, &writer.reply, &closing)
                     .await
                     .unwrap();
             }
@@ -318,7 +318,7 @@ impl World<'_> {
             writer.read = 0;
         }
         let spent = if is_known { 0 } else { writer.reserved };
-        chat_store::abandon(self.db, &writer.reply, spent)
+        chat_store::replies::abandon(self.db, &writer.reply, spent)
             .await
             .unwrap();
         (writer.is_alive, writer.settled) = (false, Some(spent));
@@ -333,8 +333,8 @@ impl World<'_> {
         } else {
             JobKind::DeleteAllChats
         };
-        let id = chat_store::new_job_id();
-        let id = chat_store::discard(self.db, &owner, kind, &id, self.now)
+        let id = chat_store::jobs::new_id();
+        let id = chat_store::jobs::discard(self.db, &owner, kind, &id, self.now)
             .await
             .unwrap();
         let now = SystemTime::from(self.now);
@@ -405,14 +405,16 @@ impl World<'_> {
             }
             23..=24 => {
                 let chat = self.chat();
-                chat_store::stop(self.db, &owner, &chat, None, self.now)
+                chat_store::replies::stop(self.db, &owner, &chat, None, self.now)
                     .await
                     .unwrap();
                 "stop"
             }
             25 => {
                 let chat = self.chat();
-                chat_store::delete(self.db, &owner, &chat).await.unwrap();
+                chat_store::chats::delete(self.db, &owner, &chat)
+                    .await
+                    .unwrap();
                 "delete"
             }
             26 => {
@@ -421,7 +423,7 @@ impl World<'_> {
             }
             27 => {
                 let (guest, first) = (self.owner(2), self.owner(0));
-                chat_store::claim(self.db, &guest, &first, self.now)
+                chat_store::chats::claim(self.db, &guest, &first, self.now)
                     .await
                     .unwrap();
                 "claim"
@@ -435,12 +437,14 @@ impl World<'_> {
             29 => {
                 // All leases have passed: those who live are found dead too, and end all the same.
                 let later = self.now + Duration::from_secs(60);
-                chat_store::reap(self.db, later, 100).await.unwrap();
+                chat_store::replies::reap(self.db, later, 100)
+                    .await
+                    .unwrap();
                 "reap"
             }
             30 => {
                 let (chat, later) = (self.chat(), self.now + Duration::from_secs(60));
-                chat_store::interrupt(self.db, &owner, &chat, later)
+                chat_store::replies::interrupt(self.db, &owner, &chat, later)
                     .await
                     .unwrap();
                 "interrupt"

@@ -90,7 +90,8 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
             .post(&submit(chat, "u1", text))
             .await;
         assert_eq!(busy.code(), "generation_in_progress", "{chat}");
-        let reaped = chat_store::reap(&db, chat_store::microseconds(now + LATER), 100).await;
+        let reaped =
+            chat_store::replies::reap(&db, chat_store::microseconds(now + LATER), 100).await;
         assert_eq!(reaped.unwrap(), 1, "{chat}");
         let transcript = reader.transcript(chat).await;
         assert_eq!(
@@ -295,10 +296,10 @@ async fn each_statement_of_a_turn_survives_a_conflict_and_a_lost_answer() {
         victim.kill().await;
         stack.server.set_faults(fault).unwrap();
         let later = chat_store::microseconds(now + LATER);
-        chat_store::reap(&db, later, 100).await.unwrap();
+        chat_store::replies::reap(&db, later, 100).await.unwrap();
         stack.server.set_faults(Faults::default()).unwrap();
         assert_eq!(
-            chat_store::reap(&db, later, 100).await.unwrap(),
+            chat_store::replies::reap(&db, later, 100).await.unwrap(),
             0,
             "{what}"
         );

@@ -259,7 +259,7 @@ async fn what_a_dead_writer_reserved_is_spent_until_the_day_is_over_and_no_longe
     heard(&mut invocation, "word6").await;
     victim.kill().await;
     let later = SystemTime::now() + Duration::from_secs(60);
-    let reaped = chat_store::reap(&db, chat_store::microseconds(later), 10).await;
+    let reaped = chat_store::replies::reap(&db, chat_store::microseconds(later), 10).await;
     assert_eq!(reaped.unwrap(), 1);
     assert!(spent(&db).await >= 400);
 

@@ -236,7 +236,7 @@ async fn deleting_everything_hides_it_at_once_and_leaves_a_receipt_for_its_owner
     let done = format!(
         "UPDATE jobs SET state = 'done', payload = '{}', \
          result = '{{\"finishedAt\":\"2026-11-25T10:00:00Z\",\"deleted\":{{\"chats\":1}}}}' WHERE id = '{job}'",
-        chat_store::anonymous_payload(&job, &owner)
+        chat_store::jobs::anonymous_payload(&job, &owner)
     );
     db.execute_sql(&done).await.unwrap();
     let receipt = visitor.get(&path).await;

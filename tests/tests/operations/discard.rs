@@ -148,7 +148,7 @@ async fn a_repeated_attempt_hides_nothing_that_came_since_and_a_new_request_does
         let id = format!("{kind:?}");
         let now = chat_store::microseconds(SystemTime::now());
         let attempt = async || {
-            chat_store::discard(&db, &owner, kind, &id, now)
+            chat_store::jobs::discard(&db, &owner, kind, &id, now)
                 .await
                 .unwrap()
         };

@@ -51,13 +51,13 @@ impl Writer {
         let chat = ChatId::parse(&format!("owner-{}", n % CHATS + 1)).unwrap();
         let now = chat_store::microseconds(SystemTime::now());
         Ok(match act {
-            "append" => chat_store::append(db, owner, &chat, &said("still here"), now)
+            "append" => chat_store::messages::append(db, owner, &chat, &said("still here"), now)
                 .await?
                 .is_some(),
             "vote" => {
                 let reply = MessageId::parse("m2").unwrap();
                 let comment = Comment::parse("still here").unwrap();
-                chat_store::vote(db, owner, &chat, &reply, Some(true), Some(&comment), now)
+                chat_store::votes::cast(db, owner, &chat, &reply, Some(true), Some(&comment), now)
                     .await?
                     .is_some()
             }
@@ -66,7 +66,7 @@ impl Writer {
                 let shared = db
                     .transaction(|tx| {
                         let (chat, token) = (&chat, &token);
-                        async move { chat_store::share(&tx, owner, chat, token, now).await }
+                        async move { chat_store::shares::create(&tx, owner, chat, token, now).await }
                     })
                     .await?;
                 shared == chat_store::Shared::Done
@@ -76,7 +76,7 @@ impl Writer {
                 let forked = db
                     .transaction(|tx| {
                         let (chat, at, new) = (&chat, &at, &new);
-                        async move { chat_store::fork(&tx, owner, chat, at, new, now).await }
+                        async move { chat_store::chats::fork(&tx, owner, chat, at, new, now).await }
                     })
                     .await?;
                 matches!(forked, chat_store::Forked::Chat(_))
@@ -126,7 +126,11 @@ impl Writer {
             ),
             concurrent: 1_000_000,
         };
-        let (job, reply, stream) = (chat_store::new_job_id(), MessageId::new(), StreamId::new());
+        let (job, reply, stream) = (
+            chat_store::jobs::new_id(),
+            MessageId::new(),
+            StreamId::new(),
+        );
         let replaced = MessageId::new();
         let turn = NewTurn {
             chat,
@@ -151,7 +155,7 @@ impl Writer {
             },
             allowance: &allowance,
         };
-        let opening = chat_store::open(&self.db, &self.owner, &turn).await?;
+        let opening = chat_store::turns::open(&self.db, &self.owner, &turn).await?;
         Ok(matches!(opening, chat_store::Opening::Opened { .. }))
     }
 }
@@ -257,7 +261,7 @@ async fn an_owner_with_20_000_messages_is_erased_while_everything_writes_and_not
     // left.
     let owner = OwnerId::parse("owner").unwrap();
     let end = chat_store::microseconds(SystemTime::now()) + SignedDuration::from_hours(1);
-    chat_store::discard(&db, &owner, JobKind::EraseUser, "job-1", end)
+    chat_store::jobs::discard(&db, &owner, JobKind::EraseUser, "job-1", end)
         .await
         .unwrap();
     let writers = Writers::start(&stack.server, end);

@@ -46,7 +46,7 @@ pub(crate) async fn insert_job(db: &Db, id: &str, kind: &str, payload: &Value) {
 pub(crate) async fn discard(db: &Db, id: &str, kind: JobKind, owner: &str) {
     let now = chat_store::microseconds(std::time::SystemTime::now());
     let owner = OwnerId::parse(owner).unwrap();
-    let made = chat_store::discard(db, &owner, kind, id, now).await;
+    let made = chat_store::jobs::discard(db, &owner, kind, id, now).await;
     assert_eq!(made.unwrap(), id);
 }
 

@@ -131,13 +131,13 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
     let forked = db
         .transaction(|tx| {
             let (owner, one, at, new) = (&uploader.owner, &one, &at, &new);
-            async move { chat_store::fork(&tx, owner, one, at, new, now()).await }
+            async move { chat_store::chats::fork(&tx, owner, one, at, new, now()).await }
         })
         .await;
     assert!(matches!(forked.unwrap(), chat_store::Forked::Chat(_)));
     let delete = |chat: ChatId| {
         let (db, owner) = (&db, &uploader.owner);
-        async move { assert!(chat_store::delete(db, owner, &chat).await.unwrap()) }
+        async move { assert!(chat_store::chats::delete(db, owner, &chat).await.unwrap()) }
     };
     delete(one).await;
     assert_eq!(purge(&maintenance).await, 0);
@@ -158,7 +158,7 @@ async fn an_upload_ends_after_a_day_or_with_the_last_chat_that_it_was_sent_in() 
     uploader
         .send("three", "u1", std::slice::from_ref(&guests))
         .await;
-    let moved = chat_store::claim(&db, &uploader.owner, &members, now()).await;
+    let moved = chat_store::chats::claim(&db, &uploader.owner, &members, now()).await;
     assert_eq!(moved.unwrap(), 1);
     let found = uploads::uploads(&db, &members, &[guests], now()).await;
     assert_eq!(found.unwrap().len(), 1);

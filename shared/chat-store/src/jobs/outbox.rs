@@ -30,7 +30,7 @@ impl JobKind {
 }
 
 /// A job's id: a UUID version 7, made before the first attempt.
-pub fn new_job_id() -> String {
+pub fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
@@ -42,7 +42,7 @@ VALUES ($1, $2, $3, 'pending', 0, $4, $4) ON CONFLICT (id) DO NOTHING";
 ///
 /// # Errors
 /// Any [`Error`] of a statement in a transaction.
-pub async fn insert(
+pub async fn enqueue(
     tx: &Transaction,
     id: &str,
     kind: JobKind,

@@ -4,6 +4,12 @@
 //! dead-letter queue (`dead`). Delivery is at least once everywhere: a claim lets one worker in,
 //! and everything it writes carries its lease, so that a late one writes nothing.
 
+mod outbox;
+
+pub use outbox::{
+    JobKind, Receipt, anonymous_payload, discard, enqueue, new_id, owner_payload, receipt,
+};
+
 use std::time::SystemTime;
 
 use dsql::{Db, Error, Transaction, Type};

@@ -4,7 +4,7 @@ use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 
 use crate::chats::Chat;
-use crate::cursor::Cursor;
+use crate::chats::cursor::Cursor;
 use crate::fold::{containing, fold};
 use crate::ids::{ChatId, OwnerId};
 use crate::key::{key, made_from};

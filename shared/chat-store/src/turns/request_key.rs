@@ -8,7 +8,7 @@ use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::key;
 use crate::message::Message;
 use crate::secret::sha256_hex;
-use crate::stored::StoredReply;
+use crate::turns::stored::StoredReply;
 use crate::values::Invalid;
 
 /// Characters of each hash in a reply's id, which has 64 at most.

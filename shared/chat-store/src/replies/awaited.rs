@@ -8,11 +8,11 @@ use std::time::Duration;
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 
-use crate::generations::Active;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::key;
 use crate::message::Message;
-use crate::stored::StoredReply;
+use crate::replies::generations::Active;
+use crate::turns::stored::StoredReply;
 
 /// How long after its end a reply is streamed again.
 pub const REPLAY_WINDOW: Duration = Duration::from_secs(5 * 60);

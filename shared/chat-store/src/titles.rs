@@ -14,12 +14,12 @@ use crate::values::Title;
 const MAX_CHARS: usize = 60;
 
 /// The title for a chat that begins with these parts.
-pub fn first_title(parts: &str) -> Title {
-    title_from(&first_text(parts))
+pub fn first(parts: &str) -> Title {
+    from_text(&first_text(parts))
 }
 
 /// The title that a text begins with: its first line, cut behind a word.
-pub fn title_from(text: &str) -> Title {
+pub fn from_text(text: &str) -> Title {
     let line = text
         .lines()
         .map(str::trim)
@@ -40,7 +40,7 @@ fn first_text(parts: &str) -> String {
 }
 
 /// The payload of a job that titles a chat.
-pub fn title_payload(owner: &OwnerId, chat: &ChatId) -> Value {
+pub fn payload(owner: &OwnerId, chat: &ChatId) -> Value {
     json!({"owner": owner.as_str(), "chat": chat.as_str()})
 }
 
@@ -75,7 +75,7 @@ pub async fn untitled(db: &Db, owner: &OwnerId, chat: &ChatId) -> Result<Option<
     Ok(row.and_then(|row| {
         let (title, parts): (String, &str) = (row.get("title"), row.get("parts"));
         let text = first_text(parts);
-        (title == title_from(&text).as_str()).then_some(Untitled { title, text })
+        (title == from_text(&text).as_str()).then_some(Untitled { title, text })
     }))
 }
 
@@ -92,7 +92,7 @@ UPDATE chats SET title = $4, title_folded = $5 WHERE id = (SELECT id FROM key) A
 ///
 /// # Errors
 /// [`StepError`]: the lease was lost, and nothing was written; or the database.
-pub async fn finish_title(
+pub async fn finish(
     db: &Db,
     job: &Job,
     owner: &OwnerId,
@@ -147,7 +147,7 @@ mod tests {
     use crate::values::DEFAULT_TITLE;
 
     fn title(text: &str) -> String {
-        first_title(&json!([{"type": "text", "text": text}]).to_string())
+        first(&json!([{"type": "text", "text": text}]).to_string())
             .as_str()
             .to_owned()
     }
@@ -169,7 +169,7 @@ mod tests {
     fn without_text_the_title_is_the_usual_one() {
         assert_eq!(title("   "), DEFAULT_TITLE);
         assert_eq!(
-            first_title(r#"[{"type":"file","url":"x"}]"#).as_str(),
+            first(r#"[{"type":"file","url":"x"}]"#).as_str(),
             DEFAULT_TITLE
         );
     }

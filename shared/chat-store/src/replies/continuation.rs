@@ -9,14 +9,14 @@ use dsql::{Db, Error, Type};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::{self, key};
 use crate::limits::beyond_turns;
 use crate::message::Message;
-use crate::reply::Reply;
+use crate::replies::Reply;
+use crate::replies::generations::settled;
 use crate::spending::{Budget, Likely, beyond_budgets, shards};
-use crate::turn::{Allowance, MAX_HISTORY, MAX_HISTORY_BYTES};
+use crate::turns::{Allowance, MAX_HISTORY, MAX_HISTORY_BYTES};
 
 /// A reply that a visitor goes on with.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,14 @@
 //! writer had sent by then. A writer is known by the chat and its lock alone, so a claim of the
 //! chat does not disturb it. Each function is one flight.
 
+mod awaited;
+mod continuation;
+pub(crate) mod generations;
+
+pub use awaited::{REPLAY_WINDOW, Resumable, awaited, delivered, resumable};
+pub use continuation::{Asking, Continuation, Reopened, asking, reopen};
+pub use generations::{Active, Progress, Stopped, interrupt, poll, reap, stop};
+
 use std::time::Duration;
 
 use dsql::{Db, Error, Type};

@@ -1,14 +1,26 @@
 //! Statements about chats.
 
+mod claim;
+mod cursor;
+mod fork;
+mod list;
+mod public;
+
+pub use claim::claim;
+pub use cursor::Cursor;
+pub use fork::{Forked, fork};
+pub use list::{ChatPage, Listing, list};
+pub use public::read_public;
+
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::generations::settled;
 use crate::ids::{ChatId, MessageId, OwnerId};
 use crate::key::{apart, key, key_of_new};
 use crate::message::{Message, Metadata, NewMessage};
 use crate::released::released;
+use crate::replies::generations::settled;
 use crate::values::{Title, Visibility};
 
 /// The rows of a statement that joins something of a chat's to the chat, which is `$1`, of the
