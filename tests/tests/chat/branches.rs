@@ -59,11 +59,7 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
         stack.launch("chats").start().await,
         stack.database("admin"),
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // What is posted, by places in the stored chat u1 a1 u2 a2 ("x" is a message that is not
     // stored), the message, what else the request says, and the path that it leads to: the stored
     // messages that stay on it, and whether there are new ones.
@@ -218,16 +214,8 @@ async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
         stack.launch("chats").start().await,
         stack.database("admin"),
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats_function,
-        token: stack.token("visitor"),
-    };
-    let stranger = Visitor {
-        chat: &chat,
-        chats: &chats_function,
-        token: stack.token("stranger"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats_function, "visitor");
+    let stranger = Visitor::of(&stack, &chat, &chats_function, "stranger");
     let before = two_turns(&visitor, "c").await;
     let list = "/api/chats/c/branches";
     let none = ask(&visitor, "GET", list, None).await;

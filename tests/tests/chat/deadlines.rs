@@ -48,11 +48,7 @@ async fn a_database_that_falls_silent_a_second_before_the_end_does_not_cut_the_s
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // Of ten seconds five are kept for the end; the 80th word comes after four.
     let text = "[[delay 50]][[words 400]]";
     let mut stream = visitor.begin(&submit("c", "u1", text), Duration::from_secs(10));
@@ -77,11 +73,7 @@ async fn a_stream_gives_signs_of_life_however_long_a_round_trip_takes() {
             .start()
             .await;
         let chats = stack.launch("chats").start().await;
-        let visitor = Visitor {
-            chat: &chat,
-            chats: &chats,
-            token: stack.token("visitor"),
-        };
+        let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
         let slow = Faults {
             delay_ms: seconds * 1_000,
             ..Faults::default()

@@ -23,11 +23,7 @@ async fn a_model_that_refuses_or_fails_is_said_and_stored() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (text, status, code, wait) in [
         ("[[refuse throttled 7]]", 429, "model_busy", Some("7")),
         ("[[refuse invalid]]", 502, "model_refused", None),
@@ -75,11 +71,7 @@ async fn no_stream_ends_silently_when_the_time_is_up() {
         .start()
         .await;
     let chats = stack.launch("chats").start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let body = submit("c", "u1", "[[hang 4]]one two three");
     let said = said(visitor.begin(&body, Duration::from_secs(8)).outcome().await);
     assert!(said.is_complete);
@@ -238,11 +230,7 @@ async fn a_chat_deleted_under_a_reply_ends_it() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut invocation = visitor.begin(&submit("c", "u1", "[[delay 20]][[words 1000]]"), LIMIT);
     heard(&mut invocation, "word3").await;
     let delete = Request::new("DELETE", "/api/chats/c").bearer(&visitor.token);
@@ -261,16 +249,8 @@ async fn what_is_someone_elses_is_not_there() {
         stack.launch("chats").start().await,
     );
     let other = launch_chat(&stack).start().await;
-    let owner = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("owner"),
-    };
-    let thief = Visitor {
-        chat: &other,
-        chats: &chats,
-        token: stack.token("thief"),
-    };
+    let owner = Visitor::of(&stack, &chat, &chats, "owner");
+    let thief = Visitor::of(&stack, &other, &chats, "thief");
     owner.post(&submit("c", "u1", "mine")).await;
     let mut active = owner.begin(&submit("c", "u2", "[[delay 10]][[words 100]]"), LIMIT);
     heard(&mut active, "word3").await;

@@ -116,11 +116,7 @@ async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_e
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     assert_eq!(import(&visitor, &file(), "first").await.status, 201);
     let request = || Request::new("GET", "/api/me/export");
     let mut invocation = visitor.send(request(), LIMIT);

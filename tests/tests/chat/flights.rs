@@ -12,11 +12,7 @@ async fn a_turn_costs_as_few_flights_as_promised() {
         .start()
         .await;
     let chats = stack.launch("chats").start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // A session that was idle for seconds is asked first whether it lives.
     visitor.post(&submit("before", "u", "hi")).await;
     let regenerate = with(

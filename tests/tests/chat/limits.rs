@@ -72,11 +72,7 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
         .env("TOKENS_PER_DAY", "14")
         .start()
         .await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("spender"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "spender");
     assert_eq!(
         visitor.post(&submit("s", "u1", "one two")).await.status(),
         200
@@ -129,11 +125,7 @@ async fn every_cap_has_its_code_and_no_body_does_harm() {
         stack.launch("chats").start().await,
     );
     let db = stack.database("admin");
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     visitor.post(&submit("c", "u0", "hi")).await;
     let part =
         |part: Value| json!({"id": "c", "message": {"id": "u", "role": "user", "parts": [part]}});

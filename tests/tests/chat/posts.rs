@@ -114,11 +114,7 @@ async fn a_search_that_finds_nothing_or_is_called_wrongly_says_so() {
         chat_with_posts(&stack, &blog).await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (input, told) in [
         (json!({"query": "nowhere"}), r#"{"passages":[]}"#),
         (json!({"query": ""}), r#"{"passages":[]}"#),
@@ -173,11 +169,7 @@ async fn the_search_is_offered_only_where_a_blog_is_configured() {
             "Offered: ",
         ),
     ] {
-        let visitor = Visitor {
-            chat: &chat,
-            chats: &chats,
-            token: stack.token("visitor"),
-        };
+        let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
         let said = visitor
             .post(&submit(&offered.len().to_string(), "u", "[[offered]]"))
             .await;

@@ -21,11 +21,7 @@ async fn a_reply_that_ended_between_load_and_resume_is_replayed_once() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let resume = || visitor.ask("GET", "/api/chat/c/stream", None);
     let mut first = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
     heard(&mut first, "word1").await;
@@ -110,16 +106,8 @@ async fn who_resumed_while_it_was_written_has_the_reply() {
         stack.launch("chats").start().await,
     );
     let other = launch_chat(&stack).start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
-    let second = Visitor {
-        chat: &other,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
+    let second = Visitor::of(&stack, &other, &chats, "visitor");
     let mut sent = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
     heard(&mut sent, "word1").await;
     visitor.read("c").await;

@@ -34,11 +34,7 @@ async fn a_title_is_found_without_case_in_any_script_however_it_came_to_be() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for title in ["Maße", "İstanbul", "été 50%", "สวัส"] {
         let request = Request::new("POST", "/api/chats").json(&json!({"title": title}));
         assert_eq!(visitor.chats(request).await.status, 201);

@@ -117,11 +117,7 @@ async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
         stack.launch("jobs").start().await,
         stack.database("admin"),
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut before = (0, 0, 0);
     for (id, path, status) in [("c", "/api/chats/c", 204), ("d", "/api/chats", 202)] {
         let mut invocation = visitor.begin(&submit(id, "u1", SLOW), LIMIT);
@@ -159,11 +155,7 @@ async fn the_purge_of_a_chat_does_not_hide_what_its_reply_has_used() {
         stack.launch("maintenance").start().await,
         stack.database("admin"),
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut invocation = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
     heard(&mut invocation, "word6").await;
     checkpointed(&db).await;

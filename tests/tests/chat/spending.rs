@@ -42,11 +42,7 @@ const USED: &str = "SELECT COALESCE(sum(input_tokens + output_tokens), 0)::bigin
 const RESERVATIONS: &str = "SELECT count(*) FROM reservations";
 
 fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function, owner: &str) -> Visitor<'a> {
-    Visitor {
-        chat,
-        chats,
-        token: stack.token(owner),
-    }
+    Visitor::of(stack, chat, chats, owner)
 }
 
 /// A `chat` whose longest reply has 400 tokens.

@@ -42,7 +42,13 @@ pub(crate) struct Visitor<'a> {
     pub(crate) token: String,
 }
 
-impl Visitor<'_> {
+impl<'a> Visitor<'a> {
+    /// The account of this name.
+    pub(crate) fn of(stack: &Stack, chat: &'a Function, chats: &'a Function, name: &str) -> Self {
+        let token = stack.token(name);
+        Self { chat, chats, token }
+    }
+
     /// Posts a turn and waits for its end.
     pub(crate) async fn post(&self, body: &Value) -> Said {
         said(self.begin(body, LIMIT).outcome().await)

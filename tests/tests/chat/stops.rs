@@ -18,11 +18,7 @@ const USABLE_WITHIN: Duration = Duration::from_secs(10);
 const CHECKPOINTED: &str = "SELECT parts LIKE '%word2 %' OR parts LIKE '%one two %' FROM messages WHERE status = 'streaming'";
 
 fn at<'a>(stack: &Stack, chat: &'a Function, chats: &'a Function) -> Visitor<'a> {
-    Visitor {
-        chat,
-        chats,
-        token: stack.token("visitor"),
-    }
+    Visitor::of(stack, chat, chats, "visitor")
 }
 
 /// A reply that was begun, at some moment of it.
@@ -233,11 +229,7 @@ async fn a_writer_keeps_its_lock_while_the_model_is_silent_and_while_it_accepts(
         .env("CHECKPOINT_MS", "60000")
         .start()
         .await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (id, text, last) in [
         ("silent", "[[hang 4]]one two three", Some("two ")),
         ("accepting", "[[accept 30000]]one", None),

@@ -16,11 +16,7 @@ async fn a_reply_is_streamed_stored_and_the_same_after_a_reload() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
 
     let said = visitor
         .post(&submit("c1", "u1", "[[reasoning]]Hello from Rust"))
@@ -115,11 +111,7 @@ async fn edits_and_regenerations_replace_what_followed() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (id, text) in [("u1", "one"), ("u2", "two"), ("u3", "three")] {
         assert_eq!(visitor.post(&submit("c", id, text)).await.text(), text);
     }
@@ -188,11 +180,7 @@ async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // The Nuxt template: the chat and its message are there, the page regenerates.
     let create = Request::new("POST", "/api/chats")
         .bearer(&visitor.token)

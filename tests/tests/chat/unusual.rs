@@ -40,11 +40,7 @@ async fn an_odd_id_names_nothing_and_resuming_it_is_no_error() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for id in odd_ids() {
         let resumed = visitor
             .ask("GET", &format!("/api/chat/{id}/stream"), None)
@@ -123,11 +119,7 @@ async fn an_odd_body_is_refused_in_words_or_understood() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let post = async |body: &str| {
         let request = Request::new("POST", "/api/chat").header("Content-Type", "application/json");
         said(
@@ -207,11 +199,7 @@ async fn a_text_that_shows_nothing_is_refused_and_any_other_is_kept() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for blank in [
         "",
         " ",

@@ -259,11 +259,7 @@ async fn a_chat_has_at_most_a_hundred_uploads_and_a_turn_so_many_bytes_of_them()
     let chat = bucket.given_to(launch_chat(&stack));
     let chat = chat.env("UPLOAD_BYTES_PER_TURN", "500").start().await;
     let chats = bucket.given_to(stack.launch("chats")).start().await;
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut paths = Vec::new();
     for _ in 0..2 {
         let made = announce(&chats, &visitor.token, "image/png", IMAGE.len()).await;

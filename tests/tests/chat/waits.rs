@@ -80,11 +80,7 @@ async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (id, text, code) in [
         ("a", "[[words 0]]", "empty_reply"),
         (
@@ -117,11 +113,7 @@ async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let body = submit("c", "u1", "[[source https://example.com/a]]hello");
     let source = serde_json::json!(
         {"type": "source-url", "sourceId": "s0", "url": "https://example.com/a", "title": "Example"}
@@ -142,11 +134,7 @@ async fn what_is_blank_is_refused_and_what_the_client_keeps_for_itself_is_given_
         launch_chat(&stack).start().await,
         stack.launch("chats").start().await,
     );
-    let visitor = Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token("visitor"),
-    };
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let refused = visitor.post(&submit("c", "u1", " \n\t ")).await;
     assert_eq!(
         (refused.status(), refused.code().as_str()),
