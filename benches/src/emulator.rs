@@ -34,6 +34,8 @@ use crate::samples::{Samples, short};
 const CONNECTIONS: usize = 20;
 /// Connections that only one of them survives.
 const CROWD: usize = 200;
+/// Containers of a function where nothing else is asked for.
+const AS_RUN: usize = 8;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Whoever does not answer within this has stopped answering.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -80,6 +82,18 @@ pub(crate) async fn run(run: &Run, report: &mut Report) {
         Target::AtLeast(3.0),
         "×",
     );
+    let as_run = start_ours(AS_RUN).await;
+    let many = measure(
+        as_run.invoke,
+        "/2015-03-31/functions/hello/invocations",
+        CONNECTIONS,
+        requests,
+    )
+    .await;
+    rows.push(row(
+        "lambda-local, invoked, 20 connections, as make dev runs it",
+        &many,
+    ));
     let few = measure(ours.api.address(), "/hello", CONNECTIONS, requests).await;
     rows.push(row("lambda-local, REST API, 20 connections", &few));
     let crowd = measure(ours.api.address(), "/hello", CROWD, requests).await;
