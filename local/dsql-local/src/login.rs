@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::clusters::Clusters;
 use crate::dialect::SERVER_VERSION;
 use crate::faults::Refuse;
+use crate::prestart::Prestart;
 use crate::startup::{
     CANCEL_REQUEST, GSS_REQUEST, MAX_STARTUP_BYTES, SSL_REQUEST, Startup, StartupError, TEXT_STYLE,
 };
@@ -29,6 +30,8 @@ const DENIED: &str = "unable to accept connection, access denied";
 pub(crate) struct Client {
     pub(crate) stream: Box<dyn Transport>,
     pub(crate) startup: Startup,
+    /// The backend on its way, if there is room for it.
+    pub(crate) prestart: Option<Prestart>,
     /// Counts against the limit of open connections.
     pub(crate) slot: tokio::sync::OwnedSemaphorePermit,
 }
@@ -44,8 +47,8 @@ pub(crate) async fn login(
             return Ok(None);
         };
         match admit(clusters, &mut stream, sni.as_deref()).await {
-            Ok(Ok(Some(Admitted { cluster, startup, slot }))) => {
-                return Ok(Some((cluster, Client { stream, startup, slot })));
+            Ok(Ok(Some(Admitted { cluster, startup, prestart, slot }))) => {
+                return Ok(Some((cluster, Client { stream, startup, prestart, slot })));
             }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -70,6 +73,7 @@ pub(crate) async fn login(
 struct Admitted {
     cluster: Arc<Cluster>,
     startup: Startup,
+    prestart: Option<Prestart>,
     slot: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -100,6 +104,8 @@ async fn admit(
             .add_one("too_many_connections");
         return Ok(Err(refusal(Refuse::TooManyConnections)));
     };
+    // While the client sends its token; refused, it goes with this.
+    let prestart = Prestart::begin(&cluster.postgres, &startup);
     let mut out = BytesMut::new();
     if version & 0xffff != 0 || !startup.protocol_options.is_empty() {
         negotiate_version(&startup.protocol_options).write_to(&mut out);
@@ -120,6 +126,7 @@ async fn admit(
     Ok(Ok(Some(Admitted {
         cluster,
         startup,
+        prestart,
         slot,
     })))
 }

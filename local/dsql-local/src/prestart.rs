@@ -1,5 +1,6 @@
-//! A backend that is started while its client is on the way to its first statement, which then need
-//! not wait for PostgreSQL to start a process: on DSQL it waits for none.
+//! A backend that is started while its client sends its token and then its first statement, which
+//! need not wait for PostgreSQL to start a process: on DSQL it waits for none. A client whose token
+//! is refused has cost a process for nothing; there are never many of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub(crate) struct Prestart {
 }
 
 impl Prestart {
-    /// Begins to start one for a session that has just logged in, unless too many are under way.
+    /// Begins to start one for a client that says who it is, unless too many are under way.
     pub(crate) fn begin(access: &Arc<Access>, startup: &Startup) -> Option<Self> {
         let place = access.prestarts.clone().try_acquire_owned().ok()?;
         let (access, startup) = (access.clone(), startup.clone());

@@ -45,21 +45,16 @@ pub(super) struct Attachment<'a> {
 }
 
 impl<'a> Attachment<'a> {
-    pub(super) fn new(cluster: &'a Cluster, startup: Startup) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, startup: Startup, prestart: Option<Prestart>) -> Self {
         Self {
             cluster,
             startup,
-            state: State::Detached(None),
+            state: State::Detached(prestart),
         }
     }
 
     pub(super) fn startup(&self) -> &Startup {
         &self.startup
-    }
-
-    /// Begins to start the backend that the first statement will want.
-    pub(super) fn prestart(&mut self) {
-        self.state = State::Detached(Prestart::begin(&self.cluster.postgres, &self.startup));
     }
 
     /// The backend, if there is one.

@@ -35,6 +35,7 @@ mod yielding;
 
 pub(crate) use self::wiring::{End, Session};
 
+use self::attachment::Attachment;
 use self::transaction::Failure;
 use self::wiring::Flow;
 use crate::cluster::Cluster;
@@ -69,7 +70,8 @@ impl<'a> Session<'a> {
     pub(crate) async fn serve(cluster: &'a Cluster, client: Client) -> End {
         let _slot = client.slot;
         let _open = cluster.counters.open_connection();
-        let mut session = Self::new(cluster, client.stream, client.startup);
+        let attachment = Attachment::new(cluster, client.startup, client.prestart);
+        let mut session = Self::new(cluster, client.stream, attachment);
         let end = session.run().await.err().unwrap_or(End::Client);
         if !matches!(end, End::Dropped) {
             session.client.end().await;
@@ -80,8 +82,6 @@ impl<'a> Session<'a> {
     async fn run(&mut self) -> Flow {
         if self.attachment.startup().needs_backend() {
             self.attach().await?;
-        } else {
-            self.attachment.prestart();
         }
         let welcome = welcome(self.attachment.startup(), self.attachment.reported());
         self.client.welcome(welcome);

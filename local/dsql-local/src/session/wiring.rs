@@ -9,7 +9,6 @@ use super::transaction::{Ended, Transaction};
 use crate::backend::AttachError;
 use crate::cluster::Cluster;
 use crate::dialect::is_off;
-use crate::startup::Startup;
 use crate::transport::Transport;
 use crate::wire::{Backend, Frontend};
 
@@ -43,9 +42,14 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(cluster: &'a Cluster, stream: Box<dyn Transport>, startup: Startup) -> Self {
+    pub(super) fn new(
+        cluster: &'a Cluster,
+        stream: Box<dyn Transport>,
+        attachment: Attachment<'a>,
+    ) -> Self {
         let reading = dsql_dialect::Session {
-            sync_create_index: startup
+            sync_create_index: attachment
+                .startup()
                 .setting(dsql_dialect::SYNC_INDEX)
                 .is_some_and(is_off),
             postgres_major: cluster.postgres.major,
@@ -53,7 +57,7 @@ impl<'a> Session<'a> {
         Self {
             cluster,
             client: ClientStream::new(stream),
-            attachment: Attachment::new(cluster, startup),
+            attachment,
             pipeline: Pipeline::new(),
             transaction: Transaction::new(cluster.schema.current()),
             reading,
