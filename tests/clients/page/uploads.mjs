@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { picture } from './files.mjs';
 
 const MOST = 8_000_000;
-/** Bytes a second, so that an upload of some megabytes is seen on its way. */
-const SLOW = 400_000;
+/** Bytes a second: an upload of some megabytes is on its way as long as a story looks at it. */
+const SLOW = 60_000;
 
 const pdf = (name, size) => ({
   name, mimeType: 'application/pdf', buffer: Buffer.concat([Buffer.from('%PDF-1.4\n'), Buffer.alloc(size - 9, 0xe2)]),
@@ -152,12 +152,26 @@ export const stories = {
       const spent = { mediaType: 'application/pdf', size: MOST };
       for (let i = 0; i < 5; i += 1) await visit.api('POST', '/api/uploads', spent);
       await visit.test('files').setInputFiles([pdf('one-more.pdf', 1000)]);
-      await visit.page.getByText('It is more than what is left of today\'s uploads.').waitFor();
+      await visit.page.getByText('This is more than is left of today\'s allowance for files.').waitFor();
       assert.ok(await visit.test('submit').isDisabled());
       await visit.accessible('a refused upload');
       await visit.picture('upload-refused');
       await visit.page.getByRole('button', { name: 'Remove one-more.pdf' }).click();
       await visit.ask('without it');
+    },
+  },
+
+  'files that cost more than the day has left go back into the field, and the message goes without one of them': {
+    async tell(visit) {
+      await visit.open();
+      await attach(visit, pdf('one.pdf', 7_000_000), pdf('two.pdf', 7_000_000));
+      await visit.say('[[words 3]] compare these');
+      await visit.page.getByText('This needs more than is left of today\'s allowance.').waitFor();
+      await visit.until('the text is back', () => document.querySelector('textarea').value.endsWith('compare these'));
+      assert.equal(await attached(visit).count(), 2);
+      await visit.page.getByRole('button', { name: 'Remove two.pdf' }).click();
+      await visit.ask('[[words 3]] read this');
+      assert.deepEqual((await parts(visit)).map(({ filename }) => filename), ['one.pdf']);
     },
   },
 
@@ -261,7 +275,7 @@ export const stories = {
         if (request.method() === 'POST' && request.url().endsWith('/api/uploads')) announced.push(request);
       });
       await visit.test('files').setInputFiles([pdf('manual.pdf', 1000)]);
-      await visit.page.getByText('It was not accepted where files are kept.').waitFor();
+      await visit.page.getByText('The storage for files did not accept it.').waitFor();
       await visit.context.unroute(/X-Amz-Signature/);
       await visit.page.getByRole('button', { name: 'Upload manual.pdf again' }).click();
       await visit.until('it is uploaded', () => !document.querySelector('[data-test=obstacle]'));

@@ -14,7 +14,7 @@ const SENTENCES = {
   stale: () => ['This chat went on in another window. It has been loaded again.', true],
   generation_in_progress: () => ['Another reply is still being written in this chat.'],
   rate_limited: (error) => [`That was a lot in a short time. ${wait(error)}`],
-  budget_spent: () => ['Today\'s allowance is used up. It is renewed at midnight UTC.'],
+  budget_spent: () => ['This needs more than is left of today\'s allowance. It is renewed at midnight UTC.'],
   model_busy: (error) => [`The model is busy. ${wait(error)}`],
   model_unavailable: () => ['The model cannot be reached at the moment.'],
   model_refused: () => ['The model did not accept this message. Edit it, or choose another model.'],
@@ -40,10 +40,10 @@ const OF_AN_UPLOAD = {
   network: () => [navigator.onLine ? 'The connection was lost before all of it had arrived.' : 'You are offline. This goes on once you are connected.'],
   not_found: () => ['Nothing can be uploaded here any more.', true],
   rate_limited: (error) => (error.retryAfter > LONG_WAIT_SECONDS
-    ? ['It is more than what is left of today\'s uploads. They are renewed at midnight UTC.']
+    ? ['This is more than is left of today\'s allowance for files. It is renewed at midnight UTC.']
     : SENTENCES.rate_limited(error)),
-  storage_refused: () => ['It was not accepted where files are kept.'],
-  storage_unavailable: () => ['The place where files are kept does not answer.'],
+  storage_refused: () => ['The storage for files did not accept it.'],
+  storage_unavailable: () => ['The storage for files does not answer. Try again in a moment.'],
   too_large: () => ['It is too large to be uploaded.', true],
   unprocessable: () => ['A file of this kind cannot be uploaded.', true],
 };
