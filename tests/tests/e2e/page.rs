@@ -137,6 +137,11 @@ async fn the_page_uploads_what_is_too_large_for_a_message_and_shows_it_again() {
         .env("UPLOAD_BYTES", "8000000")
         .env("UPLOAD_BYTES_PER_DAY", "40000000");
     let functions = functions(bucket.given_to(launch_chat(&stack)), bucket.given_to(chats));
+    // A PDF is taken for a token of 16 bytes: one of 7 MB is within the day, two are not.
+    let functions = Functions {
+        chat: functions.chat.env("TOKENS_PER_DAY", "600000"),
+        ..functions
+    };
     let gateway = Gateway::start(functions, key, clock).await;
     gateway.allow_bucket(&bucket.url());
     let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
