@@ -27,6 +27,8 @@ const ACTIONS: [&str; 4] = [
 ];
 /// Whose pages may upload.
 pub const ORIGIN: &str = "https://blog.example.com";
+/// And those that tests show in a browser.
+const PAGES: &str = "http://127.0.0.1:*";
 
 /// A running bucket; dropped, it is gone with its objects.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Bucket {
             logical_id: "UploadsBucket".to_owned(),
             name: NAME.to_owned(),
             cors: vec![CorsRule {
-                allowed_origins: list(&[ORIGIN]),
+                allowed_origins: list(&[ORIGIN, PAGES]),
                 allowed_methods: list(&["PUT", "GET"]),
                 allowed_headers: list(&["content-type", "if-none-match"]),
                 exposed_headers: list(&["etag"]),
@@ -114,6 +116,12 @@ impl Bucket {
             .env("UPLOADS_BUCKET", NAME)
             .env("AWS_ENDPOINT_URL_S3", self.endpoint.url())
             .env("AWS_REGION", REGION)
+    }
+
+    /// Where it answers, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.endpoint.url()
     }
 
     /// How many objects there are.

@@ -73,6 +73,7 @@ impl Functions {
 pub struct Gateway {
     serve: gateway::Gateway,
     lambda: Arc<Lambda>,
+    site: Site,
     written: Arc<Written>,
 }
 
@@ -90,12 +91,21 @@ impl Gateway {
         let written = Arc::<Written>::default();
         let api = template::api();
         let kept = Arc::clone(&written);
-        let (serve, lambda) = background::run(serve(api, functions, key, clock, kept)).await;
+        let site = Site::new(workspace().join("examples/blog/dist"));
+        let shown = site.clone();
+        let serve = background::run(serve(api, functions, key, clock, kept, shown));
+        let (serve, lambda) = serve.await;
         Self {
             serve,
             lambda,
+            site,
             written,
         }
+    }
+
+    /// The page may upload to the bucket at this URL.
+    pub fn allow_bucket(&self, url: &str) {
+        self.site.allow_bucket(url);
     }
 
     /// Where clients find it.
@@ -115,6 +125,7 @@ async fn serve(
     key: Arc<SigningKey>,
     clock: WallClock,
     written: Arc<Written>,
+    site: Site,
 ) -> (gateway::Gateway, Arc<Lambda>) {
     let mut lambda = Lambda::default();
     for (logical_id, launch) in [
@@ -142,7 +153,7 @@ async fn serve(
         .expect("a free port");
     let shown = clock.clone();
     let controls = Controls {
-        site: Site::new(workspace().join("examples/blog/dist")),
+        site,
         key,
         clock,
         lambda: Arc::clone(&lambda),

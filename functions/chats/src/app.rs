@@ -53,13 +53,14 @@ impl App {
         lookup: Lookup<'_>,
         line: Arc<dyn Line>,
     ) -> Result<Self, ConfigError> {
+        let uploads = Uploads::from_lookup(lookup)?;
         Ok(Self {
             authenticator: Authenticator::from_lookup(lookup)?,
             pseudonyms: Pseudonyms::from_lookup(lookup)?,
             limiter: Limiter::from_lookup(lookup)?,
             limits: Limits::from_lookup(lookup)?,
-            models: config::models(lookup)?,
-            uploads: Uploads::from_lookup(lookup)?,
+            models: config::models(lookup, uploads.as_ref())?,
+            uploads,
             edge: Edge::new(
                 Cors::from_lookup(lookup)?,
                 Arc::clone(dsql.clock()),

@@ -100,12 +100,12 @@ impl Uploads {
     }
 }
 
-/// The models a page may offer, as `GET /api/models` answers. The rule is `model`'s, by which
-/// `chat` answers.
+/// What a page may offer, as `GET /api/models` answers: the models, by the rule of `model`, by
+/// which `chat` answers; and what an upload may be, `null` where there are none.
 ///
 /// # Errors
 /// When a variable is wrong; the error names it.
-pub(crate) fn models(lookup: Lookup<'_>) -> Result<Value, ConfigError> {
+pub(crate) fn models(lookup: Lookup<'_>, uploads: Option<&Uploads>) -> Result<Value, ConfigError> {
     let ids = model::models(lookup)
         .map_err(|error| ConfigError::new(error.variable(), error.reason().to_owned()))?;
     let models: Vec<Value> = ids
@@ -118,7 +118,9 @@ pub(crate) fn models(lookup: Lookup<'_>) -> Result<Value, ConfigError> {
             })
         })
         .collect();
-    Ok(json!({"models": models, "default": ids.first()}))
+    let uploads =
+        uploads.map(|uploads| json!({"maxBytes": uploads.bytes, "mediaTypes": FILE_TYPES}));
+    Ok(json!({"models": models, "default": ids.first(), "uploads": uploads}))
 }
 
 #[cfg(test)]
@@ -136,12 +138,13 @@ mod tests {
     }
 
     #[test]
-    fn the_list_names_its_models_and_the_default() {
+    fn the_list_names_its_models_the_default_and_what_an_upload_may_be() {
         let listed = |variables: &[(&str, &str)]| {
-            models(&|name| {
+            let lookup = |name: &str| {
                 let found = variables.iter().find(|(key, _)| *key == name)?;
                 Some(found.1.to_owned())
-            })
+            };
+            models(&lookup, Uploads::from_lookup(&lookup)?.as_ref())
         };
         assert_eq!(
             listed(&[("MODEL_ID", "a"), ("MODEL_ALLOWED", "b-v1:0")]).unwrap(),
@@ -151,10 +154,22 @@ mod tests {
                     {"id": "b-v1:0", "name": "B", "attachments": FILE_TYPES},
                 ],
                 "default": "a",
+                "uploads": null,
             })
         );
-        let none = json!({"models": [], "default": null});
+        let none = json!({"models": [], "default": null, "uploads": null});
         assert_eq!(listed(&[]).unwrap(), none);
+        let bucket = [
+            (bucket::UPLOADS_BUCKET, "a-bucket"),
+            ("AWS_REGION", "eu-west-1"),
+        ];
+        let uploads = |more: &[(&str, &str)]| {
+            let listed = listed(&[&bucket[..], more].concat()).unwrap();
+            listed["uploads"].clone()
+        };
+        let whole = json!({"maxBytes": 20 * MIB, "mediaTypes": FILE_TYPES});
+        assert_eq!(uploads(&[]), whole);
+        assert_eq!(uploads(&[(UPLOAD_BYTES, "1000")])["maxBytes"], 1000);
         let long = "x".repeat(257);
         assert!(listed(&[("MODEL_ID", &long)]).is_err());
     }

@@ -37,10 +37,14 @@ impl Services {
         Ok(Self { sts, buckets })
     }
 
+    /// Where the buckets are, without a slash at the end; `None` where there are none.
+    pub(crate) fn buckets_url(&self) -> Option<String> {
+        self.buckets.as_ref().map(bucket::Endpoint::url)
+    }
+
     /// The variables that lead the AWS clients of functions there.
     pub(crate) fn endpoints(&self) -> Vec<(&'static str, String)> {
-        let buckets = self.buckets.as_ref();
-        let buckets = buckets.map(|of| ("AWS_ENDPOINT_URL_S3", of.url()));
+        let buckets = self.buckets_url().map(|url| ("AWS_ENDPOINT_URL_S3", url));
         let sts = ("AWS_ENDPOINT_URL_STS", self.sts.url());
         std::iter::once(sts).chain(buckets).collect()
     }

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -13,19 +14,35 @@ use serde_json::json;
 
 use crate::gateway::Body;
 
-/// What a page may load: its own files, and pictures that are in it.
-const POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'";
+/// What a page may load: its own files, and pictures that are in it; and from the bucket at
+/// `bucket`, if there is one, what was uploaded, and may upload there.
+fn policy(bucket: &str) -> String {
+    let policy = format!(
+        "default-src 'self'; img-src 'self' data: {bucket}; connect-src 'self' {bucket}; frame-ancestors 'none'"
+    );
+    policy.replace(" ;", ";")
+}
 
-/// The files of a folder.
+/// The files of a folder. Clones are the same site.
 #[derive(Debug, Clone)]
 pub struct Site {
     root: PathBuf,
+    bucket: Arc<OnceLock<String>>,
 }
 
 impl Site {
     /// The files below `root`; `/` is `index.html`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            bucket: Arc::default(),
+        }
+    }
+
+    /// From now on the page may upload to the bucket at this origin, and show what is there. It is
+    /// told once; later ones are left.
+    pub fn allow_bucket(&self, origin: &str) {
+        self.bucket.get_or_init(|| origin.to_owned());
     }
 
     /// The file at a request's path; `None` where there is none, or for another method than GET and
@@ -48,9 +65,10 @@ impl Site {
             header::CONTENT_TYPE,
             HeaderValue::from_str(&content_type).ok()?,
         );
+        let bucket = self.bucket.get().map_or("", String::as_str);
         headers.insert(
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(POLICY),
+            HeaderValue::from_str(&policy(bucket)).ok()?,
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Some(response)
@@ -120,5 +138,25 @@ mod tests {
             assert!(site.answer(&Method::GET, path).is_none(), "{path}");
         }
         assert!(site.answer(&Method::POST, "/").is_none());
+    }
+
+    #[test]
+    fn a_page_may_reach_its_own_host_and_the_bucket_once_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index.html"), "<p>hi").unwrap();
+        let site = Site::new(folder.path());
+        let allowed = || {
+            let page = site.answer(&Method::GET, "/").unwrap();
+            let policy = &page.headers()[header::CONTENT_SECURITY_POLICY];
+            policy.to_str().unwrap().to_owned()
+        };
+        assert_eq!(
+            allowed(),
+            "default-src 'self'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+        );
+        site.clone().allow_bucket("http://127.0.0.1:9");
+        let with_bucket = allowed();
+        assert!(with_bucket.contains("; img-src 'self' data: http://127.0.0.1:9;"));
+        assert!(with_bucket.contains("; connect-src 'self' http://127.0.0.1:9;"));
     }
 }

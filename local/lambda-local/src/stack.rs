@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +33,8 @@ use crate::template::{Inputs, Template, TemplateError};
 /// Lines of a container that are kept for `LogType: Tail` and for errors.
 const KEPT_LINES: usize = 200;
 const CLUSTER: &str = "AWS::DSQL::Cluster";
+/// A free port.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// What stands for a cluster's host until it runs.
 const UNKNOWN_ENDPOINT: &str = "cluster.invalid";
 
@@ -121,7 +123,7 @@ pub struct Stack {
     gateway: Option<Gateway>,
     invoke: SocketAddr,
     _invoke_api: InvokeApi,
-    _services: Services,
+    services: Services,
     _triggers: Triggers,
 }
 
@@ -136,7 +138,6 @@ struct Triggers {
 impl Options {
     /// A template with everything else by default: in the Region us-east-1, on free ports, its state in `.local`.
     pub fn new(template: impl Into<PathBuf>) -> Self {
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             template: template.into(),
             stack: "local".to_owned(),
@@ -146,8 +147,8 @@ impl Options {
             variables: BTreeMap::new(),
             programs: PathBuf::from("target/debug"),
             state: PathBuf::from(".local"),
-            api: anywhere,
-            invoke: anywhere,
+            api: ANYWHERE,
+            invoke: ANYWHERE,
             containers: 8,
             is_frozen_when_idle: true,
             clock: Clock::wall(),
@@ -197,10 +198,7 @@ impl Stack {
         let queues = Queues::new(&first.queues, clock.clone());
         let endpoint = queue::Endpoint::start(queues.clone(), 0)
             .await
-            .map_err(|source| StackError::Listen {
-                address: SocketAddr::from(([127, 0, 0, 1], 0)),
-                source,
-            })?;
+            .map_err(cannot_listen(ANYWHERE))?;
         for queue in &first.queues {
             let url = format!("{}/{}/{}", endpoint.url(), options.account, queue.name);
             inputs.attributes.insert(queue.logical_id.clone(), url);
@@ -225,10 +223,7 @@ impl Stack {
         let scheduler = Scheduler::start(&application, &invoker, &clock);
         let invoke = invoke_listener
             .local_addr()
-            .map_err(|source| StackError::Listen {
-                address: options.invoke,
-                source,
-            })?;
+            .map_err(cannot_listen(options.invoke))?;
         let gateway = match application.apis.as_slice() {
             [] => None,
             [api] => Some(
@@ -240,10 +235,7 @@ impl Stack {
                     clock,
                     front,
                 )
-                .map_err(|source| StackError::Listen {
-                    address: options.api,
-                    source,
-                })?,
+                .map_err(cannot_listen(options.api))?,
             ),
             _ => return Err(StackError::SeveralApis(options.template)),
         };
@@ -254,7 +246,7 @@ impl Stack {
             lambda,
             database,
             gateway,
-            _services: services,
+            services,
             _triggers: Triggers {
                 _queues: endpoint,
                 _sources: sources,
@@ -276,6 +268,11 @@ impl Stack {
     /// Where the Invoke API is, without a slash at the end.
     pub fn invoke_url(&self) -> String {
         format!("http://{}", self.invoke)
+    }
+
+    /// Where the buckets are, without a slash at the end; `None` where the template has none.
+    pub fn buckets_url(&self) -> Option<String> {
+        self.services.buckets_url()
     }
 
     /// The variables of a client of the cluster that may do everything.
@@ -408,10 +405,7 @@ impl Options {
         let objects = Objects::below(self.state.join("buckets"));
         let region = &self.region;
         let services = Services::start(application, &identities, objects, region, clock).await;
-        let services = services.map_err(|source| StackError::Listen {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            source,
-        })?;
+        let services = services.map_err(cannot_listen(ANYWHERE))?;
         let mut endpoints = services.endpoints();
         endpoints.push(("AWS_ENDPOINT_URL_SQS", queues_url));
         let lambda = self.lambda(base, application, database, &identities, &endpoints)?;
@@ -481,7 +475,11 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StackError> {
     }
     TcpListener::bind(address)
         .await
-        .map_err(|source| StackError::Listen { address, source })
+        .map_err(cannot_listen(address))
+}
+
+fn cannot_listen(address: SocketAddr) -> impl FnOnce(std::io::Error) -> StackError {
+    move |source| StackError::Listen { address, source }
 }
 
 /// A function's log, begun anew.

@@ -26,7 +26,7 @@ function noise(edge) {
   return Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), chunk('IHDR', head), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
 }
 
-const picture = (name, edge) => ({ name, mimeType: 'image/png', buffer: noise(edge) });
+export const picture = (name, edge) => ({ name, mimeType: 'image/png', buffer: noise(edge) });
 
 const stream = (...chunks) => ({
   status: 200,
@@ -74,8 +74,10 @@ export const stories = {
         { name: 'notes.md', mimeType: 'text/markdown', buffer: Buffer.from('# Notes\n\n```js\nlet a;\n```\n') },
         { name: 'program.bin', mimeType: 'application/octet-stream', buffer: Buffer.from([0, 159, 146, 150]) },
         { name: 'huge.txt', mimeType: 'text/plain', buffer: Buffer.from('x'.repeat(20_000)) },
+        { name: 'manual.pdf', mimeType: 'application/pdf', buffer: Buffer.from('%PDF-1.4\n\xe2\xe3', 'latin1') },
       ]);
       await visit.page.getByText('“program.bin” is neither a picture').waitFor();
+      await visit.page.getByText('“manual.pdf” is neither a picture (PNG, JPEG, GIF, WebP) nor a text.').waitFor();
       await visit.page.getByText('“huge.txt” has more than 16,000 characters').waitFor();
       await visit.ask('read this');
       const [question] = (await visit.stored()).messages;

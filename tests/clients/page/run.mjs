@@ -1,7 +1,8 @@
 // The chat page's stories in a headless Chromium, each with a visitor of its own.
 //   node run.mjs URL CHROMIUM FOLDER [STORY…]
-// FOLDER gets the screenshots; STORY is a part of a story's name, or `--tools` or `--posts` for those on a site that has a server of tools,
-// or whose blog's posts are indexed. The model behind the API echoes, and takes directives.
+// FOLDER gets the screenshots; STORY is a part of a story's name, or `--tools`, `--posts` or `--uploads` for those on a site that has a
+// server of tools, whose blog's posts are indexed, or that has a bucket; parts of their names may follow. The model behind the API
+// echoes, and takes directives.
 // Ends with 0 when all went as told.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import * as looks from './looks.mjs';
 import * as posts from './posts.mjs';
 import * as tools from './tools.mjs';
 import * as turns from './turns.mjs';
+import * as uploads from './uploads.mjs';
 import { Visit } from './visit.mjs';
 import { wire } from './wire.mjs';
 
@@ -22,11 +24,12 @@ const [address, executablePath, folder, ...chosen] = process.argv.slice(2);
 const TELLERS = 3;
 
 mkdirSync(folder, { recursive: true });
-const special = { '--tools': tools, '--posts': posts }[chosen[0]];
+const special = { '--tools': tools, '--posts': posts, '--uploads': uploads }[chosen[0]];
+if (special) chosen.shift();
 const chapters = special ? [special] : [turns, failures, list, files, input, looks];
 const stories = chapters.flatMap((file) => Object.entries(file.stories))
   .map(([name, story], place) => ({ name, place, ...story }))
-  .filter(({ name }) => special || !chosen.length || chosen.some((part) => name.includes(part)));
+  .filter(({ name }) => !chosen.length || chosen.some((part) => name.includes(part)));
 const browser = await chromium.launch({
   executablePath, headless: true, args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu'],
 });

@@ -153,11 +153,10 @@ export class Visit {
     await this.page.screenshot({ path: path.join(this.folder, `${name}.png`) });
   }
 
-  /** Every transition has ended. */
+  /** Every transition has ended. Looked at, not waited for by `finished`: of a transition whose element goes that may never settle. */
   settled() {
-    return this.page.evaluate(() => Promise.all(document.getAnimations()
-      .filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity)
-      .map((animation) => animation.finished.catch(() => {}))));
+    return this.until('every transition has ended', () => document.getAnimations().every((animation) =>
+      animation.playState !== 'running' || animation.effect?.getComputedTiming().iterations === Infinity));
   }
 }
 

@@ -292,6 +292,13 @@ async fn what_is_too_much_of_another_type_or_where_no_bucket_is_cannot_be_upload
         .env("UPLOAD_BYTES_PER_DAY_GUEST", "900");
     let (chats, without) = (limited.start().await, stack.launch("chats").start().await);
     let (token, guest) = (stack.token("visitor-1"), stack.guest_token("anon_1"));
+    let of_models = ("GET", "/api/models");
+    let told = ask(&chats, &token, of_models, None, None).await.json();
+    let takes = json!({"maxBytes": 1000, "mediaTypes": chat_store::FILE_TYPES});
+    assert_eq!(told["uploads"], takes, "a page learns it before");
+    let told = ask(&without, &token, of_models, None, None).await.json();
+    assert_eq!(told["uploads"], Value::Null);
+
     let to = ("POST", "/api/uploads");
     let long = "x".repeat(256);
     for (body, status) in [

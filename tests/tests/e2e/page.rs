@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::binary::{target_dir, workspace};
 use tests::blog::Blog;
+use tests::bucket::Bucket;
 use tests::clock::WallClock;
 use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
@@ -46,16 +47,20 @@ async fn site() -> (Stack, Gateway) {
 
 async fn gateway(stack: Stack, chat: Launch) -> (Stack, Gateway) {
     let key = Arc::clone(&stack.key);
-    let functions = Functions {
+    let functions = functions(chat, launch_chats(&stack));
+    let gateway = Gateway::start(functions, key, WallClock::new()).await;
+    (stack, gateway)
+}
+
+fn functions(chat: Launch, chats: Launch) -> Functions {
+    Functions {
         chat: chat
             .env("ECHO_DIRECTIVES", "true")
             .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000")
             .env("TOKENS_PER_DAY", "10000000"),
-        ..Functions::same(launch_chats(&stack))
-    };
-    let gateway = Gateway::start(functions, key, WallClock::new()).await;
-    (stack, gateway)
+        ..Functions::same(chats)
+    }
 }
 
 /// Runs a script of `tests/clients/page`, which has to end well.
@@ -118,6 +123,30 @@ async fn the_page_shows_the_posts_that_an_answer_rests_on() {
     let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
     let (url, posts) = (url.as_ref(), "--posts".as_ref());
     let arguments = [url, browser.as_ref(), pictures.as_ref(), posts];
+    run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_uploads_what_is_too_large_for_a_message_and_shows_it_again() {
+    tools(&["blog", "page"]).await;
+    let stack = Stack::start().await;
+    let (clock, key) = (WallClock::new(), Arc::clone(&stack.key));
+    let shown = clock.clone();
+    let bucket = Bucket::start(&stack, move || shown.now()).await;
+    let chats = launch_chats(&stack)
+        .env("UPLOAD_BYTES", "8000000")
+        .env("UPLOAD_BYTES_PER_DAY", "40000000");
+    let functions = functions(bucket.given_to(launch_chat(&stack)), bucket.given_to(chats));
+    // A PDF is taken for a token of 16 bytes: one of 7 MB is within the day, two are not.
+    let functions = Functions {
+        chat: functions.chat.env("TOKENS_PER_DAY", "600000"),
+        ..functions
+    };
+    let gateway = Gateway::start(functions, key, clock).await;
+    gateway.allow_bucket(&bucket.url());
+    let (url, browser, pictures) = (gateway.url(), browser(), target_dir().join("page"));
+    let (url, uploads) = (url.as_ref(), "--uploads".as_ref());
+    let arguments = [url, browser.as_ref(), pictures.as_ref(), uploads];
     run(Path::new("node"), "run.mjs", &arguments, &gateway).await;
 }
 

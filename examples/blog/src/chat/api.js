@@ -69,8 +69,9 @@ export function createApi({ base = '', tokenUrl = '/token' } = {}) {
 
   const answer = async (response) => ((await checked(response)).status === 204 ? undefined : response.json());
 
-  const json = async (method, path, body) => answer(await authorized(base + path, {
+  const json = async (method, path, body, signal) => answer(await authorized(base + path, {
     method,
+    signal,
     headers: body === undefined ? {} : { 'content-type': 'application/json' },
     body: body === undefined ? undefined : JSON.stringify(body),
   }));
@@ -84,6 +85,7 @@ export function createApi({ base = '', tokenUrl = '/token' } = {}) {
     base,
     /** `fetch` for the AI SDK, which would keep the text of a refusal and no more. */
     fetch: async (url, init) => checked(await authorized(url, init)),
+    /** Which models there are, and what an upload may be. */
     models: () => json('GET', '/api/models'),
     chats: (fields) => json('GET', `/api/chats${query(fields)}`),
     chat: (id) => json('GET', chatPath(id)),
@@ -98,6 +100,13 @@ export function createApi({ base = '', tokenUrl = '/token' } = {}) {
     share: (id) => json('POST', chatPath(id, '/share')),
     unshare: (id) => json('DELETE', chatPath(id, '/share')),
     stop: (id) => json('POST', `/api/chat/${encodeURIComponent(id)}/stop`, {}),
+    /** Where a file may be sent that a message names then. */
+    announceUpload: (file, signal) => json('POST', '/api/uploads', file, signal),
+    /** Where an upload of the visitor's is, for a minute. By JSON: a browser does not tell the bucket whose page was redirected. */
+    uploadUrl: async (id) => {
+      const response = await authorized(`${base}/api/uploads/${encodeURIComponent(id)}`, { headers: { accept: 'application/json' } });
+      return (await answer(response)).url;
+    },
     /** A snapshot is for everyone: without the visitor's token. */
     snapshot: async (shareToken) => answer(await fetch(`${base}/api/shared/${encodeURIComponent(shareToken)}`)),
     /** Everything of the visitor's, as lines of JSON; without its last line it was cut off. */

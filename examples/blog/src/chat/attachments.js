@@ -1,4 +1,5 @@
 // Files that go with a message, within what the API takes: a picture is made small enough, a text becomes a part of its own.
+// What is too large for that is uploaded, where the stack has uploads.
 
 /** Most characters of a text part (docs/api.md). */
 export const MAX_TEXT = 16_000;
@@ -8,6 +9,9 @@ export const MAX_PARTS = 20;
 const MAX_PICTURES_BYTES = 200 * 1024;
 const PICTURES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
 const EDGES = [1600, 1280, 1024, 768, 512, 384];
+const PREVIEW_EDGE = 80;
+/** What is too large for a part of its own. Every other text is a plain one. */
+const TEXT_TYPES = { csv: 'text/csv', json: 'application/json', markdown: 'text/markdown', md: 'text/markdown' };
 
 const dataUrl = (blob) => new Promise((resolve, reject) => {
   const reader = new FileReader();
@@ -16,24 +20,38 @@ const dataUrl = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-/** The picture as it is if it fits into `limit` bytes of base64, else the largest JPEG of it that does. */
-async function fitted(file, limit) {
-  const whole = await dataUrl(file);
-  if (whole.length <= limit) return { url: whole, mediaType: file.type };
-  const image = await createImageBitmap(file);
+/** A JPEG of the picture, at most `edge` pixels wide and high, as a `data:` URL. */
+function jpeg(image, edge) {
   const canvas = document.createElement('canvas');
+  const scale = Math.min(1, edge / Math.max(image.width, image.height));
+  canvas.width = Math.max(1, Math.round(image.width * scale));
+  canvas.height = Math.max(1, Math.round(image.height * scale));
+  const context = canvas.getContext('2d');
+  context.fillStyle = '#fff';
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL('image/jpeg', 0.8);
+}
+
+/** The largest JPEG of the picture that fits into `limit` bytes of base64. */
+async function fitted(file, limit) {
+  const image = await createImageBitmap(file);
   for (const edge of EDGES) {
-    const scale = Math.min(1, edge / Math.max(image.width, image.height));
-    canvas.width = Math.max(1, Math.round(image.width * scale));
-    canvas.height = Math.max(1, Math.round(image.height * scale));
-    const context = canvas.getContext('2d');
-    context.fillStyle = '#fff';
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.drawImage(image, 0, 0, canvas.width, canvas.height);
-    const url = canvas.toDataURL('image/jpeg', 0.8);
+    const url = jpeg(image, edge);
     if (url.length <= limit) return { url, mediaType: 'image/jpeg' };
   }
   return undefined;
+}
+
+/** The picture as it is if it fits into `limit` bytes of base64; else it is uploaded; where it cannot be, it is made to fit.
+ *  Rejected: it is no picture. */
+async function picture(file, limit, uploads) {
+  const whole = file.size < limit ? await dataUrl(file) : '';
+  if (whole && whole.length <= limit) return { part: { url: whole, mediaType: file.type } };
+  if (uploads?.mediaTypes.includes(file.type) && file.size <= uploads.maxBytes) {
+    return { mediaType: file.type, preview: jpeg(await createImageBitmap(file), PREVIEW_EDGE) };
+  }
+  return { part: await fitted(file, limit) };
 }
 
 const HEAD = /^Attached file `([^`\n]+)`:\n\n(`{3,})[^\n`]*\n([\s\S]*)\n\2$/;
@@ -54,31 +72,60 @@ export function attachedFile(part) {
 
 export const isAttachment = (part) => part.type === 'file' || Boolean(attachedFile(part));
 
-/**
- * The file as a message's part.
- * @param {File} file
- * @param {object[]} others the message's other attachments
- * @returns {Promise<{part?: object, refusal?: string}>} the part, or a sentence why there is none
- */
-export async function attach(file, others) {
-  if (others.length >= MAX_PARTS - 1) return { refusal: `A message takes ${MAX_PARTS - 1} attachments.` };
-  if (PICTURES.includes(file.type)) {
-    const used = others.reduce((sum, part) => sum + (part.url?.length ?? 0), 0);
-    const picture = await fitted(file, MAX_PICTURES_BYTES - used).catch(() => null);
-    if (picture === null) return { refusal: `“${file.name}” is not a picture that can be read.` };
-    if (!picture) return { refusal: `“${file.name}” does not fit into this message beside its other pictures.` };
-    return { part: { type: 'file', filename: file.name, ...picture } };
-  }
-  const text = new Uint8Array(await file.slice(0, MAX_TEXT * 4 + 1).arrayBuffer());
-  let content;
+/** The text in the file's first `limit` bytes; `undefined`: it is none. */
+async function textOf(file, limit) {
+  const bytes = await file.slice(0, limit).arrayBuffer();
   try {
-    content = new TextDecoder('utf-8', { fatal: true }).decode(text);
+    // The limit may have cut a character.
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: limit < file.size });
+    return text.includes('\0') ? undefined : text;
   } catch {
-    return { refusal: `“${file.name}” is neither a picture (PNG, JPEG, GIF, WebP) nor a text.` };
+    return undefined;
   }
-  if (content.includes('\0')) return { refusal: `“${file.name}” is neither a picture (PNG, JPEG, GIF, WebP) nor a text.` };
-  if (!content.trim()) return { refusal: `“${file.name}” is empty.` };
-  const part = textPart(file.name, content.replace(/\n$/, ''));
-  if (part.text.length > MAX_TEXT) return { refusal: `“${file.name}” has more than ${MAX_TEXT.toLocaleString('en')} characters.` };
-  return { part };
+}
+
+const megabytes = (tenths) => `${(tenths / 10).toLocaleString('en')} MB`;
+
+/** The file as an upload, or a sentence why it cannot be one. */
+function uploaded(file, mediaType, { maxBytes }) {
+  if (file.size <= maxBytes) return { mediaType };
+  const [size, most] = [Math.ceil(file.size * 10 / 2 ** 20), Math.floor(maxBytes * 10 / 2 ** 20)].map(megabytes);
+  return { refusal: `“${file.name}” is too large: it has ${size}, and a file may have ${most}.` };
+}
+
+/**
+ * The file as a message's part, or what it is uploaded as.
+ * @param {File} file
+ * @param {object[]} parts the message's other attachments, as far as they are parts
+ * @param {number} count how many others there are
+ * @param {{maxBytes: number, mediaTypes: string[]} | null} uploads what an upload may be; null: there are none
+ * @returns {Promise<{part: object} | {mediaType: string, preview?: string} | {refusal: string}>} the part; the type of an
+ *   upload, and a small picture of it as a `data:` URL; or a sentence why it is neither
+ */
+export async function attach(file, parts, count, uploads) {
+  const { name, type } = file;
+  if (count >= MAX_PARTS - 1) return { refusal: `A message takes ${MAX_PARTS - 1} attachments.` };
+  if (!file.size) return { refusal: `“${name}” is empty.` };
+  if (PICTURES.includes(type)) {
+    const used = parts.reduce((sum, part) => sum + (part.url?.length ?? 0), 0);
+    const found = await picture(file, MAX_PICTURES_BYTES - used, uploads).catch(() => undefined);
+    if (!found) return { refusal: `“${name}” is not a picture that can be read.` };
+    if (found.mediaType) return found;
+    if (!found.part) return { refusal: `“${name}” does not fit into this message beside its other pictures.` };
+    return { part: { type: 'file', filename: name, ...found.part } };
+  }
+  const takesPdf = Boolean(uploads?.mediaTypes.includes('application/pdf'));
+  if (takesPdf && type === 'application/pdf') return uploaded(file, type, uploads);
+  const text = await textOf(file, uploads ? uploads.maxBytes : MAX_TEXT * 4 + 1);
+  if (text === undefined) {
+    return { refusal: `“${name}” is neither a picture (PNG, JPEG, GIF, WebP)${takesPdf ? ', a PDF' : ''} nor a text.` };
+  }
+  if (!text.trim()) return { refusal: `“${name}” is empty.` };
+  if (text.length <= MAX_TEXT) {
+    const part = textPart(name, text.replace(/\n$/, ''));
+    if (part.text.length <= MAX_TEXT) return { part };
+  }
+  if (!uploads) return { refusal: `“${name}” has more than ${MAX_TEXT.toLocaleString('en')} characters.` };
+  const own = TEXT_TYPES[name.split('.').at(-1).toLowerCase()];
+  return uploaded(file, uploads.mediaTypes.includes(own) ? own : 'text/plain', uploads);
 }

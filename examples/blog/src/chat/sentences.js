@@ -14,7 +14,7 @@ const SENTENCES = {
   stale: () => ['This chat went on in another window. It has been loaded again.', true],
   generation_in_progress: () => ['Another reply is still being written in this chat.'],
   rate_limited: (error) => [`That was a lot in a short time. ${wait(error)}`],
-  budget_spent: () => ['Today\'s allowance is used up. It is renewed at midnight UTC.'],
+  budget_spent: () => ['This needs more than is left of today\'s allowance. It is renewed at midnight UTC.'],
   model_busy: (error) => [`The model is busy. ${wait(error)}`],
   model_unavailable: () => ['The model cannot be reached at the moment.'],
   model_refused: () => ['The model did not accept this message. Edit it, or choose another model.'],
@@ -31,14 +31,36 @@ const SENTENCES = {
   invalid_json: () => ['This message cannot be sent as it is.', true],
 };
 
-/** `{text, code, isFinal, reference}` for whatever was thrown. */
-export function problemOf(thrown) {
+/** A wait beyond this is for the next day. */
+const LONG_WAIT_SECONDS = 120;
+
+/** The same where a file is uploaded. */
+const OF_AN_UPLOAD = {
+  ...SENTENCES,
+  network: () => [navigator.onLine ? 'The connection was lost before all of it had arrived.' : 'You are offline. This goes on once you are connected.'],
+  not_found: () => ['Nothing can be uploaded here any more.', true],
+  rate_limited: (error) => (error.retryAfter > LONG_WAIT_SECONDS
+    ? ['This is more than is left of today\'s allowance for files. It is renewed at midnight UTC.']
+    : SENTENCES.rate_limited(error)),
+  storage_refused: () => ['The storage for files did not accept it.'],
+  storage_unavailable: () => ['The storage for files does not answer. Try again in a moment.'],
+  too_large: () => ['It is too large to be uploaded.', true],
+  unprocessable: () => ['A file of this kind cannot be uploaded.', true],
+};
+
+function problemIn(sentences, thrown) {
   const error = asApiError(thrown);
-  const [text, isFinal = false] = SENTENCES[error.code]?.(error) ?? ['Something went wrong on the server.'];
+  const [text, isFinal = false] = sentences[error.code]?.(error) ?? ['Something went wrong on the server.'];
   // A reference helps only where someone has to look into the log.
-  const reference = SENTENCES[error.code] ? undefined : error.requestId;
+  const reference = sentences[error.code] ? undefined : error.requestId;
   return { text, code: error.code, isFinal, reference };
 }
+
+/** `{text, code, isFinal, reference}` for whatever was thrown. */
+export const problemOf = (thrown) => problemIn(SENTENCES, thrown);
+
+/** The same for an upload. */
+export const uploadProblemOf = (thrown) => problemIn(OF_AN_UPLOAD, thrown);
 
 /** What is said below a reply that did not come to its end, by its metadata. */
 export function endingOf({ status, finishReason } = {}) {

@@ -5,6 +5,7 @@ import { useEventListener } from '@vueuse/core';
 import { DefaultChatTransport, lastAssistantMessageIsCompleteWithApprovalResponses } from 'ai';
 import { computed, onScopeDispose, reactive, ref, shallowRef } from 'vue';
 import { ApiError } from './api.js';
+import { isAttachment } from './attachments.js';
 import { newId } from './newId.js';
 import { problemOf } from './sentences.js';
 
@@ -188,8 +189,10 @@ export function useConversation({ api, id, isNew, model, onChat, onSettled, onRe
   async function failed(thrown) {
     const found = problemOf(thrown);
     if (LOST.includes(found.code)) return recover();
-    const isRefused = found.isFinal && unanswered.value;
-    report(thrown, found.isFinal ? undefined : retry);
+    // With fewer files it may be accepted today.
+    const isFinal = found.isFinal || (found.code === 'budget_spent' && Boolean(unanswered.value?.parts.some(isAttachment)));
+    const isRefused = isFinal && unanswered.value;
+    report(thrown, isFinal ? undefined : retry);
     if (!isRefused) return onSettled();
     const message = unanswered.value;
     messages.value = messages.value.filter((known) => known !== message);

@@ -72,10 +72,20 @@ fn granted(rule: &CorsRule, asked: &HeaderMap) -> Option<HeaderMap> {
 
 impl CorsRule {
     fn has(&self, origin: Option<&str>, method: &str) -> bool {
-        let is_origin = |one: &String| one == "*" || Some(one.as_str()) == origin;
-        origin.is_some()
-            && self.allowed_origins.iter().any(is_origin)
+        let is_origin = |one: &String| origin.is_some_and(|origin| is_like(one, origin));
+        self.allowed_origins.iter().any(is_origin)
             && self.allowed_methods.iter().any(|one| one == method)
+    }
+}
+
+/// Whether an origin is the one that is allowed, where one `*` stands for anything:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.html>.
+fn is_like(allowed: &str, origin: &str) -> bool {
+    match allowed.split_once('*') {
+        None => allowed == origin,
+        Some((begin, end)) => origin
+            .strip_prefix(begin)
+            .is_some_and(|rest| rest.ends_with(end)),
     }
 }
 
@@ -116,10 +126,26 @@ mod tests {
         assert_eq!(granted[ACCESS_CONTROL_ALLOW_ORIGIN], own);
         assert_eq!(granted[ACCESS_CONTROL_MAX_AGE], "600");
         assert!(preflight("https://b.example", "PUT", "").is_none());
+        assert!(preflight("https://a.example.com", "PUT", "").is_none());
         assert!(preflight(own, "DELETE", "").is_none());
         assert!(preflight(own, "PUT", "x-other").is_none());
         let answer = |origin| answer(&rules, &Method::GET, &asked(&[("origin", origin)]));
         assert_eq!(answer(own)[ACCESS_CONTROL_EXPOSE_HEADERS], "etag");
         assert!(answer("null").is_empty());
+    }
+
+    #[test]
+    fn one_star_in_an_allowed_origin_stands_for_anything() {
+        for (allowed, origin, expected) in [
+            ("*", "https://a.example", true),
+            ("https://*.example", "https://a.example", true),
+            ("https://*.example", "https://.example", true),
+            ("https://*.example", "https://a.example.com", false),
+            ("http://127.0.0.1:*", "http://127.0.0.1:9000", true),
+            ("http://127.0.0.1:*", "http://127.0.0.2:9000", false),
+            ("ab*ba", "aba", false),
+        ] {
+            assert_eq!(is_like(allowed, origin), expected, "{allowed} {origin}");
+        }
     }
 }

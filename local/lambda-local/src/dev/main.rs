@@ -73,8 +73,9 @@ async fn start(settings: &Settings) -> Result<Stack, Box<dyn std::error::Error>>
         is_frozen_when_idle: !settings.no_freeze,
         ..Options::new(&settings.template)
     };
+    let site = Site::new(&settings.page);
     let front = SiteFront {
-        site: Site::new(&settings.page),
+        site: site.clone(),
         key,
         issuer: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
@@ -86,6 +87,9 @@ async fn start(settings: &Settings) -> Result<Stack, Box<dyn std::error::Error>>
     })
     .await
     .map_err(with_hint)?;
+    if let Some(url) = stack.buckets_url() {
+        site.allow_bucket(&url);
+    }
     ready::migrate(&stack).await?;
     let connection = ready::connection_string(&stack, &settings.file("connection-string")).await?;
     let api = stack.api_url().unwrap_or_default();

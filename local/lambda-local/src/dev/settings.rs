@@ -28,6 +28,10 @@ const MODEL_VARIABLES: [&str; 14] = [
     "MCP_SECRET",
 ];
 
+/// Where `npm run dev` serves a page beside this, of Nuxt and of Vite: it passes the API on, and
+/// uploads to the bucket itself.
+const DEVELOPMENT_SERVERS: &str = "http://localhost:3000,http://localhost:5173";
+
 /// A local Aurora DSQL, the functions of template.yaml, and the chat page, on this machine.
 #[derive(Debug, Parser)]
 #[command(
@@ -38,7 +42,7 @@ Without a model's address replies are an echo. With Ollama:
   MODEL_PROVIDER=openai OPENAI_BASE_URL=http://127.0.0.1:11434/v1 MODEL_ID=llama3.2 make dev
 
 With make, options go into ARGS:
-  make dev ARGS=\"--parameter CorsAllowedOrigins=http://localhost:3000 --no-freeze\""
+  make dev ARGS=\"--parameter DeploymentTokensPerDay=100000 --no-freeze\""
 )]
 pub(crate) struct Settings {
     /// Port of the page and the API, on 127.0.0.1
@@ -96,8 +100,11 @@ impl Settings {
         let model = std::env::var("MODEL_ID").unwrap_or_else(|_| "echo".to_owned());
         let allowed = std::env::var("MODEL_ALLOWED").unwrap_or_else(|_| model.clone());
         let feed = std::env::var(BLOG_FEED).unwrap_or_default();
-        // The bucket is at another port, so it is told of the page's origin.
-        let origins = format!("http://127.0.0.1:{0},http://localhost:{0}", self.port);
+        // The bucket is at another port, so it is told of the pages' origins.
+        let origins = format!(
+            "http://127.0.0.1:{0},http://localhost:{0},{DEVELOPMENT_SERVERS}",
+            self.port
+        );
         let own = [
             ("AuthJwks", key_set),
             ("Uploads", "on"),
