@@ -76,6 +76,22 @@ const drop = (field, [name, content]) => field.evaluate((element, [called, words
 }, [name, content]);
 
 export const stories = {
+  'a picture that is larger than a model takes is made smaller before it is uploaded': {
+    async tell(visit) {
+      const photo = picture('photo.png', 1300);
+      assert.ok(photo.buffer.length > 5_000_000);
+      await visit.open();
+      await attach(visit, photo);
+      await visit.ask('what is this?');
+      const [part] = await parts(visit);
+      assert.deepEqual([part.filename, part.mediaType], ['photo.png', 'image/jpeg']);
+      const uploaded = await bytes(visit, part);
+      assert.ok(uploaded.length > 256 * 1024 && uploaded.length <= 3_700_000, uploaded.length);
+      assert.deepEqual([...uploaded.subarray(0, 3)], [0xff, 0xd8, 0xff]);
+      await shown(visit, 1);
+    },
+  },
+
   'a picture of some megabytes and a PDF are uploaded, told to the model, shown, opened, and there after a reload': {
     async tell(visit) {
       const [large, manual] = [picture('large.png', 1100), pdf('manual.pdf', 300_000)];

@@ -10,6 +10,10 @@ const MAX_PICTURES_BYTES = 200 * 1024;
 const PICTURES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
 const EDGES = [1600, 1280, 1024, 768, 512, 384];
 const PREVIEW_EDGE = 80;
+/** Most bytes of a picture that every provider takes; Amazon Bedrock takes 3.75 MB. */
+const MAX_UPLOADED_PICTURE = 3_700_000;
+/** Models look at a picture with fewer pixels than that. */
+const UPLOADED_EDGES = [2560, 1600];
 /** What is too large for a part of its own. Every other text is a plain one. */
 const TEXT_TYPES = { csv: 'text/csv', json: 'application/json', markdown: 'text/markdown', md: 'text/markdown' };
 
@@ -20,8 +24,8 @@ const dataUrl = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-/** A JPEG of the picture, at most `edge` pixels wide and high, as a `data:` URL. */
-function jpeg(image, edge) {
+/** The picture, at most `edge` pixels wide and high, on white. */
+function drawn(image, edge) {
   const canvas = document.createElement('canvas');
   const scale = Math.min(1, edge / Math.max(image.width, image.height));
   canvas.width = Math.max(1, Math.round(image.width * scale));
@@ -30,15 +34,28 @@ function jpeg(image, edge) {
   context.fillStyle = '#fff';
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL('image/jpeg', 0.8);
+  return canvas;
 }
 
+/** The same as a JPEG, as a `data:` URL. */
+const jpeg = (image, edge) => drawn(image, edge).toDataURL('image/jpeg', 0.8);
+
 /** The largest JPEG of the picture that fits into `limit` bytes of base64. */
-async function fitted(file, limit) {
-  const image = await createImageBitmap(file);
+function fitted(image, limit) {
   for (const edge of EDGES) {
     const url = jpeg(image, edge);
     if (url.length <= limit) return { url, mediaType: 'image/jpeg' };
+  }
+  return undefined;
+}
+
+/** The picture as it is uploaded: itself, or a JPEG where it is too large for a provider; `undefined`: it is too large all the same. */
+async function uploadable(file, image, { maxBytes, mediaTypes }) {
+  const most = Math.min(maxBytes, MAX_UPLOADED_PICTURE);
+  if (mediaTypes.includes(file.type) && file.size <= most) return { mediaType: file.type };
+  for (const edge of mediaTypes.includes('image/jpeg') ? UPLOADED_EDGES : []) {
+    const smaller = await new Promise((resolve) => { drawn(image, edge).toBlob(resolve, 'image/jpeg', 0.85); });
+    if (smaller && smaller.size <= most) return { mediaType: 'image/jpeg', file: smaller };
   }
   return undefined;
 }
@@ -48,10 +65,9 @@ async function fitted(file, limit) {
 async function picture(file, limit, uploads) {
   const whole = file.size < limit ? await dataUrl(file) : '';
   if (whole && whole.length <= limit) return { part: { url: whole, mediaType: file.type } };
-  if (uploads?.mediaTypes.includes(file.type) && file.size <= uploads.maxBytes) {
-    return { mediaType: file.type, preview: jpeg(await createImageBitmap(file), PREVIEW_EDGE) };
-  }
-  return { part: await fitted(file, limit) };
+  const image = await createImageBitmap(file);
+  const upload = uploads && await uploadable(file, image, uploads);
+  return upload ? { ...upload, preview: jpeg(image, PREVIEW_EDGE) } : { part: fitted(image, limit) };
 }
 
 const HEAD = /^Attached file `([^`\n]+)`:\n\n(`{3,})[^\n`]*\n([\s\S]*)\n\2$/;
@@ -99,8 +115,8 @@ function uploaded(file, mediaType, { maxBytes }) {
  * @param {object[]} parts the message's other attachments, as far as they are parts
  * @param {number} count how many others there are
  * @param {{maxBytes: number, mediaTypes: string[]} | null} uploads what an upload may be; null: there are none
- * @returns {Promise<{part: object} | {mediaType: string, preview?: string} | {refusal: string}>} the part; the type of an
- *   upload, and a small picture of it as a `data:` URL; or a sentence why it is neither
+ * @returns {Promise<{part: object} | {mediaType: string, file?: Blob, preview?: string} | {refusal: string}>} the part;
+ *   the type of an upload, what is uploaded in the file's place, and a small picture of it as a `data:` URL; or a sentence why it is neither
  */
 export async function attach(file, parts, count, uploads) {
   const { name, type } = file;
