@@ -11,7 +11,7 @@ import secrets
 import sys
 import time
 
-from stack import Refused, Stack
+from stack import Refused, Stack, put
 
 # A schedule relays jobs each minute; a deployment is not slower than a few of these.
 ERASURE_LIMIT_S = 240
@@ -67,19 +67,24 @@ def _(stack, state):
 
 @step("reply", "the model: is it offered in this Region, and may this account use it (ModelId, BedrockRegion, docs/guide.md)?")
 def _(stack, state):
-    message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Say hello in five words."}]}
     state["chat"] = f"smoke-{secrets.token_hex(8)}"
-    begin, first, text = time.monotonic(), None, ""
-    with stack.open("POST", "/api/chat", {"id": state["chat"], "messages": [message]}, token=state["token"]) as answer:
-        for line in answer:
-            first = first or time.monotonic() - begin
-            text += line.decode()
-    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-    errors = [event.get("errorText", "") for event in events if event["type"] == "error"]
-    if errors or not text.rstrip().endswith("data: [DONE]"):
-        raise Refused(errors[0] if errors else "the stream broke off")
-    words = "".join(event.get("delta", "") for event in events if event["type"] == "text-delta")
+    begin = time.monotonic()
+    words, first = stack.say(state["token"], state["chat"], [{"type": "text", "text": "Say hello in five words."}])
     return f"first byte after {first:.2f} s, {len(words)} characters in {time.monotonic() - begin:.2f} s"
+
+
+@step("upload", "the bucket, or a model that takes no text files: docs/operations.md, \"Uploads\"")
+def _(stack, state):
+    if "UploadsBucket" not in stack.outputs:
+        return "Uploads is off"
+    data = b"Here is a word to begin with: hello."
+    made = stack.announce(state["token"], "text/plain", data)
+    put(made, data)
+    file = {"type": "file", "mediaType": "text/plain", "filename": "note.txt", "url": made["url"]}
+    stack.say(state["token"], state["chat"], [{"type": "text", "text": "Which word is in the file?"}, file])
+    if stack.uploaded(state["token"], made["url"]) != data:
+        raise Refused("other bytes are read than were uploaded")
+    return f"{len(data)} bytes put, shown to the model, read again"
 
 
 @step("login", "the message says which step of the login failed; the log groups of admin and sql say why")

@@ -1,7 +1,9 @@
 """A deployed stack, as the scripts here see it: its outputs, its functions, its API. Needs boto3, which SAM brings along."""
 import json
 import os
+import secrets
 import subprocess
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -109,16 +111,50 @@ class Stack:
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.api_url + path, method=method, data=data, headers=headers)
-        try:
-            return urllib.request.urlopen(request, timeout=120)
-        except urllib.error.HTTPError as error:
-            raise Refused(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:300]}") from error
-        except urllib.error.URLError as error:
-            raise Refused(f"{method} {path}: {error.reason}") from error
+        return send(method, self.api_url + path, headers, data, path)
 
     def call(self, method, path, body=None, token=None, headers=None):
         """The API's answer as JSON."""
         with self.open(method, path, body, token, headers) as answer:
             text = answer.read()
         return json.loads(text) if text else None
+
+    def say(self, token, chat, parts):
+        """A turn of a chat, to the end of its reply: its words, and the seconds to its first byte."""
+        message = {"id": f"m-{secrets.token_hex(8)}", "role": "user", "parts": parts}
+        begin, first, text = time.monotonic(), None, ""
+        with self.open("POST", "/api/chat", {"id": chat, "messages": [message]}, token=token) as answer:
+            for line in answer:
+                first = first or time.monotonic() - begin
+                text += line.decode()
+        events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+        errors = [event.get("errorText", "") for event in events if event["type"] == "error"]
+        if errors or not text.rstrip().endswith("data: [DONE]"):
+            raise Refused(errors[0] if errors else "the stream broke off")
+        return "".join(event.get("delta", "") for event in events if event["type"] == "text-delta"), first
+
+    def announce(self, token, media_type, data):
+        """An upload that is to come, as POST /api/uploads answers it."""
+        return self.call("POST", "/api/uploads", {"mediaType": media_type, "size": len(data)}, token=token)
+
+    def uploaded(self, token, path):
+        """The bytes of an upload, as its owner reads them."""
+        found = self.call("GET", path, token=token, headers={"Accept": "application/json"})
+        with send("GET", found["url"], {}, None, path) as answer:
+            return answer.read()
+
+
+def put(made, data):
+    """Sends the bytes of an upload where its announcement says."""
+    to = made["upload"]
+    send(to["method"], to["url"], to["headers"], data, "the upload").close()
+
+
+def send(method, url, headers, data, what):
+    """An answer, to be read piece by piece. Refused where its status is no success."""
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, method=method, data=data, headers=headers), timeout=120)
+    except urllib.error.HTTPError as error:
+        raise Refused(f"{method} {what}: {error.code} {error.read().decode(errors='replace')[:300]}") from error
+    except urllib.error.URLError as error:
+        raise Refused(f"{method} {what}: {error.reason}") from error

@@ -105,7 +105,7 @@ def environment_of(function, folder, port):
     if cluster:
         environment |= {name: cluster.variables[name] for name in ("DSQL_HOSTADDR", "DSQL_PORT", "DSQL_CA_FILE")}
     here = os.environ["REHEARSAL_ENDPOINT"]
-    return environment | {f"AWS_ENDPOINT_URL{service}": here for service in ("", "_SQS", "_BEDROCK_RUNTIME", "_STS")}
+    return environment | {f"AWS_ENDPOINT_URL{service}": here for service in ("", "_SQS", "_BEDROCK_RUNTIME", "_STS", "_S3")}
 
 
 def attributes(identifier):

@@ -1,13 +1,19 @@
 """Where the emulator differs from AWS in what template.yaml uses, put right: methods and media types of an imported API,
-alarms on more than one metric, and the actions and resources by which a few operations are authorised."""
+alarms on more than one metric, the actions and resources by which a few operations are authorised, what SAM's transform knows
+of parameters, and what S3 says of an object that is not there."""
+import contextvars
 import os
 import re
 from urllib.parse import unquote
 
-from ministack.core import iam_actions, iam_evaluator
-from ministack.services import apigateway_v1
-from ministack.services.cloudformation import provisioners
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator, router
+from ministack.services import apigateway_v1, s3
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners
+from samtranslator.translator import transform
 
+# The values of a template's parameters, while it is transformed.
+parameters = contextvars.ContextVar("parameters", default={})
 # Operations that AWS authorises by the action of another.
 ACTIONS = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
@@ -67,6 +73,22 @@ def install_import():
     apigateway_v1._import_path_item, apigateway_v1._import_rest_api = import_item, import_whole
 
 
+def install_transform():
+    """SAM's transform is told the values of parameters: what it calls a function's version depends on them (Revision)."""
+    apply, translate = engine._apply_transforms, transform.transform
+
+    def apply_knowing(template, provided_params=None, previous_params=None):
+        before = parameters.set(engine._transform_parameters(template, provided_params, previous_params))
+        try:
+            return apply(template, provided_params, previous_params)
+        finally:
+            parameters.reset(before)
+
+    for module in (changesets, engine, handlers):
+        module._apply_transforms = apply_knowing
+    transform.transform = lambda template, values, loader: translate(template, parameters.get() | values, loader)
+
+
 def install_alarms():
     """An alarm on an expression is kept as one on its first metric: none is ever evaluated here."""
     handlers = provisioners._RESOURCE_HANDLERS["AWS::CloudWatch::Alarm"]
@@ -96,9 +118,42 @@ def install_types():
         }
 
 
+def install_missing():
+    """That an object is not there S3 tells those alone who may list the bucket; others are refused."""
+    handle = s3.handle_request
+
+    async def handle_request(method, path, headers, body, query, *arguments, **options):
+        answer = await handle(method, path, headers, body, query, *arguments, **options)
+        bucket, _, key = path.lstrip("/").partition("/")
+        if not (answer[0] == 404 and key and method in ("GET", "HEAD")):
+            return answer
+        of = (router.extract_access_key_id(headers, query), "s3:ListBucket", "s3", router.extract_region(headers, query))
+        denied = iam_evaluator.enforce(*of, resource_arn=f"arn:aws:s3:::{bucket}")
+        return s3._error("AccessDenied", "Access Denied", 403, path) if denied else answer
+
+    s3.handle_request = handle_request
+
+
+def install_transport():
+    """Presigned requests count as sent by TLS, which is not spoken here, unless they say that they came otherwise."""
+    serve = app.app
+
+    async def serve_as_by_tls(scope, receive, send):
+        if scope["type"] == "http" and b"X-Amz-Signature" in scope["query_string"]:
+            headers = list(scope["headers"])
+            if not any(name == b"x-forwarded-proto" for name, _ in headers):
+                scope = scope | {"headers": [*headers, (b"x-forwarded-proto", b"https")]}
+        await serve(scope, receive, send)
+
+    app.app = serve_as_by_tls
+
+
 def install():
+    install_missing()
+    install_transport()
     install_types()
     install_actions()
     install_trust()
     install_import()
+    install_transform()
     install_alarms()

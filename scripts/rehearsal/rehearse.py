@@ -7,11 +7,13 @@ dsql-local for each cluster. `make test-deploy` runs it.
                                           the template or a migration
 
  1  three questions, a stack of the version before, with a chat and jobs under way, and its update to this version: the chat is
-    there, the jobs are done, its smoke test succeeds; each function has called what its role allows, and nothing else
- 2  a second stack in the same account
- 3  changes in shared/, migrations/, roles.rs and Cargo.lock reach the first one, and nothing else does
- 4  the same update of the second fails, and is rolled back: the old functions work on the new schema
- 5  both are deleted; a third adopts the first one's cluster, and finds its chats
+    there, the jobs are done, its smoke test succeeds
+ 2  Uploads is turned on in it: a bucket is made and used; each function has called what its role allows, and nothing else
+ 3  a second stack in the same account, with Uploads from the start
+ 4  changes in shared/, migrations/, roles.rs and Cargo.lock reach the first one, and nothing else does; Uploads is turned off
+    in it, and its bucket stays
+ 5  the same update of the second fails, and is rolled back: the old functions work on the new schema
+ 6  both are deleted; a third adopts the first one's cluster, and finds its chats, and their uploads in a copy of the bucket
 """
 import argparse
 import json
@@ -22,7 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from workplace import FUNCTIONS, ROOT, Build, Emulator, Sources, run
+from uploads import Uploads, allowed
+from workplace import FUNCTIONS, ROOT, Build, Emulator, Sources, check, run, say
 
 sys.path.insert(0, str(ROOT / "scripts"))
 BROKEN = """
@@ -36,11 +39,14 @@ Outputs:
 VISITOR = "visitor-1"
 # Visitors whose erasure, and whose deletion of all chats, is asked of the version before and done by this one.
 LEAVING = {"visitor-2": "/api/me", "visitor-3": "/api/chats"}
+UPLOADING = "visitor-4"
 # What Lambda does with a function's role by itself: it reads the queue, and writes logs and traces.
 BY_LAMBDA = {
     "logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTraceSegments", "xray:PutTelemetryRecords",
     "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes",
 }
+# What no function has done within the hour: an upload ends after a day, or an hour after its owner has gone.
+LATER = {"maintenance": {"s3:DeleteObject"}}
 # What lets a function take a login's role is that role's policy of trust, not a policy of its own.
 BY_TRUST = {"sts:AssumeRole"}
 # A crate that few others stand on, in another version than Cargo.lock has.
@@ -48,17 +54,6 @@ OTHER_VERSION = ("lru", "0.19.0")
 JOBS_LIMIT_S = 120
 SCHEDULES = (ROOT / "template.yaml").read_text().count("Type: ScheduleV2")
 CALLS = "calls.jsonl"  # which recorder.py writes
-begin = time.monotonic()
-
-
-def say(text):
-    print(f"{time.monotonic() - begin:6.1f} s  {text}", flush=True)
-
-
-def check(holds, text):
-    if not holds:
-        sys.exit(f"not so: {text}")
-    say(text)
 
 
 class Rehearsal:
@@ -86,20 +81,23 @@ class Rehearsal:
         connected = set()
         for log in self.folder.glob(f"{stack.name}-*/log"):
             connected |= set(re.findall(r"opened a connection dsql\.role=(\w+)", log.read_text()))
-        iam = stack.client("iam")
         for name in FUNCTIONS:
             role = stack.resource(f"{name.capitalize()}Role")
-            policies = [iam.get_role_policy(RoleName=role, PolicyName=policy) for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]]
-            statements = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
-            allowed = {action for statement in statements for action in listed(statement["Action"])} - BY_LAMBDA
+            may = allowed(stack, name) - BY_LAMBDA - LATER.get(name, set())
             made = {action for of, action in calls if of == role} - BY_TRUST
             database_role = {"sql": "sql_function"}.get(name, name)
             if database_role in connected:
                 made.add("dsql:DbConnectAdmin" if name == "admin" else "dsql:DbConnect")
-            if made != allowed:
-                sys.exit(f"{name} has called {sorted(made)}, and its role allows {sorted(allowed)}")
+            if made != may:
+                sys.exit(f"{name} has called {sorted(made)}, and its role allows {sorted(may)}")
         sql = stack.resource("SqlRole")
         return (sql, "sts:AssumeRole") in calls
+
+    def set_uploads(self, value):
+        """The parameter of the first stack, in deploy.toml: added at its end, or changed where it stands first."""
+        text = self.settings.read_text()
+        line = f'Uploads = "{value}"\n'
+        self.settings.write_text(text.replace('Uploads = "on"\n', line, 1) if "Uploads" in text else text + line)
 
     def must_deploy(self, *arguments):
         done = self.deploy(*arguments)
@@ -135,10 +133,6 @@ class Rehearsal:
         check("-".join(OTHER_VERSION).encode() in (self.programs / "chats").read_bytes(), "chats is built from another Cargo.lock")
         build.write((sources.folder / "template.yaml").read_text())
         return build, number
-
-
-def listed(value):
-    return value if isinstance(value, list) else [value]
 
 
 def version_before():
@@ -197,18 +191,27 @@ def play(rehearsal, before):
         for visitor, job in jobs.items():
             wait_for_receipt(one, visitor, job)
         say("jobs of the version before are done by this one")
+    rehearsal.set_uploads("on")
+    rehearsal.must_deploy("one", "", None, "--no-smoke")
+    one = Stack("one", "us-east-1")
+    uploads = Uploads(one)
+    uploads.check_made()
+    chat = one.call("POST", "/api/chats", {"title": "kept"}, token=one.token(VISITOR))["id"]
+    upload = uploads.check_used(VISITOR, chat)
+    uploads.check_used(UPLOADING, one.call("POST", "/api/chats", {"title": "to go"}, token=one.token(UPLOADING))["id"])
+    wait_for_receipt(one, UPLOADING, one.call("DELETE", "/api/me", token=one.token(UPLOADING))["jobId"])
+    check(uploads.keys() == [upload.rsplit("/", 1)[-1]], "with its owner's receipt an upload has gone, and no other")
     login = one.admin("create-login", name="calls", access="owner")["connectionString"]
     one.call("POST", "/token", headers={"Neon-Connection-String": login})
     one.admin("drop-login", name="calls", data="delete")
     check(rehearsal.check_calls(one), "each function has called all that its role allows, and sql has taken a login's role")
-    chat = one.call("POST", "/api/chats", {"title": "kept"}, token=one.token(VISITOR))["id"]
 
     before = rehearsal.hashes(one)
     rehearsal.must_deploy("one", "", None, "--no-smoke")
     check(rehearsal.hashes(one) == before, "deployed again, the functions are the same")
 
     with rehearsal.settings.open("a") as file:
-        file.write('[two]\nregion = "us-east-1"\n\n[two.parameters]\nAuthIssuer = "http://localhost:3000"\nModelProvider = "echo"\n')
+        file.write('[two]\nregion = "us-east-1"\n\n[two.parameters]\nAuthIssuer = "http://localhost:3000"\nModelProvider = "echo"\nUploads = "on"\n')
     rehearsal.must_deploy("two")
     two = Stack("two", "us-east-1")
     schedules = one.client("scheduler").list_schedules()["Schedules"]
@@ -218,6 +221,7 @@ def play(rehearsal, before):
     changed, version = rehearsal.changed()
     say("built again from changed sources")
     before, template = rehearsal.hashes(one), (changed.folder / "template.yaml").read_text()
+    rehearsal.set_uploads("off")
     rehearsal.must_deploy("one", "", changed)
     after = rehearsal.hashes(one)
     differing = {name for name in FUNCTIONS if before[name] != after[name]}
@@ -226,6 +230,8 @@ def play(rehearsal, before):
     check(one.outputs["SchemaVersion"] == str(version), f"a new migration is applied: schema {version}")
     report = one.admin("doctor")
     check(report["healthy"], "a new privilege is granted: the doctor of the new build misses none")
+
+    uploads.check_off(one, VISITOR, chat)
 
     before = rehearsal.hashes(two)
     (changed.folder / "template.yaml").write_text(template.replace("\nOutputs:\n", BROKEN, 1))
@@ -238,22 +244,25 @@ def play(rehearsal, before):
     run(*smoke)
     say("and does all that it did")
 
-    cluster = one.outputs["ClusterArn"].rsplit("/", 1)[-1]
+    cluster, buckets = one.outputs["ClusterArn"].rsplit("/", 1)[-1], {uploads.bucket, two.outputs["UploadsBucket"]}
     cloudformation = one.client("cloudformation")
     for name in ("one", "two"):
         cloudformation.delete_stack(StackName=name)
         cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
     left = one.client("dsql").list_clusters()["clusters"]
     check(len(left) == 2 and not one.client("scheduler").list_schedules()["Schedules"], "both are deleted, their clusters are not")
+    left = {found["Name"] for found in uploads.s3.list_buckets()["Buckets"]}
+    check(buckets <= left and uploads.keys(), "nor are their buckets of uploads")
 
     with rehearsal.settings.open("a") as file:
-        parameters = {"AuthIssuer": "http://localhost:3000", "ClusterId": cluster}
+        parameters = {"AuthIssuer": "http://localhost:3000", "ClusterId": cluster, "Uploads": "on"}
         file.write('[three]\nregion = "us-east-1"\n\n[three.parameters]\n')
         file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in parameters.items())
     rehearsal.must_deploy("three", "", changed_without_break(changed, template))
     three = Stack("three", "us-east-1")
     found = three.call("GET", f"/api/chats/{chat}", token=three.token(VISITOR))
     check(found["title"] == "kept", "a third adopts a cluster by its id, with the chats in it")
+    uploads.check_adopted(three, VISITOR, upload)
     say("done")
 
 

@@ -16,6 +16,17 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ACCOUNT = "111122223333"
 FUNCTIONS = ("admin", "chats", "chat", "jobs", "maintenance", "sql")
 START_LIMIT_S = 60
+BEGIN = time.monotonic()
+
+
+def say(text):
+    print(f"{time.monotonic() - BEGIN:6.1f} s  {text}", flush=True)
+
+
+def check(holds, text):
+    if not holds:
+        sys.exit(f"not so: {text}")
+    say(text)
 
 
 def run(*command, cwd=ROOT, **options):
