@@ -1,0 +1,89 @@
+"""Which clients there are: how each is called, run, and found to have a version."""
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+
+JDBC = "jdbc/postgresql.jar"
+
+
+@dataclass
+class Client:
+    """One row of the page's table."""
+
+    key: str
+    name: str
+    file: str  # its program, below this folder
+    package: str  # what tells its version: "pip NAME [NAME]", "npm NAME", or "run" and a command
+    tag: str = ""  # an argument of the program, where several clients share one
+    section: str = ""  # where several versions share one
+    shown: str = ""  # the file with its snippet, if that is not its program
+    about: str = ""  # what follows the version
+    found: str = ""  # the version, if it is there
+
+    def __post_init__(self):
+        self.section = self.section or self.name
+
+    def command(self, here, target):
+        file = here / self.file
+        runners = {
+            ".py": [sys.executable], ".mjs": ["node", "--import", here / "node" / "modules.mjs"], ".php": ["php"], ".rb": ["ruby"],
+            ".java": ["java", "-cp", target / JDBC],
+        }
+        return [*runners[file.suffix], file, *([self.tag] if self.tag else [])]
+
+    def version(self, target):
+        kind, _, rest = self.package.partition(" ")
+        if kind == "pip":
+            found = metadata.distributions(path=[str(target / "python")])
+            versions = {package.metadata["Name"].lower().replace("_", "-"): package.version for package in found}
+            name, _, beside = rest.partition(" ")
+            self.about = f", with {beside} {versions.get(beside)}" if beside else ""
+            return versions.get(name, "")
+        if kind == "npm":
+            file = target / "node" / "node_modules" / rest / "package.json"
+            return json.loads(file.read_text())["version"] if file.exists() else ""
+        try:
+            done = subprocess.run(rest.split(), cwd=target, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+        return re.search(r"\d+(\.\d+)+", done.stdout.split("Implementation-Version:")[-1]).group()
+
+
+def postgres(program, version):
+    """psql or pg_dump of one version of PostgreSQL."""
+    command = f"run ./postgres-{version}/bin/{program} --version"
+    tag = f"{program}-{version}"
+    return Client(f"{program}_{version}", f"{program} {version}", "python/psql.py", command, tag, program, "others/psql.sh")
+
+
+CONNECTOR = "pip aurora-dsql-python-connector"
+CLIENTS = [
+    *(postgres("psql", version) for version in ("16", "17", "18")),
+    *(postgres("pg_dump", version) for version in ("16", "17", "18")),
+    Client("psycopg", "psycopg 3", "python/drivers.py", "pip psycopg", "psycopg"),
+    Client("psycopg2", "psycopg2", "python/drivers.py", "pip psycopg2-binary", "psycopg2"),
+    Client("asyncpg", "asyncpg", "python/asynchronous.py", "pip asyncpg", "asyncpg"),
+    Client("aurora_psycopg", "AWS's Python connector: psycopg", "python/drivers.py", CONNECTOR, "aurora_dsql_psycopg"),
+    Client("aurora_psycopg2", "AWS's Python connector: psycopg2", "python/drivers.py", CONNECTOR, "aurora_dsql_psycopg2"),
+    Client("aurora_asyncpg", "AWS's Python connector: asyncpg", "python/asynchronous.py", CONNECTOR, "aurora_dsql_asyncpg"),
+    Client("sqlalchemy", "SQLAlchemy", "python/alchemy.py", "pip sqlalchemy", "postgresql"),
+    Client("sqlalchemy_aurora", "AWS's dialect for SQLAlchemy", "python/alchemy.py", "pip aurora-dsql-sqlalchemy sqlalchemy", "aurora"),
+    Client("django", "AWS's adapter for Django", "python/with_django.py", "pip aurora-dsql-django django"),
+    Client("tortoise", "AWS's adapter for Tortoise", "python/with_tortoise.py", "pip aurora-dsql-tortoise-orm tortoise-orm"),
+    Client("pg", "node-postgres", "node/pg.mjs", "npm pg", "pg"),
+    Client("aurora_pg", "AWS's connector for node-postgres", "node/pg.mjs", "npm @aws/aurora-dsql-node-postgres-connector", "aurora"),
+    Client("postgresjs", "postgres.js", "node/postgresjs.mjs", "npm postgres"),
+    Client("neon", "Neon's driver over WebSocket", "node/neon.mjs", "npm @neondatabase/serverless"),
+    Client("drizzle", "Drizzle", "node/drizzle.mjs", "npm drizzle-orm"),
+    Client("kysely", "Kysely", "node/kysely.mjs", "npm kysely"),
+    Client("knex", "Knex", "node/knex.mjs", "npm knex"),
+    Client("typeorm", "TypeORM", "node/typeorm.mjs", "npm typeorm"),
+    Client("sequelize", "Sequelize", "node/sequelize.mjs", "npm sequelize"),
+    Client("prisma", "Prisma", "node/prisma.mjs", "npm prisma"),
+    Client("pgjdbc", "pgjdbc", "others/Jdbc.java", f"run unzip -p {JDBC} META-INF/MANIFEST.MF"),
+    Client("pdo", "PHP's PDO", "others/pdo.php", "run php -r echo(PHP_VERSION);"),
+    Client("ruby", "Ruby's pg", "others/ruby.rb", "run ruby -r pg -e puts(PG::VERSION)"),
+]
