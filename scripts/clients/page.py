@@ -2,6 +2,8 @@
 import re
 import textwrap
 
+from catalogue import NOWHERE
+
 LANGUAGES = {".py": "python", ".mjs": "js", ".java": "java", ".php": "php", ".rb": "ruby", ".sh": "sh"}
 STEPS = {
     "connect": "connect", "ddl": "DDL", "catalogue": "catalogue", "types": "types", "array": "array", "conflict": "conflict",
@@ -11,17 +13,21 @@ MARKS = {True: "yes", None: "no", False: "**fails**"}
 WIDTH = 120
 OPENING = """# Clients
 
-How to connect to Aurora DSQL, and so to `dsql-local`, with each of these clients, and what each of them can do there. Every
-snippet is a part of a program that ran against `dsql-local` on {date}, with the newest version of the client that can be had
-for Python {python} and Node {node}; `make clients` runs all of them again and writes this page.
+How to connect to Aurora DSQL, and so to `dsql-local`, with each of these clients, and what each can do there. Every
+snippet is part of a program that ran against `dsql-local` on {date}, with the client's newest version for Python
+{python} and Node {node}; those for Java, PHP and Ruby are of {system}.
+`make clients` runs all of them again and writes this page.
 
-Each client connects with TLS verified and a token as its password. The snippets have the cluster in `DSQL_ENDPOINT`,
-`DSQL_PORT`, `AWS_REGION` and, for `dsql-local` alone, `DSQL_CA_FILE`, by these names or as `host`, `port`, `region` and `ca`:
-what `dsql-local serve --env-file dsql.env` writes. A cluster has port 5432 and a certificate that systems trust, so port and
-CA can be left out there or are the system's (`sslrootcert=system`). `dsql-local`'s name has to lead to this machine, by a
-hosts entry, `127.0.0.1 <DSQL_ENDPOINT>`, or, for whatever stands on libpq, by `PGHOSTADDR=127.0.0.1`. A token lives 15
-minutes and opens a connection; a connection lives 60 minutes. So a pool needs a function that gives it a new token for each
-connection, and to end connections earlier than that. Roles other than `admin` take a token without `Admin` in its name.
+Each client connects with TLS verified and a token as its password. The snippets have the host, port, Region and CA file
+that `dsql-local serve --env-file dsql.env` writes: `DSQL_ENDPOINT`, `DSQL_PORT`, `AWS_REGION`, `DSQL_CA_FILE`.
+
+- **A cluster** has port 5432 and a certificate that systems trust, so the port can be left out, and the CA is the
+  system's (`sslrootcert=system` with libpq).
+- **`dsql-local`** needs its name to lead to this machine: a hosts entry, `127.0.0.1 <DSQL_ENDPOINT>`, or
+  `PGHOSTADDR=127.0.0.1` for whatever stands on libpq.
+- **A token** lives 15 minutes and only opens a connection, which then lives 60 minutes. So a pool has to make a new
+  token for each connection, and to retire connections before an hour has passed.
+- **Another role** than `admin` takes a token for `DbConnect`: the same function without `Admin` in its name.
 """
 MEANING = """
 | Column | What the client did |
@@ -36,8 +42,8 @@ MEANING = """
 | error | a unique violation is what the client calls it, or 23505 |
 | pool | several sessions by its own pool |
 
-"yes" is what held; "no" is what DSQL or the client does not have, as its section says; an empty cell is what was not tried.
-`dsql-local` takes a CancelRequest and lets the statement go on; what a cluster does is not documented.
+"yes": it held. "no": DSQL or the client has no such thing, as its section says. Empty: not tried. `dsql-local` takes a
+CancelRequest and lets the statement go on; what a cluster does is not documented.
 """
 
 
@@ -54,16 +60,23 @@ def wrapped(text):
 
 
 def section(clients, results, here):
-    language, code = snippet(clients[0], here)
     versions = ", ".join(client.found for client in clients)
-    lines = [f"## {clients[0].section}", "", f"Version {versions}{clients[0].about}.", "", f"```{language}", code, "```"]
-    notes = []
+    install = f"`{clients[0].install}`, version" if clients[0].install else "Version"
+    lines = [f"## {clients[0].section}", "", f"{install} {versions}{clients[0].about}."]
+    if clients[0].shown != NOWHERE:
+        language, code = snippet(clients[0], here)
+        lines += ["", f"```{language}", code, "```"]
+    notes = {}
     for client in clients:
         for step in results[client.key]:
-            note = f"{STEPS.get(step['step'], step['step'])}: {step['note']}."
-            if step["note"] and note not in notes:
-                notes.append(note)
-    return "\n".join(lines + ([""] + [wrapped(note) for note in notes] if notes else []))
+            if step["note"]:
+                notes.setdefault((STEPS.get(step["step"], step["step"]), step["note"]), []).append(client.found)
+    if notes:
+        lines.append("")
+    for (step, note), which in notes.items():
+        only = f" ({', '.join(which)})" if len(which) < len(clients) else ""
+        lines.append(wrapped(f"{step}{only}: {note}."))
+    return "\n".join(lines)
 
 
 def table(clients, results):
@@ -76,10 +89,10 @@ def table(clients, results):
     return "\n".join(lines)
 
 
-def write(clients, results, here, date, python, node):
+def write(clients, results, here, facts):
     found = [client for client in clients if client.found]
     sections = {}
     for client in found:
         sections.setdefault(client.section, []).append(client)
-    parts = [OPENING.format(date=date, python=python, node=node) + MEANING, table(found, results)]
+    parts = [OPENING.format(**facts) + MEANING, table(found, results)]
     return "\n\n".join(part.strip("\n") for part in parts + [section(those, results, here) for those in sections.values()]) + "\n"

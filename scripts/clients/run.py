@@ -78,8 +78,8 @@ def tell(server, client, hosts):
     command = [str(word) for word in client.command(HERE, TARGET)]
     try:
         done = subprocess.run(
-            command, env=environment(server, client, hosts), cwd=TARGET, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, timeout=CLIENT_LIMIT_S,
+            command, env=environment(server, client, hosts), cwd=TARGET, timeout=CLIENT_LIMIT_S, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         out, err = done.stdout, done.stderr
         failed = done.returncode != 0
@@ -118,7 +118,9 @@ def main():
             print(f"{client.key:18} {step['step']:10} {mark:7} {step['note'] or ''}", flush=True)
     if not names:
         node = subprocess.run(["node", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip("v\n")
-        page = write(CLIENTS, results, HERE, datetime.date.today(), platform.python_version(), node)
+        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+        facts = {"date": datetime.date.today(), "python": platform.python_version(), "node": node, "system": system}
+        page = write(CLIENTS, results, HERE, facts)
         (ROOT / "docs" / "clients.md").write_text(page)
     return 1 if failed else 0
 

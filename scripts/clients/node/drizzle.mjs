@@ -2,14 +2,15 @@
 import assert from "node:assert/strict";
 import { eq, inArray, sql } from "drizzle-orm";
 import { bigint, boolean, customType, index, integer, jsonb, numeric, pgTable, text, timestamp, uuid } from "drizzle-orm/pg-core";
-import { Limit, ca, conflict, host, play, port, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { Limit, ca, conflict, host, play, port, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 // snippet drizzle
-const { default: pg } = await import("pg");
-const { drizzle } = await import("drizzle-orm/node-postgres");
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import { drizzle } from "drizzle-orm/node-postgres";
+import pg from "pg";
 const db = drizzle(new pg.Pool({
   host, port, user: "admin", database: "postgres", ssl: { ca }, maxLifetimeSeconds: 3300,
-  password: () => signer.getDbConnectAdminAuthToken(), // new DsqlSigner({ hostname: host, region })
+  password: () => new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken(),
 }));
 // end
 

@@ -1,12 +1,14 @@
 // Knex.
-import { ca, conflict, host, play, port, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { ca, conflict, host, play, port, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 // snippet knex
-const { default: knex } = await import("knex");
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import knex from "knex";
 const db = knex({ client: "pg", pool: { min: 0, maxConnectionLifetimeMillis: 3300_000 }, connection: async () => {
-  const password = await signer.getDbConnectAdminAuthToken(); // new DsqlSigner({ hostname: host, region })
+  const password = await new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken();
   const until = Date.now() + 600_000;
-  return { host, port, user: "admin", database: "postgres", password, ssl: { ca }, expirationChecker: () => Date.now() > until };
+  const expirationChecker = () => Date.now() > until;
+  return { host, port, user: "admin", database: "postgres", password, ssl: { ca }, expirationChecker };
 } });
 // end
 

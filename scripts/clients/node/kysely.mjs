@@ -1,13 +1,14 @@
 // Kysely on node-postgres.
 import { sql } from "kysely";
-import { Limit, ca, conflict, host, play, port, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { Limit, ca, conflict, host, play, port, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 // snippet kysely
-const { default: pg } = await import("pg");
-const { Kysely, PostgresDialect } = await import("kysely");
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
 const db = new Kysely({ dialect: new PostgresDialect({ pool: new pg.Pool({
   host, port, user: "admin", database: "postgres", ssl: { ca }, maxLifetimeSeconds: 3300,
-  password: () => signer.getDbConnectAdminAuthToken(), // new DsqlSigner({ hostname: host, region })
+  password: () => new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken(),
 }) }) });
 // end
 

@@ -3,7 +3,9 @@ import { createRequire, register } from "node:module";
 import { pathToFileURL } from "node:url";
 
 const from = pathToFileURL(`${process.env.STORY_TOOLS}/node/index.mjs`).href;
-const hooks = `export const resolve = (name, context, next) =>
-  next(name, /^[./]|^(node|file):/.test(name) ? context : { ...context, parentURL: context.parentURL.includes("/node_modules/") ? context.parentURL : "${from}" });`;
+const hooks = `export const resolve = (name, context, next) => {
+  const ours = !context.parentURL?.includes("/node_modules/") && !/^[./]|^(node|file):/.test(name);
+  return next(name, ours ? { ...context, parentURL: "${from}" } : context);
+};`;
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
 globalThis.require = createRequire(from);

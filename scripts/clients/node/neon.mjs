@@ -1,15 +1,16 @@
 // The Neon driver over WebSocket, unmodified: a cluster speaks PostgreSQL over WebSocket on 443.
-import { Limit, conflict, host, insert, play, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { Limit, conflict, host, insert, play, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 const { DSQL_WEBSOCKET_PORT } = process.env;
 // snippet neon
-const { Pool, neonConfig } = await import("@neondatabase/serverless");
-const { default: ws } = await import("ws"); // Node 22 has a WebSocket of its own
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import { Pool, neonConfig } from "@neondatabase/serverless";
+import ws from "ws"; // Node 22 has a WebSocket of its own
 neonConfig.webSocketConstructor = ws;
 neonConfig.wsProxy = (host) => `${host}:${DSQL_WEBSOCKET_PORT}/`; // on a cluster: (host) => `${host}/`
 const pool = new Pool({
   host, user: "admin", database: "postgres",
-  password: () => signer.getDbConnectAdminAuthToken(), // new DsqlSigner({ hostname: host, region })
+  password: () => new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken(),
 });
 // end
 const one = (sql, parameters) => pool.query(sql, parameters).then(({ rows }) => rows[0]);

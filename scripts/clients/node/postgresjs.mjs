@@ -1,11 +1,12 @@
 // postgres.js.
-import { Limit, ca, conflict, host, play, port, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { Limit, ca, conflict, host, play, port, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 // snippet postgresjs
-const { default: postgres } = await import("postgres");
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import postgres from "postgres";
 const sql = postgres({
   host, port, user: "admin", database: "postgres", ssl: { ca, servername: host }, max_lifetime: 3300,
-  password: () => signer.getDbConnectAdminAuthToken(), // new DsqlSigner({ hostname: host, region })
+  password: () => new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken(),
 });
 // end
 

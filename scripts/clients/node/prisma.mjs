@@ -1,7 +1,7 @@
 // Prisma's client with its adapter for node-postgres; the client is generated here, from a schema like the table's.
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
-import { Limit, ca, conflict, host, play, port, refused, row, same, signer, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { Limit, ca, conflict, host, play, port, refused, row, same, region, table, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 const folder = `${process.env.STORY_TOOLS}/node/with-prisma`;
 fs.mkdirSync(folder, { recursive: true });
@@ -29,14 +29,16 @@ model Item {
 `);
 // Migrations alone need the program that it would download.
 const env = { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: process.execPath };
-execFileSync("node", ["../node_modules/prisma/build/index.js", "generate", "--schema", "schema.prisma"], { cwd: folder, env, stdio: "pipe" });
+const generate = ["../node_modules/prisma/build/index.js", "generate", "--schema", "schema.prisma"];
+execFileSync("node", generate, { cwd: folder, env, stdio: "pipe" });
 const { PrismaClient, Prisma } = require(`${folder}/client`);
 
 // snippet prisma
-const { PrismaPg } = await import("@prisma/adapter-pg");
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import { PrismaPg } from "@prisma/adapter-pg";
 const adapter = new PrismaPg({
   host, port, user: "admin", database: "postgres", ssl: { ca }, maxLifetimeSeconds: 3300,
-  password: () => signer.getDbConnectAdminAuthToken(), // new DsqlSigner({ hostname: host, region })
+  password: () => new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken(),
 });
 const db = new PrismaClient({ adapter });
 // end
@@ -52,7 +54,7 @@ await play({
     await db.$executeRawUnsafe(STORY_CREATE);
     const [{ job_id }] = await db.$queryRawUnsafe(STORY_INDEX);
     await db.$executeRaw`CALL sys.wait_for_job(${job_id})`;
-    return "SQL by hand: `prisma migrate` takes an advisory lock and sends several statements at once";
+    return "SQL by hand; `prisma migrate` and `db pull` were not tried, since they download a program of their own";
   },
   types: async () => {
     await db.item.create({ data: { ...row, b: BigInt(row.b), nothing: null } });

@@ -1,14 +1,15 @@
 // Sequelize.
-import { ca, conflict, host, play, port, refused, row, same, signer, table, Limit, STORY_CREATE, STORY_INDEX } from "./story.mjs";
+import { ca, conflict, host, play, port, refused, row, same, region, table, Limit, STORY_CREATE, STORY_INDEX } from "./story.mjs";
 
 // snippet sequelize
-const { Sequelize, DataTypes } = (await import("sequelize")).default;
+import { DsqlSigner } from "@aws-sdk/dsql-signer";
+import { DataTypes, Sequelize } from "sequelize";
 const db = new Sequelize({
   dialect: "postgres", host, port, username: "admin", database: "postgres", logging: false,
   dialectOptions: { ssl: { ca }, clientMinMessages: "ignore" }, pool: { maxUses: 500 },
 });
 db.addHook("beforeConnect", async (config) => {
-  config.password = await signer.getDbConnectAdminAuthToken(); // new DsqlSigner({ hostname: host, region })
+  config.password = await new DsqlSigner({ hostname: host, region }).getDbConnectAdminAuthToken();
 });
 // end
 
@@ -22,7 +23,7 @@ const select = { type: "SELECT" };
 await play({
   connect: async () => {
     same((await db.query("SELECT current_user::text AS who", select))[0], { who: "admin" });
-    return "without `clientMinMessages` it begins with a SET that DSQL refuses";
+    return "without `clientMinMessages: \"ignore\"` it starts with a SET that DSQL refuses";
   },
   ddl: async () => {
     await db.query(STORY_CREATE);

@@ -2,12 +2,10 @@
 // The variables STORY_* name its table and the statements that make it: see run.py.
 import assert from "node:assert/strict";
 import fs from "node:fs";
-import { DsqlSigner } from "@aws-sdk/dsql-signer";
 
 export const { DSQL_ENDPOINT: host, AWS_REGION: region, STORY_TABLE: table, STORY_CREATE, STORY_INDEX } = process.env;
 export const port = Number(process.env.DSQL_PORT);
 export const ca = fs.readFileSync(process.env.DSQL_CA_FILE, "utf8");
-export const signer = new DsqlSigner({ hostname: host, region });
 
 export const row = {
   id: crypto.randomUUID(), t: "naïve ✓ 'quoted'", i: -5, b: "9007199254740993", n: "1234567.8900", f: true,
@@ -27,7 +25,10 @@ export const same = (found, expected = row) => {
 };
 
 // What an error says of its kind, wherever a client puts it.
-export const codeOf = (error) => error?.code?.match?.(/^[0-9A-Z]{5}$/) ? error.code : error && (codeOf(error.cause ?? error.original ?? error.parent ?? error.driverError));
+const codeOf = (error) => {
+  if (!error || /^[0-9A-Z]{5}$/.test(error.code)) return error?.code;
+  return codeOf(error.cause ?? error.original ?? error.driverError);
+};
 
 export const refused = async (does, code) => {
   const error = await Promise.resolve().then(does).then(() => null, (thrown) => thrown);

@@ -59,7 +59,8 @@ step('types', function () use (&$session, $table, $id) {
     $sql = "INSERT INTO $table (id, t, i, b, n, f, at, j, raw, nothing) VALUES (:id, :t, :i, :b, :n, :f, :at, :j, :raw, :nothing)";
     $insert = $session->prepare($sql);
     $at = '2026-11-30 12:34:56.789012+00';
-    foreach (['id' => $id, 't' => 'naïve ✓', 'n' => '1234567.8900', 'at' => $at, 'j' => '{"a": [1, null]}'] as $name => $value) $insert->bindValue($name, $value);
+    $texts = ['id' => $id, 't' => 'naïve ✓', 'n' => '1234567.8900', 'at' => $at, 'j' => '{"a": [1, null]}'];
+    foreach ($texts as $name => $value) $insert->bindValue($name, $value);
     $insert->bindValue('i', -5, PDO::PARAM_INT);
     $insert->bindValue('b', 9007199254740993, PDO::PARAM_INT);
     $insert->bindValue('f', true, PDO::PARAM_BOOL);

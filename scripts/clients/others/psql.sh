@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What docs/clients.md says of psql and pg_dump; python/psql.py gives them the same.
+# What docs/clients.md says of psql; python/psql.py gives it the same.
 # snippet
 export PGPASSWORD=$(aws dsql generate-db-connect-admin-auth-token --hostname "$DSQL_ENDPOINT" --region "$AWS_REGION")
 psql "host=$DSQL_ENDPOINT port=$DSQL_PORT user=admin dbname=postgres sslmode=verify-full sslrootcert=$DSQL_CA_FILE"

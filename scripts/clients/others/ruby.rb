@@ -46,7 +46,9 @@ step("types") do
   names = %w[id t i b n f at j raw nothing]
   row = [ID, "naïve ✓", -5, 9_007_199_254_740_993, BigDecimal("1234567.89"), true, "2026-11-30 12:34:56.789012+00", '{"a": [1, null]}']
   raw = { value: "\0\xFF\\".b, format: 1 }
-  $session.exec_params("INSERT INTO #{TABLE} (#{names.join(', ')}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", [*row[0, 4], row[4].to_s("F"), *row[5..], raw, nil])
+  marks = (1..names.size).map { |n| "$#{n}" }
+  written = [*row[0, 4], row[4].to_s("F"), *row[5..], raw, nil]
+  $session.exec_params("INSERT INTO #{TABLE} (#{names.join(', ')}) VALUES (#{marks.join(', ')})", written)
   found = $session.exec_params("SELECT * FROM #{TABLE} WHERE id = $1", [ID])[0]
   same(found.values_at("id", "t", "i", "b", "n", "f", "nothing"), [*row[0, 6], nil])
   same(found["raw"], raw[:value])

@@ -64,7 +64,7 @@ engine = engine_aurora() if aws else engine_postgresql()
 def connect():
     with engine.connect() as one:
         same({"user": one.scalar(sa.text("SELECT current_user"))}, {"user": "admin"})
-    return None if aws else "without `use_native_hstore=False` it begins with a SAVEPOINT, which DSQL has not"
+    return None if aws else "without `use_native_hstore=False` it starts with a SAVEPOINT, which DSQL does not support"
 
 
 def ddl():
@@ -77,7 +77,8 @@ def ddl():
         else:
             job = one.scalar(sa.text(f"CREATE INDEX ASYNC {TABLE}_by_t ON {TABLE} (t, i)"))
         one.execute(sa.text("CALL sys.wait_for_job(:job)"), {"job": job})
-    return None if aws else "`create_all` with `AUTOCOMMIT`, since a transaction takes one statement of DDL; an index by `CREATE INDEX ASYNC` as text"
+    by_hand = "`create_all` with `AUTOCOMMIT`, since a transaction takes one statement of DDL; CREATE INDEX ASYNC as text"
+    return None if aws else by_hand
 
 
 def catalogue():
@@ -85,7 +86,10 @@ def catalogue():
     try:
         inspector.get_columns(TABLE)
     except NoSuchColumnError as missing:
-        raise Limit("AWS's dialect reads columns by a query of its own, which SQLAlchemy 2.1 misses `collation` in; 2.0 reflects") from missing
+        raise Limit(
+            "inspection fails: AWS's dialect has a query of its own, without the `collation` that newer SQLAlchemy reads; "
+            "2.0.43 inspects"
+        ) from missing
     columns = {column["name"]: str(column["type"]) for column in inspector.get_columns(TABLE)}
     same(columns, {"t": "VARCHAR", "b": "BIGINT", "n": "NUMERIC(20, 4)", "at": "TIMESTAMP", "j": "JSONB", "raw": "BYTEA"})
     assert inspector.get_pk_constraint(TABLE)["constrained_columns"] == ["id"]
@@ -112,8 +116,8 @@ def types():
 
 def array():
     with engine.connect() as one:
-        among = sa.select(sa.func.count()).select_from(Item).where(Item.i == sa.any_(sa.literal([-5, 7], sa.ARRAY(sa.Integer))))
-        same({"n": one.scalar(among)}, {"n": 1})
+        among = sa.literal([-5, 7], sa.ARRAY(sa.Integer))
+        same({"n": one.scalar(sa.select(sa.func.count()).select_from(Item).where(Item.i == sa.any_(among)))}, {"n": 1})
 
 
 def conflict():
@@ -153,8 +157,7 @@ def pool():
     engine.dispose()
     with engine.connect() as one, engine.connect() as two:
         assert one.scalar(sa.text("SELECT 1")) == two.scalar(sa.text("SELECT 1"))
-    recycle = "" if not aws else " `pool_recycle=3300` ends connections before DSQL does"
-    return f"its own pool: each connection has a token of its own.{recycle}"
+    return "each connection of its pool has a token of its own; `pool_recycle=3300` ends it before DSQL does"
 
 
 play(

@@ -110,17 +110,21 @@ async def pool():
 
         made = await dsql.create_pool(host=ENDPOINT, port=PORT, user="admin", sslrootcert=CA, min_size=1, max_size=2)
     else:
-        made = await asyncpg.create_pool(connect=connect_with, reset=no_reset, min_size=1, max_size=2, host=ENDPOINT)
+        made = await asyncpg.create_pool(connect=connect_with, reset=reset, min_size=1, max_size=2, host=ENDPOINT)
     for _ in range(3):
         async with made.acquire() as one:
             same({"n": await one.fetchval("SELECT 6 * 7")}, {"n": 42})
     await made.close()
     if not aws:
-        return "`create_pool(connect=…)` for a token of each connection's own, and `reset=`: the usual one calls what DSQL lacks"
+        return (
+            "`create_pool(connect=…)` for a token of each connection's own, and `reset=` with RESET ALL: "
+            "the usual one unlocks advisory locks, which DSQL does not have"
+        )
 
 
-async def no_reset(session):
-    """asyncpg's own asks for advisory locks and UNLISTEN, which DSQL has not."""
+async def reset(session):
+    """What is left of asyncpg's own, which unlocks advisory locks and asks for UNLISTEN, without what DSQL lacks."""
+    await session.execute("RESET ALL")
 
 
 async def connect_with(*_, loop=None, connection_class=None, record_class=None, **given):

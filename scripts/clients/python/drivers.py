@@ -131,7 +131,7 @@ def cancel():
     except errors.QueryCanceled as lost:
         refused(getattr(lost, "sqlstate", None) or lost.pgcode, "57014")
     else:
-        raise Limit("a CancelRequest is taken and has no effect, so that the statement goes on")
+        raise Limit("a CancelRequest is taken and has no effect, and the statement goes on")
     finally:
         timer.join()
         victim.close()

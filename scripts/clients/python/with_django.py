@@ -18,7 +18,8 @@ settings.configure(
 django.setup()
 
 from django.core.management.commands.inspectdb import Command as InspectDb  # noqa: E402
-from django.db import IntegrityError, OperationalError, ProgrammingError, connection, connections, migrations, models, transaction  # noqa: E402
+from django.db import IntegrityError, OperationalError, ProgrammingError  # noqa: E402
+from django.db import connection, connections, migrations, models, transaction  # noqa: E402
 from django.db.migrations.executor import MigrationExecutor  # noqa: E402
 
 
