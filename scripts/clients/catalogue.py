@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -17,7 +18,7 @@ class Client:
     key: str
     name: str
     file: str  # its program, below this folder
-    package: str  # what tells its version: "pip NAME [NAME]", "npm NAME", or "run" and a command
+    package: str  # what tells its version: "pip NAME [NAME]", "npm NAME", "jar FILE", or "run" and a command
     tag: str = ""  # an argument of the program, where several clients share one
     section: str = ""  # where several versions share one
     shown: str = ""  # the file with its snippet, if that is not its program; or NOWHERE
@@ -47,11 +48,15 @@ class Client:
         if kind == "npm":
             file = target / "node" / "node_modules" / rest / "package.json"
             return json.loads(file.read_text())["version"] if file.exists() else ""
+        if kind == "jar":
+            file = target / rest
+            manifest = zipfile.ZipFile(file).read("META-INF/MANIFEST.MF").decode() if file.exists() else ""
+            return (re.findall(r"Implementation-Version: (\S+)", manifest) or [""])[0]
         try:
             done = subprocess.run(rest.split(), cwd=target, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         except (OSError, subprocess.CalledProcessError):
             return ""
-        return re.search(r"\d+(\.\d+)+", done.stdout.split("Implementation-Version:")[-1]).group()
+        return re.search(r"\d+(\.\d+)+", done.stdout).group()
 
 
 def postgres(program, version):
@@ -147,7 +152,7 @@ CLIENTS = [
         install="npm install prisma @prisma/client @prisma/adapter-pg @aws-sdk/dsql-signer",
     ),
     Client(
-        "pgjdbc", "pgjdbc", "others/Jdbc.java", f"run unzip -p {JDBC} META-INF/MANIFEST.MF",
+        "pgjdbc", "pgjdbc", "others/Jdbc.java", f"jar {JDBC}",
         install="org.postgresql:postgresql",
     ),
     Client(

@@ -13,7 +13,7 @@ PYTHON = [
     "aurora-dsql-django", "tortoise-orm", "aurora-dsql-tortoise-orm", "aurora-dsql-python-connector",
 ]
 NODE = [
-    "pg", "postgres", "drizzle-orm", "drizzle-kit", "typeorm", "reflect-metadata", "kysely", "knex", "sequelize", "prisma",
+    "pg", "pg-connection-string", "postgres", "drizzle-orm", "drizzle-kit", "typeorm", "reflect-metadata", "kysely", "knex", "sequelize", "prisma",
     "@prisma/client", "@prisma/adapter-pg", "@aws/aurora-dsql-node-postgres-connector", "@neondatabase/serverless",
     "@aws-sdk/dsql-signer", "ws",
 ]

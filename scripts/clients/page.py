@@ -16,10 +16,11 @@ OPENING = """# Clients
 How to connect to Aurora DSQL, and so to `dsql-local`, with each of these clients, and what each can do there. Every
 snippet is part of a program that ran against `dsql-local` on {date}, with the client's newest version for Python
 {python} and Node {node}; those for Java, PHP and Ruby are of {system}.
-`make clients` runs all of them again and writes this page.
+`make clients` installs and runs all of them again and writes this page.
 
 Each client connects with TLS verified and a token as its password. The snippets have the host, port, Region and CA file
-that `dsql-local serve --env-file dsql.env` writes: `DSQL_ENDPOINT`, `DSQL_PORT`, `AWS_REGION`, `DSQL_CA_FILE`.
+that `dsql-local serve --env-file dsql.env` writes (`DSQL_ENDPOINT`, `DSQL_PORT`, `AWS_REGION`, `DSQL_CA_FILE`), as
+`ENDPOINT` or `host` and so on. A `token` that a snippet does not make itself is one of the AWS CLI's, as in psql's.
 
 - **A cluster** has port 5432 and a certificate that systems trust, so the port can be left out, and the CA is the
   system's (`sslrootcert=system` with libpq).

@@ -118,7 +118,10 @@ def main():
             print(f"{client.key:18} {step['step']:10} {mark:7} {step['note'] or ''}", flush=True)
     if not names:
         node = subprocess.run(["node", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip("v\n")
-        system = platform.freedesktop_os_release()["PRETTY_NAME"]
+        try:
+            system = platform.freedesktop_os_release()["PRETTY_NAME"]
+        except OSError:
+            system = platform.platform(terse=True)
         facts = {"date": datetime.date.today(), "python": platform.python_version(), "node": node, "system": system}
         page = write(CLIENTS, results, HERE, facts)
         (ROOT / "docs" / "clients.md").write_text(page)

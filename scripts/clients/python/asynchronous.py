@@ -53,6 +53,13 @@ async def ddl():
     await one.execute("CALL sys.wait_for_job($1)", job)
 
 
+async def catalogue():
+    # The types of information_schema are domains, which asyncpg looks up by itself.
+    columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = $1 ORDER BY ordinal_position"
+    found = await (await session()).fetch(columns, TABLE)
+    same({"names": [row["column_name"] for row in found]}, {"names": list(ROW)})
+
+
 async def types():
     one = await session()
     await one.execute(insert("${}"), *ROW.values())
@@ -131,4 +138,6 @@ async def connect_with(*_, loop=None, connection_class=None, record_class=None, 
     return await connect_asyncpg()
 
 
-play(connect=session, ddl=ddl, types=types, array=array, conflict=conflict, cancel=cancel, error=error, pool=pool)
+play(
+    connect=session, ddl=ddl, catalogue=catalogue, types=types, array=array, conflict=conflict, cancel=cancel, error=error, pool=pool,
+)

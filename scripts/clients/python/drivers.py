@@ -10,6 +10,7 @@ import boto3
 import psycopg
 import psycopg2
 import psycopg2.extras
+from psycopg.types import TypeInfo
 from psycopg.types.json import Jsonb
 
 from story import CA, CREATE, ENDPOINT, INDEX, PORT, REGION, ROW, TABLE, Limit, insert, play, refused, same
@@ -82,6 +83,13 @@ def ddl():
     rows(CREATE)
     (job,) = rows(INDEX)
     rows("CALL sys.wait_for_job(%s)", (job["job_id"],))
+
+
+def catalogue():
+    columns = "SELECT column_name::text AS name FROM information_schema.columns WHERE table_name = %s ORDER BY ordinal_position"
+    same({"names": [row["name"] for row in rows(columns, (TABLE,))]}, {"names": list(ROW)})
+    if not old:
+        same({"oid": TypeInfo.fetch(session(), "jsonb").oid}, {"oid": 3802})
 
 
 def types():
@@ -171,7 +179,7 @@ def pool():
     if NAME.startswith("aurora"):
         return aws_pool()
     if old:
-        raise Limit("`psycopg2.pool` keeps the password that it began with: a token's 15 minutes; override `_connect`")
+        raise Limit("`psycopg2.pool` keeps the token that it began with, for 15 minutes; AWS's connector has a pool that does not")
     from psycopg_pool import ConnectionPool
 
     def parameters():
@@ -186,4 +194,6 @@ def pool():
     return "`ConnectionPool(kwargs=…)` takes a function, so that each connection has a token of its own; `max_lifetime` below 3600"
 
 
-play(connect=session, ddl=ddl, types=types, array=array, conflict=conflict, cancel=cancel, error=error, pool=pool)
+play(
+    connect=session, ddl=ddl, catalogue=catalogue, types=types, array=array, conflict=conflict, cancel=cancel, error=error, pool=pool,
+)
