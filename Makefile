@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance grammar lint fingerprint build deploy admin env smoke-deployed audit package packages clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance grammar lint clients fingerprint build deploy admin env smoke-deployed audit package packages clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -117,6 +117,11 @@ grammar: ## AWS's grammar of DSQL and its linter, beside dsql-local: a table by 
 	@mkdir -p target/grammar
 	cargo run --locked --release --manifest-path scripts/grammar/Cargo.toml --target-dir target/grammar > target/grammar/verdicts.jsonl
 	@scripts/grammar/compare.py target/grammar/verdicts.jsonl $(ARGS)
+
+clients: ## clients of dsql-local, newest versions, into docs/clients.md: needs the registries
+	@scripts/install-tools.sh node postgres
+	cargo build --locked --bin dsql-local
+	scripts/clients/run.py
 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check

@@ -317,14 +317,14 @@ CREATE OR REPLACE VIEW pg_catalog.pg_settings AS
 CREATE OR REPLACE RULE pg_settings_u AS ON UPDATE TO pg_catalog.pg_settings WHERE new.name = old.name
     DO SELECT pg_catalog.set_config(old.name, new.setting, false);
 
--- What a cluster has none of, or none to be seen: extensions, PostgreSQL's superuser, stemmers.
+-- What a cluster has none of, or none to be seen: extensions, a superuser among its users, stemmers.
 DO $$
 DECLARE
     hidden record;
 BEGIN
     FOR hidden IN SELECT * FROM (VALUES
         ('pg_available_extensions', 'WHERE false'), ('pg_available_extension_versions', 'WHERE false'),
-        ('pg_roles', 'WHERE pg_authid.oid <> 10'), ('pg_user', 'WHERE usesysid <> 10'),
+        ('pg_user', 'WHERE usesysid <> 10'),
         ('pg_sequences', 'AND n.nspname <> ''pg_catalog''')) v (view, condition)
     LOOP
         CONTINUE WHEN obj_description(hidden.view::regclass, 'pg_class') = 'dsql-local';
@@ -332,6 +332,12 @@ BEGIN
                        rtrim(pg_get_viewdef(hidden.view::regclass), ';'), hidden.condition);
         EXECUTE format('COMMENT ON VIEW pg_catalog.%I IS ''dsql-local''', hidden.view);
     END LOOP;
+    -- It was hidden here once; it owns the system's objects, and pg_dump looks every owner up.
+    IF obj_description('pg_roles'::regclass, 'pg_class') = 'dsql-local' THEN
+        EXECUTE 'CREATE OR REPLACE VIEW pg_catalog.pg_roles AS '
+            || regexp_replace(pg_get_viewdef('pg_roles'::regclass), '\s+WHERE .*', '');
+        COMMENT ON VIEW pg_catalog.pg_roles IS NULL;
+    END IF;
     IF obj_description('pg_indexes'::regclass, 'pg_class') IS NULL THEN
         EXECUTE 'CREATE OR REPLACE VIEW pg_catalog.pg_indexes AS '
             || replace(pg_get_viewdef('pg_indexes'::regclass), 'postgresql_indexdef', 'pg_get_indexdef');
@@ -351,6 +357,16 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- A dump has no privilege of the system's own objects that is as it was when the cluster was made.
+DELETE FROM pg_catalog.pg_init_privs WHERE classoid IN ('pg_proc'::regclass, 'pg_class'::regclass) AND objsubid = 0
+    AND objoid IN (SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+                   UNION SELECT oid FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace);
+INSERT INTO pg_catalog.pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
+    SELECT oid, tableoid, 0, 'i', proacl FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND proacl IS NOT NULL
+    UNION ALL SELECT oid, tableoid, 0, 'i', relacl FROM pg_class
+    WHERE relnamespace = 'pg_catalog'::regnamespace AND relacl IS NOT NULL;
 
 -- The types that a column can have.
 CREATE OR REPLACE FUNCTION sys.supported_datatypes() RETURNS SETOF text

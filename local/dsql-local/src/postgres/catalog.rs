@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Config, Error, NoTls};
 
 use crate::principal::{Identity, Principal};
 
-/// PostgreSQL's superuser; unreachable for clients, and not to be seen by them.
+/// PostgreSQL's superuser; unreachable for clients, which see it as an owner alone.
 pub(super) const SUPERUSER: &str = "postgres";
 
 /// One connection as the superuser, made again when it is lost.

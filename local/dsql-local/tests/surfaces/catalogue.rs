@@ -15,7 +15,7 @@ async fn nothing_of_the_stand_in_is_to_be_seen() {
     let client = admin(steady()).await;
     for sql in [
         "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE '%dsql%'",
-        "SELECT rolname::text FROM pg_roles WHERE rolsuper OR rolname LIKE '%dsql%'",
+        "SELECT rolname::text FROM pg_roles WHERE rolname LIKE '%dsql%'",
         "SELECT usename::text FROM pg_user WHERE usename <> 'admin' AND usesuper",
         "SELECT name::text FROM pg_available_extensions",
         "SELECT table_name::text FROM information_schema.tables WHERE table_name LIKE '%dsql%'",
@@ -37,6 +37,30 @@ async fn nothing_of_the_stand_in_is_to_be_seen() {
         sqlstate(client.query("SELECT dsql_internal.x()", &[]).await),
         "3F000"
     );
+}
+
+#[tokio::test]
+async fn every_owner_is_a_role_that_can_be_looked_up_as_pg_dump_does() {
+    let client = admin(steady()).await;
+    let owners = "SELECT DISTINCT owner::text FROM (SELECT nspowner FROM pg_namespace \
+         UNION SELECT relowner FROM pg_class UNION SELECT proowner FROM pg_proc \
+         UNION SELECT typowner FROM pg_type UNION SELECT datdba FROM pg_database) o (owner) \
+         WHERE owner NOT IN (SELECT oid FROM pg_roles)";
+    assert_eq!(texts(&client, owners).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn privileges_of_the_systems_functions_and_tables_are_those_that_no_dump_repeats() {
+    let client = admin(steady()).await;
+    let granted = "SELECT o.name FROM (\
+             SELECT tableoid, oid, oid::regprocedure::text, proacl FROM pg_proc \
+             WHERE pronamespace = 'pg_catalog'::regnamespace \
+             UNION ALL SELECT tableoid, oid, oid::regclass::text, relacl FROM pg_class \
+             WHERE relnamespace = 'pg_catalog'::regnamespace\
+         ) o (class, oid, name, acl) \
+         LEFT JOIN pg_init_privs p ON p.classoid = o.class AND p.objoid = o.oid AND p.objsubid = 0 \
+         WHERE o.acl IS DISTINCT FROM p.initprivs";
+    assert_eq!(texts(&client, granted).await, Vec::<String>::new());
 }
 
 #[tokio::test]
