@@ -58,7 +58,9 @@ fn functions(chat: Launch, chats: Launch) -> Functions {
             .env("ECHO_DIRECTIVES", "true")
             .env("REQUESTS_PER_MINUTE", "1000000")
             .env("TURNS_PER_MINUTE", "1000")
-            .env("TOKENS_PER_DAY", "10000000"),
+            .env("TOKENS_PER_DAY", "10000000")
+            // All visitors have one address here.
+            .env("TOKENS_PER_DAY_ADDRESS", "1000000000"),
         ..Functions::same(chats)
     }
 }
