@@ -11,7 +11,8 @@ use chat_store::{
     Asking, Changes, ChatId, Closing, Continuation, Cursor, Cut, Ended, Held, IdempotencyKey,
     Likely, Limit, Listing, MessageId, NewChat, Once, Opening, OwnerId, Place, Reopened, Reply,
     Resumable, ShareId, ShareToken, SoFar, Stopped, StreamId, Title, TitleUsage, UploadId,
-    Visibility, Visitor,
+    Visibility, Visitor, chats, idempotency, jobs, limits, messages, replies, shares, spending,
+    usage, votes,
 };
 use dsql::{Db, Type};
 use serde_json::json;
@@ -113,17 +114,16 @@ async fn turn(planned_for: PlannedFor) {
         ("checkpoint", Some(so_far)),
         ("checkpoint of nothing", None),
     ] {
-        let held = chat_store::replies::checkpoint(&db, &reply, so_far, now).await;
+        let held = replies::checkpoint(&db, &reply, so_far, now).await;
         assert_eq!(held.unwrap(), Held::Yes);
         plans.judge(name, 0);
     }
-    let active = chat_store::replies::resumable(&db, &owner, &reply.chat, None, now)
+    let active = replies::resumable(&db, &owner, &reply.chat, None, now)
         .await
         .unwrap();
     assert!(active.is_some());
     plans.judge("follow", 0);
-    let progress =
-        chat_store::replies::poll(&db, &owner, &reply.chat, &reply.message, None, now).await;
+    let progress = replies::poll(&db, &owner, &reply.chat, &reply.message, None, now).await;
     assert!(progress.unwrap().is_some());
     plans.judge("poll", 0);
     let closing = Closing {
@@ -139,26 +139,22 @@ async fn turn(planned_for: PlannedFor) {
         now,
     };
     for name in ["close", "close again, after a lost answer"] {
-        let ended = chat_store::replies::close(&db, &reply, &closing).await;
+        let ended = replies::close(&db, &reply, &closing).await;
         assert_eq!(ended.unwrap(), Ended::Stored);
         plans.judge(name, 0);
     }
-    let resumable = || chat_store::replies::resumable(&db, &owner, &reply.chat, None, now);
+    let resumable = || replies::resumable(&db, &owner, &reply.chat, None, now);
     assert!(matches!(
         resumable().await.unwrap(),
         Some(Resumable::Ended(_))
     ));
     plans.judge("resume what has ended", 0);
     let (chat, id) = (&reply.chat, &reply.message);
-    chat_store::replies::delivered(&db, &owner, chat, id)
-        .await
-        .unwrap();
+    replies::delivered(&db, &owner, chat, id).await.unwrap();
     plans.judge("note that a reply was delivered", 0);
-    chat_store::replies::awaited(&db, &owner, chat, id, now)
-        .await
-        .unwrap();
+    replies::awaited(&db, &owner, chat, id, now).await.unwrap();
     plans.judge("note that a reply is awaited", 0);
-    let asking = chat_store::replies::asking(&db, &owner, chat, id, now).await;
+    let asking = replies::asking(&db, &owner, chat, id, now).await;
     let Some(Asking::Ended { parts, .. }) = asking.unwrap() else {
         panic!("it has ended")
     };
@@ -180,28 +176,28 @@ async fn turn(planned_for: PlannedFor) {
         allowance: &opener.allowance,
     };
     for name in ["go on with a reply", "the same, after a lost answer"] {
-        let reopened = chat_store::replies::reopen(&db, &owner, &continuation).await;
+        let reopened = replies::reopen(&db, &owner, &continuation).await;
         assert_eq!(reopened.unwrap(), Reopened::Done);
         plans.judge(name, 0);
     }
     for name in ["reserve a step", "reserve it again, after a lost answer"] {
         let budgets = &opener.allowance.tokens;
-        let reserved = chat_store::spending::reserve_step(&db, "step", budgets, cost).await;
+        let reserved = spending::reserve_step(&db, "step", budgets, cost).await;
         assert!(reserved.unwrap());
         plans.judge(name, 0);
     }
-    let ended = chat_store::replies::close(&db, &again, &closing).await;
+    let ended = replies::close(&db, &again, &closing).await;
     assert_eq!(ended.unwrap(), Ended::Stored);
     plans.judge("close what was gone on with", 0);
     let (_, reply) = opener.open("new", &message("u2", "hi"), Place::End).await;
     plans.judge("open a plain turn", 0);
-    let stopped = chat_store::replies::stop(&db, &owner, &reply.chat, None, now).await;
+    let stopped = replies::stop(&db, &owner, &reply.chat, None, now).await;
     assert_eq!(stopped.unwrap(), Some(Stopped::Now));
     plans.judge("stop", 0);
-    let held = chat_store::replies::checkpoint(&db, &reply, Some(so_far), now).await;
+    let held = replies::checkpoint(&db, &reply, Some(so_far), now).await;
     assert_eq!(held.unwrap(), Held::Stopped);
     plans.judge("checkpoint of a stopped reply", 0);
-    let ended = chat_store::replies::close(&db, &reply, &closing).await;
+    let ended = replies::close(&db, &reply, &closing).await;
     assert_eq!(ended.unwrap(), Ended::Stopped);
     plans.judge("close a stopped reply", 0);
 
@@ -214,7 +210,7 @@ async fn turn(planned_for: PlannedFor) {
     let (opening, reply) = sender.open("new", &message("u3", "hi"), Place::End).await;
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("open a turn with an upload", 0);
-    chat_store::replies::abandon(&db, &reply, 0).await.unwrap();
+    replies::abandon(&db, &reply, 0).await.unwrap();
     plans.judge("abandon a turn with an upload", 0);
     let new = NewUpload {
         id: &UploadId::new(),
@@ -236,7 +232,7 @@ async fn turn(planned_for: PlannedFor) {
     // Near the 500th message they are counted: a chat that was never cut has fewer than its counter
     // says.
     plans.judge("open in a long chat", 400);
-    chat_store::replies::abandon(&db, &reply, 0).await.unwrap();
+    replies::abandon(&db, &reply, 0).await.unwrap();
     plans.judge("abandon", 0);
     let target = Some(MessageId::parse("m397").unwrap());
     let (opening, _) = opener
@@ -254,7 +250,7 @@ async fn turn(planned_for: PlannedFor) {
     let (opening, reply) = opener.open("c1", &message("m396", "edited"), place).await;
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("edit", 60);
-    chat_store::replies::abandon(&db, &reply, 9).await.unwrap();
+    replies::abandon(&db, &reply, 9).await.unwrap();
     plans.judge("abandon an edit", 0);
 
     // 1021 = 17 * 60 + 1: a chat of o1 whose writer has died.
@@ -262,14 +258,12 @@ async fn turn(planned_for: PlannedFor) {
     assert!(is_open(&opening), "{opening:?}");
     plans.judge("take over", 0);
     let dead = ChatId::parse("c1081").unwrap();
-    chat_store::replies::interrupt(&db, &owner, &dead, now)
-        .await
-        .unwrap();
+    replies::interrupt(&db, &owner, &dead, now).await.unwrap();
     plans.judge("interrupt", 0);
 
     let budgets = &opener.allowance.tokens;
     assert!(
-        chat_store::spending::reserve_title(&db, "title", budgets, 100)
+        spending::reserve_title(&db, "title", budgets, 100)
             .await
             .unwrap()
     );
@@ -283,11 +277,9 @@ async fn turn(planned_for: PlannedFor) {
         spent: 2,
         now,
     };
-    chat_store::spending::settle_title(&db, "title", &usage)
-        .await
-        .unwrap();
+    spending::settle_title(&db, "title", &usage).await.unwrap();
     plans.judge("settle a title", 0);
-    chat_store::spending::settle(&db, reply.stream.as_str(), 1)
+    spending::settle(&db, reply.stream.as_str(), 1)
         .await
         .unwrap();
     plans.judge("settle", 0);
@@ -325,16 +317,14 @@ async fn everyday_requests(planned_for: PlannedFor) {
                 behind: None,
                 limit: 10,
             };
-            let page = chat_store::chats::list(&db, &owner, listing, now)
-                .await
-                .unwrap();
+            let page = chats::list(&db, &owner, listing, now).await.unwrap();
             assert_eq!(page.items.len(), 10);
             after = page.next;
             plans.judge(name, 0);
         }
     }
     for (name, before) in [("get", None), ("get before", Some(200))] {
-        let page = chat_store::chats::get(&db, &owner, &chat, before, 10, now)
+        let page = chats::get(&db, &owner, &chat, before, 10, now)
             .await
             .unwrap()
             .unwrap();
@@ -342,27 +332,24 @@ async fn everyday_requests(planned_for: PlannedFor) {
         plans.judge(name, 0);
     }
     let reply = MessageId::parse("m5").unwrap();
-    chat_store::votes::cast(&db, &owner, &chat, &reply, Some(true), None, now)
+    votes::cast(&db, &owner, &chat, &reply, Some(true), None, now)
         .await
         .unwrap()
         .unwrap();
     plans.judge("vote", 0);
-    chat_store::votes::cast(&db, &owner, &chat, &reply, None, None, now)
+    votes::cast(&db, &owner, &chat, &reply, None, None, now)
         .await
         .unwrap()
         .unwrap();
     plans.judge("take a vote back", 0);
-    let votes = chat_store::votes::list(&db, &owner, &chat, now)
-        .await
-        .unwrap()
-        .unwrap();
+    let votes = votes::list(&db, &owner, &chat, now).await.unwrap().unwrap();
     assert!(!votes.is_empty());
     plans.judge("votes", 0);
     let changes = Changes {
         title: Some(Title::parse("new").unwrap()),
         ..Changes::default()
     };
-    chat_store::chats::change(&db, &owner, &chat, &changes, now)
+    chats::change(&db, &owner, &chat, &changes, now)
         .await
         .unwrap()
         .unwrap();
@@ -374,16 +361,16 @@ async fn everyday_requests(planned_for: PlannedFor) {
         created_at: now,
         expires_at: None,
     };
-    chat_store::chats::create(&db, &owner, &new).await.unwrap();
+    chats::create(&db, &owner, &new).await.unwrap();
     plans.judge("create", 0);
-    chat_store::messages::append(&db, &owner, &new.id, &message("u2", "hi"), now)
+    messages::append(&db, &owner, &new.id, &message("u2", "hi"), now)
         .await
         .unwrap()
         .unwrap();
     plans.judge("append", 0);
     // Votes are looked for in the whole chat; it has as many at most as replies.
     let cut = MessageId::parse("m390").unwrap();
-    chat_store::messages::cut(&db, &owner, &chat, &cut, Cut::Regenerate, now)
+    messages::cut(&db, &owner, &chat, &cut, Cut::Regenerate, now)
         .await
         .unwrap()
         .unwrap();
@@ -400,30 +387,26 @@ async fn everyday_requests(planned_for: PlannedFor) {
         is_guest: false,
         address: Some("hash"),
     };
-    chat_store::limits::admit(&db, &limit, visitor, now)
-        .await
-        .unwrap();
+    limits::admit(&db, &limit, visitor, now).await.unwrap();
     let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let usage = chat_store::usage::by_day(&db, &owner, today, today)
-        .await
-        .unwrap();
+    let usage = usage::by_day(&db, &owner, today, today).await.unwrap();
     assert_eq!(usage.len(), 1);
     plans.judge("usage", 0);
     let keyed = IdempotencyKey::new("key", &[]).unwrap();
     assert_eq!(
-        chat_store::idempotency::given::<()>(&db, &owner, &keyed, now)
+        idempotency::given::<()>(&db, &owner, &keyed, now)
             .await
             .unwrap(),
         None
     );
-    let done = chat_store::idempotency::once(
+    let done = idempotency::once(
         &db,
         &owner,
         Some(&keyed),
         now,
         async |tx| {
             let token = ShareToken::new(None, &chat_store::random_text().unwrap());
-            chat_store::shares::create(&tx, &owner, &chat, &token, now)
+            shares::create(&tx, &owner, &chat, &token, now)
                 .await
                 .map(|_| token)
         },
@@ -434,42 +417,31 @@ async fn everyday_requests(planned_for: PlannedFor) {
     };
     // Its size first, then the messages.
     plans.judge("share", 400);
-    let snapshot = chat_store::shares::open(&db, &token, now).await.unwrap();
+    let snapshot = shares::open(&db, &token, now).await.unwrap();
     assert!(snapshot.is_some());
     plans.judge("read a share", 0);
-    let shares = chat_store::shares::list(&db, &owner, &chat, now)
-        .await
-        .unwrap();
+    let shares = shares::list(&db, &owner, &chat, now).await.unwrap();
     let shares = shares.unwrap();
     plans.judge("list the shares", 0);
     let share = ShareId::parse(&shares.last().unwrap().id).unwrap();
-    chat_store::shares::end(&db, &owner, &chat, &share, now)
-        .await
-        .unwrap();
+    shares::end(&db, &owner, &chat, &share, now).await.unwrap();
     plans.judge("end a share", shares.len() as u64);
-    chat_store::shares::end_all(&db, &owner, &chat, now)
-        .await
-        .unwrap();
+    shares::end_all(&db, &owner, &chat, now).await.unwrap();
     plans.judge("unshare", 0);
     let changes = Changes {
         visibility: Some(Visibility::Public),
         ..Changes::default()
     };
-    chat_store::chats::change(&db, &owner, &chat, &changes, now)
+    chats::change(&db, &owner, &chat, &changes, now)
         .await
         .unwrap();
     plans.judge("make public", 0);
-    let shown = chat_store::chats::read_public(&db, &chat, now)
-        .await
-        .unwrap();
+    let shown = chats::read_public(&db, &chat, now).await.unwrap();
     assert!(shown.is_some());
     plans.judge("read what is public", 0);
-    assert_eq!(
-        chat_store::jobs::receipt(&db, &owner, "j7").await.unwrap(),
-        None
-    );
+    assert_eq!(jobs::receipt(&db, &owner, "j7").await.unwrap(), None);
     plans.judge("receipt", 1);
-    assert!(chat_store::chats::delete(&db, &owner, &chat).await.unwrap());
+    assert!(chats::delete(&db, &owner, &chat).await.unwrap());
     plans.judge("delete", 0);
 }
 
