@@ -1,7 +1,7 @@
 //! Export: all of an owner's chats as lines of JSON, branches included, read in pages of bounded
 //! size. The last line says how many there were; an export without it was cut off.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
@@ -42,11 +42,32 @@ enum Stage {
     Messages {
         waiting: Vec<Waiting>,
         after: i64,
+        written: Written,
     },
     Votes {
         waiting: Vec<Waiting>,
+        written: Written,
     },
     End,
+}
+
+/// The messages of a chat that are written already. A reply that is being written is not among
+/// them, and may have ended by the time that others name it.
+#[derive(Debug, Default)]
+struct Written {
+    ids: HashSet<String>,
+    /// The last one on the path.
+    last: Option<String>,
+}
+
+impl Written {
+    /// What a message follows that says so itself, or else would follow.
+    fn parent(&self, named: Option<String>) -> Option<String> {
+        match named {
+            Some(id) if !self.ids.contains(&id) => self.last.clone(),
+            named => named,
+        }
+    }
 }
 
 /// A chat that is written next.
@@ -123,7 +144,11 @@ impl Export {
                 waiting.reverse();
                 self.enter(waiting, None, &mut lines);
             }
-            Stage::Messages { waiting, after } => {
+            Stage::Messages {
+                waiting,
+                after,
+                written,
+            } => {
                 let Some(Waiting { key, id, .. }) = waiting.last() else {
                     self.stage = Stage::End;
                     return Ok(Some(lines));
@@ -141,13 +166,15 @@ impl Export {
                     )
                     .await?;
                 for row in &rows {
+                    let message: String = row.get("id");
+                    let is_current = !row.get::<_, bool>("is_aside");
                     let mut line = json!({
                         "type": "message",
                         "chatId": id,
-                        "id": row.get::<_, &str>("id"),
+                        "id": message,
                         "seq": row.get::<_, i64>("seq"),
-                        "parentId": row.get::<_, Option<&str>>("parent_id"),
-                        "isCurrent": !row.get::<_, bool>("is_aside"),
+                        "parentId": written.parent(row.get("parent_id")),
+                        "isCurrent": is_current,
                         "role": row.get::<_, &str>("role"),
                         "parts": parsed(row.get("parts")).unwrap_or_else(|| json!([])),
                         "createdAt": row.get::<_, Timestamp>("created_at"),
@@ -159,13 +186,17 @@ impl Export {
                     push(&mut lines, &line);
                     self.messages += 1;
                     *after = row.get("seq");
+                    if is_current {
+                        written.last = Some(message.clone());
+                    }
+                    written.ids.insert(message);
                 }
                 if rows.is_empty() {
-                    let waiting = std::mem::take(waiting);
-                    self.stage = Stage::Votes { waiting };
+                    let (waiting, written) = (std::mem::take(waiting), std::mem::take(written));
+                    self.stage = Stage::Votes { waiting, written };
                 }
             }
-            Stage::Votes { waiting } => {
+            Stage::Votes { waiting, written } => {
                 let Some(Waiting { key, id, .. }) = waiting.last() else {
                     self.stage = Stage::End;
                     return Ok(Some(lines));
@@ -180,12 +211,16 @@ impl Export {
                     )
                     .await?;
                 for row in &rows {
+                    let message: &str = row.get("message_id");
+                    if !written.ids.contains(message) {
+                        continue;
+                    }
                     push(
                         &mut lines,
                         &json!({
                             "type": "vote",
                             "chatId": id,
-                            "messageId": row.get::<_, &str>("message_id"),
+                            "messageId": message,
                             "isUpvoted": row.get::<_, bool>("is_upvoted"),
                             "comment": row.get::<_, Option<&str>>("comment"),
                         }),
@@ -244,7 +279,11 @@ impl Export {
         if let Some(chat) = waiting.last() {
             lines.push_str(&chat.line);
             self.chats += 1;
-            self.stage = Stage::Messages { waiting, after: -1 };
+            self.stage = Stage::Messages {
+                waiting,
+                after: -1,
+                written: Written::default(),
+            };
         } else if let Some(last) = last {
             self.stage = Stage::Chats(last);
         } else {

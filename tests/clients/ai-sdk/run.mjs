@@ -4,12 +4,13 @@
 import { client } from './client.mjs'
 import { alone, failures } from './failures.mjs'
 import { parts } from './parts.mjs'
+import { sequences } from './sequences.mjs'
 import { streams } from './streams.mjs'
 import { Visitor } from './story.mjs'
 import { tools } from './tools.mjs'
 import { turns } from './turns.mjs'
 
-const AT_ONCE = 3
+const AT_ONCE = 5
 const LIMIT_MS = 60_000
 
 const label = process.argv[2]
@@ -37,7 +38,7 @@ async function run([name, scenario]) {
 }
 
 const chosen = scenarios => Object.entries(scenarios).filter(([name]) => name.includes(process.env.ONLY ?? ''))
-const queue = chosen(process.env.TOOLS ? tools : { ...turns, ...streams, ...parts, ...failures })
+const queue = chosen(process.env.TOOLS ? tools : { ...turns, ...sequences, ...streams, ...parts, ...failures })
 await Promise.all(Array.from({ length: AT_ONCE }, async () => {
   for (let next; (next = queue.shift());) await run(next)
 }))

@@ -146,7 +146,7 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.ask(`[[delay 0]] ${Array.from({ length: 60 }, (_, i) => `line ${i}`).join('\n\n')}`);
-      await visit.say(`[[delay 15]] ${Array.from({ length: 1300 }, (_, i) => `text ${i}`).join('\n\n')}`);
+      await visit.say(`[[delay 60]] ${Array.from({ length: 400 }, (_, i) => `text ${i}`).join('\n\n')}`);
       await visit.writing(400);
       const view = visit.test('view');
       await view.hover();

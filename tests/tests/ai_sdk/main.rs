@@ -31,7 +31,7 @@ use crate::stack::{Stack, launch_chats};
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How many scenarios there are: fewer would mean that some did not run.
-const SCENARIOS: usize = 36;
+const SCENARIOS: usize = 42;
 
 /// The same of those with tools.
 const WITH_TOOLS: usize = 7;
@@ -169,6 +169,16 @@ async fn ai_5_0_100_with_its_strict_schema_passes_every_scenario() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn vue_4_passes_every_scenario() {
     run("vue").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn react_4_passes_every_scenario() {
+    run("react").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn svelte_5_passes_every_scenario() {
+    run("svelte").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

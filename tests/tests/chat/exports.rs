@@ -4,7 +4,7 @@ use chat_store::{Export, OwnerId, microseconds};
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, launch_chat, said, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, until_true};
 
 const CHATS: usize = 12;
 const MESSAGES: usize = 150;
@@ -190,4 +190,49 @@ async fn what_is_deleted_while_an_export_runs_is_left_out_of_it_and_of_its_end()
     let left: Vec<String> = left.map(|n| format!("c{n}")).collect();
     assert_eq!(told, left);
     assert_eq!(lines.last().unwrap()["chats"], left.len());
+}
+
+/// Messages that follow one which is not there.
+const LOST: &str = "SELECT count(*) FROM messages m WHERE parent_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM messages p WHERE p.chat_id = m.chat_id AND p.id = m.parent_id)";
+
+#[tokio::test]
+async fn what_was_said_behind_a_reply_that_is_being_written_is_forked_and_exported_without_it() {
+    let stack = Stack::start().await;
+    let (chat, chats, db) = (
+        launch_chat(&stack).start().await,
+        stack.launch("chats").start().await,
+        stack.database("admin"),
+    );
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
+    let mut writing = visitor.begin(&submit("c", "u1", "[[delay 10000]]one two"), LIMIT);
+    heard(&mut writing, "start-step").await;
+    let asked = async |method: &str, path: &str, body: Value| {
+        let request = Request::new(method, path)
+            .bearer(&visitor.token)
+            .json(&body);
+        let event = request.rest_event().to_string();
+        Response::from_answer(&chats.invoke(event, LIMIT).await.response())
+    };
+    let parts = json!([{"type": "text", "text": "and more"}]);
+    let message = json!({"id": "u2", "role": "user", "parts": parts});
+    let appended = asked("POST", "/api/chats/c/messages", message).await;
+    assert_eq!(appended.status, 201);
+
+    let forked = asked("POST", "/api/chats/c/fork", json!({"messageId": "u2"})).await;
+    assert_eq!(forked.status, 201);
+    let id = forked.json()["id"].as_str().unwrap().to_owned();
+    let fork = ["u1: [[delay 10000]]one two", "u2: and more"];
+    assert_eq!(visitor.transcript(&id).await, fork);
+
+    let exported = visitor.ask("GET", "/api/me/export", None).await.body();
+    let other = Visitor::of(&stack, &chat, &chats, "another");
+    let imported = import(&other, &exported, "k1").await;
+    assert_eq!(imported.status, 201, "{:?}", imported.json());
+    let lost = db.query_opt_idempotent(LOST, &[]).await.unwrap().unwrap();
+    assert_eq!(lost.get::<_, i64>(0), 0);
+    let stopped = visitor
+        .ask("POST", "/api/chat/c/stop", Some(&json!({})))
+        .await;
+    assert_eq!(stopped.status(), 202);
 }

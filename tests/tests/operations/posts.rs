@@ -43,6 +43,11 @@ impl Site {
         }
     }
 
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.stack.server.stats().connections_open
+    }
+
     pub(crate) fn launch(&self, listing: &str) -> Launch {
         self.stack.launch("maintenance").env("BLOG_FEED", listing)
     }

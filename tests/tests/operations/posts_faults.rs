@@ -106,6 +106,8 @@ async fn a_run_that_dies_leaves_nothing_that_is_found_and_the_next_one_goes_on()
     let site = Site::start().await;
     let blog = Blog::with_posts(40).await;
     let admin = site.admin();
+    assert_eq!(number(&admin, STRAY).await, 0);
+    let own = site.sessions();
     let function = site.launch(&blog.url("/sitemap.xml")).start().await;
     let event = sample("maintenance", "index-posts").to_string();
     let run = function.begin(event, RUN);
@@ -113,6 +115,9 @@ async fn a_run_that_dies_leaves_nothing_that_is_found_and_the_next_one_goes_on()
     wait::until_true(&admin, "a text that is being written", RUN, some).await;
     function.kill().await;
     drop(run);
+    // What it had sent may still be written.
+    let is_gone = || (site.sessions() == own).then_some(());
+    wait::until("the end of the dead run's sessions", RUN, is_gone).await;
     // Whoever comes before the dead run's time is up finds it under way.
     let function = site.launch(&blog.url("/sitemap.xml")).start().await;
     assert_eq!(index(&function).await["busy"], true);

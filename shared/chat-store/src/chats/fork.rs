@@ -44,7 +44,7 @@ const FORK: &str = concat!(
 ), copied AS (
     INSERT INTO messages (chat_id, id, seq, parent_id, role, parts, metadata, status, finish_reason, model, input_tokens,
         output_tokens, created_at)
-    SELECT forked.id, m.id, m.seq, m.parent_id, m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
+    SELECT forked.id, m.id, m.seq, lag(m.id) OVER (ORDER BY m.seq), m.role, m.parts, m.metadata, m.status, m.finish_reason, m.model, m.input_tokens,
         m.output_tokens, m.created_at
     FROM messages m, forked
     WHERE m.chat_id = (SELECT id FROM key) AND m.status <> 'streaming' AND m.seq <= (SELECT seq FROM source)
