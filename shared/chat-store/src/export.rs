@@ -167,26 +167,11 @@ impl Export {
                     .await?;
                 for row in &rows {
                     let message: String = row.get("id");
-                    let is_current = !row.get::<_, bool>("is_aside");
-                    let mut line = json!({
-                        "type": "message",
-                        "chatId": id,
-                        "id": message,
-                        "seq": row.get::<_, i64>("seq"),
-                        "parentId": written.parent(row.get("parent_id")),
-                        "isCurrent": is_current,
-                        "role": row.get::<_, &str>("role"),
-                        "parts": parsed(row.get("parts")).unwrap_or_else(|| json!([])),
-                        "createdAt": row.get::<_, Timestamp>("created_at"),
-                    });
-                    let metadata = row.get::<_, Option<&str>>("metadata").and_then(parsed);
-                    if let (Some(metadata), Some(fields)) = (metadata, line.as_object_mut()) {
-                        fields.insert("metadata".to_owned(), metadata);
-                    }
-                    push(&mut lines, &line);
+                    let parent = written.parent(row.get("parent_id"));
+                    push(&mut lines, &line_of_message(row, id, parent.as_deref()));
                     self.messages += 1;
                     *after = row.get("seq");
-                    if is_current {
+                    if !row.get::<_, bool>("is_aside") {
                         written.last = Some(message.clone());
                     }
                     written.ids.insert(message);
@@ -294,6 +279,25 @@ impl Export {
             self.stage = Stage::End;
         }
     }
+}
+
+fn line_of_message(row: &Row, chat: &str, parent: Option<&str>) -> Value {
+    let mut line = json!({
+        "type": "message",
+        "chatId": chat,
+        "id": row.get::<_, &str>("id"),
+        "seq": row.get::<_, i64>("seq"),
+        "parentId": parent,
+        "isCurrent": !row.get::<_, bool>("is_aside"),
+        "role": row.get::<_, &str>("role"),
+        "parts": parsed(row.get("parts")).unwrap_or_else(|| json!([])),
+        "createdAt": row.get::<_, Timestamp>("created_at"),
+    });
+    let metadata = row.get::<_, Option<&str>>("metadata").and_then(parsed);
+    if let (Some(metadata), Some(fields)) = (metadata, line.as_object_mut()) {
+        fields.insert("metadata".to_owned(), metadata);
+    }
+    line
 }
 
 impl Waiting {

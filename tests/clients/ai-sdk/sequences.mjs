@@ -15,7 +15,10 @@ async function twoTurns(visitor, id) {
 
 /** Stops the reply that is being written, as a button does, once it has said something. */
 async function stopMidWord(visitor, page, sent) {
-  await until('a word', () => textOf(page.chat.messages.at(-1)).includes('word2'))
+  await until('a word', () => {
+    const last = page.chat.messages.at(-1)
+    return last?.role === 'assistant' && textOf(last).includes('word2')
+  })
   await Promise.all([visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202), page.chat.stop()])
   await sent
 }
