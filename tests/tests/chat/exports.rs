@@ -205,7 +205,7 @@ async fn what_was_said_behind_a_reply_that_is_being_written_is_forked_and_export
         stack.database("admin"),
     );
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
-    let mut writing = visitor.begin(&submit("c", "u1", "[[delay 10000]]one two"), LIMIT);
+    let mut writing = visitor.begin(&submit("c", "u1", "[[delay 30000]]one two"), LIMIT);
     heard(&mut writing, "start-step").await;
     let asked = async |method: &str, path: &str, body: Value| {
         let request = Request::new(method, path)
@@ -222,7 +222,7 @@ async fn what_was_said_behind_a_reply_that_is_being_written_is_forked_and_export
     let forked = asked("POST", "/api/chats/c/fork", json!({"messageId": "u2"})).await;
     assert_eq!(forked.status, 201);
     let id = forked.json()["id"].as_str().unwrap().to_owned();
-    let fork = ["u1: [[delay 10000]]one two", "u2: and more"];
+    let fork = ["u1: [[delay 30000]]one two", "u2: and more"];
     assert_eq!(visitor.transcript(&id).await, fork);
 
     let exported = visitor.ask("GET", "/api/me/export", None).await.body();
