@@ -225,14 +225,21 @@ async fn what_was_said_behind_a_reply_that_is_being_written_is_forked_and_export
     let fork = ["u1: [[delay 30000]]one two", "u2: and more"];
     assert_eq!(visitor.transcript(&id).await, fork);
 
-    let exported = visitor.ask("GET", "/api/me/export", None).await.body();
-    let other = Visitor::of(&stack, &chat, &chats, "another");
-    let imported = import(&other, &exported, "k1").await;
-    assert_eq!(imported.status, 201, "{:?}", imported.json());
-    let lost = db.query_opt_idempotent(LOST, &[]).await.unwrap().unwrap();
-    assert_eq!(lost.get::<_, i64>(0), 0);
-    let stopped = visitor
+    // By another container; and once more, when the reply has ended without a word.
+    let elsewhere = launch_chat(&stack).start().await;
+    let exporter = Visitor::of(&stack, &elsewhere, &chats, "visitor");
+    let during = exporter.ask("GET", "/api/me/export", None).await.body();
+    assert_eq!(during.matches("\"assistant\"").count(), 0, "{during}");
+    let stopped = exporter
         .ask("POST", "/api/chat/c/stop", Some(&json!({})))
         .await;
     assert_eq!(stopped.status(), 202);
+    let after = exporter.ask("GET", "/api/me/export", None).await.body();
+    let other = Visitor::of(&stack, &chat, &chats, "another");
+    for (key, exported) in [("k1", during), ("k2", after)] {
+        let imported = import(&other, &exported, key).await;
+        assert_eq!(imported.status, 201, "{:?} {exported}", imported.json());
+    }
+    let lost = db.query_opt_idempotent(LOST, &[]).await.unwrap().unwrap();
+    assert_eq!(lost.get::<_, i64>(0), 0);
 }

@@ -2,7 +2,7 @@
 //! send, of a reply what it is rendered from; a message with nothing left is skipped.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bounded_json::Fields;
 use jiff::Timestamp;
@@ -43,6 +43,8 @@ pub(crate) struct ImportedChat {
     pub(crate) messages: Vec<ImportedMessage>,
     pub(crate) votes: Vec<ImportedVote>,
     ids: HashSet<String>,
+    /// Messages of which nothing is kept, and what each followed.
+    left_out: HashMap<String, Option<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +135,7 @@ impl ImportedChat {
             messages: Vec::new(),
             votes: Vec::new(),
             ids: HashSet::new(),
+            left_out: HashMap::new(),
         }
     }
 
@@ -155,7 +158,10 @@ impl ImportedChat {
         let role = match text(fields, "role").as_deref() {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
-            Some(_) => return Ok(false),
+            Some(_) => {
+                self.leave_out(fields);
+                return Ok(false);
+            }
             None => return Err(Invalid::Malformed("a message has a role")),
         };
         let seq = match extent {
@@ -172,6 +178,7 @@ impl ImportedChat {
             Some(id) => MessageId::parse(id)?.as_str().to_owned(),
         };
         let Some(parts) = parts(fields, role)? else {
+            self.leave_out(fields);
             return Ok(false);
         };
         let metadata = fields.value("metadata");
@@ -182,14 +189,7 @@ impl ImportedChat {
             return Err(Invalid::NotAllowed("a message with this id is above it"));
         }
         let is_current = boolean(fields, "isCurrent") != Some(false);
-        let parent_id = match (fields.value("parentId"), text(fields, "parentId")) {
-            (_, Some(parent)) if self.has_above(&parent) && parent != id => Some(parent),
-            (Some(_), _) => {
-                return Err(Invalid::Malformed("its parentId names no message above it"));
-            }
-            (None, _) if fields.is_null("parentId") => None,
-            (None, _) => self.last_current().map(|before| before.id.clone()),
-        };
+        let parent_id = self.parent(fields, &id)?;
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let current = self.messages.iter().filter(|m| m.is_current).count();
         if is_current && count(current) >= MAX_MESSAGES {
@@ -211,6 +211,31 @@ impl ImportedChat {
             created_at: time(fields, "createdAt")?,
         });
         Ok(true)
+    }
+
+    /// Keeps nothing of a message but what it followed, which those that follow it follow then.
+    fn leave_out(&mut self, fields: &Fields<'_>) {
+        let Some(id) = text(fields, "id") else {
+            return;
+        };
+        let last = || self.last_current().map(|before| before.id.clone());
+        let before = self.parent(fields, &id).unwrap_or_else(|_| last());
+        self.left_out.insert(id, before);
+    }
+
+    /// What the message `id` follows: what it says itself, as far as that is kept, or else what is
+    /// above it.
+    fn parent(&self, fields: &Fields<'_>, id: &str) -> Result<Option<String>, Invalid> {
+        let named = text(fields, "parentId");
+        if let Some(before) = named.as_ref().and_then(|parent| self.left_out.get(parent)) {
+            return Ok(before.clone());
+        }
+        match (fields.value("parentId"), named) {
+            (_, Some(parent)) if self.has_above(&parent) && parent != id => Ok(Some(parent)),
+            (Some(_), _) => Err(Invalid::Malformed("its parentId names no message above it")),
+            (None, _) if fields.is_null("parentId") => Ok(None),
+            (None, _) => Ok(self.last_current().map(|before| before.id.clone())),
+        }
     }
 
     /// Whether a message is above the next one; what an earlier part has is not known here.
