@@ -27,6 +27,8 @@ const HOSTS_SHIM: &str = include_str!("../hosts_shim.c");
 /// The account `nobody` of most systems.
 const NOBODY: u32 = 65_534;
 const LIMIT: Duration = Duration::from_secs(20);
+/// Longer than any test moves its clock.
+const NEVER: Duration = Duration::from_secs(30 * 86_400);
 /// What it logs when it reads its files again.
 const RELOADED: &str = "re-reading config";
 /// Sessions that it holds for a database, at most.
@@ -165,7 +167,8 @@ impl Pooler {
     }
 }
 
-/// Everything but the password.
+/// Everything but the password. What waits does so without a limit: the clock that is moved would
+/// cut it short.
 fn settings(folder: &Path, port: u16, origin: &Value, max_age: Duration) -> String {
     let text = |name: &str| origin[name].as_str().expect("a text").to_owned();
     let origin_port = origin["port"].as_u64().expect("a port");
@@ -175,9 +178,11 @@ fn settings(folder: &Path, port: u16, origin: &Value, max_age: Duration) -> Stri
          listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
          auth_type = trust\nauth_file = {folder}/passwords\npool_mode = transaction\ndefault_pool_size = {POOL}\n\
          server_tls_sslmode = verify-full\nserver_tls_ca_file = {folder}/authority.pem\n\
-         server_lifetime = {max_age}\nserver_idle_timeout = 0\nignore_startup_parameters = extra_float_digits\n",
+         server_lifetime = {max_age}\nserver_idle_timeout = 0\nignore_startup_parameters = extra_float_digits\n\
+         server_connect_timeout = {never}\nquery_wait_timeout = {never}\nclient_login_timeout = {never}\n",
         database = text("database"),
         host = text("host"),
+        never = NEVER.as_secs(),
     )
 }
 
