@@ -54,7 +54,7 @@ await play({
     await db.$executeRawUnsafe(STORY_CREATE);
     const [{ job_id }] = await db.$queryRawUnsafe(STORY_INDEX);
     await db.$executeRaw`CALL sys.wait_for_job(${job_id})`;
-    return "SQL by hand; `prisma migrate` and `db pull` were not tried, since they download a program of their own";
+    return "SQL by hand; `prisma migrate` with version 6 and AWS's tool, as in [sql.md](sql.md#sessions)";
   },
   types: async () => {
     await db.item.create({ data: { ...row, b: BigInt(row.b), nothing: null } });

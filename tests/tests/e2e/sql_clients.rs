@@ -158,6 +158,11 @@ async fn drizzle_kit_pushes_and_pulls_what_dsql_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prisma_migrates_and_models_what_awss_tool_made_of_its_schema() {
+    Site::start().await.run("prisma.test.mjs", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_worker_works() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap(); // the script keeps the key where it lies itself

@@ -100,6 +100,18 @@ const ROWS: &[(&str, &[&str])] = &[
         &["sessions: kysely's migrations and transactions"],
     ),
     (
+        "Prisma (`@prisma/adapter-pg`",
+        &["prisma: models, relations, upsert and errors work as Prisma has them"],
+    ),
+    (
+        "Prisma Migrate",
+        &[
+            "prisma: a schema becomes tables and an index, once",
+            "prisma: a new column is a migration of its own",
+            "prisma: a migration that DSQL refuses is told",
+        ],
+    ),
+    (
         "drizzle-kit",
         &[
             "migrations: push makes tables, adds columns, and has nothing to do when all is there",
