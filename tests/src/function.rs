@@ -27,7 +27,7 @@ use crate::wait;
 /// How long an event may wait for a worker: the harness's own patience.
 const DISPATCH_LIMIT: Duration = Duration::from_secs(60);
 /// How long a signal may take.
-const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
+const SIGNAL_LIMIT: Duration = Duration::from_secs(60);
 /// How long a killed process's last lines may take to arrive.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// The programs whose log is checked: what is deployed.

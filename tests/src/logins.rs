@@ -30,7 +30,7 @@ const SESSION_ROLES: [&str; 2] = [
     "arn:aws:iam::111122223333:role/session-2",
 ];
 const HOST: &str = "db.example.com";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A login as its owner knows it.
 #[derive(Debug, Clone)]

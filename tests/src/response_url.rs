@@ -17,7 +17,7 @@ use crate::server::serve;
 use crate::wait;
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One PUT.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_secs(20);
 const ENDED: &str = "closing because: server conn crashed";
 /// How long clients work by the moved clocks: past two ends of sessions, and eight rotations.
 const LOAD: Duration = Duration::from_secs(130 * 60);
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A session with the pooler.
 async fn connect(pooler: &Pooler) -> (Client, Task) {

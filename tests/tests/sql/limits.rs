@@ -92,6 +92,7 @@ async fn no_answer_takes_more_memory_than_a_function_has() {
             .ask(&ask)
             .header("accept-encoding", "gzip")
             .header("neon-raw-text-output", "false")
+            .within(Duration::from_secs(120))
             .send()
             .await;
         if what == "small rows" {
