@@ -241,7 +241,7 @@ async fn in_turns(
     })
 }
 
-/// A database with the rows, at a flight of 1 ms.
+/// A database with the rows, at a round trip of 1 ms.
 async fn start() -> DsqlLocal {
     let server = DsqlLocal::start(Options::default()).await.unwrap();
     let db = database(&server);

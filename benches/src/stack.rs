@@ -229,7 +229,7 @@ impl Stack {
     }
 
     /// Runs the raw program on a port of the database: nanoseconds from its start to the first
-    /// answer, then of each flight.
+    /// answer, then of each round trip.
     pub(crate) async fn raw(&self, port: u16, prefix: &[String], flights: u32) -> Vec<Duration> {
         let program = floor("raw").display().to_string();
         let words = [prefix, &[program, flights.to_string()]].concat();

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Delay of every client flight, in milliseconds, before it is executed and answered. What
-    /// arrives before that answer is not delayed again.
+    /// Delay of every round trip of a client, in milliseconds, before it is executed and answered.
+    /// What arrives before that answer is not delayed again.
     pub delay_ms: u64,
     /// The next so many commits (a COMMIT, or a write outside a transaction block) fail with 40001
     /// OC000.
@@ -30,11 +30,11 @@ pub struct Faults {
     pub drop_after_message: u64,
     /// The two drops above happen to one connection only and then are off.
     pub once: bool,
-    /// This share of flights, 0 to 1, is dropped: half before, half after execution.
+    /// This share of round trips, 0 to 1, is dropped: half before, half after execution.
     pub drop_rate: f64,
     /// The next so many commits are executed, and the connection closed before the answer.
     pub drop_at_commit: u64,
-    /// Flights are read and not answered while this is set.
+    /// Messages are read and not answered while this is set.
     pub freeze: bool,
     /// Logins are refused.
     pub refuse_connections: Option<Refuse>,

@@ -122,8 +122,8 @@ impl Export {
         }
     }
 
-    /// The next lines, each with its line break; `None` after the last. At most one flight, and one
-    /// more for each 50 chats that were deleted meanwhile. May be asked again after an error:
+    /// The next lines, each with its line break; `None` after the last. At most one round trip, and
+    /// one more for each 50 chats that were deleted meanwhile. May be asked again after an error:
     /// nothing is lost or repeated.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Statements: the database within one deadline. One flight each, prepared or not, conflicts
+//! Statements: the database within one deadline. One round trip each, prepared or not, conflicts
 //! retried, and a replay after a lost connection only where it is known to be harmless.
 
 use std::sync::Arc;
@@ -266,7 +266,7 @@ pub(crate) enum Form {
     Whole,
 }
 
-/// Sends one statement in one flight and collects its answer.
+/// Sends one statement in one round trip and collects its answer.
 pub(crate) async fn send(
     session: &Session,
     sql: Sql<'_>,

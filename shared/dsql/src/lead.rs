@@ -32,8 +32,9 @@ pub(crate) fn is_transaction_control(sql: &str) -> bool {
     }
 }
 
-/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. In what an
-/// escaped quote ends too early (`E'\''`) or a dollar begins, words may be found that are none.
+/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. After a string
+/// that an escaped quote seems to end (`E'\''`), or that a dollar begins, parts of the string may
+/// be found as words.
 pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
     let mut rest = sql;
     std::iter::from_fn(move || {

@@ -19,9 +19,9 @@
 //!    none.
 //! 2. A token only opens a connection. It is minted when needed and cached until shortly before the
 //!    earlier of its own and the credentials' expiry.
-//! 3. A statement on a warm connection is one flight; a transaction is one per statement, BEGIN and
-//!    COMMIT. From its third use on a connection a statement is a prepared one, which adds no
-//!    flight either. DDL by others between two uses costs at most one retry more.
+//! 3. A statement on a warm connection is one round trip; a transaction is one per statement, BEGIN
+//!    and COMMIT. From its third use on a connection a statement is a prepared one, which adds no
+//!    round trip either. DDL by others between two uses costs at most one retry more.
 //! 4. Conflicts (SQLSTATE 40001) are retried with full jitter, within attempts and the deadline.
 //! 5. A statement is repeated after a lost connection only if the caller declared it idempotent; a
 //!    lost COMMIT never.

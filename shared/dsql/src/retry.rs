@@ -13,8 +13,8 @@ use crate::error::ConflictKind;
 pub struct RetryPolicy {
     /// Attempts in all, the first included. Default 20.
     pub attempts: u32,
-    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few flights
-    /// takes: a shorter pause meets the same rival again.
+    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few round
+    /// trips takes: a shorter pause meets the same rival again.
     pub base: Duration,
     /// No pause is longer than this. Default 2 s, enough for a hundred containers to take turns on
     /// one row.

@@ -1,5 +1,5 @@
 //! One physical connection: direct TLS with SNI and full verification, then startup and token. Four
-//! flights: TCP, TLS, startup, password; the last two in one if the configuration says so.
+//! round trips: TCP, TLS, startup, password; the last two in one if the configuration says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

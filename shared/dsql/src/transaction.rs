@@ -3,7 +3,7 @@
 //! [`Error::OutcomeUnknown`].
 //!
 //! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing;
-//! else a transaction is one flight per statement, one for BEGIN and one for COMMIT.
+//! else a transaction is one round trip per statement, one for BEGIN and one for COMMIT.
 //!
 //! # Promises
 //! 1. COMMIT is sent only if every statement that was begun has been answered, without an error. A

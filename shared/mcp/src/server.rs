@@ -108,7 +108,7 @@ impl Server {
     /// The tools; those of before if the server does not answer.
     pub(crate) async fn tools(&self, now: SystemTime) -> Vec<Tool> {
         let mut list = self.list.lock().await;
-        // A clock that was set back makes a list old, not new for ever.
+        // A clock that was set back makes a list old, not new indefinitely.
         let within = |since: Option<SystemTime>, age| {
             since.is_some_and(|since| now.duration_since(since).is_ok_and(|passed| passed < age))
         };

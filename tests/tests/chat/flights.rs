@@ -1,4 +1,4 @@
-//! What a turn costs: flights to the database, by the server's count.
+//! What a turn costs: round trips to the database, by the server's count.
 
 use serde_json::json;
 

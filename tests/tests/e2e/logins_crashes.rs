@@ -89,7 +89,7 @@ async fn a_crash_at_any_step_is_mended_by_the_next_run() {
         .await
         .unwrap();
 
-    // Two flights of the listing come first on the same connection.
+    // Two round trips of the listing come first on the same connection.
     let (mut crashed, mut dropped_half_way) = (0, 0);
     for flight in 3..=flights + 2 {
         let name = format!("login_{flight}");

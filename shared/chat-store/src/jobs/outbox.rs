@@ -101,7 +101,7 @@ SELECT (SELECT count(*) FROM hidden) >= $6 AS is_more,
 
 /// Hides the owner's chats, all that there are at the time of the request, and promises with the
 /// last of them the job that deletes them or everything. Returns the job's id: that of a pending
-/// erasure if nothing has come since. One flight for each 2,000 chats.
+/// erasure if nothing has come since. One round trip for each 2,000 chats.
 ///
 /// # Errors
 /// Any [`Error`]. Chats that are hidden by then are deleted by the next such job, or the purge.

@@ -1,5 +1,5 @@
 //! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply
-//! and takes the chat's lock, or says why it does not. A plain send is one flight. An edit or a
+//! and takes the chat's lock, or says why it does not. A plain send is one round trip. An edit or a
 //! regeneration is two: the first finds what is stored, the second sets it aside, unless the chat
 //! has changed in between. Nothing is deleted: what is set aside is a branch (`branches`).
 

@@ -230,7 +230,7 @@ impl TextSessions {
         Attempt::Done(answers)
     }
 
-    /// The second flight of a batch whose last statement depends on the answers of the others.
+    /// The second round trip of a batch whose last statement depends on the answers of the others.
     async fn finish(
         &self,
         mut lease: Lease,

@@ -1,4 +1,5 @@
-//! Prepared statements of text sessions: by text, of one session, in the flights that there are.
+//! Prepared statements of text sessions: by text, of one session, in the round trips that there
+//! are.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const ADD: &str = "UPDATE counters SET n = n + 1 WHERE id = $1";
 /// How many statements the protocol has prepared on the session that is asked.
 const KEPT: &str = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql AND name <> ''";
 
-/// Flights and messages that reached the server during `work`.
+/// Round trips and messages that reached the server during `work`.
 async fn spent(texts: &Texts, work: impl AsyncFnOnce()) -> (u64, u64) {
     let before = texts.fixture.server.stats();
     Box::pin(work()).await;
@@ -228,7 +229,7 @@ async fn a_value_that_is_refused_is_refused_each_time_and_costs_one_flight_more_
             };
             assert_eq!(error.code, "22P02");
         };
-        // Each refused block is rolled back in a flight of its own.
+        // Each refused block is rolled back in a round trip of its own.
         assert!(spent(&texts, refused).await.0 <= 4);
         assert_eq!(
             values(&texts.one(by_number, &["0"]).await.unwrap()),

@@ -1,5 +1,5 @@
-//! Statements in text form: flights, sessions by role, conflicts, lost connections, state that does
-//! not cross requests.
+//! Statements in text form: round trips, sessions by role, conflicts, lost connections, state that
+//! does not cross requests.
 
 use std::time::Duration;
 
