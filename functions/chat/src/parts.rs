@@ -1,4 +1,4 @@
-//! Parts of a reply as chunks: those that are said by deltas, and those that are there at once.
+//! Parts of a reply as chunks: those that are sent as deltas, and those that are sent whole.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,5 @@
-//! The tools that a model is offered, and calling them. A call never fails a turn: what goes wrong
-//! is its outcome, which the model and the visitor are told.
+//! The tools that a model is offered, and calling them. A call never fails a turn: an error is its
+//! outcome, which the model and the visitor see.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -97,7 +97,7 @@ pub async fn append(
 pub enum Cut {
     /// Behind a message of the visitor's, which is about to be edited.
     Edit,
-    /// From a reply on, or behind a message of the visitor's, so that it is answered again.
+    /// From a reply on, or after a message of the visitor's, so that it is answered again.
     Regenerate,
 }
 

@@ -86,8 +86,8 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the
-    /// statement reads as one that only reads (a function that it calls is not looked into); else
-    /// any [`Error`].
+    /// statement reads as one that only reads (functions that it calls are not examined); else any
+    /// [`Error`].
     pub async fn query_idempotent(
         &self,
         sql: &'static str,

@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection on which a startup message may take the password along.
+/// A connection on which the password may be sent along with the startup message.
 pub(crate) struct EarlyPassword<S> {
     stream: S,
     state: State,

@@ -8,8 +8,10 @@
 //!
 //! let dsql = Dsql::from_env().await?; // Init: configuration, credentials, eager connect
 //!
-//! let db = dsql.until(dsql.clock().now() + Duration::from_secs(3)); // an invocation: until its deadline
-//! let rows = db.query_idempotent("SELECT title FROM chats WHERE owner_id = $1", &[(&"me", Type::TEXT)]).await?;
+//! // An invocation: until its deadline.
+//! let db = dsql.until(dsql.clock().now() + Duration::from_secs(3));
+//! let sql = "SELECT title FROM chats WHERE owner_id = $1";
+//! let rows = db.query_idempotent(sql, &[(&"me", Type::TEXT)]).await?;
 //! # Ok(()) }
 //! ```
 //!

@@ -24,7 +24,7 @@ use crate::token::Token;
 
 /// Time for one attempt to connect, from name resolution to the first ReadyForQuery.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+/// How long sent bytes may stay unacknowledged before the kernel gives up the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An open connection.

@@ -1,7 +1,7 @@
 //! The prepared statements of one session. A statement's first use goes whole, in one round trip.
-//! So does its second, which takes a Parse along, behind it in the same round trip: from then on
-//! the statement is bound and executed alone. A container that uses every statement once pays
-//! nothing for the others.
+//! So does its second, which takes a Parse along, after it in the same round trip: from then on the
+//! statement is bound and executed alone. A container that uses every statement once pays nothing
+//! for the others.
 //!
 //! # Promises
 //! 1. No round trip is added. What prepares or closes statements leaves in one write with a
@@ -22,8 +22,7 @@ use tokio_postgres::{Client, Statement};
 use crate::lead::may_hold_a_moment;
 use crate::param::Param;
 
-/// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own
-/// connector for Rust.
+/// As many as `SQLx` keeps on a connection by default, which AWS's own connector for Rust uses.
 pub(crate) const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 
 /// A statement's text.

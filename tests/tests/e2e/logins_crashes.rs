@@ -59,7 +59,7 @@ async fn crashes(stack: &Stack, function: &Function, given: Value, message: u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_at_any_step_is_mended_by_the_next_run() {
+async fn a_crash_at_any_step_is_repaired_by_the_next_run() {
     let mut stack = Stack::start().await;
     // Tables of the admin and of another login lie there already.
     stack.admin(create("elder", "owner", &["shared"])).await;

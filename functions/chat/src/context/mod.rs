@@ -1,5 +1,4 @@
-//! What the model is shown of a conversation: the newest messages that fit, in turns that
-//! alternate.
+//! What the model sees of a conversation: the newest messages that fit, in turns that alternate.
 
 mod reply;
 

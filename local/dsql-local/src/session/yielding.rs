@@ -1,5 +1,5 @@
 //! How a block yields its locks to a session that waits for them, and is replayed before its
-//! client's next flight.
+//! client's next messages.
 
 use std::pin::pin;
 

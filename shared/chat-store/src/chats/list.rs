@@ -30,8 +30,8 @@ pub struct Listing<'a> {
     pub search: Option<&'a str>,
     /// Where the page begins.
     pub after: Option<&'a Cursor>,
-    /// The chat that it begins behind, for who has no cursor; behind a chat that is gone there is
-    /// nothing.
+    /// The chat after which it begins, for whoever has no cursor; after a chat that is gone there
+    /// is nothing.
     pub behind: Option<&'a ChatId>,
     /// How many at most.
     pub limit: u16,

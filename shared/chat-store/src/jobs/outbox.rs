@@ -1,4 +1,5 @@
-//! Job rows: work that is promised in the transaction that makes it necessary, and processed later.
+//! The outbox: job rows, written in the transaction that makes the work necessary, and processed
+//! later.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;

@@ -230,7 +230,7 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
     })
 }
 
-// The chat's row is written so that a turn which opens behind the reply meanwhile conflicts.
+// The chat's row is written so that a turn which opens after the reply meanwhile conflicts.
 const ABANDON: &str = concat!(
     "\
 WITH released AS (

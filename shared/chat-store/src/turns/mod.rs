@@ -50,7 +50,7 @@ pub enum Place {
         /// [`Stored::next_seq`] when that was decided.
         expected: i64,
     },
-    /// As a new message behind an older one: everything on the path with a higher `seq` is set
+    /// As a new message after an older one: everything on the path with a higher `seq` is set
     /// aside.
     After {
         /// The last `seq` that stays.

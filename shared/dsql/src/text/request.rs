@@ -1,4 +1,4 @@
-//! What is asked: whose session, which statements, how much their answers may hold.
+//! A request: whose session, which statements, and how large their answers may be.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Running a request: attempts, what each came to, and whether another one is right.
+//! Running a request: its attempts, the outcome of each, and whether another one is safe.
 
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -317,7 +317,7 @@ impl Size {
         }
     }
 
-    /// Whether what was read is kept. What comes behind an excess is read to its end, so that the
+    /// Whether what was read is kept. What comes after an excess is read to its end, so that the
     /// session can be used again, unless it is too much for that.
     fn admits_more(&self, excess: Option<Excess>, limits: AnswerLimits) -> Result<bool, Broken> {
         match excess {

@@ -43,7 +43,7 @@ async fn each_session_answers_for_itself_after_a_freeze() {
 }
 
 #[tokio::test]
-async fn what_only_reads_is_one_flight_and_survives_a_lost_connection() {
+async fn what_only_reads_is_one_round_trip_and_survives_a_lost_connection() {
     let texts = Texts::start().await;
     texts.one(READ, &[]).await.unwrap();
     let before = texts.flights();

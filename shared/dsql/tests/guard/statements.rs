@@ -57,7 +57,7 @@ fn fixed(sql: String) -> &'static str {
 }
 
 #[tokio::test]
-async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_flight() {
+async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_round_trip() {
     let (fixture, client) = warm().await;
     assert_eq!(
         spent(&fixture, read(&fixture, &client)).await,
@@ -74,7 +74,7 @@ async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_flight() 
 }
 
 #[tokio::test]
-async fn a_hundred_different_statements_are_one_flight_each_and_more_are_not_kept() {
+async fn a_hundred_different_statements_are_one_round_trip_each_and_more_are_not_kept() {
     let (fixture, client) = warm().await;
     let statements: Vec<_> = (0..130).map(|n| fixed(format!("SELECT {n}"))).collect();
     let run = async |sql: &'static str| {

@@ -39,7 +39,7 @@ async fn of_text(
 }
 
 #[tokio::test]
-async fn a_text_that_comes_again_is_prepared_in_the_flight_in_which_it_runs() {
+async fn a_repeated_text_is_prepared_in_the_round_trip_in_which_it_runs() {
     let texts = Texts::start().await;
     let add = async || {
         let answer = texts.one(ADD, &["a"]).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_batch_whose_own_statement_is_refused_ends_at_once_and_with_no_name_of
 }
 
 #[tokio::test]
-async fn a_thousand_different_statements_are_one_flight_each_and_within_their_bound() {
+async fn a_thousand_different_statements_are_one_round_trip_each_and_within_their_bound() {
     let texts = Texts::start().await;
     texts.one("SELECT 1", &[]).await.unwrap();
     let kept = async || {
@@ -215,7 +215,7 @@ async fn after_a_conflict_an_error_or_a_lost_session_an_answer_is_the_right_one(
 }
 
 #[tokio::test]
-async fn a_value_that_is_refused_is_refused_each_time_and_costs_one_flight_more_at_most() {
+async fn a_refused_value_is_refused_each_time_and_costs_at_most_one_more_round_trip() {
     let texts = Texts::start().await;
     let by_number = "SELECT id FROM counters WHERE n = $1";
     for _ in 0..3 {

@@ -69,7 +69,7 @@ async fn of_statements_at_once_the_first_failure_decides_about_another_run() {
 }
 
 #[tokio::test]
-async fn statements_at_once_behind_a_refused_begin_do_not_run_alone() {
+async fn statements_sent_at_once_after_a_refused_begin_do_not_run_alone() {
     let (fixture, client) = counting(Faults {
         server_unavailable: 1,
         ..Faults::default()

@@ -1,5 +1,5 @@
-//! Any server that speaks chat completions as server-sent events: Ollama, vLLM, gateways, and the
-//! vendor who began it.
+//! Any server that speaks chat completions as server-sent events: Ollama, vLLM, gateways, and
+//! OpenAI itself.
 
 mod calls;
 mod chunk;
