@@ -214,7 +214,7 @@ async fn contend(
         .collect()
 }
 
-/// What is judged is measured so many times, in turns, and the middle one counts: what else the
+/// What is judged is measured this many times, in turns, and the middle one counts: what else the
 /// machine does comes and goes.
 const TURNS: usize = 3;
 

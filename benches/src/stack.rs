@@ -111,7 +111,7 @@ impl Stack {
         self.kept
     }
 
-    /// Good for five minutes: to be made anew for each subject.
+    /// Good for five minutes: to be made again for each subject.
     pub(crate) fn token(&self) -> String {
         self.token_of("visitor-1")
     }

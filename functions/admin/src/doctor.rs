@@ -279,7 +279,7 @@ async fn database(db: &Db) -> Vec<Finding> {
             Finding::bad(
                 "indexes",
                 format!("not valid: {}", names.join(", ")),
-                "still being built (see sys.jobs), or failed: run migrate, which builds it anew",
+                "still being built (see sys.jobs), or failed: run migrate, which rebuilds it",
             )
         }
         Err(error) => Finding::bad("indexes", error.report(), "run doctor as admin"),

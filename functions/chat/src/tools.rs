@@ -174,7 +174,7 @@ impl Toolbox {
     }
 }
 
-/// A result of at most so many bytes: one that is too long is cut as the text that it is.
+/// A result of at most this many bytes: one that is too long is cut as the text that it is.
 fn cut(output: Value, most: usize) -> Value {
     let bytes = match &output {
         Value::String(text) => text.len(),

@@ -490,7 +490,7 @@ fn cannot_listen(address: SocketAddr) -> impl FnOnce(std::io::Error) -> StackErr
     move |source| StackError::Listen { address, source }
 }
 
-/// A function's log, begun anew.
+/// A function's log, started afresh.
 fn log_file(path: &Path) -> Result<impl Fn(&str) + Send + Sync + 'static, StackError> {
     let file = File::create(path).map_err(|source| StackError::File {
         path: path.to_owned(),

@@ -16,8 +16,8 @@ pub use object::Object;
 pub use serde_json::value::RawValue;
 pub use text::{Limits, Text, count_values};
 
-/// Why a text is refused. The words are fit for who sent it: they quote nothing of it but the names
-/// of fields.
+/// Why a text is refused. The words are fit for whoever sent it: they quote nothing of it but the
+/// names of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It has more bytes than this.

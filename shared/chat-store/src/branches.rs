@@ -97,7 +97,7 @@ pub enum Switched {
 }
 
 // The chat's row is written, and its counter too: a turn that opens meanwhile conflicts, one that
-// was placed before is placed anew.
+// was placed before is placed again.
 const SWITCH: &str = concat!(
     "WITH RECURSIVE ",
     key!(),

@@ -113,7 +113,7 @@ pub enum CutOff {
 }
 
 // At most 500 messages. The chat's row is written, and its counter too: a turn that opens meanwhile
-// conflicts, one that was placed before is placed anew.
+// conflicts, one that was placed before is placed again.
 const CUT: &str = concat!(
     "WITH ",
     key!(),

@@ -139,8 +139,8 @@ impl Statements {
         self.lock().note_use(sql, params)
     }
 
-    /// The catalog has changed, or the server has forgotten a statement: all are prepared anew with
-    /// their next use.
+    /// The catalog has changed, or the server has forgotten a statement: all are prepared again
+    /// with their next use.
     pub(crate) fn forget_all(&self) {
         self.lock().forget_all();
     }

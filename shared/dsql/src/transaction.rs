@@ -144,7 +144,7 @@ impl Transaction {
     }
 }
 
-/// What a failure means for the transaction, and for who sent the statement.
+/// What a failure means for the transaction, and for whoever sent the statement.
 fn told(failure: Failure) -> (Cause, Error) {
     match failure {
         Failure::Conflict(conflict, message) => (

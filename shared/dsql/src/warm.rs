@@ -57,7 +57,7 @@ struct Slots {
     next_pin: u64,
 }
 
-/// Who has a session alone until it is dropped, from its first use on.
+/// A holder of a session of its own, from its first use on until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pin {
     warm: Arc<Warm>,

@@ -168,7 +168,7 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
         assert_eq!(usize::try_from(path).unwrap(), after.len(), "{what}");
         let is_edit = asks["place"].is_u64() && text == "changed";
         let new = if is_edit || sent == "new" { 2 } else { 1 };
-        assert_eq!(all, 4 + new, "{what}: every message of before is there");
+        assert_eq!(all, 4 + new, "{what}: every earlier message is there");
         // And it can be gone back to: the reply that was last is read again, with all before it.
         let path = format!("/api/chats/{name}/branches");
         let body = json!({"messageId": before[3]});

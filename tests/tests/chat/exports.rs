@@ -39,7 +39,7 @@ async fn import(visitor: &Visitor<'_>, text: &str, key: &str) -> Response {
     visitor.send_chats(request).await
 }
 
-/// The lines without what an import makes anew: ids of chats, and times.
+/// The lines without what an import makes again: ids of chats, and times.
 fn comparable(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()

@@ -250,7 +250,7 @@ impl Said {
                 | "tool-output-denied" => {
                     let call = &chunk["toolCallId"];
                     let known = parts.iter().position(|part| part["toolCallId"] == *call);
-                    // A reply that goes on answers calls of before.
+                    // A reply that goes on answers earlier calls.
                     let at = known.unwrap_or_else(|| {
                         parts.push(json!({"type": "call-of-before", "toolCallId": call}));
                         parts.len() - 1

@@ -147,7 +147,7 @@ impl Tab<'_> {
                 );
                 let body = with(self.turn(place - 1, asked, again), "messageId", reply);
                 let said = self.visitor.post(&body).await;
-                // A message of before that was never answered may stand before it.
+                // An earlier message that was never answered may stand before it.
                 assert!(
                     matches!(said.status(), 200 | 409 | 422 | 429 | 503),
                     "{}",

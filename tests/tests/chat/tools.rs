@@ -86,7 +86,7 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
                     "type": "tool-lab_look", "toolCallId": "call-1", "state": "output-available",
                     "input": {"at": "it"}, "output": "saw it",
                 }),
-                // The provider counts anew in every step.
+                // The provider counts again in every step.
                 &json!({
                     "type": "tool-lab_measure", "toolCallId": "call-1-2", "state": "output-available",
                     "input": {"of": "four"}, "output": {"length": 4},

@@ -136,7 +136,7 @@ async fn edits_and_regenerations_replace_what_followed() {
         visitor.transcript("c").await,
         ["u1: one", "*: one", "u2: two", "*: two"]
     );
-    // The reply is gone: the message is answered anew all the same.
+    // The reply is gone: the message is answered again all the same.
     assert_eq!(visitor.post(&body).await.text(), "two");
     // A reply that answers another message.
     let first = read["messages"][1]["id"].clone();

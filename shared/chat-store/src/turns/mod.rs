@@ -43,7 +43,7 @@ pub enum Place {
         target: Option<MessageId>,
     },
     /// At the stored message: everything on the path with a higher `seq` is set aside, and so is
-    /// the message with its parts of before if they are others now.
+    /// the message with its old parts if it has other parts now.
     Behind {
         /// The last `seq` that stays.
         cut: i64,
@@ -106,7 +106,7 @@ pub struct NewTurn<'a> {
     pub place: Place,
     /// The messages that the client shows before it, in their order: the last few will do.
     pub shown: &'a [MessageId],
-    /// The id that the message's parts of before get, if an edit replaces them.
+    /// The id that the message's old parts get, if an edit replaces them.
     pub replaced: &'a MessageId,
     /// The reply's id.
     pub reply: &'a MessageId,

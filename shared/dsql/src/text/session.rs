@@ -29,7 +29,7 @@ use crate::token::Token;
 const READ_BYTES: usize = 16 * 1024;
 /// An answer over its limit is read to its end, to learn the outcome, but no further than this.
 const DRAIN_BYTES: usize = 64 * 1024 * 1024;
-/// A message of so many bytes is read whatever the limits are: an error may have that.
+/// A message of this many bytes is read whatever the limits are: an error may have that.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What a session needs before its first statement. The service refuses other names than those it

@@ -46,7 +46,7 @@ impl Texts {
         (behind, proxy)
     }
 
-    /// With roles `anna` and `bert` for the admin principal, and at most so many sessions.
+    /// With roles `anna` and `bert` for the admin principal, and at most this many sessions.
     async fn of(max_open: usize) -> Self {
         let fixture = Fixture::start().await;
         let admin = fixture.client();
