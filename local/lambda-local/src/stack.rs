@@ -52,8 +52,7 @@ pub struct Options {
     pub account: String,
     /// The template's parameters, where their defaults do not do.
     pub parameters: BTreeMap<String, String>,
-    /// Variables that functions get besides the template's, or instead of them, by logical id; `*`
-    /// is every function.
+    /// Variables beside or in place of the template's, by logical id; `*` is every function.
     pub variables: BTreeMap<String, BTreeMap<String, String>>,
     /// Where cargo put the functions' binaries.
     pub programs: PathBuf,
@@ -67,8 +66,7 @@ pub struct Options {
     pub containers: usize,
     /// Whether containers are stopped between invocations.
     pub is_frozen_when_idle: bool,
-    /// What deadlines, triggers and roles go by. The functions see it only where `variables` put
-    /// them under it.
+    /// For deadlines, triggers and roles; functions see it only where `variables` say so.
     pub clock: Clock,
 }
 
@@ -117,8 +115,7 @@ pub enum StackError {
     SeveralApis(PathBuf),
 }
 
-/// A running stack. Dropped, everything ends at once; [`stop`](Self::stop) also waits for the
-/// database.
+/// A running stack. Dropping it ends it at once; [`stop`](Self::stop) also awaits the database.
 #[derive(Debug)]
 pub struct Stack {
     application: Application,
@@ -140,8 +137,7 @@ struct Triggers {
 }
 
 impl Options {
-    /// A template with everything else by default: in the Region us-east-1, on free ports, its
-    /// state in `.local`.
+    /// A template with defaults: the Region us-east-1, free ports, its state in `.local`.
     pub fn new(template: impl Into<PathBuf>) -> Self {
         Self {
             template: template.into(),
@@ -162,8 +158,7 @@ impl Options {
 }
 
 impl Stack {
-    /// Starts everything, and tells `progress` each step as it begins. What does not belong to the
-    /// API is `front`'s.
+    /// Starts everything, telling `progress` each step. `front` gets what is not the API's.
     ///
     /// # Errors
     /// [`StackError`]: the template, a program, an address, the database, a custom resource.
@@ -294,8 +289,7 @@ impl Stack {
         self.database.as_ref()
     }
 
-    /// The containers of a function, by its name, logical id or ARN, for whoever stops or kills
-    /// them.
+    /// The containers of a function, by its name, logical id or ARN, to stop or kill them.
     pub fn containers(&self, function: &str) -> Vec<Arc<Container>> {
         let pool = self.lambda.pool(function);
         pool.map(Pool::running).unwrap_or_default()
@@ -363,8 +357,7 @@ impl Options {
         )
     }
 
-    /// Brings the custom resources up to date, in their order; what they answer becomes known to
-    /// `inputs`.
+    /// Brings the custom resources up to date, in their order; `inputs` learn their answers.
     async fn provide(
         &self,
         application: &Application,

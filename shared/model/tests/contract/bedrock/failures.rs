@@ -3,9 +3,9 @@
 use model::{ErrorKind, Part};
 use serde_json::json;
 
-use super::{at, delta, frame, message_start, message_stop, read, text};
+use super::{at, frame, message_start, message_stop, read, text};
 use crate::server::Server;
-use crate::told::{provider, run, turn};
+use crate::told::{run, turn};
 
 #[tokio::test]
 async fn the_end_of_the_stream_counts_only_after_message_stop() {

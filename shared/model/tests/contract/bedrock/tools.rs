@@ -1,7 +1,7 @@
 //! Tools: how they are offered, called and answered.
 
 use model::{Message, Part, Role, Tool};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{OK, at, block_stop, delta, event, message_start, message_stop, metadata, text};
 use crate::server::Server;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use model::ErrorKind;
-use serde_json::json;
+use model::{ErrorKind, Provider};
 
 use super::{KEY, OK, at, read};
 use crate::server::Server;
-use crate::told::{provider, run, turn};
+use crate::told::{run, turn};
 
 #[tokio::test]
 async fn the_end_of_the_stream_counts_only_after_a_finish_reason() {
