@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.tools/python/bin:$(PATH)
 
-.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance grammar lint clients fingerprint build deploy admin env smoke-deployed audit package packages clean
+.PHONY: help dev watch test fuzz soak test-system test-deploy test-guide smoke bench conformance grammar lint semver clients fingerprint build deploy admin env smoke-deployed audit package packages clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -125,6 +125,14 @@ clients: ## clients of dsql-local, newest versions, into docs/clients.md: needs 
 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
+
+# The tag of the last release, since the registry has none to compare with yet; a crate's version says how much may change.
+REV ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+
+semver: ## the public API of dsql, dsql-dialect and dsql-local, compared with that of REV= (default: the last tag); builds its tool first, some minutes
+	@[ -n "$(REV)" ] || { echo "there is no tag yet: give a revision to compare with, as in make semver REV=HEAD~20" >&2; exit 1; }
+	@scripts/install-tools.sh semver
+	PATH="$(CURDIR)/.tools/semver/bin:$$PATH" cargo semver-checks --baseline-rev "$(REV)" -p dsql -p dsql-dialect -p dsql-local
 
 package: ## the crates dsql, dsql-dialect and dsql-local as they would be published: packed, and built from their packages (nothing is uploaded)
 	cargo publish --locked --dry-run --allow-dirty -p dsql -p dsql-dialect -p dsql-local

@@ -12,6 +12,7 @@
 #   install-tools.sh sql-clients the Neon driver in Node and workerd, and what stands on it
 #   install-tools.sh connectors  the official DSQL connectors for Node and Python, which the benches compare with
 #   install-tools.sh packages    what builds dsql-local's Python package
+#   install-tools.sh semver      cargo-semver-checks, which compares the API of crates with what it was
 #   install-tools.sh postgres    PostgreSQL 16, the version of DSQL; DSQL_LOCAL_POSTGRES_BIN names another
 #   install-tools.sh psql        PostgreSQL's client
 #   install-tools.sh pgbouncer   PgBouncer, the pooler that tests put between clients and dsql-local
@@ -161,7 +162,7 @@ unpack() { # folder, packages…
   echo "unpacking $* into $folder" >&2
   rm -rf "$folder"
   mkdir -p "$folder"
-  # Lists that are behind name files that are gone.
+  # Outdated lists name files that are gone.
   download "$folder" "$@" || { [ "$(id -u)" -eq 0 ] && apt-get update -qq >&2 && download "$folder" "$@"; } ||
     fail "a package of $* could not be had: run 'sudo apt-get update'"
   for package in "$folder"/*.deb; do dpkg-deb -x "$package" "$folder"; done
@@ -211,6 +212,18 @@ install_zig() {
   chmod +x .tools/zig/bin/zig
 }
 
+# Built from source, one crate at a time and after whatever else wants the processor: some minutes, once a version. Each
+# version reads the documentation of the toolchains of its time: a newer Rust than it knows asks for a newer one here.
+install_semver() {
+  local version=0.51.0
+  [ ! -e ".tools/semver/.installed-$version" ] || return 0
+  echo "building cargo-semver-checks $version into .tools/semver (some minutes)" >&2
+  CARGO_TARGET_DIR=target/semver-tool nice cargo install cargo-semver-checks --version "=$version" --locked --force --quiet -j1 \
+    --root .tools/semver >&2 || fail "cargo-semver-checks could not be built"
+  rm -rf target/semver-tool .tools/semver/.installed-*
+  : >".tools/semver/.installed-$version"
+}
+
 command -v cargo >/dev/null || fail "Rust is missing: install it from https://rustup.rs"
 for part in "$@"; do
   case $part in
@@ -235,6 +248,7 @@ for part in "$@"; do
       npm_into .tools/connector-node local/dsql-local/tests/connectors/node
       pip_into .tools/connector-python local/dsql-local/tests/connectors/python/requirements.txt
       ;;
+    semver) install_semver ;;
     packages) pip_into .tools/packages scripts/requirements-packages.txt ;;
     blog) build_blog ;;
     page)
@@ -245,6 +259,6 @@ for part in "$@"; do
       ;;
     nuxt) npm_into .tools/nuxt tests/clients/nuxt ;;
     node) command -v node >/dev/null || fail "Node is missing: install Node 20 or newer with npm" ;;
-    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, mcp, sql-clients, connectors, packages, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
+    *) fail "unknown part '$part': tools, clients, cloud, emulator, zig, schemathesis, ai-sdk, mcp, sql-clients, connectors, packages, semver, blog, page, nuxt, postgres, psql, pgbouncer, jdbc, node" ;;
   esac
 done

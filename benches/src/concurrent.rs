@@ -20,7 +20,7 @@ const TURNS: usize = 4;
 const OURS: &str = "dsql alone";
 const SQLX: &str = "SQLx connector";
 
-/// What a contender did with so many requests at once.
+/// What a contender did with this many requests at once.
 struct Found {
     name: &'static str,
     times: Vec<Duration>,

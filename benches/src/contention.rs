@@ -214,7 +214,7 @@ async fn contend(
         .collect()
 }
 
-/// What is judged is measured so many times, in turns, and the middle one counts: what else the
+/// What is judged is measured this many times, in turns, and the middle one counts: what else the
 /// machine does comes and goes.
 const TURNS: usize = 3;
 
@@ -241,7 +241,7 @@ async fn in_turns(
     })
 }
 
-/// A database with the rows, at a flight of 1 ms.
+/// A database with the rows, at a round trip of 1 ms.
 async fn start() -> DsqlLocal {
     let server = DsqlLocal::start(Options::default()).await.unwrap();
     let db = database(&server);

@@ -14,9 +14,9 @@ use crate::routes::ask_any;
 use crate::samples::short;
 use crate::stack::{LIMIT, Stack, behind};
 
-/// `ReadDPU` a byte, at least for so many bytes a transaction.
+/// `ReadDPU` a byte, at least for this many bytes a transaction.
 const READ: (f64, f64) = (1.831_05e-6, 2_048.0);
-/// `WriteDPU` a byte, at least for so many bytes a transaction and a row or index entry.
+/// `WriteDPU` a byte, at least for this many bytes a transaction and a row or index entry.
 const WRITE: (f64, f64, f64) = (4.883e-5, 1_024.0, 128.0);
 /// What AWS's own example of a point read (0.00675) leaves for its computing.
 const COMPUTE: f64 = 0.003;

@@ -1,6 +1,6 @@
-//! Owns a network of known slowness in front of the database: every flight of a connection takes a
-//! given time longer, those of the connect too, and is counted and timed. Threads instead of tasks,
-//! because their sleep is finer than a runtime's timer.
+//! Owns a network of known slowness in front of the database: every round trip of a connection
+//! takes a given time longer, those of the connect too, and is counted and timed. Threads instead
+//! of tasks, because their sleep is finer than a runtime's timer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,8 +27,8 @@ struct Seen {
     connections: Mutex<Vec<Arc<Mutex<Timing>>>>,
 }
 
-/// The flights of a connection, behind the network: from the client's last bytes to the answer's
-/// last.
+/// The round trips of a connection, behind the network: from the client's last bytes to the
+/// answer's last.
 #[derive(Debug, Default)]
 struct Timing {
     asked: Option<Instant>,
@@ -37,7 +37,7 @@ struct Timing {
 }
 
 impl Timing {
-    /// Whether this begins a flight.
+    /// Whether this begins a round trip.
     fn ask(&mut self, now: Instant) -> bool {
         self.settle();
         self.asked.replace(now).is_none()
@@ -58,15 +58,15 @@ impl Timing {
 /// How long bytes from a client are kept.
 #[derive(Debug, Clone, Copy)]
 struct Delay {
-    /// Of a connect, which the kernel answers at once: its flight is made up for with the first
+    /// Of a connect, which the kernel answers at once: its round trip is made up for with the first
     /// bytes.
     connect: Duration,
     flight: Duration,
 }
 
 impl Network {
-    /// A flight through it takes `delay` longer than one without it, as measured at its start: what
-    /// forwarding takes by itself, and waking up, is not added.
+    /// A round trip through it takes `delay` longer than one without it, as measured at its start:
+    /// what forwarding takes by itself, and waking up, is not added.
     pub(crate) fn to(target: SocketAddr, delay: Duration) -> Self {
         let echo = echo();
         let without = round_trip(echo);
@@ -110,12 +110,13 @@ impl Network {
         self.address.port()
     }
 
-    /// Flights so far: TCP's of every connection, and whatever a client sent after it was answered.
+    /// Round trips so far: TCP's of every connection, and whatever a client sent after it was
+    /// answered.
     pub(crate) fn flights(&self) -> u64 {
         self.seen.flights.load(Ordering::Relaxed)
     }
 
-    /// How long each answered flight took behind the network, since the last call.
+    /// How long each answered round trip took behind the network, since the last call.
     pub(crate) fn take_times(&self) -> Vec<Duration> {
         let connections = self.seen.connections.lock().unwrap();
         let of = |timing: &Arc<Mutex<Timing>>| {

@@ -31,9 +31,9 @@ pub(crate) struct Route {
 
 /// Chats that take turns in being written to: one has at most 500 messages.
 pub(crate) const CHATS: usize = 16;
-/// A chat has at most so many shares.
+/// A chat has at most this many shares.
 const SHARES: usize = 20;
-/// The chat that is read, of so many messages.
+/// The chat that is read, of this many messages.
 const READ: &str = "bench-read";
 const READ_MESSAGES: usize = 20;
 /// The owner whose receipt is read.

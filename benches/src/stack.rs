@@ -111,7 +111,7 @@ impl Stack {
         self.kept
     }
 
-    /// Good for five minutes: to be made anew for each subject.
+    /// Good for five minutes: to be made again for each subject.
     pub(crate) fn token(&self) -> String {
         self.token_of("visitor-1")
     }
@@ -229,7 +229,7 @@ impl Stack {
     }
 
     /// Runs the raw program on a port of the database: nanoseconds from its start to the first
-    /// answer, then of each flight.
+    /// answer, then of each round trip.
     pub(crate) async fn raw(&self, port: u16, prefix: &[String], flights: u32) -> Vec<Duration> {
         let program = floor("raw").display().to_string();
         let words = [prefix, &[program, flights.to_string()]].concat();

@@ -19,7 +19,7 @@ use crate::stack::{Stack, ask, database};
 
 /// Stands in the text of the statement that opens a turn, and in no other.
 const OPEN: &str = "AS is_mine, next_seq, title FROM chats";
-/// After so many uses PostgreSQL has chosen between plans for the values and plans for any.
+/// After this many uses PostgreSQL has chosen between plans for the values and plans for any.
 const WARM_UP: usize = 10;
 /// Invocations in a row before the other function's turn.
 const BLOCK: usize = 25;

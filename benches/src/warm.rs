@@ -32,7 +32,7 @@ struct Found {
     /// Microseconds an invocation, all threads.
     cpu: f64,
     flights: u64,
-    /// Milliseconds without the server's, of routes of one flight.
+    /// Milliseconds without the server's, of routes of one round trip.
     by_itself: Option<f64>,
 }
 
@@ -130,9 +130,9 @@ pub(crate) async fn run(run: &Run, stack: &Stack, report: &mut Report) {
     tell(report, &found, &Samples::times(flights));
 }
 
-/// What functions take by themselves for routes of one flight, in milliseconds, p50: the answer's
-/// time less what the server took for the flight, as timed in front of it. The network that times
-/// is in all of them alike.
+/// What functions take by themselves for routes of one round trip, in milliseconds, p50: the
+/// answer's time less what the server took for the round trip, as timed in front of it. The network
+/// that times is in all of them alike.
 async fn by_themselves(
     stack: &Stack,
     routes: &Routes<'_>,

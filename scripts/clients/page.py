@@ -1,4 +1,4 @@
-"""docs/clients.md: how to connect with each client, and what held."""
+"""docs/clients.md: how to connect with each client, and what each can do."""
 import re
 import textwrap
 
@@ -13,19 +13,19 @@ MARKS = {True: "yes", None: "no", False: "**fails**"}
 WIDTH = 120
 OPENING = """# Clients
 
-How to connect to Aurora DSQL, and so to `dsql-local`, with each of these clients, and what each can do there. Every
+How to connect to Aurora DSQL, and to `dsql-local`, with each of these clients, and what each can do there. Every
 snippet is part of a program that ran against `dsql-local` on {date}, with the client's newest version for Python
 {python} and Node {node}; those for Java, PHP and Ruby are of {system}.
 `make clients` installs and runs all of them again and writes this page.
 
 Each client connects with TLS verified and a token as its password. The snippets have the host, port, Region and CA file
 that `dsql-local serve --env-file dsql.env` writes (`DSQL_ENDPOINT`, `DSQL_PORT`, `AWS_REGION`, `DSQL_CA_FILE`), as
-`ENDPOINT` or `host` and so on. A `token` that a snippet does not make itself is one of the AWS CLI's, as in psql's.
+`ENDPOINT` or `host` and so on. A `token` that a snippet does not make itself comes from the AWS CLI, as in psql's.
 
 - **A cluster** has port 5432 and a certificate that systems trust, so the port can be left out, and the CA is the
   system's (`sslrootcert=system` with libpq).
-- **`dsql-local`** needs its name to lead to this machine: a hosts entry, `127.0.0.1 <DSQL_ENDPOINT>`, or
-  `PGHOSTADDR=127.0.0.1` for whatever stands on libpq.
+- **`dsql-local`** needs its name to resolve to this machine: a hosts entry, `127.0.0.1 <DSQL_ENDPOINT>`, or
+  `PGHOSTADDR=127.0.0.1` for whatever uses libpq.
 - **A token** lives 15 minutes and only opens a connection, which then lives 60 minutes. So a pool has to make a new
   token for each connection, and to retire connections before an hour has passed.
 - **Another role** than `admin` takes a token for `DbConnect`: the same function without `Admin` in its name.
@@ -43,8 +43,8 @@ MEANING = """
 | error | a unique violation is what the client calls it, or 23505 |
 | pool | several sessions by its own pool |
 
-"yes": it held. "no": DSQL or the client has no such thing, as its section says. Empty: not tried. `dsql-local` takes a
-CancelRequest and lets the statement go on; what a cluster does is not documented.
+"yes": it worked. "no": DSQL or the client does not have this, as its section says. Empty: not tested. `dsql-local`
+accepts a CancelRequest and lets the statement go on; what a cluster does is not documented.
 """
 
 

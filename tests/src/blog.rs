@@ -103,7 +103,7 @@ impl Blog {
         }
     }
 
-    /// One with so many posts, and a sitemap of them.
+    /// One with this many posts, and a sitemap of them.
     pub async fn with_posts(count: usize) -> Self {
         let blog = Self::start().await;
         for n in 0..count {

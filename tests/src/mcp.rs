@@ -76,7 +76,7 @@ impl McpServer {
         json!([server]).to_string()
     }
 
-    /// Makes it forget every session, as a server that is started anew.
+    /// Makes it forget every session, as a server that is started again.
     pub async fn forget(&self) {
         let request = Request::get(self.url("forget"));
         let request = request.body(Full::default()).expect("a plain request");

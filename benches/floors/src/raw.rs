@@ -1,6 +1,6 @@
 //! The floor of a connection: tokio-postgres over direct TLS, with a token that was made for it. It
 //! prints nanoseconds, one number a line: from its start to the first answer, then one for each
-//! bare flight, as many as its argument says.
+//! bare round trip, as many as its argument says.
 #![allow(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Flights that are not counted.
+/// Round trips that are not counted.
 const WARM_UP: u32 = 50;
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,6 +1,6 @@
 //! A function that connects in every invocation. It does so with the project's own layer, so that
 //! nothing but the reuse of the connection is compared: a sample's own way (loading all
-//! configuration, `SSLRequest`, two flights a statement) costs more.
+//! configuration, `SSLRequest`, two round trips a statement) costs more.
 #![allow(
     clippy::disallowed_methods,
     reason = "a measuring program under the machine's clock"

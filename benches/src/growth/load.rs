@@ -21,7 +21,7 @@ const TELL: Duration = Duration::from_secs(5);
 pub(crate) struct Owners(Vec<(String, Vec<String>)>);
 
 impl Owners {
-    /// Loads so many owners and tells the progress on stderr.
+    /// Loads this many owners and tells the progress on stderr.
     pub(crate) async fn load(dsql: &Dsql, count: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let begun = Instant::now();
@@ -66,7 +66,7 @@ fn tell(done: usize, of: usize, elapsed: Duration) {
     );
 }
 
-/// Chats of one owner of so many messages each, the oldest first, which alone is called so.
+/// Chats of one owner of this many messages each, the oldest first, which alone is called so.
 pub(crate) async fn load_chats(
     dsql: &Dsql,
     owner: &str,
@@ -111,7 +111,7 @@ fn age(random: &mut fastrand::Rng) -> Duration {
     Duration::from_secs(60 * u64::from(random.u32(0..500_000)))
 }
 
-/// Chats by title and age, of so many messages each, as an export has them.
+/// Chats by title and age, of this many messages each, as an export has them.
 fn export(random: &mut fastrand::Rng, chats: &[(String, Duration)], messages: usize) -> String {
     let mut lines = vec![json!({"type": "meta", "version": 1}).to_string()];
     let count = chats.len();

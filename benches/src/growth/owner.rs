@@ -118,7 +118,7 @@ pub(super) async fn run(run: &Run, report: &mut Report) {
     site.stack.base.server.stop().await;
 }
 
-/// Owners of so many chats of so many messages each.
+/// Owners of this many chats of this many messages each.
 async fn load(admin: &Dsql, sizes: [(usize, usize); 3]) -> [Owner; 3] {
     let mut owners = Vec::new();
     for (chats, messages) in sizes {

@@ -1,5 +1,5 @@
 //! The `doctor` command: looks at everything between this function and a working database, in the
-//! order in which it is needed, and says for each fault how to mend it. It changes nothing.
+//! order in which it is needed, and says for each fault how to fix it. It changes nothing.
 
 use std::time::{Duration, SystemTime};
 
@@ -45,7 +45,7 @@ impl Finding {
     }
 }
 
-/// Runs every check; those behind a fault that hides them are left out.
+/// Runs every check, but leaves out those that an earlier fault hides.
 pub(crate) async fn examine(dsql: &Dsql, db: &Db) -> Value {
     let mut findings = Vec::new();
     findings.push(endpoint());
@@ -279,7 +279,7 @@ async fn database(db: &Db) -> Vec<Finding> {
             Finding::bad(
                 "indexes",
                 format!("not valid: {}", names.join(", ")),
-                "still being built (see sys.jobs), or failed: run migrate, which builds it anew",
+                "still being built (see sys.jobs), or failed: run migrate, which rebuilds it",
             )
         }
         Err(error) => Finding::bad("indexes", error.report(), "run doctor as admin"),

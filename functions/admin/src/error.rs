@@ -1,4 +1,4 @@
-//! Why a command failed, and what Lambda and CloudFormation are told of it.
+//! Why a command failed, and what Lambda and CloudFormation are told about it.
 
 use lambda_runtime::Diagnostic;
 

@@ -1,4 +1,4 @@
-//! What this build wants of a database, in one short text: the migrations, the indexes among them,
+//! What this build needs of a database, in one short text: the migrations, the indexes among them,
 //! and what each function's role may do. The template's custom resource has it as a property,
 //! because CloudFormation asks for an update only when a property changes; a grant without a
 //! migration would never be made otherwise.

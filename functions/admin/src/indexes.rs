@@ -73,7 +73,7 @@ pub(crate) async fn provide(
             }
             State::Failed(cause) if builds >= BUILDS => return Err(given_up(cause)),
             State::Failed(cause) => {
-                tracing::warn!("index {index} is dropped to be built anew: {cause}");
+                tracing::warn!("index {index} is dropped to be rebuilt: {cause}");
                 match db.execute_sql(&drop).await {
                     Err(error) if !error.is_outcome_unknown() => return Err(error.into()),
                     _ => {} // the next look decides

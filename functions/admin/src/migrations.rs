@@ -1,5 +1,5 @@
 //! The migrations: one DDL statement each, in the order of their numbers, embedded from
-//! `migrations/`. An applied one is never changed: a checksum says so.
+//! `migrations/`. An applied one is never changed, which a checksum proves.
 
 use logins::sha256_hex;
 

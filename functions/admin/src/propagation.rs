@@ -1,6 +1,6 @@
 //! The wait for IAM. A role, its policy and what they allow reach the whole service within seconds,
-//! not at once: the first connection of a deployment may be refused though nothing is wrong.
-//! Whether it is, time alone tells.
+//! not at once: the first connection of a deployment may be refused although nothing is wrong. Only
+//! waiting shows whether something is.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! Each command, done.
+//! Carries out each command.
 
 use dsql::{Db, Dsql};
 use serde_json::{Value, json};

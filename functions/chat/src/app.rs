@@ -1,5 +1,4 @@
-//! What a request stands on: the function as it was configured, and the call of a caller who is
-//! known.
+//! What the handlers of a request get: the configured function, and the call of a known caller.
 
 use std::sync::Arc;
 use std::time::SystemTime;

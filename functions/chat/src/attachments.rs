@@ -1,4 +1,4 @@
-//! Where attachments are that were uploaded, and how much of them a model is given.
+//! Where uploaded attachments are, and how many of their bytes a model gets.
 
 use std::collections::HashMap;
 use std::time::SystemTime;

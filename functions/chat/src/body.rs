@@ -63,7 +63,7 @@ impl Writer {
     /// Waits until nothing was read for [`PATIENCE`] of what was there to be read all that time.
     ///
     /// # Cancel safety
-    /// The time begins anew.
+    /// The time starts again.
     pub(crate) async fn unread(&self) {
         loop {
             let (written, read) = self.so_far();

@@ -1,6 +1,6 @@
-//! How a request's time is divided. From the start: so much until the first byte, so that nobody
-//! waits for minutes before a refusal. From the end: a reserve in which a stream stores what there
-//! is and says so, of which every step has its share.
+//! How a request's time is divided. At the start there is a limit until the first byte, so that
+//! nobody waits for minutes before a refusal. At the end there is a reserve, in which a stream
+//! stores what there is and says so; every step has a share of it.
 
 use std::time::{Duration, SystemTime};
 

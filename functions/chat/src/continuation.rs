@@ -1,6 +1,6 @@
-//! Going on with a reply that asked its visitor whether tools may be called: what is answered is
-//! checked against what was asked, the calls that are allowed are executed, and the model is asked
-//! again. The message stays the same.
+//! Going on with a reply that asked its visitor whether tools may be called: the answers are
+//! checked against the questions, approved calls are executed, and the model is called again. The
+//! message stays the same.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Where a turn goes that does not simply go on: the table of cases, and nothing else. None of them
-//! deletes a message: what a turn does not go on from is set aside, as a branch.
+//! Where a turn belongs that does not follow the last message: the table of cases, and nothing
+//! else. None of them deletes a message: what a turn does not go on from is set aside, as a branch.
 
 use chat_store::{MessageId, Place, Stored};
 
@@ -45,8 +45,8 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
             (Some(_), _) => Decision::Stale,
             (None, None) => Decision::Open(Place::End),
             (None, Some(tip)) if tip.is_aside => Decision::Switch(tip.id.clone()),
-            // A shorter history under a new message is an edit, or a view that is behind: a branch
-            // in both cases.
+            // A shorter history before a new message is an edit, or an outdated view: a branch in
+            // both cases.
             (None, Some(tip)) => Decision::Open(Place::After {
                 cut: tip.seq,
                 expected: stored.next_seq,

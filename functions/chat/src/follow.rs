@@ -155,7 +155,7 @@ impl Follower {
             let looked = tokio::select! {
                 biased;
                 () = out.closed() => return false, // a follower has nothing to store
-                () = &mut unread => return false, // nor anything to say to who does not listen
+                () = &mut unread => return false, // nor anything to say to a client that does not listen
                 () = sleep_until(last) => {
                     sent.end(out);
                     fail(out, Fault::ResumeAgain, &self.request_id);

@@ -1,4 +1,4 @@
-//! Fuzz targets: the bodies of a turn and of a stop, held against a parser that builds the whole
+//! Fuzz targets: the bodies of a turn and of a stop, compared with a parser that builds the whole
 //! tree.
 
 use chat_store::MessageId;

@@ -1,4 +1,4 @@
-//! Parts of a reply as chunks: those that are said by deltas, and those that are there at once.
+//! Parts of a reply as chunks: those that are sent as deltas, and those that are sent whole.
 
 use serde_json::{Map, Value, json};
 
@@ -259,7 +259,7 @@ pub(crate) fn send_whole(part: &Value, before: Option<Stage>, out: &Writer) {
     }
 }
 
-/// Sends a chunk. A client that left is none of the writer's business: the reply is stored all the
+/// Sends a chunk. The writer does not care whether the client has left: the reply is stored all the
 /// same.
 pub(crate) fn send(out: &Writer, chunk: &Chunk<'_>) {
     let _ = out.send(chunk.encode());

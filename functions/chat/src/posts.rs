@@ -1,5 +1,5 @@
-//! The tool that searches the blog's own posts, which `maintenance` indexes. It only reads, and
-//! what everybody may read on the blog anyway: nobody is asked before a call.
+//! The tool that searches the blog's own posts, which `maintenance` indexes. It only reads what
+//! everybody may read on the blog anyway, so a call needs no approval.
 
 use chat_store::posts::{Found, search};
 use dsql::Dsql;

@@ -1,4 +1,5 @@
-//! What of a stored reply a client was sent, when it is read again and again while it grows.
+//! How much of a stored reply a client has got, when the reply is read again and again while it
+//! grows.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a model is shown of a visitor's message: its texts and its files.
+//! What a model sees of a visitor's message: its texts and its files.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

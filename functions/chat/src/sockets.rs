@@ -1,7 +1,7 @@
-//! Owns that no piece of a stream is held back on its way to the Runtime API. The runtime's client
-//! leaves Nagle's algorithm on, so what a reply writes after the head of its request waits for the
-//! other side's delayed acknowledgement: 40 ms in which nobody sees anything. The client offers no
-//! setting, so its sockets are found among the process's own.
+//! Disables Nagle's algorithm on the connection to the Runtime API. The runtime's client leaves it
+//! on, so what a reply writes after the head of its request waits for the other side's delayed
+//! acknowledgement: 40 ms in which nobody sees anything. The client offers no setting, so its
+//! sockets are found among the process's own.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -33,7 +33,7 @@ impl Ticker {
         self.quiet.as_mut().reset(Instant::now() + self.period);
     }
 
-    /// Sends a comment at each end of a quiet period, for ever.
+    /// Sends a comment at each end of a quiet period; never returns.
     ///
     /// # Cancel safety
     /// The period goes on where it was.

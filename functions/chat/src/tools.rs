@@ -1,5 +1,5 @@
-//! The tools that a model is offered, and calling them. A call never fails a turn: what goes wrong
-//! is its outcome, which the model and the visitor are told.
+//! The tools that a model is offered, and calling them. A call never fails a turn: an error is its
+//! outcome, which the model and the visitor see.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl Toolbox {
     }
 }
 
-/// A result of at most so many bytes: one that is too long is cut as the text that it is.
+/// A result of at most this many bytes: one that is too long is cut as the text that it is.
 fn cut(output: Value, most: usize) -> Value {
     let bytes = match &output {
         Value::String(text) => text.len(),

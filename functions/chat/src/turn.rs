@@ -28,7 +28,7 @@ use crate::tools::Toolbox;
 use crate::writing::Asking;
 use crate::{context, follow, uploads};
 
-/// How often a turn is placed anew, because the chat changed under it.
+/// How often a turn is placed again, because the chat changed under it.
 const PLACINGS: usize = 4;
 /// How long a turn waits for a reply under way to end, before it is refused.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,5 +1,5 @@
-//! Attachments that were uploaded: a message names them, and the model is given their bytes, as if
-//! they had been inline.
+//! Attachments that were uploaded: a message names them, and the model gets their bytes as if they
+//! had been inline.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a reply is written with, and what its steps have cost.
+//! The state of a reply that is being written, and what its steps have cost.
 
 use std::sync::Arc;
 

@@ -93,7 +93,7 @@ pub(crate) fn changes(
     })
 }
 
-/// `retention`: hours from now, or `null` for ever, which guests cannot have.
+/// `retention`: hours from now, or `null` to keep the chat indefinitely, which guests cannot.
 fn retention(
     fields: &Fields<'_>,
     is_guest: bool,

@@ -118,7 +118,7 @@ struct History<'a> {
     has_more: bool,
 }
 
-/// The list as the sidebar of vercel/chatbot asks for it: behind the last chat that it has.
+/// The list as the sidebar of vercel/chatbot asks for it: after the last chat that it has.
 pub(crate) async fn history(call: &Call<'_>) -> Answer {
     let behind = http_api::query(call.request, "ending_before")?
         .filter(|id| !id.is_empty())

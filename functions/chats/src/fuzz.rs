@@ -1,5 +1,5 @@
-//! Fuzz targets: the body of each route. What is accepted is what a parser of everything finds
-//! there; what is refused is so with a status of the client's, in words that quote nothing of it.
+//! Fuzz targets: the body of each route. Accepted input means what a general parser finds in it;
+//! refused input gets a 4xx status and a message that quotes none of it.
 
 use chat_store::{MAX_PARTS_BYTES, NewMessage};
 use fuzzing::{Corpus, Seen, TestCaseError, Verdict, check, prop_assert, prop_assert_eq};

@@ -144,7 +144,7 @@ pub(crate) fn archived(request: &Request) -> Result<bool, ApiError> {
     }
 }
 
-/// The query parameter `q`: at most 100 characters; empty is none.
+/// The query parameter `q`: at most 100 characters; empty counts as missing.
 pub(crate) fn search(request: &Request) -> Result<Option<&str>, ApiError> {
     match http_api::query(request, "q")?.map(str::trim) {
         Some(text) if text.chars().count() > 100 => {

@@ -83,9 +83,9 @@ pub(crate) async fn create(call: &Call<'_>) -> Answer {
     )
 }
 
-/// Where the upload is for the next minute: a redirection, or, for who accepts JSON, `{url,
-/// expiresAt}`. A page at another origin than the API needs the latter, since a browser does not
-/// tell the bucket the origin of what was redirected.
+/// Where the upload is for the next minute: a redirection, or, for whoever accepts JSON,
+/// `{url, expiresAt}`. A page at another origin than the API needs the latter, since a browser does
+/// not tell the bucket the origin of what was redirected.
 pub(crate) async fn get(call: &Call<'_>, id: &str) -> Answer {
     let of = of(call)?;
     let id = UploadId::parse(id).ok_or_else(ApiError::not_found)?;

@@ -23,7 +23,7 @@ pub(crate) struct Delivered {
     pub(crate) body: String,
 }
 
-/// Reads an event, or says why it is none.
+/// Reads an event, or says why it is invalid.
 pub(crate) fn read(event: Value) -> Result<Event, String> {
     let Value::Object(fields) = &event else {
         return Err("it is no object".to_owned());

@@ -1,5 +1,5 @@
-//! Fuzz targets: the events of the queue and direct calls, and the bodies of messages, held against
-//! the whole tree.
+//! Fuzz targets: the events of the queue and direct calls, and the bodies of messages, compared
+//! with a parser that builds the whole tree.
 
 use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};
 use serde_json::Value;

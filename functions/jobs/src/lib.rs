@@ -154,7 +154,7 @@ enum Refusal {
     Panic,
 }
 
-/// Works off one batch, and answers which messages the queue shall deliver again.
+/// Processes one batch, and answers which messages the queue shall deliver again.
 ///
 /// # Errors
 /// The event is unknown, or a job that was asked for directly was not taken.
@@ -209,7 +209,7 @@ impl Run<'_> {
         Ok(json!({"batchItemFailures": failures}))
     }
 
-    /// Works off what is due without a queue, one after the other, as long as there is time.
+    /// Processes what is due without a queue, one job after the other, as long as there is time.
     async fn due(&self) -> Result<Value, Refusal> {
         let (app, deadline) = (self.app, self.deadline);
         let mut outcomes = Vec::new();

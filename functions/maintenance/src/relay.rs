@@ -1,4 +1,4 @@
-//! The relay from the outbox to the queue. A job is marked as sent first and sent then: what is
+//! The relay from the outbox to the queue. A job is first marked as sent and then sent: what is
 //! lost in between is sent again later, and what is sent twice is done once, because a job is
 //! claimed by its row.
 

@@ -1,4 +1,4 @@
-//! Who asks: the login of a request, by its connection string and a password, or by a token.
+//! Who sends a request: its login, by the connection string and a password, or by a token.
 
 use std::sync::Arc;
 use std::time::SystemTime;

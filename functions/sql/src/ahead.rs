@@ -3,9 +3,9 @@
 //!
 //! A named one is opened at once, as an owner of a schema by its own name, while the function's own
 //! session is opened and reads the rows of all that are named: it costs no time beside that. It is
-//! kept if its row tells the same. Where none is named, only TCP and TLS are done meanwhile, for the
-//! only login, whose name and row are one read; where there are more, the first request's login has
-//! that connection.
+//! kept if its row tells the same. Where none is named, only TCP and TLS are done meanwhile, for
+//! the only login, whose name and row are one read; where there are more, the first request's login
+//! has that connection.
 
 use std::time::{Duration, SystemTime};
 

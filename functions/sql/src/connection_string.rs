@@ -1,6 +1,6 @@
-//! The connection string of a request: who wants in, and with what password. Host, port and
-//! parameters decide nothing: the gateway chose this function, and clients send parameters that
-//! only they understand.
+//! The connection string of a request: which login, with which password. Host, port and parameters
+//! decide nothing: the gateway chose this function, and clients send parameters that only they
+//! understand.
 
 use std::fmt;
 

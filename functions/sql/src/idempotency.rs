@@ -1,4 +1,4 @@
-//! Requests that can be repeated: an `Idempotency-Key` is recorded, with the answer, in the
+//! Requests that can be repeated safely: an `Idempotency-Key` is recorded, with the answer, in the
 //! transaction of the request itself, in a table of the login's own. Whoever repeats the request
 //! within a day gets the first answer again.
 //!

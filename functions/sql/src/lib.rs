@@ -1,7 +1,7 @@
 //! The `sql` function: `POST /sql`, the protocol of the unmodified Neon serverless driver, in front
 //! of Aurora DSQL. The login named in the connection string becomes the database role; its
 //! statements run with that role's privileges and nothing else. One statement or one batch a
-//! request, each one flight. `POST /token` gives the login a token for sessions of its own.
+//! request, each one round trip. `POST /token` gives the login a token for sessions of its own.
 //!
 //! | Variable | Default | |
 //! |---|---|---|

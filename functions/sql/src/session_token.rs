@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_gets_so_many_tokens_a_minute_and_others_get_theirs() {
+    fn a_login_gets_a_limited_number_of_tokens_a_minute_and_others_get_theirs() {
         let tokens = tokens(&[]).unwrap().unwrap();
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let given = |login: &str, after_s: u64| {

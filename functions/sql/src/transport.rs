@@ -1,6 +1,6 @@
-//! The way of an answer out: headers that every answer carries, gzip, and the size that Lambda lets
-//! through, judged before it is handed over, since an answer that is too large becomes a gateway's
-//! error without a SQLSTATE.
+//! How an answer leaves: the headers that every answer has, gzip, and the size that Lambda allows.
+//! The size is checked first, since an answer that is too large becomes a gateway's error without a
+//! SQLSTATE.
 
 use std::io::Write as _;
 

@@ -1,4 +1,4 @@
-//! Values for clients that ask for JSON in place of text: booleans and small numbers become JSON's
+//! Values for clients that want JSON in place of text: booleans and small numbers become JSON's
 //! own, json is embedded, arrays are taken apart. What JSON could not hold exactly stays text:
 //! bigint, numeric, times, bytes.
 

@@ -1,6 +1,6 @@
 //! Bodies of SQL functions (reference 11): each statement in one is judged as if it stood alone,
-//! when the function is created, and none may change the catalog. What only its values decide is
-//! PostgreSQL's to refuse when it is called.
+//! when the function is created, and none may change the catalog. What depends on values is refused
+//! by PostgreSQL when the function is called.
 
 use squawk_syntax::{
     SyntaxKind as K, SyntaxNode,

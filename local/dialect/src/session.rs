@@ -1,4 +1,4 @@
-//! What a statement is read by, besides its text.
+//! What the reading of a statement depends on, besides its text.
 
 /// What the session has set that changes how a statement is read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

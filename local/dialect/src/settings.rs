@@ -1,5 +1,5 @@
-//! `SET`, `RESET`, `SHOW` and the modes of `BEGIN`, read from tokens, so that they are known
-//! however the rest reads.
+//! `SET`, `RESET`, `SHOW` and the modes of `BEGIN`, read from tokens, so that they are recognised
+//! whatever follows.
 
 use crate::{
     lexer::{Lexeme, Token, string_value},

@@ -1,6 +1,6 @@
-//! Conflicts and one limit in the service's words: here a conflict becomes 40001. PostgreSQL
-//! notices some of them by itself, under its own names: a row or a catalog entry that another
-//! transaction changed.
+//! Conflicts, and one limit, in the service's words: this is where a conflict becomes 40001.
+//! PostgreSQL notices some of them by itself, under its own names: a row or a catalog entry that
+//! another transaction changed.
 
 use dsql_dialect::StateRule;
 

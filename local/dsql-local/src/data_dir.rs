@@ -128,7 +128,7 @@ pub(crate) struct ServerDir {
 }
 
 impl DataDir {
-    /// Opens the data directory, or makes everything anew in a scratch directory: that of the
+    /// Opens the data directory, or creates everything in a new scratch directory: that of the
     /// default cluster's server, whose files come with it.
     pub(crate) fn open(
         data_dir: Option<&Path>,

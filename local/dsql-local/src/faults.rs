@@ -10,15 +10,15 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Delay of every client flight, in milliseconds, before it is executed and answered. What
-    /// arrives before that answer is not delayed again.
+    /// Delay of every round trip of a client, in milliseconds, before it is executed and answered.
+    /// What arrives before that answer is not delayed again.
     pub delay_ms: u64,
-    /// The next so many commits (a COMMIT, or a write outside a transaction block) fail with 40001
-    /// OC000.
+    /// This many of the next commits (a COMMIT, or a write outside a transaction block) fail with
+    /// 40001 OC000.
     pub conflict_commits: u64,
     /// This share of commits, 0 to 1, fails with 40001 OC000.
     pub conflict_rate: f64,
-    /// The next so many statements fail with 40001 OC001, reads too.
+    /// This many of the next statements fail with 40001 OC001, reads too.
     pub schema_conflicts: u64,
     /// This share of statements, 0 to 1, fails with 40001 OC001.
     pub schema_conflict_rate: f64,
@@ -30,17 +30,17 @@ pub struct Faults {
     pub drop_after_message: u64,
     /// The two drops above happen to one connection only and then are off.
     pub once: bool,
-    /// This share of flights, 0 to 1, is dropped: half before, half after execution.
+    /// This share of round trips, 0 to 1, is dropped: half before, half after execution.
     pub drop_rate: f64,
-    /// The next so many commits are executed, and the connection closed before the answer.
+    /// This many of the next commits are executed, and the connection closed before the answer.
     pub drop_at_commit: u64,
-    /// Flights are read and not answered while this is set.
+    /// Messages are read and not answered while this is set.
     pub freeze: bool,
     /// Logins are refused.
     pub refuse_connections: Option<Refuse>,
-    /// Ends the refusals after so many logins; without it they last until cleared.
+    /// Ends the refusals after this many logins; without it they last until cleared.
     pub refuse_count: Option<u64>,
-    /// The next so many statements answer XX000 `server unavailable`.
+    /// This many of the next statements answer XX000 `server unavailable`.
     pub server_unavailable: u64,
     /// Seed of the random choices, so that a run can be repeated.
     pub seed: Option<u64>,

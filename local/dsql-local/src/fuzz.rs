@@ -18,7 +18,7 @@ use crate::token::Token;
 use crate::websocket::PostgresStream;
 use crate::wire::{Backend, Frontend, MAX_CLIENT_MESSAGE_BYTES, Message, MessageReader};
 
-/// The tags of a client's messages, and some that are none.
+/// The tags of a client's messages, and some invalid ones.
 const TAGS: &[u8] = b"QPBDECHSdcfFXp?\0";
 /// Opcodes of WebSocket frames.
 const CONTINUATION: u8 = 0;

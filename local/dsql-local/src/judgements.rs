@@ -1,6 +1,6 @@
-//! Statements that were read before: what the dialect says of a text depends on nothing but the
-//! text and what the session has set, so it is read once for all sessions. The texts used least
-//! lately are forgotten.
+//! A cache of what the dialect says about a text. That depends only on the text and on what the
+//! session has set, so a text is read once for all sessions. The least recently used texts are
+//! forgotten.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

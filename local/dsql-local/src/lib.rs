@@ -1,5 +1,5 @@
-//! `dsql-local`, an Aurora DSQL for a laptop: a PostgreSQL-wire front (TLS, IAM tokens, DSQL's
-//! connection semantics) over a real PostgreSQL server that it starts and stops itself.
+//! `dsql-local`, a local Aurora DSQL: a PostgreSQL-wire front (TLS, IAM tokens, DSQL's connection
+//! semantics) over a real PostgreSQL server that it starts and stops itself.
 //!
 //! Tests start it in-process, move its clock and inject faults:
 //!

@@ -28,7 +28,7 @@ enum Dialect {
     Off,
 }
 
-/// Serves a cluster, and those that its control plane makes, until SIGINT or SIGTERM stops it.
+/// Serves a cluster, and those that its control plane creates, until SIGINT or SIGTERM stops it.
 ///
 /// PostgreSQL (14 to 18, best 16) is found in `DSQL_LOCAL_POSTGRES_BIN`, in .tools/postgres of the
 /// repository that dsql-local was built in, on the PATH or in the usual places; it is started and
@@ -57,7 +57,7 @@ Control interface, JSON over HTTP:
 
 The README documents the principals file and every fault.")]
 struct Serve {
-    /// Keep data, certificates and credentials here; without it all is thrown away at the end
+    /// Keep data, certificates and credentials here; without it everything is deleted at the end
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Address for clients; loopback only, port 0 picks a free port
@@ -69,8 +69,8 @@ struct Serve {
     /// Address of the control interface; loopback only, port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     control: SocketAddr,
-    /// Address of the control plane, the AWS API that makes further clusters; loopback only, port 0
-    /// picks a free port
+    /// Address of the control plane, the AWS API that creates further clusters; loopback only, port
+    /// 0 picks a free port
     #[arg(long, value_name = "ADDRESS")]
     control_plane: Option<SocketAddr>,
     /// File to write the client's environment to, one KEY=value a line, mode 0600
@@ -85,17 +85,17 @@ struct Serve {
     /// Account that the cluster belongs to
     #[arg(long, value_name = "DIGITS", default_value = "111122223333")]
     account: String,
-    /// A changed catalog does not fail the next statement of every other session (OC001), as on
-    /// DSQL it does
+    /// Do not fail the next statement of every other session after a change of the catalog; DSQL
+    /// does (OC001)
     #[arg(long)]
     no_schema_conflicts: bool,
-    /// Whether statements are judged by DSQL's rules; `off` hands them to PostgreSQL untouched
+    /// Whether DSQL's rules apply to statements; `off` passes them to PostgreSQL unchanged
     #[arg(long, value_name = "on|off", default_value = "on")]
     dialect: Dialect,
     /// Milliseconds that an index build or a validation takes, by the movable clock
     #[arg(long, value_name = "MS", default_value_t = 100)]
     job_ms: u64,
-    /// Stop at the end of standard input, too: it ends with the process that holds its other side
+    /// Also stop at the end of standard input, to end together with the process at its other end
     #[arg(long)]
     stop_at_end_of_input: bool,
     /// Log connections and refusals to standard error; twice for details

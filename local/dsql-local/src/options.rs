@@ -9,11 +9,11 @@ use crate::principal::Principal;
 /// Loopback, with whatever port is free.
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// How a stand-in is started. The defaults are those of Aurora DSQL, with all data thrown away at
-/// the end.
+/// How a stand-in is started. The defaults are those of Aurora DSQL, with all data deleted at the
+/// end.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where data, certificates and credentials are kept; without it they are thrown away.
+    /// Where data, certificates and credentials are kept; without it they are deleted at the end.
     pub data_dir: Option<PathBuf>,
     /// Address for clients, on loopback; port 0 picks a free one.
     pub listen: SocketAddr,
@@ -22,8 +22,9 @@ pub struct Options {
     pub websocket_port: u16,
     /// Address of the control interface, on loopback; port 0 picks a free one.
     pub control: SocketAddr,
-    /// Address of the control plane, the AWS API that makes further clusters, on loopback; port 0
-    /// picks a free one. Without it there is none, but clusters that were made before are served.
+    /// Address of the control plane, the AWS API that creates further clusters, on loopback; port 0
+    /// picks a free one. Without it there is no control plane, but clusters that were created
+    /// before are served.
     pub control_plane: Option<SocketAddr>,
     /// AWS Region that the cluster pretends to be in.
     pub region: String,
@@ -33,8 +34,7 @@ pub struct Options {
     pub principals: Vec<Principal>,
     /// PostgreSQL's `bin` directory; searched for if absent.
     pub postgres_bin: Option<PathBuf>,
-    /// Further settings of the PostgreSQL behind, `name=value`, for looking into it; they win over
-    /// ours.
+    /// Further settings of the PostgreSQL server, `name=value`, to examine it; they override ours.
     pub postgres_settings: Vec<String>,
     /// How far in the future a token may be dated.
     pub clock_skew: Duration,
@@ -46,15 +46,16 @@ pub struct Options {
     pub connect_burst: u32,
     /// Connections that may be open, of each cluster.
     pub max_connections: u32,
-    /// Clusters that there may be.
+    /// The most clusters.
     pub max_clusters: u32,
-    /// Statements are judged by DSQL's rules and limits; otherwise PostgreSQL gets them untouched.
+    /// Whether DSQL's rules and limits apply to statements; otherwise PostgreSQL gets them
+    /// unchanged.
     pub dialect: bool,
     /// How long an index build or a validation takes, by the movable clock.
     pub job_duration: Duration,
     /// Whether a committed change of the catalog fails the next statement of every other session
     /// with 40001 OC001, as on DSQL. Tests that share a stand-in and create their tables in it may
-    /// want to do without.
+    /// want to turn this off.
     pub schema_conflicts: bool,
 }
 

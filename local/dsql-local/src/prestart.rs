@@ -1,6 +1,6 @@
 //! A backend that is started while its client sends its token and then its first statement, which
-//! need not wait for PostgreSQL to start a process: on DSQL it waits for none. A client whose token
-//! is refused has cost a process for nothing; there are never many of them.
+//! need not wait for PostgreSQL to start a process: on DSQL it waits for none. A refused token
+//! costs a process for nothing; there are never many such processes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The startup message: who connects, and with which settings.
+//! The startup message: who connects, with which settings.
 
 use bytes::Bytes;
 use dsql_dialect::{SETTABLE, SYNC_INDEX};

@@ -1,4 +1,4 @@
-//! Counters that tests assert on.
+//! Counters for tests to check.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

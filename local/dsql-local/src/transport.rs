@@ -1,4 +1,4 @@
-//! A client's encrypted connection, whatever carries its bytes, and the polite end of it.
+//! A client's encrypted connection, whatever carries its bytes, and its clean end.
 
 use std::io;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Fuzzing on stable Rust: inputs that are valid ones, changed, and runs that are bounded by time
-//! or by count. A target is a test beside the reader it is about; `cargo test` runs it briefly and
-//! with the same inputs each time, `make fuzz` longer and with others.
+//! Fuzzing on stable Rust: mutated valid inputs, and runs that are limited by time or by count. A
+//! target is a test beside the reader that it tests; `cargo test` runs it briefly and with the same
+//! inputs each time, `make fuzz` longer and with others.
 //!
 //! ```
 //! use fuzzing::{Corpus, Seen, check};

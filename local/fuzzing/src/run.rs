@@ -14,7 +14,7 @@ const SEED: &str = "FUZZ_SEED";
 
 /// Inputs of a target among the other tests.
 const FEW: u64 = 1_000;
-/// From so many on, a target has to have seen both.
+/// From this many on, a target has to have seen both.
 const TELLING: u64 = 1_000;
 
 /// What became of an input. A target that sees only one of the two shows nothing, and fails.

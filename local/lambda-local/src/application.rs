@@ -1,6 +1,5 @@
-//! Owns the words for what a template describes once every parameter, condition and intrinsic
-//! function is resolved: functions, the routes that lead to them, schedules, queues, custom
-//! resources.
+//! The types for what a template describes once every parameter, condition and intrinsic function
+//! is resolved: functions, the routes that lead to them, schedules, queues, custom resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! Owns the time that a stack goes by: the machine's wall clock, another that is asked, or one that
-//! stands still until a test moves it. A wait ends when the clock says so, so it also ends after
-//! the machine slept through it.
+//! Owns the clock of a stack: the machine's wall clock, another that is asked, or one that stands
+//! still until a test moves it. A wait ends when the clock says so, so it also ends after the
+//! machine slept through it.
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 //!
 //! The way of a request: [`gateway`] finds its route and makes an event of it, [`lambda`] knows the
 //! function's [`pool`], which has or starts a [`container`], which takes the event from its
-//! [`runtime_api`]. [`bucket`] keeps objects. [`queue`], [`scheduler`] and [`custom_resource`] reach functions through an
-//! [`invoker`]. [`template`] says what there is, as an [`application`]; [`stack`] starts all of it.
+//! [`runtime_api`]. [`bucket`] keeps objects. [`queue`], [`scheduler`] and [`custom_resource`]
+//! reach functions through an [`invoker`]. [`template`] says what there is, as an [`application`];
+//! [`stack`] starts all of it.
 
 pub mod application;
 pub mod bucket;

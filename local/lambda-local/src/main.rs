@@ -66,7 +66,7 @@ struct Cli {
     /// The most containers of a function that reserves none
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     containers: u16,
-    /// Leave containers running between requests, as Lambda does not
+    /// Leave containers running between requests, which Lambda does not
     #[arg(long)]
     no_freeze: bool,
     /// Log what happens to standard error; twice for details

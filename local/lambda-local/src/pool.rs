@@ -1,6 +1,6 @@
 //! Owns the containers of one function: a request gets one that is idle, else a new one, else it
 //! waits in line. Between invocations a container is frozen, as on Lambda; one whose program was
-//! built anew is replaced; one that ended or does not come back for work is forgotten. What waits
+//! built again is replaced; one that ended or does not come back for work is forgotten. What waits
 //! is never stuck: it gets a container or [`AcquireError::Busy`].
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! Owns the firing of schedules. A `rate` fires when the stack starts and from then on at its rate,
 //! as a schedule of the service without a start date does at its creation; `cron` and `at` fire
-//! when they say. However many firings the machine slept through, at most one is made up for. A
+//! when they say. However many firings the machine slept through, at most one is caught up. A
 //! failed invocation is tried again as `RetryPolicy` says.
 
 use std::sync::Arc;

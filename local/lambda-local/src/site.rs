@@ -1,5 +1,5 @@
 //! Owns what a blog's own server does, for this machine alone: it serves the files of a folder, and
-//! hands a visitor's token to the page. Files are read anew for every request, so that an edit
+//! hands a visitor's token to the page. Files are read again for every request, so that an edit
 //! shows at the next load.
 
 use std::fs;

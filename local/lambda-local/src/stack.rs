@@ -1,6 +1,7 @@
-//! Owns a running stack: a template with everything it needs on this machine. Starting it is a deployment: the database,
-//! then functions, then custom resources, and only then what triggers functions. Each function acts as its own role of the
-//! template, which the local DSQL knows as a principal with the actions that the role's policies allow.
+//! Owns a running stack: a template with everything it needs on this machine. Starting it is a
+//! deployment: the database, then functions, then custom resources, and only then what triggers
+//! functions. Each function acts as its own role of the template, which the local DSQL knows as a
+//! principal with the actions that the role's policies allow.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -51,7 +52,7 @@ pub struct Options {
     pub account: String,
     /// The template's parameters, where their defaults do not do.
     pub parameters: BTreeMap<String, String>,
-    /// Variables that functions get besides the template's, or instead of them, by logical id; `*` is every function.
+    /// Variables beside or in place of the template's, by logical id; `*` is every function.
     pub variables: BTreeMap<String, BTreeMap<String, String>>,
     /// Where cargo put the functions' binaries.
     pub programs: PathBuf,
@@ -65,7 +66,7 @@ pub struct Options {
     pub containers: usize,
     /// Whether containers are stopped between invocations.
     pub is_frozen_when_idle: bool,
-    /// What deadlines, triggers and roles go by. The functions see it only where `variables` put them under it.
+    /// For deadlines, triggers and roles; functions see it only where `variables` say so.
     pub clock: Clock,
 }
 
@@ -114,7 +115,7 @@ pub enum StackError {
     SeveralApis(PathBuf),
 }
 
-/// A running stack. Dropped, everything ends at once; [`stop`](Self::stop) also waits for the database.
+/// A running stack. Dropping it ends it at once; [`stop`](Self::stop) also awaits the database.
 #[derive(Debug)]
 pub struct Stack {
     application: Application,
@@ -136,7 +137,7 @@ struct Triggers {
 }
 
 impl Options {
-    /// A template with everything else by default: in the Region us-east-1, on free ports, its state in `.local`.
+    /// A template with defaults: the Region us-east-1, free ports, its state in `.local`.
     pub fn new(template: impl Into<PathBuf>) -> Self {
         Self {
             template: template.into(),
@@ -157,7 +158,7 @@ impl Options {
 }
 
 impl Stack {
-    /// Starts everything, and tells `progress` each step as it begins. What does not belong to the API is `front`'s.
+    /// Starts everything, telling `progress` each step. `front` gets what is not the API's.
     ///
     /// # Errors
     /// [`StackError`]: the template, a program, an address, the database, a custom resource.
@@ -288,7 +289,7 @@ impl Stack {
         self.database.as_ref()
     }
 
-    /// The containers of a function, by its name, logical id or ARN, for whoever stops or kills them.
+    /// The containers of a function, by its name, logical id or ARN, to stop or kill them.
     pub fn containers(&self, function: &str) -> Vec<Arc<Container>> {
         let pool = self.lambda.pool(function);
         pool.map(Pool::running).unwrap_or_default()
@@ -356,7 +357,7 @@ impl Options {
         )
     }
 
-    /// Brings the custom resources up to date, in their order; what they answer becomes known to `inputs`.
+    /// Brings the custom resources up to date, in their order; `inputs` learn their answers.
     async fn provide(
         &self,
         application: &Application,
@@ -482,7 +483,7 @@ fn cannot_listen(address: SocketAddr) -> impl FnOnce(std::io::Error) -> StackErr
     move |source| StackError::Listen { address, source }
 }
 
-/// A function's log, begun anew.
+/// A function's log, started afresh.
 fn log_file(path: &Path) -> Result<impl Fn(&str) + Send + Sync + 'static, StackError> {
     let file = File::create(path).map_err(|source| StackError::File {
         path: path.to_owned(),

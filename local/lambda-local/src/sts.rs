@@ -1,6 +1,6 @@
 //! Owns the HTTP endpoint of STS, as far as a function needs it: `AssumeRole` of the template's
 //! roles, for those whom a role's trust policy names. Callers are known by their access key;
-//! signatures are not looked at.
+//! signatures are not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

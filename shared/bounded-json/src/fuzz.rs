@@ -1,4 +1,4 @@
-//! Fuzz targets: what is judged and read here, held against a parser that builds the whole tree.
+//! Fuzz targets: what is checked and read here, compared with a parser that builds the whole tree.
 
 use std::fmt::{self, Formatter};
 

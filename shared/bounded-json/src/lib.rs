@@ -1,7 +1,7 @@
-//! JSON that strangers send, read with a ceiling on memory. What a text may be (its bytes, how deep
-//! it nests, how many values it holds) is judged in one pass before anything is parsed; of an
-//! object only the fields are kept that a reader knows, each as it was written, and an array is
-//! read item by item. No tree is built of what nobody asked for.
+//! JSON from strangers, read within a limit of memory. The limits of a text (its bytes, how deep it
+//! nests, how many values it has) are checked in one pass before anything is parsed. Of an object
+//! only the fields that a reader knows are kept, each as it was written, and an array is read item
+//! by item. No tree is built of unknown parts.
 
 mod fields;
 #[cfg(test)]
@@ -16,8 +16,8 @@ pub use object::Object;
 pub use serde_json::value::RawValue;
 pub use text::{Limits, Text, count_values};
 
-/// Why a text is refused. The words are fit for who sent it: they quote nothing of it but the names
-/// of fields.
+/// Why a text is refused. The words are fit for whoever sent it: they quote nothing of it but the
+/// names of fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It has more bytes than this.

@@ -1,5 +1,5 @@
-//! A value that is written as an object. What derives its reading takes an array too, field by
-//! field, which nobody means.
+//! A value that is written as an object. A derived deserializer would also accept an array, field
+//! by field, which nobody means.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,5 @@
-//! A text of JSON before it is parsed: how much it is, and that what it holds can be kept.
+//! A text of JSON before it is parsed: how large it is, and whether the database can store its
+//! contents.
 
 use std::borrow::Cow;
 
@@ -69,7 +70,7 @@ fn measure(json: &str) -> Measured {
     }
 }
 
-/// Goes on behind the quote that ends a string.
+/// Goes on after the quote that ends a string.
 fn skip_string(bytes: &mut impl Iterator<Item = u8>) {
     while let Some(byte) = bytes.next() {
         match byte {

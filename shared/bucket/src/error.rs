@@ -1,4 +1,4 @@
-//! What goes wrong with a bucket.
+//! What can go wrong with a bucket.
 
 use aws_credential_types::provider::error::CredentialsError;
 

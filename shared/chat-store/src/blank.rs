@@ -1,4 +1,4 @@
-//! What counts as no text.
+//! What counts as an empty text.
 
 /// Whether a text shows nothing: blanks, and characters that take no room, which a page trims or a
 /// reader does not see.

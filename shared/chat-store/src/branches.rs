@@ -1,10 +1,10 @@
 //! Branches: a chat's messages are a tree by their parents, of which one path is read. An edit or
-//! another answer begins a branch beside what was there, which is set aside, not deleted: this is
-//! how what a client has not seen survives whatever it asks for.
+//! another answer begins a branch beside what was there, which is set aside, not deleted: so
+//! nothing that a client has not seen is lost, whatever it asks for.
 //!
 //! A message that is off the path has `aside_since`. Along every path `seq` grows.
 
-use dsql::{Db, Error, Type};
+use dsql::{Db, Error, Row, Type};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -97,7 +97,7 @@ pub enum Switched {
 }
 
 // The chat's row is written, and its counter too: a turn that opens meanwhile conflicts, one that
-// was placed before is placed anew.
+// was placed before is placed again.
 const SWITCH: &str = concat!(
     "WITH RECURSIVE ",
     key!(),
@@ -128,6 +128,22 @@ const SWITCH: &str = concat!(
 SELECT is_aside AND is_busy AS is_busy FROM target"
 );
 
+/// Runs `sql` for a message of the owner's chat.
+async fn about_message(
+    db: &Db,
+    sql: &'static str,
+    (owner, chat, message): (&OwnerId, &ChatId, &MessageId),
+    now: Timestamp,
+) -> Result<Option<Row>, Error> {
+    let params = [
+        (&chat.as_str() as _, Type::TEXT),
+        (&owner.as_str() as _, Type::TEXT),
+        (&message.as_str() as _, Type::TEXT),
+        (&now as _, Type::TIMESTAMPTZ),
+    ];
+    db.query_opt_idempotent(sql, &params).await
+}
+
 /// Leads the path of the owner's chat through a message and, from there on, to what was said last.
 ///
 /// # Errors
@@ -139,17 +155,7 @@ pub async fn switch(
     message: &MessageId,
     now: Timestamp,
 ) -> Result<Switched, Error> {
-    let row = db
-        .query_opt_idempotent(
-            SWITCH,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&message.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
+    let row = about_message(db, SWITCH, (owner, chat, message), now).await?;
     Ok(match row {
         None => Switched::Missing,
         Some(row) if row.get("is_busy") => Switched::Busy,
@@ -202,17 +208,7 @@ pub async fn prune(
     message: &MessageId,
     now: Timestamp,
 ) -> Result<Pruned, Error> {
-    let row = db
-        .query_opt_idempotent(
-            PRUNE,
-            &[
-                (&chat.as_str(), Type::TEXT),
-                (&owner.as_str(), Type::TEXT),
-                (&message.as_str(), Type::TEXT),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
+    let row = about_message(db, PRUNE, (owner, chat, message), now).await?;
     Ok(match row {
         None => Pruned::Missing,
         Some(row) if row.get("is_aside") => Pruned::Done,

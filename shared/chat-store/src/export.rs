@@ -38,7 +38,7 @@ enum Stage {
     Begin,
     /// Behind the chat with this key.
     Chats(String),
-    /// In the chat `waiting` ends with, behind this `seq`.
+    /// In the chat that `waiting` ends with, after this `seq`.
     Messages {
         waiting: Vec<Waiting>,
         after: i64,
@@ -122,8 +122,8 @@ impl Export {
         }
     }
 
-    /// The next lines, each with its line break; `None` after the last. At most one flight, and one
-    /// more for each 50 chats that were deleted meanwhile. May be asked again after an error:
+    /// The next lines, each with its line break; `None` after the last. At most one round trip, and
+    /// one more for each 50 chats that were deleted meanwhile. May be asked again after an error:
     /// nothing is lost or repeated.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ impl Export {
         Ok(Some(lines))
     }
 
-    /// The next chats behind the key `after`; none behind the last.
+    /// The next chats after the key `after`; none after the last.
     async fn page_of_chats(&mut self, db: &Db, mut after: String) -> Result<Vec<Waiting>, Error> {
         while !self.ahead.is_empty() {
             let keys: Vec<&str> = self
@@ -258,7 +258,7 @@ impl Export {
         Ok(rows.iter().map(Waiting::from_row).collect())
     }
 
-    /// Goes on with the last of `waiting`; when there is none, with the page behind `last`, or to
+    /// Goes on with the last of `waiting`; when there is none, with the page after `last`, or to
     /// the end.
     fn enter(&mut self, waiting: Vec<Waiting>, last: Option<String>, lines: &mut String) {
         if let Some(chat) = waiting.last() {

@@ -1,5 +1,5 @@
-//! Fuzz targets: an import's file and a message's parts. What is accepted keeps the caps of what is
-//! posted.
+//! Fuzz targets: an import's file and a message's parts. What is accepted keeps the limits of
+//! posted messages.
 
 use std::collections::HashSet;
 

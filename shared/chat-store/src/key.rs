@@ -1,8 +1,8 @@
-//! How a chat is found by the id that its owner knows it by. Clients make ids of their own, so two
-//! owners may make the same one, and neither may learn that by anything that is answered. The key
-//! of a chat, `chats.id`, is that id as long as it is free, and else one of the server's: then
-//! `public_id` is what the chat is called. Whatever belongs to a chat belongs to its key, which
-//! stays when a chat is claimed.
+//! How a chat is found by the id that its owner uses for it. Clients choose ids themselves, so two
+//! owners may choose the same one, and no answer may reveal that to either. The key of a chat,
+//! `chats.id`, is that id as long as it is free, and else one of the server's: then `public_id` is
+//! what the chat is called. Whatever belongs to a chat belongs to its key, which stays when a chat
+//! is claimed.
 //!
 //! # Promises
 //! 1. A chat is found by its owner and what they call it, in the statement that needs it.

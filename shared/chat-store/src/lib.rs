@@ -7,8 +7,8 @@
 //! # Promises
 //! 1. Every statement carries the owner, or the chat's lock if it is the writer's of a reply.
 //!    Someone else's chat and a missing one look the same: `None`.
-//! 2. A function that takes a [`dsql::Db`] is one statement, one flight, unless it says otherwise;
-//!    one that takes a transaction is part of its caller's.
+//! 2. A function that takes a [`dsql::Db`] is one statement, one round trip, unless it says
+//!    otherwise; one that takes a transaction is part of its caller's.
 //! 3. Every write has the effect of once when it is run twice, so it survives lost connections: ids
 //!    and times are fixed before the first attempt.
 //! 4. A chat whose `expires_at` has passed is as missing, even before it is deleted.

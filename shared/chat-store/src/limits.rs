@@ -154,8 +154,8 @@ SELECT key, $2, 1, $3 FROM unnest($1::text[]) AS bucket (key) ORDER BY key
 ON CONFLICT (key, window_start) DO UPDATE SET n = rate_buckets.n + 1
 RETURNING key, n";
 
-/// Counts one request and tells whether it is within `limit`: one flight. A refused request counts
-/// too, so a client that does not wait stays refused.
+/// Counts one request and tells whether it is within `limit`: one round trip. A refused request
+/// counts too, so a client that does not wait stays refused.
 ///
 /// # Errors
 /// Any [`Error`] but a conflict, which is a refusal. One that says that the database is not

@@ -1,6 +1,6 @@
-//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends a model
-//! is shown text and small inline files; parts of other types are kept for the client, as they are,
-//! and shown to nobody else.
+//! Messages as the AI SDK's `UIMessage`: id, role, parts, metadata. Of what a client sends, a model
+//! sees text and small inline files; parts of other types are kept unchanged for the client, and
+//! nobody else sees them.
 
 use bounded_json::{Fields, RawValue, Stopped, count_values, items};
 use serde::Serialize;

@@ -97,7 +97,7 @@ pub async fn append(
 pub enum Cut {
     /// Behind a message of the visitor's, which is about to be edited.
     Edit,
-    /// From a reply on, or behind a message of the visitor's, so that it is answered again.
+    /// From a reply on, or after a message of the visitor's, so that it is answered again.
     Regenerate,
 }
 
@@ -113,7 +113,7 @@ pub enum CutOff {
 }
 
 // At most 500 messages. The chat's row is written, and its counter too: a turn that opens meanwhile
-// conflicts, one that was placed before is placed anew.
+// conflicts, one that was placed before is placed again.
 const CUT: &str = concat!(
     "WITH ",
     key!(),

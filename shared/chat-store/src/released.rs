@@ -1,4 +1,4 @@
-//! What becomes of the uploads of chats that are deleted.
+//! What happens to the uploads of deleted chats.
 
 /// The CTEs `unused` and `released` of a statement that deletes chats: no upload is used in
 /// `$chats` any more, which follows on a column, and those that are used nowhere else have ended.

@@ -34,7 +34,7 @@ impl std::fmt::Debug for ShareToken {
 
 impl ShareToken {
     /// A token of 256 bits. With the `Idempotency-Key` of the request it can be made again from the
-    /// nonce that is stored, by who knows the key; without one the nonce is the token.
+    /// nonce that is stored, by whoever knows the key; without one the nonce is the token.
     pub fn new(idempotency_key: Option<&str>, nonce: &str) -> Self {
         Self(match idempotency_key {
             Some(key) => derived_text(key, nonce),

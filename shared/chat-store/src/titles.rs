@@ -18,7 +18,7 @@ pub fn first(parts: &str) -> Title {
     from_text(&first_text(parts))
 }
 
-/// The title that a text begins with: its first line, cut behind a word.
+/// The title that a text begins with: its first line, cut after a word.
 pub fn from_text(text: &str) -> Title {
     let line = text
         .lines()
@@ -130,7 +130,7 @@ pub async fn finish(
     .await
 }
 
-/// Cut behind a whole word where there is one.
+/// Cut after a whole word where there is one.
 fn shorten(line: &str) -> String {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     let Some((end, _)) = line.char_indices().nth(MAX_CHARS) else {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_the_first_line_cut_behind_a_word() {
+    fn a_title_is_the_first_line_cut_after_a_word() {
         assert_eq!(title("\n  How do I  connect?\nThanks"), "How do I connect?");
         let long = title(
             "Please explain to me in detail, how a connection string for DSQL is made and used",

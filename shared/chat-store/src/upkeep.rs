@@ -1,6 +1,6 @@
-//! What time makes necessary: deleting what has expired, and folding old usage. Each function does
-//! one batch below the row limit, with the effect of once when it is run twice, and says how many
-//! rows it took; 0 means none is left.
+//! Scheduled clean-up: deletes what has expired, and sums up old usage. Each function does one
+//! batch below the row limit, with the effect of once when it is run twice, and says how many rows
+//! it took; 0 means none is left.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;

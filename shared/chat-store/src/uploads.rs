@@ -1,4 +1,4 @@
-//! Uploads: attachments whose bytes lie in a bucket, an object for each row, under the row's id. A
+//! Uploads: attachments whose bytes are in a bucket, one object for each row, under the row's id. A
 //! row is made before its object, and deleted after it, so that no object is without one.
 //!
 //! 1. An upload belongs to its owner, and lives as long as a chat that it was sent in

@@ -1,4 +1,4 @@
-//! What a caller used: tokens by day and model.
+//! What a caller has used: tokens by day and model.
 
 use dsql::{Db, Error, Type};
 use jiff::civil::Date;

@@ -1,7 +1,8 @@
-//! Time limits of what is done again and again on one session. tokio's own `timeout` sets a timer
-//! for each use, and one that is the next to go off makes the runtime look anew: two system calls
-//! more for every statement, which itself needs four. Here a timer stays set when it was not needed,
-//! and the next use takes it as it is: should it go off too early then, it is set to its time.
+//! Time limits for operations that are repeated on one session. tokio's own `timeout` sets a timer
+//! for each use, and one that is the next to go off makes the runtime look again: two system calls
+//! more for every statement, which itself needs four. Here a timer stays set when it was not
+//! needed, and the next use takes it as it is: should it go off too early then, it is set to its
+//! time.
 
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};

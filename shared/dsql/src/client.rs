@@ -16,7 +16,7 @@ use crate::warm::{Pin, Use, Warm};
 /// Time for the eager connect, well inside Lambda's 10 s of Init.
 const EAGER_CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// A container's way to its database: configuration, tokens and warm sessions. Cheap to clone.
+/// A container's access to its database: configuration, tokens and warm sessions. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Dsql {
     pub(crate) warm: Arc<Warm>,
@@ -43,7 +43,7 @@ impl Dsql {
         }
     }
 
-    /// The same database by a session of its own, for something that lasts, such as a stream: its
+    /// The same database through a session of its own, for something long, such as a stream: its
     /// statements and those of others never wait for each other's answers. The session is taken
     /// from the shared ones, or opened beyond [`DSQL_MAX_SESSIONS`](crate::DSQL_MAX_SESSIONS), with
     /// the first statement, replaced like any other, and shared again when the last clone is
@@ -116,7 +116,7 @@ impl Dsql {
         self.warm.counters.read()
     }
 
-    /// The clock that ages and deadlines are judged by.
+    /// The clock for ages and deadlines.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.warm.config.clock
     }

@@ -56,7 +56,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Time since `earlier`; `None` when the clock stepped back behind it.
+/// Time since `earlier`; `None` if the clock has stepped back past it.
 pub(crate) fn elapsed(now: SystemTime, earlier: SystemTime) -> Option<Duration> {
     now.duration_since(earlier).ok()
 }

@@ -35,7 +35,7 @@ pub const DSQL_MAX_CONNECTION_AGE_S: &str = "DSQL_MAX_CONNECTION_AGE_S";
 /// `false`.
 pub const DSQL_RETIRE_WITH_TOKEN: &str = "DSQL_RETIRE_WITH_TOKEN";
 /// `true`: the token is sent with the startup message, a round trip less for each connect. Default
-/// `false`: nobody has seen a cluster take it yet.
+/// `false`: it is not known yet whether clusters accept it.
 pub const DSQL_PIPELINE_CONNECT: &str = "DSQL_PIPELINE_CONNECT";
 /// The most connections one container opens, 1 to 64. Default 4; one is opened while requests come
 /// one at a time.
@@ -78,7 +78,7 @@ impl ConfigError {
     }
 }
 
-/// Everything a [`Dsql`](crate::Dsql) needs to know.
+/// Everything that a [`Dsql`](crate::Dsql) needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) endpoint: Endpoint,

@@ -1,4 +1,4 @@
-//! Statements: the database within one deadline. One flight each, prepared or not, conflicts
+//! Statements: the database within one deadline. One round trip each, prepared or not, conflicts
 //! retried, and a replay after a lost connection only where it is known to be harmless.
 
 use std::sync::Arc;
@@ -86,8 +86,8 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the
-    /// statement reads as one that only reads (a function that it calls is not looked into); else
-    /// any [`Error`].
+    /// statement reads as one that only reads (functions that it calls are not examined); else any
+    /// [`Error`].
     pub async fn query_idempotent(
         &self,
         sql: &'static str,
@@ -266,7 +266,7 @@ pub(crate) enum Form {
     Whole,
 }
 
-/// Sends one statement in one flight and collects its answer.
+/// Sends one statement in one round trip and collects its answer.
 pub(crate) async fn send(
     session: &Session,
     sql: Sql<'_>,

@@ -1,6 +1,6 @@
-//! The password in the flight of the startup message. The driver sends it when it is asked, a
-//! flight later; by then it is on its way, and what the driver writes is dropped. Only for servers
-//! that ask for it in clear text and take it unasked.
+//! The password, sent together with the startup message. The driver sends it when it is asked, a
+//! round trip later; by then it is on its way, and what the driver writes is dropped. Only for
+//! servers that ask for it in clear text and take it unasked.
 
 use std::io;
 use std::pin::Pin;
@@ -10,11 +10,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection on which a startup message may take the password along.
+/// A connection on which the password may be sent along with the startup message.
 pub(crate) struct EarlyPassword<S> {
     stream: S,
     state: State,
-    /// Of the first flight, what is not written yet.
+    /// What is not written yet of the first messages.
     out: BytesMut,
 }
 

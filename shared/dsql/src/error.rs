@@ -15,10 +15,10 @@ use crate::token::TokenError;
 pub enum ErrorKind {
     /// The statement's data was wrong, or too much: a constraint, a value, a limit.
     Client,
-    /// Conflicts with other transactions used up all attempts; nothing was written. Trying again
-    /// later is right.
+    /// Conflicts with other transactions used up all attempts; nothing was written. Try again
+    /// later.
     Conflict,
-    /// The database could not be reached or did not answer in time. Trying again later is right.
+    /// The database could not be reached or did not answer in time. Try again later.
     Unavailable,
     /// Configuration or code is wrong; someone must look.
     Bug,

@@ -1,4 +1,4 @@
-//! The words a statement begins with, as PostgreSQL's scanner sees them: behind blanks, both kinds
+//! The words a statement begins with, as PostgreSQL's scanner sees them: after blanks, both kinds
 //! of comments and empty statements. A statement's kind is decided by them exactly, since the
 //! extended protocol takes one statement at a time.
 
@@ -6,7 +6,8 @@
 /// the end).
 ///
 /// ```
-/// assert_eq!(dsql::leading_words("/* a /* b */ */ ;\n-- c\n Start TRANSACTION read only"), ["start", "transaction"]);
+/// let words = dsql::leading_words("/* a /* b */ */ ;\n-- c\n Start TRANSACTION read only");
+/// assert_eq!(words, ["start", "transaction"]);
 /// assert_eq!(dsql::leading_words("(SELECT 1)"), ["", ""]);
 /// ```
 pub fn leading_words(sql: &str) -> [String; 2] {
@@ -32,8 +33,9 @@ pub(crate) fn is_transaction_control(sql: &str) -> bool {
     }
 }
 
-/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. In what an
-/// escaped quote ends too early (`E'\''`) or a dollar begins, words may be found that are none.
+/// All words of `sql`, keywords and plain identifiers, outside quotes and comments. After a string
+/// that an escaped quote seems to end (`E'\''`), or that a dollar begins, parts of the string may
+/// be found as words.
 pub(crate) fn words(sql: &str) -> impl Iterator<Item = &str> {
     let mut rest = sql;
     std::iter::from_fn(move || {
@@ -154,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transaction_control_is_seen_behind_comments_case_and_empty_statements() {
+    fn transaction_control_is_seen_after_comments_and_empty_statements_in_any_case() {
         for sql in [
             "BEGIN",
             " \n begin;",

@@ -8,8 +8,10 @@
 //!
 //! let dsql = Dsql::from_env().await?; // Init: configuration, credentials, eager connect
 //!
-//! let db = dsql.until(dsql.clock().now() + Duration::from_secs(3)); // an invocation: until its deadline
-//! let rows = db.query_idempotent("SELECT title FROM chats WHERE owner_id = $1", &[(&"me", Type::TEXT)]).await?;
+//! // An invocation: until its deadline.
+//! let db = dsql.until(dsql.clock().now() + Duration::from_secs(3));
+//! let sql = "SELECT title FROM chats WHERE owner_id = $1";
+//! let rows = db.query_idempotent(sql, &[(&"me", Type::TEXT)]).await?;
 //! # Ok(()) }
 //! ```
 //!
@@ -19,9 +21,9 @@
 //!    none.
 //! 2. A token only opens a connection. It is minted when needed and cached until shortly before the
 //!    earlier of its own and the credentials' expiry.
-//! 3. A statement on a warm connection is one flight; a transaction is one per statement, BEGIN and
-//!    COMMIT. From its third use on a connection a statement is a prepared one, which adds no
-//!    flight either. DDL by others between two uses costs at most one retry more.
+//! 3. A statement on a warm connection is one round trip; a transaction is one per statement, BEGIN
+//!    and COMMIT. From its third use on a connection a statement is a prepared one, which adds no
+//!    round trip either. DDL by others between two uses costs at most one retry more.
 //! 4. Conflicts (SQLSTATE 40001) are retried with full jitter, within attempts and the deadline.
 //! 5. A statement is repeated after a lost connection only if the caller declared it idempotent; a
 //!    lost COMMIT never.

@@ -2,5 +2,5 @@
 
 use tokio_postgres::types::{ToSql, Type};
 
-/// A bound value and its type: with the types known, a statement needs no prepare flight.
+/// A bound value and its type: with the types known, a statement needs no prepare round trip.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);

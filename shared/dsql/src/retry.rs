@@ -13,8 +13,8 @@ use crate::error::ConflictKind;
 pub struct RetryPolicy {
     /// Attempts in all, the first included. Default 20.
     pub attempts: u32,
-    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few flights
-    /// takes: a shorter pause meets the same rival again.
+    /// The first pause is between zero and this. Default 16 ms, what a transaction of a few round
+    /// trips takes: a shorter pause meets the same rival again.
     pub base: Duration,
     /// No pause is longer than this. Default 2 s, enough for a hundred containers to take turns on
     /// one row.
@@ -53,7 +53,7 @@ impl Crowding {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A transaction got through with so many attempts.
+    /// A transaction got through with this many attempts.
     pub(crate) fn learn(&self, attempts: u32) {
         let known = self.doublings();
         let learned = match attempts {
@@ -90,9 +90,9 @@ impl RetryPolicy {
             .await
     }
 
-    /// As [`wait`](Self::wait), after a conflict, with pauses that begin so many `doublings` later.
-    /// After one with the catalog they do not grow: the failure itself brought the session up to
-    /// date, and the longer it waits the likelier is the next change.
+    /// As [`wait`](Self::wait), after a conflict, with pauses that begin this many `doublings`
+    /// later. After one with the catalog they do not grow: the failure itself brought the session
+    /// up to date, and the longer it waits the likelier is the next change.
     pub(crate) async fn wait_after(
         &self,
         conflict: ConflictKind,

@@ -1,5 +1,5 @@
 //! One physical connection: direct TLS with SNI and full verification, then startup and token. Four
-//! flights: TCP, TLS, startup, password; the last two in one if the configuration says so.
+//! round trips: TCP, TLS, startup, password; the last two in one if the configuration says so.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::token::Token;
 
 /// Time for one attempt to connect, from name resolution to the first ReadyForQuery.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
+/// How long sent bytes may stay unacknowledged before the kernel gives up the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An open connection.

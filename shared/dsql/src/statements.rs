@@ -1,11 +1,11 @@
-//! The prepared statements of one session. A statement's first use goes whole, in one flight. So
-//! does its second, which takes a Parse along, behind it in the same flight: from then on the
+//! The prepared statements of one session. A statement's first use goes whole, in one round trip.
+//! So does its second, which takes a Parse along, after it in the same round trip: from then on the
 //! statement is bound and executed alone. A container that uses every statement once pays nothing
 //! for the others.
 //!
 //! # Promises
-//! 1. No flight is added. What prepares or closes statements leaves in one write with a statement
-//!    or a COMMIT, and nobody waits for its answer: the session's driver takes it.
+//! 1. No round trip is added. What prepares or closes statements leaves in one write with a
+//!    statement or a COMMIT, and nobody waits for its answer: the session's driver takes it.
 //! 2. Nothing is prepared inside a transaction block, which a refused Parse would fail.
 //! 3. At most [`MAX_STATEMENTS`] are known; the one unused for longest is closed to make room.
 //! 4. When the catalog has changed, all are forgotten.
@@ -22,8 +22,7 @@ use tokio_postgres::{Client, Statement};
 use crate::lead::may_hold_a_moment;
 use crate::param::Param;
 
-/// As many as `SQLx` keeps on a connection unless told otherwise: what clusters meet from AWS's own
-/// connector for Rust.
+/// As many as `SQLx` keeps on a connection by default, which AWS's own connector for Rust uses.
 pub(crate) const MAX_STATEMENTS: NonZeroUsize = NonZeroUsize::new(100).expect("it is not zero");
 
 /// A statement's text.
@@ -65,11 +64,11 @@ pub(crate) struct Statements {
 #[derive(Debug, Default)]
 struct State {
     known: Vec<Known>,
-    /// Used twice by now. They are prepared with the next flight outside a transaction block.
+    /// Used twice by now. They are prepared with the next round trip outside a transaction block.
     wanted: Vec<Id>,
     /// For the driver to prepare now.
     asked: Vec<Id>,
-    /// Of no use any more. They are closed with the next flight outside a transaction block.
+    /// Of no use any more. They are closed with the next round trip outside a transaction block.
     closing: Vec<Statement>,
     uses: u64,
     last: Id,
@@ -140,14 +139,14 @@ impl Statements {
         self.lock().note_use(sql, params)
     }
 
-    /// The catalog has changed, or the server has forgotten a statement: all are prepared anew with
-    /// their next use.
+    /// The catalog has changed, or the server has forgotten a statement: all are prepared again
+    /// with their next use.
     pub(crate) fn forget_all(&self) {
         self.lock().forget_all();
     }
 
     /// Does an exchange. Outside a transaction block, what there is to prepare and to close goes
-    /// along in the same flight.
+    /// along in the same round trip.
     pub(crate) async fn along<T>(&self, place: Place, exchange: impl Future<Output = T>) -> T {
         let mut exchange = pin!(exchange);
         let mut takes_along = place == Place::Alone;
@@ -258,7 +257,7 @@ impl State {
         }
     }
 
-    /// A flight is queued: what is wanted and what is of no use go with it.
+    /// A round trip is queued: what is wanted and what is of no use go with it.
     fn ask(&mut self) {
         self.asked.append(&mut self.wanted);
         self.closing.clear(); // a statement is closed when it is dropped

@@ -1,5 +1,6 @@
-//! Reads along what the server sends, for the tag of the last command, which the driver keeps to
-//! itself: a COMMIT in a failed transaction is answered without an error, by the tag `ROLLBACK`.
+//! Reads what the server sends alongside the driver, for the tag of the last command, which the
+//! driver does not pass on: a COMMIT in a failed transaction is answered without an error, by the
+//! tag `ROLLBACK`.
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +26,7 @@ impl LastCommand {
     }
 }
 
-/// A connection whose answers are read along.
+/// A connection whose answers are also read here.
 #[derive(Debug)]
 pub(crate) struct Tagged<S> {
     stream: S,

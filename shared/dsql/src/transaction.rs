@@ -3,13 +3,13 @@
 //! [`Error::OutcomeUnknown`].
 //!
 //! BEGIN is sent with the first statement's turn, so a closure that sends nothing costs nothing;
-//! else a transaction is one flight per statement, one for BEGIN and one for COMMIT.
+//! else a transaction is one round trip per statement, one for BEGIN and one for COMMIT.
 //!
 //! # Promises
 //! 1. COMMIT is sent only if every statement that was begun has been answered, without an error. A
 //!    statement whose future was dropped half way, or still waits when the closure returns, fails
 //!    the transaction as an error does.
-//! 2. Statements go one at a time, in the order in which they were begun: none is sent behind one
+//! 2. Statements go one at a time, in the order in which they were begun: none is sent after one
 //!    that may fail.
 //! 3. The first cause of a failure decides whether the closure is run again; nothing that comes
 //!    later replaces it.
@@ -93,7 +93,7 @@ impl Transaction {
         Ok(self.run(Sql::Fixed(sql), params).await?.rows)
     }
 
-    /// As [`query`](Self::query), for at most one row; of several the first is returned.
+    /// Runs one statement, as [`query`](Self::query) does, and returns its first row, if it has any.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -144,7 +144,7 @@ impl Transaction {
     }
 }
 
-/// What a failure means for the transaction, and for who sent the statement.
+/// What a failure means for the transaction, and for whoever sent the statement.
 fn told(failure: Failure) -> (Cause, Error) {
     match failure {
         Failure::Conflict(conflict, message) => (

@@ -30,7 +30,7 @@ use crate::token::{Token, TokenSource};
 /// A session idle for longer is probed before it is used: a freeze may have cost it its connection
 /// silently.
 pub(crate) const IDLE_BEFORE_PROBE: Duration = Duration::from_secs(5);
-/// A probe is one bare flight; without an answer by then the connection counts as dead.
+/// A probe is one bare round trip; without an answer by then the connection counts as dead.
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// Attempts after a failure of TCP, TLS or an end of the stream while connecting.
 const NETWORK_ATTEMPTS: u32 = 4;
@@ -57,7 +57,7 @@ struct Slots {
     next_pin: u64,
 }
 
-/// Who has a session alone until it is dropped, from its first use on.
+/// A holder of a session of its own, from its first use on until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pin {
     warm: Arc<Warm>,

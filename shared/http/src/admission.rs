@@ -115,7 +115,7 @@ impl Limiter {
     /// Takes a place for a stream of a caller, given back when it is dropped.
     ///
     /// # Errors
-    /// `rate_limited`, when so many are open already, of the caller or from the address.
+    /// `rate_limited`, when this many are open already, of the caller or from the address.
     pub fn open_stream(&self, caller: &Caller, request: &Request) -> Result<OpenStream, ApiError> {
         let address = address::of(request).map(|address| {
             let whose = self.hasher.hash_one(("address", address));

@@ -27,7 +27,7 @@ pub struct Policy {
     pub issuer: String,
     /// One of the `aud` values must be this one.
     pub audience: String,
-    /// How far ahead `exp` may lie: a token that is lost is not good for ever.
+    /// How far ahead `exp` may lie: so that a lost token does not stay valid indefinitely.
     pub max_lifetime: Duration,
 }
 

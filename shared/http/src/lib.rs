@@ -1,5 +1,5 @@
-//! What the HTTP functions share: who is calling, what is read from a request, how an answer and a
-//! failure leave. Knows Lambda and HTTP; knows no chat and no SQL.
+//! What the HTTP functions share: who is calling, what is read from a request, how answers and
+//! failures are sent. It knows Lambda and HTTP, but no chat and no SQL.
 
 mod address;
 mod admission;

@@ -1,5 +1,5 @@
 //! What is read from a request, with a clear refusal for everything that does not fit. A body is
-//! judged before it is parsed, and of its fields a route reads those that it knows.
+//! checked before it is parsed, and a route reads only the fields that it knows.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What a tool gave, as a model and a page are told it.
+//! The result of a tool, as a model and a page get it.
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents};
 use serde_json::Value;

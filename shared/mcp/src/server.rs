@@ -1,6 +1,6 @@
 //! One server: its session, and the list of its tools.
 //!
-//! Lifecycle: unknown → listed → listed anew once the list is old. A session is opened when it is
+//! Lifecycle: unknown → listed → listed again once the list is old. A session is opened when it is
 //! needed, kept with the warm container, and given up when its transport fails; between two
 //! requests it holds no socket, so that a freeze does it no harm. A server that did not answer is
 //! left alone for a while.
@@ -105,10 +105,10 @@ impl Server {
         }
     }
 
-    /// The tools; those of before if the server does not answer.
+    /// The tools; those of the last list if the server does not answer.
     pub(crate) async fn tools(&self, now: SystemTime) -> Vec<Tool> {
         let mut list = self.list.lock().await;
-        // A clock that was set back makes a list old, not new for ever.
+        // A clock that was set back makes a list old, not new indefinitely.
         let within = |since: Option<SystemTime>, age| {
             since.is_some_and(|since| now.duration_since(since).is_ok_and(|passed| passed < age))
         };

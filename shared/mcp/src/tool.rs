@@ -1,4 +1,4 @@
-//! A tool, as a model and its caller have to know it.
+//! A tool, as a model and its caller see it.
 
 use serde_json::Value;
 

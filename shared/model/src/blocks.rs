@@ -304,7 +304,7 @@ mod tests {
 
     #[cfg(any(feature = "http", feature = "echo"))]
     #[test]
-    fn a_source_is_told_once_behind_the_block_that_cites_it_if_it_is_a_page() {
+    fn a_page_is_cited_once_after_the_block_that_cites_it() {
         let mut blocks = Blocks::default();
         blocks.push(Kind::Text, "a");
         blocks.cite("https://a.example/", Some("A"));

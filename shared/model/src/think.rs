@@ -1,5 +1,5 @@
 //! Reasoning that a model writes into its text, between `<think>` and `</think>`, as servers pass
-//! it on that do not split it off. Only what a reply begins with counts: later a tag is a text
+//! it on that do not split it off. Only tags at the beginning of a reply count: a later one is text
 //! about tags.
 
 use crate::blocks::{Blocks, Kind};

@@ -1,4 +1,4 @@
-//! What a provider is asked: one turn of a conversation.
+//! What a provider gets: one turn of a conversation.
 
 #[cfg(feature = "http")]
 use std::collections::{HashMap, HashSet, VecDeque};

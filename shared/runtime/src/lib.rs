@@ -1,5 +1,5 @@
 //! What every function shares: how it starts, how it reads its environment, what it writes to the
-//! log and as metrics, until when it may work. Knows Lambda; knows no HTTP, no chat and no SQL.
+//! log and as metrics, and how long it may run. It knows Lambda, but no HTTP, no chat and no SQL.
 
 mod chain;
 mod deadline;

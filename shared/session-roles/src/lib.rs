@@ -1,8 +1,8 @@
-//! The IAM role as which a login, and nothing else, may connect. A token of DSQL names no database
-//! role: it opens every role that its signer is mapped to. One that a function signed as itself
-//! would open whatever that function may. So `admin` gives each login an IAM role of its own, which
-//! the database records, and a function assumes it to sign. Knows IAM and STS; each function reads
-//! the record with the session that it has.
+//! The IAM role with which one login, and nothing else, may connect. A token of DSQL names no
+//! database role: it opens every role that its signer is mapped to. A token that a function signs
+//! with its own role would open all roles of that function. So `admin` gives each login an IAM role
+//! of its own, which the database records, and a function assumes it to sign. Knows IAM and STS;
+//! each function reads the record with the session that it has.
 
 mod sts;
 

@@ -1,4 +1,4 @@
-// What a scenario works with: a visitor with a chat of his own, the API as he sees it, and waiting.
+// What a scenario works with: a visitor with a chat of their own, the API as they see it, and waiting.
 import assert from 'node:assert/strict'
 
 export const base = process.env.API_URL

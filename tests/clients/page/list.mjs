@@ -161,7 +161,7 @@ export const stories = {
       for (const name of ['edit', 'regenerate', 'vote-up', 'share', 'chat-menu']) {
         assert.equal(await reader.test(name).count(), 0, name);
       }
-      assert.equal(await reader.listed.count(), 0, 'it is none of their own');
+      assert.equal(await reader.listed.count(), 0, 'it is not listed as their own');
       await reader.accessible('a public chat');
       await reader.picture('public');
       await reader.page.getByRole('button', { name: 'a chat of your own' }).click();

@@ -3,9 +3,9 @@
 //! name.
 
 use serde_json::{Value, json};
-use tests::http::{Request, Response};
+use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, launch_chat, message, submit, with};
+use crate::stack::{Stack, Visitor, launch_both, message, submit, with};
 
 /// How many messages of a chat there are, on its path and off it.
 async fn rows(db: &dsql::Db, chat: &str) -> (i64, i64) {
@@ -18,16 +18,6 @@ async fn rows(db: &dsql::Db, chat: &str) -> (i64, i64) {
         .unwrap()
         .unwrap();
     (row.get(0), row.get(1))
-}
-
-async fn ask(visitor: &Visitor<'_>, method: &str, path: &str, body: Option<Value>) -> Response {
-    let mut request = Request::new(method, path).bearer(&visitor.token);
-    if let Some(body) = body {
-        request = request.json(&body);
-    }
-    let event = request.rest_event().to_string();
-    let answer = visitor.chats.invoke(event, LIMIT).await.response();
-    Response::from_answer(&answer)
 }
 
 /// A reply as a client posts it: only its id is looked at.
@@ -54,11 +44,8 @@ async fn two_turns(visitor: &Visitor<'_>, chat: &str) -> Vec<String> {
 #[tokio::test]
 async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_asks() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // What is posted, by places in the stored chat u1 a1 u2 a2 ("x" is a message that is not
     // stored), the message, what else the request says, and the path that it leads to: the stored
@@ -81,13 +68,7 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
             submit.clone(),
             4,
         ),
-        (
-            "a view that is behind",
-            vec!["0", "1"],
-            "new",
-            submit.clone(),
-            2,
-        ),
+        ("an outdated view", vec!["0", "1"], "new", submit.clone(), 2),
         (
             "an edit of the first message under a new id",
             vec!["x"],
@@ -110,7 +91,7 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
             4,
         ),
         (
-            "an append behind what was never stored",
+            "an append after what was never stored",
             vec!["0", "1", "2", "3", "x"],
             "new",
             submit.clone(),
@@ -187,15 +168,11 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
         assert_eq!(usize::try_from(path).unwrap(), after.len(), "{what}");
         let is_edit = asks["place"].is_u64() && text == "changed";
         let new = if is_edit || sent == "new" { 2 } else { 1 };
-        assert_eq!(all, 4 + new, "{what}: every message of before is there");
+        assert_eq!(all, 4 + new, "{what}: every earlier message is there");
         // And it can be gone back to: the reply that was last is read again, with all before it.
-        let back = ask(
-            &visitor,
-            "POST",
-            &format!("/api/chats/{name}/branches"),
-            Some(json!({"messageId": before[3]})),
-        )
-        .await;
+        let path = format!("/api/chats/{name}/branches");
+        let body = json!({"messageId": before[3]});
+        let back = visitor.ask_chats("POST", &path, Some(&body)).await;
         assert_eq!(back.status, 200, "{what}");
         let transcript = visitor.transcript(&name).await;
         let texts: Vec<&str> = transcript
@@ -209,16 +186,13 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
 #[tokio::test]
 async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
     let stack = Stack::start().await;
-    let (chat, chats_function, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
-    let visitor = Visitor::of(&stack, &chat, &chats_function, "visitor");
-    let stranger = Visitor::of(&stack, &chat, &chats_function, "stranger");
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
+    let stranger = Visitor::of(&stack, &chat, &chats, "stranger");
     let before = two_turns(&visitor, "c").await;
     let list = "/api/chats/c/branches";
-    let none = ask(&visitor, "GET", list, None).await;
+    let none = visitor.ask_chats("GET", list, None).await;
     assert_eq!((none.status, none.json()), (200, json!({"branches": []})));
     let edit = with(submit("c", "u1", "uno"), "messageId", json!("u1"));
     visitor.post(&edit).await;
@@ -230,7 +204,7 @@ async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
     visitor.post(&again).await;
     assert_eq!(rows(&db, "c").await, (2, 7));
 
-    let listed = ask(&visitor, "GET", list, None).await.json();
+    let listed = visitor.ask_chats("GET", list, None).await.json();
     let places = listed["branches"].as_array().unwrap();
     assert_eq!(places.len(), 2, "{listed}");
     let first = &places[0];
@@ -245,9 +219,12 @@ async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
     assert_eq!(places[1]["messages"].as_array().unwrap().len(), 2);
 
     // What was replaced is read again under the id it got.
-    let to = |id: &Value| Some(json!({"messageId": id}));
+    let to = |id: &Value| json!({"messageId": id});
     assert_eq!(
-        ask(&visitor, "POST", list, to(&old["id"])).await.status,
+        visitor
+            .ask_chats("POST", list, Some(&to(&old["id"])))
+            .await
+            .status,
         200
     );
     let path = ids(&visitor, "c").await;
@@ -270,52 +247,47 @@ async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
     assert_eq!(ids(&visitor, "c").await.len(), 2);
 
     let branch = format!("{list}/{}", old["id"].as_str().unwrap());
+    let back = to(&old["id"]);
     for (method, path, body) in [
         ("GET", list, None),
-        ("POST", list, to(&old["id"])),
+        ("POST", list, Some(&back)),
         ("DELETE", branch.as_str(), None),
     ] {
-        let answer = ask(&stranger, method, path, body).await;
+        let answer = stranger.ask_chats(method, path, body).await;
         assert_eq!(answer.status, 404, "{method} {path}");
     }
     assert_eq!(
-        ask(&visitor, "POST", list, to(&json!("nobody")))
+        visitor
+            .ask_chats("POST", list, Some(&to(&json!("nobody"))))
             .await
             .status,
         404
     );
     let current = format!("{list}/u1");
-    assert_eq!(ask(&visitor, "DELETE", &current, None).await.status, 422);
+    assert_eq!(
+        visitor.ask_chats("DELETE", &current, None).await.status,
+        422
+    );
     let (path, all) = rows(&db, "c").await;
-    assert_eq!(ask(&visitor, "DELETE", &branch, None).await.status, 204);
+    assert_eq!(visitor.ask_chats("DELETE", &branch, None).await.status, 204);
     assert_eq!(
         rows(&db, "c").await,
         (path, all - 6),
         "that branch, and no other"
     );
-    assert_eq!(ask(&visitor, "DELETE", &branch, None).await.status, 404);
+    assert_eq!(visitor.ask_chats("DELETE", &branch, None).await.status, 404);
 
     // An export has them, and an import takes them.
     let exported = visitor.ask("GET", "/api/me/export", None).await.body();
-    let request = Request::new("POST", "/api/import")
-        .bearer(&stranger.token)
-        .body(exported);
-    let imported = chats_function
-        .invoke(request.rest_event().to_string(), LIMIT)
-        .await
-        .response();
-    let imported = Response::from_answer(&imported).json();
+    let import = Request::new("POST", "/api/import").body(exported);
+    let imported = stranger.send_chats(import).await.json();
     let copy = imported["ids"][0].as_str().unwrap();
     assert_eq!(rows(&db, copy).await, rows(&db, "c").await);
-    let copied = ask(
-        &stranger,
-        "GET",
-        &format!("/api/chats/{copy}/branches"),
-        None,
-    )
-    .await
-    .json();
-    let kept = ask(&visitor, "GET", list, None).await.json();
+    let copied = stranger
+        .ask_chats("GET", &format!("/api/chats/{copy}/branches"), None)
+        .await
+        .json();
+    let kept = visitor.ask_chats("GET", list, None).await.json();
     let shape = |list: &Value| {
         let places = list["branches"].as_array().unwrap().iter();
         places
@@ -323,7 +295,7 @@ async fn branches_are_listed_switched_and_deleted_by_name_and_by_their_owner() {
             .collect::<Vec<_>>()
     };
     assert_eq!(shape(&copied), shape(&kept));
-    let deleted = ask(&visitor, "DELETE", "/api/chats/c", None).await;
+    let deleted = visitor.ask_chats("DELETE", "/api/chats/c", None).await;
     assert_eq!(deleted.status, 204);
     assert_eq!(rows(&db, "c").await, (0, 0));
 }

@@ -7,7 +7,7 @@ use dsql_local::Faults;
 use tests::clock::WallClock;
 use tests::function::Function;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, submit, until_true};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_both, launch_chat, submit, until_true};
 
 /// Beyond every lease of these tests.
 const LATER: Duration = Duration::from_secs(120);
@@ -150,10 +150,7 @@ async fn a_killed_container_loses_nothing_at_any_stage() {
 #[tokio::test]
 async fn conflicts_and_lost_connections_neither_lose_nor_double_a_turn() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = visitor(&stack, &chat, &chats, SystemTime::now());
     stack
         .server

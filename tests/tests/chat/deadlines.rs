@@ -8,7 +8,7 @@ use dsql_local::{Faults, Refuse};
 use futures_util::future::join_all;
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_both, launch_chat, said, submit};
 
 /// What the template gives a stream.
 const LONG: Duration = Duration::from_secs(300);
@@ -44,10 +44,7 @@ async fn while_nobody_is_taken_in_a_turn_a_resume_and_a_stop_are_refused_within_
 #[tokio::test]
 async fn a_database_that_falls_silent_a_second_before_the_end_does_not_cut_the_stream_off() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // Of ten seconds five are kept for the end; the 80th word comes after four.
     let text = "[[delay 50]][[words 400]]";

@@ -3,18 +3,13 @@
 //! `tool-NAME` is, and a part that a client has stored fails no other client.
 
 use serde_json::{Value, json};
-use tests::http::{Request, Response};
+use tests::http::Request;
 use tests::mcp::McpServer;
 
 use crate::stack::{
     LIMIT, Stack, Visitor, chat_with_tools, heard, launch_chat, message, said, submit,
 };
 use crate::tools::{agree, answer, answered, at, calls, stored};
-
-async fn send(visitor: &Visitor<'_>, request: Request) -> Response {
-    let event = request.bearer(&visitor.token).rest_event().to_string();
-    Response::from_answer(&visitor.chats.invoke(event, LIMIT).await.response())
-}
 
 /// The parts of all messages.
 fn all_parts(read: &Value) -> Value {
@@ -29,7 +24,9 @@ async fn is_the_same_when_imported(stack: &Stack, visitor: &Visitor<'_>, chat: &
         ..*visitor
     };
     let lines = visitor.ask("GET", "/api/me/export", None).await.body();
-    let imported = send(&other, Request::new("POST", "/api/import").body(lines)).await;
+    let imported = other
+        .send_chats(Request::new("POST", "/api/import").body(lines))
+        .await;
     assert_eq!(imported.status, 201, "{:?}", imported.body);
     let original = all_parts(&visitor.read(chat).await);
     for id in imported.json()["ids"].as_array().unwrap() {
@@ -206,12 +203,16 @@ async fn a_reply_from_elsewhere_is_streamed_as_every_client_takes_it_and_told_wi
         ("k", json!({"type": "tool-look up.it"})),
     ] {
         let first = json!({"id": chat, "message": message("u", "hi")});
-        let made = send(&visitor, Request::new("POST", "/api/chats").json(&first)).await;
+        let made = visitor
+            .send_chats(Request::new("POST", "/api/chats").json(&first))
+            .await;
         assert_eq!(made.status, 201);
         let parts = foreign_parts(&foreign_call(&kind));
         let reply = json!({"id": "a", "role": "assistant", "parts": parts});
         let path = format!("/api/chats/{chat}/messages");
-        let appended = send(&visitor, Request::new("POST", &path).json(&reply)).await;
+        let appended = visitor
+            .send_chats(Request::new("POST", &path).json(&reply))
+            .await;
         assert_eq!(appended.status, 201, "{:?}", appended.body);
         let stored = visitor.read(chat).await["messages"][1]["parts"].clone();
         assert_eq!(stored, parts, "everything is kept");

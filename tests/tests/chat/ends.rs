@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tests::http::Request;
 
 use crate::stack::{
-    LIMIT, Said, Stack, Visitor, heard, launch_chat, message, said, submit, until_true, with,
+    LIMIT, Said, Stack, Visitor, heard, launch_both, launch_chat, message, said, submit,
+    until_true, with,
 };
 
 fn fault(said: &Said) -> Value {
@@ -19,10 +20,7 @@ fn fault(said: &Said) -> Value {
 #[tokio::test]
 async fn a_model_that_refuses_or_fails_is_said_and_stored() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (text, status, code, wait) in [
         ("[[refuse throttled 7]]", 429, "model_busy", Some("7")),
@@ -87,10 +85,7 @@ async fn no_stream_ends_silently_when_the_time_is_up() {
 #[tokio::test]
 async fn a_reply_is_followed_and_stopped_from_another_container() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let other = launch_chat(&stack).start().await;
     let (token, db) = (stack.token("visitor"), stack.database("admin"));
     let visitor = Visitor {
@@ -195,10 +190,7 @@ async fn a_reply_is_followed_and_stopped_from_another_container() {
 #[tokio::test]
 async fn a_client_that_leaves_does_not_stop_the_storing() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let (token, db) = (stack.token("visitor"), stack.database("admin"));
     let visitor = Visitor {
         chat: &chat,
@@ -226,10 +218,7 @@ async fn a_client_that_leaves_does_not_stop_the_storing() {
 #[tokio::test]
 async fn a_chat_deleted_under_a_reply_ends_it() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut invocation = visitor.begin(&submit("c", "u1", "[[delay 20]][[words 1000]]"), LIMIT);
     heard(&mut invocation, "word3").await;
@@ -244,10 +233,7 @@ async fn a_chat_deleted_under_a_reply_ends_it() {
 #[tokio::test]
 async fn what_is_someone_elses_is_not_there() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let other = launch_chat(&stack).start().await;
     let owner = Visitor::of(&stack, &chat, &chats, "owner");
     let thief = Visitor::of(&stack, &other, &chats, "thief");

@@ -4,7 +4,9 @@ use chat_store::{Export, OwnerId, microseconds};
 use serde_json::{Value, json};
 use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, until_true};
+use crate::stack::{
+    LIMIT, Stack, Visitor, heard, launch_both, launch_chat, said, submit, until_true,
+};
 
 const CHATS: usize = 12;
 const MESSAGES: usize = 150;
@@ -32,14 +34,12 @@ fn file() -> String {
 
 async fn import(visitor: &Visitor<'_>, text: &str, key: &str) -> Response {
     let request = Request::new("POST", "/api/import")
-        .bearer(&visitor.token)
         .header("idempotency-key", key)
         .body(text.to_owned());
-    let event = request.rest_event().to_string();
-    Response::from_answer(&visitor.chats.invoke(event, LIMIT).await.response())
+    visitor.send_chats(request).await
 }
 
-/// The lines without what an import makes anew: ids of chats, and times.
+/// The lines without what an import makes again: ids of chats, and times.
 fn comparable(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()
@@ -62,15 +62,8 @@ fn comparable(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_large_export_is_streamed_in_pieces_and_imported_again() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
-    let of = |subject: &str| Visitor {
-        chat: &chat,
-        chats: &chats,
-        token: stack.token(subject),
-    };
+    let (chat, chats) = launch_both(&stack).await;
+    let of = |name: &str| Visitor::of(&stack, &chat, &chats, name);
     let (from, to) = (of("from"), of("to"));
     let made = import(&from, &file(), "first").await;
     assert_eq!(
@@ -112,10 +105,7 @@ async fn a_large_export_is_streamed_in_pieces_and_imported_again() {
 #[tokio::test]
 async fn a_client_that_leaves_an_export_ends_it_and_one_that_is_cut_off_has_no_end() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     assert_eq!(import(&visitor, &file(), "first").await.status, 201);
     let request = || Request::new("GET", "/api/me/export");
@@ -197,29 +187,27 @@ const LOST: &str = "SELECT count(*) FROM messages m WHERE parent_id IS NOT NULL
     AND NOT EXISTS (SELECT FROM messages p WHERE p.chat_id = m.chat_id AND p.id = m.parent_id)";
 
 #[tokio::test]
-async fn what_was_said_behind_a_reply_that_is_being_written_is_forked_and_exported_without_it() {
+async fn what_follows_a_reply_being_written_is_forked_and_exported_without_it() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut writing = visitor.begin(&submit("c", "u1", "[[delay 30000]]one two"), LIMIT);
     heard(&mut writing, "start-step").await;
-    let asked = async |method: &str, path: &str, body: Value| {
-        let request = Request::new(method, path)
-            .bearer(&visitor.token)
-            .json(&body);
-        let event = request.rest_event().to_string();
-        Response::from_answer(&chats.invoke(event, LIMIT).await.response())
-    };
     let parts = json!([{"type": "text", "text": "and more"}]);
     let message = json!({"id": "u2", "role": "user", "parts": parts});
-    let appended = asked("POST", "/api/chats/c/messages", message).await;
+    let appended = visitor
+        .ask_chats("POST", "/api/chats/c/messages", Some(&message))
+        .await;
     assert_eq!(appended.status, 201);
 
-    let forked = asked("POST", "/api/chats/c/fork", json!({"messageId": "u2"})).await;
+    let forked = visitor
+        .ask_chats(
+            "POST",
+            "/api/chats/c/fork",
+            Some(&json!({"messageId": "u2"})),
+        )
+        .await;
     assert_eq!(forked.status, 201);
     let id = forked.json()["id"].as_str().unwrap().to_owned();
     let fork = ["u1: [[delay 30000]]one two", "u2: and more"];

@@ -1,11 +1,11 @@
-//! What a turn costs: flights to the database, by the server's count.
+//! What a turn costs: round trips to the database, by the server's count.
 
 use serde_json::json;
 
 use crate::stack::{Stack, Visitor, launch_chat, submit, with};
 
 #[tokio::test]
-async fn a_turn_costs_as_few_flights_as_promised() {
+async fn a_turn_costs_as_few_round_trips_as_promised() {
     let stack = Stack::start().await;
     let chat = launch_chat(&stack)
         .env("CHECKPOINT_MS", "60000")

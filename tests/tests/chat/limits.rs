@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use tests::http::{Request, Response};
+use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_both, launch_chat, said, submit, with};
 
 async fn rows(db: &Db) -> i64 {
     let sql = "SELECT (SELECT count(*) FROM chats) + (SELECT count(*) FROM messages) \
@@ -120,10 +120,7 @@ async fn turns_and_tokens_are_counted_per_owner_guest_and_address() {
 #[tokio::test]
 async fn every_cap_has_its_code_and_no_body_does_harm() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let db = stack.database("admin");
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     visitor.post(&submit("c", "u0", "hi")).await;
@@ -208,12 +205,10 @@ async fn every_cap_has_its_code_and_no_body_does_harm() {
     let fill: Vec<Value> = (0..499)
         .map(|n| json!({"id": format!("m{n}"), "role": "user", "content": "x"}))
         .collect();
-    let import = Request::new("POST", "/api/import")
-        .bearer(&visitor.token)
-        .json(&json!(fill));
-    let event = import.rest_event().to_string();
-    let answer = chats.invoke(event, LIMIT).await.response();
-    let ids = Response::from_answer(&answer).json()["ids"].clone();
+    let answer = visitor
+        .ask_chats("POST", "/api/import", Some(&json!(fill)))
+        .await;
+    let ids = answer.json()["ids"].clone();
     let before = rows(&db).await;
     let full = visitor
         .post(&submit(ids[0].as_str().unwrap(), "u", "x"))

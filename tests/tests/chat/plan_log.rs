@@ -61,7 +61,7 @@ impl Plans {
     }
 
     /// Judges the statements on the chat schema that ran since the last look, which may have looked
-    /// at so many rows `beside` those they returned or wrote.
+    /// at this many rows `beside` those they returned or wrote.
     pub(crate) fn judge(&mut self, name: &str, beside: u64) {
         let mut text = String::new();
         self.log.read_to_string(&mut text).unwrap();

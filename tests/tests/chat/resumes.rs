@@ -4,7 +4,7 @@
 use serde_json::json;
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, launch_chat, said, submit};
+use crate::stack::{LIMIT, Said, Stack, Visitor, heard, launch_both, launch_chat, said, submit};
 
 const SLOW: &str = "[[words 5]] [[delay 300]]";
 
@@ -17,10 +17,7 @@ async fn resume_behind(visitor: &Visitor<'_>, shown: &str) -> Said {
 #[tokio::test]
 async fn a_reply_that_ended_between_load_and_resume_is_replayed_once() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let resume = || visitor.ask("GET", "/api/chat/c/stream", None);
     let mut first = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
@@ -101,10 +98,7 @@ async fn resume_of_another(stack: &Stack, visitor: &Visitor<'_>) -> u16 {
 #[tokio::test]
 async fn who_resumed_while_it_was_written_has_the_reply() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let other = launch_chat(&stack).start().await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let second = Visitor::of(&stack, &other, &chats, "visitor");

@@ -2,23 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::stack::{LIMIT, Stack, Visitor, launch_chat, submit};
-use tests::http::{Request, Response};
+use crate::stack::{Stack, Visitor, launch_both, submit};
+use tests::http::Request;
 
 impl Visitor<'_> {
-    /// What `chats` answers.
-    async fn chats(&self, request: Request) -> Response {
-        let event = request.bearer(&self.token).rest_event().to_string();
-        Response::from_answer(&self.chats.invoke(event, LIMIT).await.response())
-    }
-
     /// The titles that a search finds, sorted.
     async fn found(&self, search: &str) -> Vec<String> {
         let encoded = search.bytes().fold(String::new(), |encoded, byte| {
             encoded + &format!("%{byte:02X}")
         });
         let request = Request::new("GET", &format!("/api/chats?q={encoded}"));
-        let answer = self.chats(request).await.json();
+        let answer = self.send_chats(request).await.json();
         let title = |chat: &Value| chat["title"].as_str().unwrap().to_owned();
         let items = answer["items"].as_array().unwrap();
         let mut titles: Vec<String> = items.iter().map(title).collect();
@@ -30,22 +24,19 @@ impl Visitor<'_> {
 #[tokio::test]
 async fn a_title_is_found_without_case_in_any_script_however_it_came_to_be() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for title in ["Maße", "İstanbul", "été 50%", "สวัส"] {
         let request = Request::new("POST", "/api/chats").json(&json!({"title": title}));
-        assert_eq!(visitor.chats(request).await.status, 201);
+        assert_eq!(visitor.send_chats(request).await.status, 201);
     }
     visitor.post(&submit("sent", "u", "Οδύσσεια σοφός")).await;
     visitor.post(&submit("renamed", "u", "x")).await;
     let renamed =
         Request::new("PATCH", "/api/chats/renamed/title").json(&json!({"title": "Привет"}));
-    assert_eq!(visitor.chats(renamed).await.status, 200);
+    assert_eq!(visitor.send_chats(renamed).await.status, 200);
     let fork = Request::new("POST", "/api/chats/renamed/fork").json(&json!({"messageId": "u"}));
-    assert_eq!(visitor.chats(fork).await.status, 201);
+    assert_eq!(visitor.send_chats(fork).await.status, 201);
     let lines = [
         json!({"type": "meta", "version": 1}),
         json!({"type": "chat", "id": "i", "title": "FaÇade"}),
@@ -53,7 +44,7 @@ async fn a_title_is_found_without_case_in_any_script_however_it_came_to_be() {
     ]
     .map(|line| line.to_string());
     let import = Request::new("POST", "/api/import").body(lines.join("\n").into_bytes());
-    let imported = visitor.chats(import).await;
+    let imported = visitor.send_chats(import).await;
     assert_eq!(imported.status, 201, "{imported:?}");
 
     let hello = "Привет";

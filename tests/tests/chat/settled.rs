@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use dsql::Db;
 use serde_json::{Value, json};
 use tests::clock::WallClock;
-use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, said, submit, until_true};
+use crate::stack::{
+    LIMIT, Stack, Visitor, heard, launch_both, launch_chat, said, submit, until_true,
+};
 
 /// Beyond every lease of these tests.
 const LATER: Duration = Duration::from_secs(120);
@@ -111,21 +112,16 @@ async fn a_killed_reply_is_counted_up_to_its_last_checkpoint_and_once() {
 #[tokio::test]
 async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
     let stack = Stack::start().await;
-    let (chat, chats, jobs, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.launch("jobs").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let jobs = stack.launch("jobs").start().await;
+    let db = stack.database("admin");
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut before = (0, 0, 0);
     for (id, path, status) in [("c", "/api/chats/c", 204), ("d", "/api/chats", 202)] {
         let mut invocation = visitor.begin(&submit(id, "u1", SLOW), LIMIT);
         heard(&mut invocation, "word6").await;
         checkpointed(&db).await;
-        let request = Request::new("DELETE", path).bearer(&visitor.token);
-        let event = request.rest_event().to_string();
-        let deleted = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+        let deleted = visitor.ask_chats("DELETE", path, None).await;
         assert_eq!(deleted.status, status);
         if status == 202 {
             let event = json!({"jobId": deleted.json()["jobId"]}).to_string();

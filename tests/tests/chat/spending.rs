@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use dsql::Db;
 use serde_json::{Value, json};
 use tests::function::{Function, Launch};
-use tests::http::{Request, Response};
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, heard, launch_chat, said, submit, until_true};
+use crate::stack::{
+    LIMIT, Said, Stack, Visitor, heard, launch_both, launch_chat, said, submit, until_true,
+};
 
 /// 300 tokens written, at once.
 const LONG: &str = "[[words 300]]";
@@ -52,9 +53,7 @@ fn short_replies(stack: &Stack) -> Launch {
 
 /// Asks `chats` to delete something, and has the job of it done.
 async fn delete(stack: &Stack, visitor: &Visitor<'_>, path: &str) {
-    let request = Request::new("DELETE", path).bearer(&visitor.token);
-    let event = request.rest_event().to_string();
-    let answer = Response::from_answer(&visitor.chats.invoke(event, LIMIT).await.response());
+    let answer = visitor.ask_chats("DELETE", path, None).await;
     if answer.status == 204 {
         return;
     }
@@ -91,11 +90,8 @@ fn assert_spent(said: &Said, budget: &str) {
 #[tokio::test]
 async fn a_question_that_costs_more_than_a_day_is_refused_before_a_model_is_asked() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
     let guest = Visitor {
         token: stack.guest_token("guest"),
         ..at(&stack, &chat, &chats, "guest")

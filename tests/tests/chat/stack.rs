@@ -17,6 +17,12 @@ pub(crate) fn launch_chat(stack: &Stack) -> Launch {
     steered(stack.launch("chat"))
 }
 
+/// `chat` as above, and `chats`.
+pub(crate) async fn launch_both(stack: &Stack) -> (Function, Function) {
+    let chat = launch_chat(stack).start().await;
+    (chat, stack.launch("chats").start().await)
+}
+
 /// The same with the tools of a server.
 pub(crate) fn chat_with_tools(stack: &Stack, servers: &str) -> Launch {
     let launch = stack.set_up("chat", Launch::full_binary("chat"));
@@ -73,15 +79,30 @@ impl<'a> Visitor<'a> {
         said(self.send(request, LIMIT).outcome().await)
     }
 
-    /// What `chats` answers about a chat.
+    /// What `chats` answers to a request.
+    pub(crate) async fn send_chats(&self, request: Request) -> Response {
+        let event = request.bearer(&self.token).rest_event().to_string();
+        Response::from_answer(&self.chats.invoke(event, LIMIT).await.response())
+    }
+
+    /// The same, by method, path and body.
+    pub(crate) async fn ask_chats(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Response {
+        let mut request = Request::new(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send_chats(request).await
+    }
+
+    /// A chat as `chats` gives it.
     pub(crate) async fn read(&self, chat: &str) -> Value {
-        let request = Request::new("GET", &format!("/api/chats/{chat}")).bearer(&self.token);
-        let answer = self
-            .chats
-            .invoke(request.rest_event().to_string(), LIMIT)
-            .await
-            .response();
-        Response::from_answer(&answer).json()
+        let path = format!("/api/chats/{chat}");
+        self.ask_chats("GET", &path, None).await.json()
     }
 
     /// The stored messages as `id: text`, a reply's id as `*`, its status in brackets unless it is
@@ -229,7 +250,7 @@ impl Said {
                 | "tool-output-denied" => {
                     let call = &chunk["toolCallId"];
                     let known = parts.iter().position(|part| part["toolCallId"] == *call);
-                    // A reply that goes on answers calls of before.
+                    // A reply that goes on answers earlier calls.
                     let at = known.unwrap_or_else(|| {
                         parts.push(json!({"type": "call-of-before", "toolCallId": call}));
                         parts.len() - 1

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::function::Function;
-use tests::http::{Request, Response};
+use tests::http::Request;
 use tests::runtime_api::Invocation;
 
 use crate::stack::{
-    LIMIT, Stack, Visitor, heard, launch_chat, said, submit, text_of, until_true, with,
+    LIMIT, Stack, Visitor, heard, launch_both, launch_chat, said, submit, text_of, until_true, with,
 };
 
 /// A killed writer's chat is usable within.
@@ -293,11 +293,8 @@ async fn a_writer_whose_lease_passed_learns_that_another_has_taken_over() {
 #[tokio::test]
 async fn a_chat_that_is_claimed_under_a_reply_keeps_its_writer_and_the_new_owner_pays() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
     let guest = Visitor {
         chat: &chat,
         chats: &chats,
@@ -305,20 +302,13 @@ async fn a_chat_that_is_claimed_under_a_reply_keeps_its_writer_and_the_new_owner
     };
     let text = "[[delay 10]][[words 200]]";
     let invocation = begun(&guest, &db, "c", text, Some("word3")).await;
-    let member = stack.token("member");
-    let claim = Request::new("POST", "/api/me/claim")
-        .bearer(&member)
-        .json(&json!({"guestToken": guest.token}));
-    let event = claim.rest_event().to_string();
-    let claimed = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    let member = Visitor::of(&stack, &chat, &chats, "member");
+    let body = json!({"guestToken": guest.token});
+    let claimed = member.ask_chats("POST", "/api/me/claim", Some(&body)).await;
     assert_eq!((claimed.status, claimed.json()), (200, json!({"moved": 1})));
     let written = said(invocation.outcome().await);
     assert_eq!(written.types().last().unwrap(), "finish");
     assert!(text_of(&written.message()["parts"]).ends_with("word200"));
-    let member = Visitor {
-        token: member,
-        ..guest
-    };
     assert_eq!(
         member.read("c").await["messages"][1],
         written.message(),
@@ -339,7 +329,7 @@ async fn a_chat_that_is_claimed_under_a_reply_keeps_its_writer_and_the_new_owner
 }
 
 #[tokio::test]
-async fn what_was_said_behind_a_reply_that_never_began_keeps_its_place_in_the_chat() {
+async fn what_follows_a_reply_that_never_began_keeps_its_place_in_the_chat() {
     let stack = Stack::start().await;
     let (chats, db) = (stack.launch("chats").start().await, stack.database("admin"));
     let writer = launch_chat(&stack)
@@ -361,9 +351,10 @@ async fn what_was_said_behind_a_reply_that_never_began_keeps_its_place_in_the_ch
     // Set aside, and gone back to.
     let edit = with(submit("c", "u1", "uno"), "messageId", json!("u1"));
     assert_eq!(elsewhere.post(&edit).await.text(), "uno");
-    let back = Request::new("POST", "/api/chats/c/branches").json(&json!({"messageId": "u2"}));
-    let event = back.bearer(&visitor.token).rest_event().to_string();
-    let back = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    let body = json!({"messageId": "u2"});
+    let back = visitor
+        .ask_chats("POST", "/api/chats/c/branches", Some(&body))
+        .await;
     assert_eq!(back.status, 200);
     let texts = |lines: &[String]| {
         let text = |line: &String| line.split_once(": ").unwrap().1.to_owned();
@@ -373,19 +364,15 @@ async fn what_was_said_behind_a_reply_that_never_began_keeps_its_place_in_the_ch
     // And exported as it can be imported.
     let lines = visitor.ask("GET", "/api/me/export", None).await.body();
     let import = Request::new("POST", "/api/import").body(lines);
-    let event = import.bearer(&visitor.token).rest_event().to_string();
-    let imported = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    let imported = visitor.send_chats(import).await;
     assert_eq!(imported.status, 201, "{:?}", imported.body);
 }
 
 #[tokio::test]
 async fn a_cut_is_seen_by_a_turn_that_was_placed_before_it() {
     let stack = Stack::start().await;
-    let (chat, chats, db) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-        stack.database("admin"),
-    );
+    let (chat, chats) = launch_both(&stack).await;
+    let db = stack.database("admin");
     let visitor = at(&stack, &chat, &chats);
     visitor.post(&submit("c", "u1", "one")).await;
     visitor.post(&submit("c", "u2", "two")).await;
@@ -396,9 +383,9 @@ async fn a_cut_is_seen_by_a_turn_that_was_placed_before_it() {
     };
     let before = place().await;
     let cut = json!({"messageId": "u1", "type": "regenerate"});
-    let cut = Request::new("DELETE", "/api/chats/c/messages").json(&cut);
-    let event = cut.bearer(&visitor.token).rest_event().to_string();
-    let cut = Response::from_answer(&chats.invoke(event, LIMIT).await.response());
+    let cut = visitor
+        .ask_chats("DELETE", "/api/chats/c/messages", Some(&cut))
+        .await;
     assert_eq!(cut.status, 200);
     assert!(place().await > before, "what a turn is placed by");
     let again = with(

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tests::function::Function;
-use tests::http::{Request, Response};
+use tests::http::Response;
 
-use crate::stack::{LIMIT, Said, Stack, Visitor, launch_chat, message, until_true, with};
+use crate::stack::{Said, Stack, Visitor, launch_chat, message, until_true, with};
 
 const TABS: usize = 3;
 const ACTS: usize = 20;
@@ -38,13 +38,7 @@ struct Tab<'a> {
 impl Tab<'_> {
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Response {
         let path = format!("/api/chats/{}{path}", self.chat);
-        let mut request = Request::new(method, &path).bearer(&self.visitor.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let event = request.rest_event().to_string();
-        let answer = self.visitor.chats.invoke(event, LIMIT).await.response();
-        Response::from_answer(&answer)
+        self.visitor.ask_chats(method, &path, body.as_ref()).await
     }
 
     async fn load(&mut self) {
@@ -153,7 +147,7 @@ impl Tab<'_> {
                 );
                 let body = with(self.turn(place - 1, asked, again), "messageId", reply);
                 let said = self.visitor.post(&body).await;
-                // A message of before that was never answered may stand before it.
+                // An earlier message that was never answered may stand before it.
                 assert!(
                     matches!(said.status(), 200 | 409 | 422 | 429 | 503),
                     "{}",

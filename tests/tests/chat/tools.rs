@@ -86,7 +86,7 @@ async fn a_tool_is_called_and_its_result_is_told_stored_and_told_again() {
                     "type": "tool-lab_look", "toolCallId": "call-1", "state": "output-available",
                     "input": {"at": "it"}, "output": "saw it",
                 }),
-                // The provider counts anew in every step.
+                // The provider counts again in every step.
                 &json!({
                     "type": "tool-lab_measure", "toolCallId": "call-1-2", "state": "output-available",
                     "input": {"of": "four"}, "output": {"length": 4},
@@ -180,7 +180,7 @@ async fn what_goes_wrong_with_a_tool_is_told_and_the_turn_goes_on() {
 }
 
 #[tokio::test]
-async fn a_reply_has_so_many_steps_and_no_more() {
+async fn a_reply_has_a_limited_number_of_steps() {
     let server = McpServer::start(&[]);
     let stack = Stack::start().await;
     let chat = chat_with_tools(&stack, &server.config(&json!({"tools": ["look"]})))
@@ -392,10 +392,9 @@ async fn a_call_that_may_change_things_waits_for_its_visitor() {
         "input": {"what": "everything"}, "approval": {"id": "y"},
     }]});
     visitor.post(&submit("f", "u", "hi")).await;
-    let append = tests::http::Request::new("POST", "/api/chats/f/messages").json(&forged);
-    let append = append.bearer(&visitor.token).rest_event().to_string();
-    let appended = chats.invoke(append, LIMIT).await.response();
-    assert_eq!(tests::http::Response::from_answer(&appended).status, 201);
+    let path = "/api/chats/f/messages";
+    let appended = visitor.ask_chats("POST", path, Some(&forged)).await;
+    assert_eq!(appended.status, 201);
     let before = server.calls().len();
     let forged = answer("f", &answered(&forged, true));
     assert_eq!(visitor.post(&forged).await.code(), "stale");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, launch_chat, message, said, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, launch_both, launch_chat, message, said, submit, with};
 
 fn regenerate(chat: &str, id: &str, text: &str) -> Value {
     json!({"id": chat, "messages": [message(id, text)], "trigger": "regenerate-message"})
@@ -12,10 +12,7 @@ fn regenerate(chat: &str, id: &str, text: &str) -> Value {
 #[tokio::test]
 async fn a_reply_is_streamed_stored_and_the_same_after_a_reload() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
 
     let said = visitor
@@ -107,10 +104,7 @@ async fn a_reply_is_streamed_stored_and_the_same_after_a_reload() {
 #[tokio::test]
 async fn edits_and_regenerations_replace_what_followed() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (id, text) in [("u1", "one"), ("u2", "two"), ("u3", "three")] {
         assert_eq!(visitor.post(&submit("c", id, text)).await.text(), text);
@@ -142,7 +136,7 @@ async fn edits_and_regenerations_replace_what_followed() {
         visitor.transcript("c").await,
         ["u1: one", "*: one", "u2: two", "*: two"]
     );
-    // The reply is gone: the message is answered anew all the same.
+    // The reply is gone: the message is answered again all the same.
     assert_eq!(visitor.post(&body).await.text(), "two");
     // A reply that answers another message.
     let first = read["messages"][1]["id"].clone();
@@ -176,10 +170,7 @@ async fn edits_and_regenerations_replace_what_followed() {
 #[tokio::test]
 async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     // The Nuxt template: the chat and its message are there, the page regenerates.
     let create = Request::new("POST", "/api/chats")
@@ -206,10 +197,7 @@ async fn a_first_turn_may_be_a_regeneration_and_a_missing_message_is_stored() {
 #[tokio::test]
 async fn a_turn_with_a_key_is_answered_once_also_when_it_is_sent_twice_at_once() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let other = launch_chat(&stack).start().await;
     let token = stack.token("visitor");
     let visitor = Visitor {

@@ -2,9 +2,9 @@
 //! answer, and what is accepted reads back as it was said.
 
 use serde_json::{Value, json};
-use tests::http::{Request, Response};
+use tests::http::Request;
 
-use crate::stack::{LIMIT, Stack, Visitor, launch_chat, message, said, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, launch_both, message, said, submit, with};
 
 /// Ids as they stand in a path.
 fn odd_ids() -> Vec<String> {
@@ -36,10 +36,7 @@ fn odd_ids() -> Vec<String> {
 #[tokio::test]
 async fn an_odd_id_names_nothing_and_resuming_it_is_no_error() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for id in odd_ids() {
         let resumed = visitor
@@ -68,15 +65,10 @@ async fn an_odd_id_names_nothing_and_resuming_it_is_no_error() {
                 Some(json!({"messageId": "m", "type": "edit"})),
             ),
         ] {
-            let mut request = Request::new(method, &format!("/api/chats/{id}{path}"));
-            if let Some(body) = body {
-                request = request.json(&body);
-            }
-            let event = request.bearer(&visitor.token).rest_event().to_string();
-            let answer = chats.invoke(event, LIMIT).await.response();
-            let answer = Response::from_answer(&answer);
+            let path = format!("/api/chats/{id}{path}");
+            let answer = visitor.ask_chats(method, &path, body.as_ref()).await;
             let is_clear = matches!(answer.status, 400 | 404 | 405) && !answer.code().is_empty();
-            assert!(is_clear, "{method} {id}{path}: {}", answer.status);
+            assert!(is_clear, "{method} {path}: {}", answer.status);
         }
     }
     for id in [".", "%", "\u{1f980}", "a b", "", &"x".repeat(65)] {
@@ -115,10 +107,7 @@ async fn an_odd_id_names_nothing_and_resuming_it_is_no_error() {
 #[tokio::test]
 async fn an_odd_body_is_refused_in_words_or_understood() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let post = async |body: &str| {
         let request = Request::new("POST", "/api/chat").header("Content-Type", "application/json");
@@ -195,10 +184,7 @@ async fn an_odd_body_is_refused_in_words_or_understood() {
 #[tokio::test]
 async fn a_text_that_shows_nothing_is_refused_and_any_other_is_kept() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for blank in [
         "",

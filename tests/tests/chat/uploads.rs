@@ -253,7 +253,7 @@ async fn an_upload_that_has_not_come_is_told_from_one_that_is_denied_by_who_may_
 }
 
 #[tokio::test]
-async fn a_chat_has_at_most_a_hundred_uploads_and_a_turn_so_many_bytes_of_them() {
+async fn a_chat_has_at_most_a_hundred_uploads_and_a_turn_a_limited_number_of_bytes() {
     let stack = Stack::start().await;
     let bucket = Bucket::start(&stack, SystemTime::now).await;
     let chat = bucket.given_to(launch_chat(&stack));

@@ -6,7 +6,9 @@ use std::time::Duration;
 use dsql_local::Faults;
 use serde_json::Value;
 
-use crate::stack::{Said, Stack, Visitor, heard, launch_chat, message, said, submit, with};
+use crate::stack::{
+    Said, Stack, Visitor, heard, launch_both, launch_chat, message, said, submit, with,
+};
 
 /// Time enough for a stream's beginning, besides the five seconds that it keeps for its end.
 const SHORT: Duration = Duration::from_secs(9);
@@ -38,10 +40,7 @@ async fn while_the_database_is_silent_streams_live_and_end_with_a_word_and_other
             .start()
             .await,
     );
-    let (third, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (third, chats) = launch_both(&stack).await;
     let at = |chat| Visitor {
         chat,
         chats: &chats,
@@ -76,10 +75,7 @@ async fn while_the_database_is_silent_streams_live_and_end_with_a_word_and_other
 #[tokio::test]
 async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     for (id, text, code) in [
         ("a", "[[words 0]]", "empty_reply"),
@@ -109,10 +105,7 @@ async fn a_model_that_says_nothing_is_an_error_with_its_reason() {
 #[tokio::test]
 async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let body = submit("c", "u1", "[[source https://example.com/a]]hello");
     let source = serde_json::json!(
@@ -130,10 +123,7 @@ async fn a_source_is_told_stored_and_replayed_as_a_part_of_its_own() {
 #[tokio::test]
 async fn what_is_blank_is_refused_and_what_the_client_keeps_for_itself_is_given_back() {
     let stack = Stack::start().await;
-    let (chat, chats) = (
-        launch_chat(&stack).start().await,
-        stack.launch("chats").start().await,
-    );
+    let (chat, chats) = launch_both(&stack).await;
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let refused = visitor.post(&submit("c", "u1", " \n\t ")).await;
     assert_eq!(

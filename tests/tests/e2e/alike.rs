@@ -31,7 +31,7 @@ fn listed(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn two_owners_call_their_chats_alike_and_each_has_their_own() {
+async fn two_owners_use_the_same_chat_id_and_each_has_their_own() {
     let stack = Stack::start().await;
     let (chats, chat) = tokio::join!(launch_chats(&stack).start(), launch_chat(&stack).start());
     let of = |who: &str| Visitor {
@@ -133,7 +133,7 @@ async fn two_owners_call_their_chats_alike_and_each_has_their_own() {
 }
 
 #[tokio::test]
-async fn a_claim_keeps_both_of_two_chats_that_are_called_alike() {
+async fn a_claim_keeps_both_of_two_chats_with_the_same_id() {
     let stack = Stack::start().await;
     let (chats, chat) = tokio::join!(launch_chats(&stack).start(), launch_chat(&stack).start());
     let of = |token: String| Visitor {

@@ -79,7 +79,7 @@ async fn a_guests_chats_end_unless_they_are_claimed_with_both_tokens() {
 }
 
 #[tokio::test]
-async fn a_chat_whose_retention_is_over_is_as_missing_on_every_route() {
+async fn a_chat_whose_retention_is_over_is_treated_as_missing_on_every_route() {
     let stack = Stack::start().await;
     let clock = WallClock::new();
     let function = launch_chats(&stack).clock(&clock).start().await;

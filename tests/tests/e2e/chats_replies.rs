@@ -7,7 +7,7 @@ use crate::stack::{Stack, launch_chats};
 use crate::visitor::Visitor;
 
 #[tokio::test]
-async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_flight_each() {
+async fn a_reply_is_voted_on_and_the_vote_changed_and_taken_back_in_one_round_trip_each() {
     let stack = Stack::start().await;
     let function = launch_chats(&stack).start().await;
     let visitor = Visitor {
@@ -121,7 +121,7 @@ async fn a_cut_sets_aside_what_comes_after_and_nothing_while_a_reply_is_written(
     assert_eq!(
         ids().await,
         ["u1", "a1", "u2"],
-        "behind u2 was only the reply that nobody writes"
+        "only the reply that nobody writes followed u2"
     );
     assert_eq!(cut("u1", "edit").await.status, 200);
     assert_eq!(ids().await, ["u1"]);

@@ -14,7 +14,7 @@ use crate::visitor::Visitor;
 /// As large as a part may be whatever its text: Lambda counts a quote twice, and takes 6 MB.
 const PART_BYTES: usize = 5 * 1024 * 1024 / 2;
 
-/// The lines in parts of at most so many bytes.
+/// The lines in parts of at most this many bytes.
 fn parts(export: &str, most: usize) -> Vec<String> {
     let mut parts = vec![String::new()];
     for line in export.lines() {

@@ -1,5 +1,5 @@
-//! Two thousand mixed requests while a fifth of the flights goes wrong: what was acknowledged is
-//! there, exactly once.
+//! Two thousand mixed requests while a fifth of the round trips goes wrong: what was acknowledged
+//! is there, exactly once.
 
 use std::collections::HashMap;
 

@@ -59,7 +59,7 @@ async fn crashes(stack: &Stack, function: &Function, given: Value, message: u64)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crash_at_any_step_is_mended_by_the_next_run() {
+async fn a_crash_at_any_step_is_repaired_by_the_next_run() {
     let mut stack = Stack::start().await;
     // Tables of the admin and of another login lie there already.
     stack.admin(create("elder", "owner", &["shared"])).await;
@@ -89,7 +89,7 @@ async fn a_crash_at_any_step_is_mended_by_the_next_run() {
         .await
         .unwrap();
 
-    // Two flights of the listing come first on the same connection.
+    // Two round trips of the listing come first on the same connection.
     let (mut crashed, mut dropped_half_way) = (0, 0);
     for flight in 3..=flights + 2 {
         let name = format!("login_{flight}");

@@ -100,7 +100,7 @@ async fn a_container_that_passes_the_time_out_is_killed_and_followed_by_a_new_on
 }
 
 #[tokio::test]
-async fn a_request_that_finds_no_container_in_time_is_told_so() {
+async fn a_request_that_finds_no_container_in_time_gets_an_error() {
     let pool = Pool::new(probe(), limits(1));
     let _kept = pool.acquire(LIMIT).await.unwrap();
     let refused = pool.acquire(Duration::from_millis(20)).await;

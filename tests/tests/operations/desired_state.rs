@@ -59,7 +59,7 @@ async fn until(db: &Db, sql: &'static str, wanted: i64) {
 }
 
 #[tokio::test]
-async fn an_index_that_is_gone_or_whose_build_failed_is_built_anew() {
+async fn an_index_that_is_gone_or_whose_build_failed_is_rebuilt() {
     let (server, function, db) = provided().await;
     db.execute_sql("DROP INDEX chats.shares_chat")
         .await
@@ -79,7 +79,7 @@ async fn an_index_that_is_gone_or_whose_build_failed_is_built_anew() {
 }
 
 #[tokio::test]
-async fn a_failed_build_that_no_job_remembers_is_built_anew() {
+async fn a_failed_build_that_no_job_remembers_is_built_again() {
     let (server, function, db) = provided().await;
     fail_a_build(&db).await;
     server.advance(Duration::from_secs(1_801));

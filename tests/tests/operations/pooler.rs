@@ -21,7 +21,7 @@ const CLIENTS: usize = 8;
 const STEP: Duration = Duration::from_secs(20);
 /// What the pooler logs when the service ends a session.
 const ENDED: &str = "closing because: server conn crashed";
-/// How long clients work by the moved clocks: past two ends of sessions, and eight rotations.
+/// How long clients work, as the moved clocks count: past two ends of sessions and eight rotations.
 const LOAD: Duration = Duration::from_secs(130 * 60);
 const LIMIT: Duration = Duration::from_secs(120);
 

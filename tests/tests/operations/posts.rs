@@ -141,7 +141,7 @@ async fn the_posts_of_a_sitemap_are_indexed_in_several_runs_and_then_only_asked_
 }
 
 #[tokio::test]
-async fn a_post_that_changes_is_indexed_anew_and_one_that_is_gone_is_forgotten() {
+async fn a_changed_post_is_indexed_again_and_one_that_is_gone_is_forgotten() {
     let site = Site::start().await;
     let blog = Blog::with_posts(10).await;
     let function = site.launch(&blog.url("/sitemap.xml")).start().await;

@@ -42,7 +42,7 @@ const NOTHING: [(&str, &str); 7] = [
         "SELECT count(*) FROM shares s WHERE NOT EXISTS (SELECT FROM chats c WHERE c.id = s.chat_id)",
     ),
     (
-        "messages behind nobody's",
+        "messages that follow nobody's",
         "SELECT count(*) FROM messages m WHERE parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM messages p WHERE p.chat_id = m.chat_id AND p.id = m.parent_id)",
     ),
 ];

@@ -12,7 +12,7 @@ use crate::world::World;
 
 pub(crate) const ACCOUNTS: i64 = 6;
 pub(crate) const BALANCE: i64 = 1_000;
-/// After so many operations a client goes on to other lists.
+/// After this many operations a client goes on to other lists.
 const EPOCH: u64 = 80;
 const LISTS: u64 = 2;
 const SCHEMA: [&str; 3] = [

@@ -16,7 +16,7 @@ use crate::client::{Answer, Call};
 use crate::model::{Model, Outcome, Write};
 use crate::world::World;
 
-/// After so many operations the clients of an owner go on to other chats.
+/// After this many operations the clients of an owner go on to other chats.
 const EPOCH: u64 = 60;
 const SLOTS: u64 = 4;
 /// How often a request with a key is sent before its outcome is left open.

@@ -13,7 +13,7 @@ use crate::site::{LIMIT, Site, driver_request, send};
 const ONE: &str = "SELECT 1";
 
 #[tokio::test]
-async fn a_warm_statement_is_one_flight_and_so_is_a_batch_of_ten() {
+async fn a_warm_statement_is_one_round_trip_and_so_is_a_batch_of_ten() {
     let site = Site::start().await;
     site.query(ONE, &[]).await;
     let connections = site.server.stats().connections_opened;
@@ -35,7 +35,7 @@ async fn a_warm_statement_is_one_flight_and_so_is_a_batch_of_ten() {
 }
 
 #[tokio::test]
-async fn after_a_minute_the_login_is_read_once_more_in_one_flight() {
+async fn after_a_minute_the_login_is_read_once_more_in_one_round_trip() {
     let clock = WallClock::new();
     let site = Site::start_with(|launch| launch.clock(&clock)).await;
     site.query(ONE, &[]).await;
@@ -57,7 +57,7 @@ async fn after_a_minute_the_login_is_read_once_more_in_one_flight() {
 }
 
 #[tokio::test]
-async fn a_read_that_fails_is_two_flights_and_a_function_that_writes_one_once_it_is_known() {
+async fn a_read_that_fails_is_two_round_trips_and_a_function_that_writes_one_once_it_is_known() {
     let site = Site::start().await;
     for sql in [
         "CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)",
@@ -121,7 +121,7 @@ async fn the_only_login_and_those_that_are_named_are_connected_before_the_first_
 }
 
 #[tokio::test]
-async fn a_cold_container_sends_one_flight_more_than_chats() {
+async fn a_cold_container_needs_one_round_trip_more_than_chats() {
     let site = Site::start().await;
     for (ahead, name) in [("", "the only login"), ("blog", "a named one")] {
         let started = Instant::now();

@@ -124,7 +124,7 @@ async fn a_lost_commit_is_found_out_and_the_request_done_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_lost_commit_is_not_called_undone_because_its_repetition_was_turned_away() {
+async fn a_lost_commit_is_not_called_undone_because_its_repetition_was_refused() {
     let site = counting().await;
     site.query("SELECT 1", &[]).await;
     site.faults(Faults {

@@ -25,8 +25,8 @@ async fn ordering() -> (Site, Proxy) {
     (site, proxy)
 }
 
-/// Sends a request whose answer to flight number `at` gets lost on the way, while the connection
-/// seems open.
+/// Sends a request whose answer to round trip number `at` gets lost on the way, while the
+/// connection seems open.
 async fn lose_answer(site: &Site, proxy: &Proxy, at: u64, ask: Ask<'_>) -> serde_json::Value {
     site.faults(Faults {
         delay_ms: 300,

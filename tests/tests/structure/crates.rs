@@ -115,10 +115,15 @@ struct Dependency {
     path: Option<PathBuf>,
 }
 
+/// The repository's folder.
+pub(crate) fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap()
+}
+
 /// All of them.
 pub(crate) fn crates() -> Vec<Crate> {
-    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let house = house.canonicalize().unwrap();
+    let house = root();
     let output = Command::new(env!("CARGO"))
         .args([
             "metadata",

@@ -88,7 +88,7 @@ export function attachedFile(part) {
 
 export const isAttachment = (part) => part.type === 'file' || Boolean(attachedFile(part));
 
-/** The text in the file's first `limit` bytes; `undefined`: it is none. */
+/** The text in the file's first `limit` bytes; `undefined` if the file is not text. */
 async function textOf(file, limit) {
   const bytes = await file.slice(0, limit).arrayBuffer();
   try {

@@ -29,7 +29,7 @@ export function useChats(api) {
   const state = ref('loading'); // or 'ready', 'failed'
   const sought = refDebounced(search, SEARCH_AFTER_MS);
   let asked = 0;
-  let hasPaged = false; // then `next` is behind the last page that was read, not behind the first
+  let hasPaged = false; // then `next` follows the last page that was read, not the first
   const changed = new Map(); // by chat: how many pages had been asked for when it changed here
 
   const ask = (cursor) => api.chats({

@@ -1,7 +1,7 @@
-//! The IAM role that is a login's alone. A token of DSQL opens every database role that its signer
-//! is mapped to, so `sql` signs a login's token as an IAM role which is mapped to that login and to
-//! nothing else. A token outlives its login: the IAM role of a dropped one rests until every token
-//! that it signed has expired, else they would open the next login.
+//! The IAM role that belongs to one login alone. A token of DSQL opens every database role that its
+//! signer is mapped to, so `sql` signs a login's token as an IAM role which is mapped to that login
+//! and to nothing else. A token outlives its login: the IAM role of a dropped one rests until every
+//! token that it signed has expired, else they would open the next login.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! What the model is shown of a conversation: the newest messages that fit, in turns that
-//! alternate.
+//! What the model sees of a conversation: the newest messages that fit, in turns that alternate.
 
 mod reply;
 
@@ -110,7 +109,7 @@ pub(crate) fn most(messages: &[Message]) -> u64 {
     tokens.try_into().unwrap_or(u64::MAX)
 }
 
-/// The most tokens that a history of so many, roughly, has by any tokenizer.
+/// The most tokens that a history of this many, roughly, has by any tokenizer.
 pub(crate) fn most_of_history(tokens: usize) -> usize {
     tokens.saturating_mul(BYTES_PER_TOKEN + MESSAGE_TOKENS)
 }
@@ -125,7 +124,7 @@ pub(crate) fn estimate(messages: &[Message]) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Tokens of a text of so many bytes, roughly.
+/// Tokens of a text of this many bytes, roughly.
 pub(crate) fn estimate_bytes(bytes: usize) -> u64 {
     u64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(u64::MAX)
 }

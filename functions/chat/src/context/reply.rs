@@ -1,4 +1,4 @@
-//! A reply as a model is told it again: what was said, the calls of tools, and what they gave.
+//! A stored reply as a model sees it again: its text, the calls of tools, and their results.
 
 use chat_store::is_blank;
 use model::{Message, Part, Role};

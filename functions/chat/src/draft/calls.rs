@@ -106,7 +106,7 @@ impl Draft {
         }
     }
 
-    /// An id for a call that no other has: providers count anew in every step.
+    /// An id for a call that no other has: providers count again in every step.
     fn unused_id(&self, call: &str) -> String {
         let is_used = |id: &str| {
             self.parts.iter().any(|part| match part {

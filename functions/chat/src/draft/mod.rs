@@ -52,7 +52,7 @@ pub(crate) struct Source {
     pub(crate) title: Option<String>,
 }
 
-/// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that who reads them from the
+/// The parts so far. Ids are `t0`, `t1`, … and `r0`, `r1`, …, so that whoever reads them from the
 /// database numbers them alike.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {

@@ -23,7 +23,7 @@ pub struct Blog {
 /// What the blog lists.
 pub(super) struct Listed {
     pub(super) posts: Vec<Post>,
-    /// Whether a post that is not listed is none.
+    /// Whether the listing is complete, so that a post not in it no longer exists.
     pub(super) is_whole: bool,
     pub(super) validators: Validators,
 }

@@ -10,7 +10,7 @@ pub(super) const MAX_ENTRIES: usize = 10_000;
 pub(super) enum Listing {
     Posts {
         posts: Vec<Post>,
-        /// Whether a post that is not listed is none: so a sitemap says, and a feed does not.
+        /// Whether the listing is complete, as a sitemap is and a feed is not.
         is_whole: bool,
     },
     /// The addresses of sitemaps.

@@ -50,7 +50,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Url,
-    /// An address, unless it says that it is none.
+    /// An address, unless it says that it is not one.
     Guid,
     Title,
     Changed,

@@ -1,6 +1,6 @@
 //! The index of the blog's own posts, which a model searches. Each run reads the listing (a feed or
-//! a sitemap), then the posts that are new, changed, or not looked at for a week, so many at most;
-//! the next run goes on where it ended.
+//! a sitemap), then the posts that are new, changed, or not looked at for a week, up to a limit;
+//! the next run goes on where this one ended.
 //!
 //! # Promises
 //! 1. Nothing is asked but the host of the listing, over `https`; a redirect or a link that leads

@@ -129,7 +129,7 @@ pub(super) fn read(html: &str) -> Page {
     }
 }
 
-/// A title of at most so many characters.
+/// A title of at most this many characters.
 pub(super) fn shortened(title: &str) -> String {
     title
         .chars()

@@ -104,7 +104,7 @@ impl Site {
         (url.origin() == self.origin && is_plain && is_short).then_some(url)
     }
 
-    /// Asks for a document of at most so many bytes, which was known by `before`.
+    /// Asks for a document of at most this many bytes, which was known by `before`.
     pub(super) async fn get(
         &self,
         url: &Url,

@@ -1,5 +1,5 @@
-//! A request's body holds the statements that a parser of everything finds there, and none that
-//! ends the transaction.
+//! A request's body has the statements that a general parser finds in it, and none that ends the
+//! transaction.
 
 use dsql_dialect::{Kind, classify, split};
 use fuzzing::{Corpus, Seen, check, prop_assert, prop_assert_eq};

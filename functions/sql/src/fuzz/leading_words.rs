@@ -1,5 +1,5 @@
-//! The words that a statement begins with tell the same as the dialect's parser: what controls a
-//! transaction, what copies.
+//! The first words of a statement and the dialect's parser agree on what controls a transaction and
+//! what copies.
 
 use dsql_dialect::{Kind, classify, split};
 use fuzzing::{Corpus, Seen, check, prop_assert};

@@ -1,4 +1,4 @@
-//! Inputs that nobody meant: nothing overflows the stack or takes for ever.
+//! Inputs that nobody meant: nothing overflows the stack or takes unbounded time.
 
 use dsql_dialect::{Kind, Verdict, classify};
 

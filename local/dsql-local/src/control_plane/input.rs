@@ -122,7 +122,7 @@ impl Page {
     }
 }
 
-/// The token of the page behind the cluster with this identifier.
+/// The token of the page after the cluster with this identifier.
 pub(super) fn next_token(cluster_id: &str) -> String {
     hex::encode(cluster_id)
 }

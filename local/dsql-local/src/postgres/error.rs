@@ -26,7 +26,7 @@ pub enum PostgresError {
     /// The data directory needs another version.
     #[error(
         "the data directory was made by PostgreSQL {data}, but PostgreSQL {found} was found; remove the directory to \
-         start anew, or name PostgreSQL {data}'s bin directory in DSQL_LOCAL_POSTGRES_BIN"
+         start afresh, or name PostgreSQL {data}'s bin directory in DSQL_LOCAL_POSTGRES_BIN"
     )]
     OtherVersion {
         /// Version that made the data.

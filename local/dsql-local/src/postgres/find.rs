@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(chosen(None, None), Path::new("/c"));
         assert_eq!(
             choose(pinned(), system, Some(14)).unwrap_err().to_string(),
-            "the data directory was made by PostgreSQL 14, but PostgreSQL 16 was found; remove the directory to start anew, \
+            "the data directory was made by PostgreSQL 14, but PostgreSQL 16 was found; remove the directory to start afresh, \
              or name PostgreSQL 14's bin directory in DSQL_LOCAL_POSTGRES_BIN"
         );
     }

@@ -1,4 +1,4 @@
-//! The open transaction block, and where it stands towards those that wait for its locks.
+//! The open transaction block, and its state towards sessions that wait for its locks.
 //!
 //! 1. What a block does is done behind a guard (a savepoint), and kept (`history`).
 //! 2. Whoever is waited for while its client is idle yields: what it did is taken back, and with it

@@ -24,8 +24,8 @@ const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
 const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized()";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
 
-/// Whether a statement's rows count. What changes the catalog has none, and need not wait until what
-/// it changed is read again for the next one.
+/// Whether a statement's rows count. What changes the catalog has none, and need not wait until
+/// what it changed is read again for the next one.
 fn is_judged(facts: &DialectFacts) -> bool {
     matches!(facts.effect, Effect::Read | Effect::Write)
 }

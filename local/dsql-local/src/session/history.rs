@@ -1,4 +1,4 @@
-//! What the open block did, kept so that it can be done again: every message with a digest of its
+//! What the open block did, kept so that it can be replayed: every message with a digest of its
 //! answer.
 
 use std::hash::{DefaultHasher, Hasher};

@@ -55,7 +55,7 @@ impl Cargo {
         !self.may_grow && self.bytes as u64 <= MAX_VALUE
     }
 
-    /// At most so many bytes, if it changes this many rows.
+    /// At most this many bytes, if it changes this many rows.
     fn bound(&self, rows: u64) -> u64 {
         let bytes = self.bytes as u64;
         if self.rewrites_rows {

@@ -1,5 +1,5 @@
 //! How a block yields its locks to a session that waits for them, and is replayed before its
-//! client's next flight.
+//! client's next messages.
 
 use std::pin::pin;
 
@@ -63,7 +63,7 @@ impl Session<'_> {
             }
             TransactionStatus::InBlock => {
                 let block = &mut transaction.block;
-                // Who reads or writes a table that is about to change can only start again.
+                // A transaction that reads or writes a table about to change can only start again.
                 let is_stale = request.obstacle == Obstacle::Catalog && !block.changes_catalog();
                 if block.can_replay() && !is_stale {
                     transaction.status = backend.take_back().await?;

@@ -1,6 +1,6 @@
 //! PostgreSQL over WebSocket, as a cluster serves it on port 443: TLS, an HTTP/1.1 upgrade of `/`,
-//! and from there a client's messages as bytes in binary messages. What is no upgrade gets an
-//! HTTP answer that says what is expected here.
+//! and from there a client's messages as bytes in binary messages. A request that is not an upgrade
+//! gets an HTTP answer that says what is expected here.
 
 mod postgres_stream;
 

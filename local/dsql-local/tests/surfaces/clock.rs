@@ -36,7 +36,7 @@ async fn a_transaction_cut_at_sixty_minutes_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_expires_by_the_moved_clock() {
+async fn a_token_expires_when_the_clock_is_moved() {
     let dsql = moody().await;
     let login = Login::admin(&dsql);
     login.connect(&dsql).await.unwrap();

@@ -155,7 +155,7 @@ async fn in_autocommit_the_statement_goes_before_an_idle_transaction() {
 }
 
 #[tokio::test]
-async fn a_query_that_begins_and_goes_on_steps_aside_like_any_other() {
+async fn a_query_that_begins_and_goes_on_yields_like_any_other() {
     let dsql = steady();
     let (one, two) = (admin(dsql).await, admin(dsql).await);
     let tables = Tables::create(&one, "").await;
@@ -299,7 +299,7 @@ async fn a_stalled_copy_gives_way() {
 }
 
 #[tokio::test]
-async fn a_delayed_flight_keeps_nobody_waiting() {
+async fn a_delayed_round_trip_keeps_nobody_else_waiting() {
     let dsql = moody().await;
     let (one, two) = (admin(&dsql).await, admin(&dsql).await);
     let tables = Tables::create(&one, "").await;

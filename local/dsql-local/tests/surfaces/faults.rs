@@ -210,7 +210,7 @@ async fn a_frozen_stand_in_answers_when_it_thaws() {
 }
 
 #[tokio::test]
-async fn a_flight_is_delayed_once() {
+async fn a_round_trip_is_delayed_once() {
     let dsql = moody().await;
     let client = admin(&dsql).await;
     client.query_typed("SELECT 1", &[]).await.unwrap();
@@ -225,7 +225,7 @@ async fn a_flight_is_delayed_once() {
 }
 
 #[tokio::test]
-async fn what_is_sent_before_an_answer_is_one_flight_and_delayed_once() {
+async fn what_is_sent_before_an_answer_is_one_round_trip_and_delayed_once() {
     let dsql = moody().await;
     let client = admin(&dsql).await;
     client.query_typed("SELECT 1", &[]).await.unwrap();
@@ -290,7 +290,7 @@ async fn logins_are_refused_in_every_way_and_as_often_as_asked() {
 }
 
 #[tokio::test]
-async fn a_share_of_flights_is_dropped() {
+async fn a_share_of_round_trips_is_dropped() {
     let dsql = moody().await;
     dsql.set_faults(Faults {
         drop_rate: 0.5,

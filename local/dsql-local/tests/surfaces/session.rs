@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 use crate::support::{admin, count, sqlstate, steady, table};
 
 #[tokio::test]
-async fn a_typed_statement_is_one_flight() {
+async fn a_typed_statement_is_one_round_trip() {
     let own = crate::support::moody().await;
     let dsql = &*own;
     let client = admin(dsql).await;

@@ -1,6 +1,6 @@
 //! Fifty sessions, half of them over WebSocket, move money between a few accounts while the
-//! stand-in fails in every way it can: nothing is lost, nobody waits for ever, and nothing is left
-//! behind.
+//! stand-in fails in every way it can: nothing is lost, nobody waits indefinitely, and nothing is
+//! left behind.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::support::{admin, count, moody, sqlstate, steady, told};
 const ROWS: &str = "54000 transaction row limit exceeded";
 const SIZE: &str = "54000 transaction size limit 10mb exceeded";
 
-/// A table of this test's own with a function that writes so many rows into it.
+/// A table of this test's own with a function that writes this many rows into it.
 async fn written_by_a_function(client: &Client) -> (String, String) {
     let table = format!("t{:016x}", fastrand::u64(..));
     let function = format!("f{:016x}", fastrand::u64(..));

@@ -22,7 +22,7 @@ const DATE: &str = "x-amz-date";
 const SESSION_TOKEN: &str = "x-amz-security-token";
 const PAYLOAD: &str = "x-amz-content-sha256";
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-/// How far the clock of who signs may be from this one.
+/// How far the signer's clock may be from this one.
 const SKEW: Duration = Duration::from_mins(15);
 const LONGEST_LIFE_SECONDS: u64 = 7 * 24 * 60 * 60;
 

@@ -1,4 +1,4 @@
-//! Owns a process's beginning, its signals, and the look at its state.
+//! Owns how a process is started, signalled, and inspected.
 
 use std::fs;
 use std::io;

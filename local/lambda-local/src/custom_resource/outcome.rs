@@ -1,4 +1,4 @@
-//! What became of a custom resource.
+//! How handling a custom resource ended.
 
 use std::collections::BTreeMap;
 use std::io;

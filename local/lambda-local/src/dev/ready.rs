@@ -70,7 +70,7 @@ async fn ask_admin(
 
 /// Writes a file that only its owner may read.
 pub(crate) fn keep(path: &Path, text: &str) -> io::Result<()> {
-    // Made anew, so that the mode holds for a file that was there before.
+    // Made again, so that the mode holds for a file that was there before.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -57,10 +57,10 @@ pub(crate) struct Settings {
     /// The page's files
     #[arg(long, value_name = "DIR", default_value = "examples/blog/dist")]
     pub(crate) page: PathBuf,
-    /// Where cargo put the functions
+    /// Where cargo has put the functions
     #[arg(long, value_name = "DIR", default_value = "target/debug")]
     pub(crate) programs: PathBuf,
-    /// Where data, keys and logs are kept; remove it to start anew
+    /// Where data, keys and logs are kept; remove it to start afresh
     #[arg(long, value_name = "DIR", default_value = ".local")]
     pub(crate) state: PathBuf,
     /// A parameter of the template; may be given more than once
@@ -69,7 +69,7 @@ pub(crate) struct Settings {
     /// The most containers of a function
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) containers: u16,
-    /// Leave containers running between requests, as Lambda does not
+    /// Leave containers running between requests, which Lambda does not
     #[arg(long)]
     pub(crate) no_freeze: bool,
     /// Log what happens to standard error; twice for details

@@ -1,4 +1,4 @@
-//! Owns the body of a response: whole, or as it comes. Every piece that was sent is read before the
+//! Owns the body of a response, whole or streamed. Every piece that was sent is read before the
 //! end.
 //!
 //! Not `http_body_util`'s `Channel`: it looks for pieces, then whether its sender is gone, and ends

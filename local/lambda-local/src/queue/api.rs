@@ -1,5 +1,5 @@
 //! Owns the HTTP endpoint of the queues: the JSON protocol of SQS (`x-amz-target: AmazonSQS.…`),
-//! which SDKs have spoken since 2023. Signature, credentials and region are not looked at: whoever
+//! which SDKs have spoken since 2023. Signature, credentials and region are not checked: whoever
 //! reaches the port may use every queue.
 
 use std::io;

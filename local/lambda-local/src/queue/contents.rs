@@ -1,4 +1,4 @@
-//! Owns what lies in the queues: the messages, and what becomes of them as time goes by.
+//! Owns the contents of the queues: the messages, and how they change as time passes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What senders and receivers say, and what they learn.
+//! The requests of senders and receivers, and their answers.
 
 use std::time::Duration;
 

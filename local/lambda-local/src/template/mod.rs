@@ -109,8 +109,8 @@ impl Template {
     /// once the attribute is known.
     ///
     /// # Errors
-    /// [`TemplateError::Faults`]: every parameter that is missing or out of its bounds; then every rule that fails; then
-    /// every resource that cannot be run here.
+    /// [`TemplateError::Faults`]: every parameter that is missing or out of its bounds; then every
+    /// rule that fails; then every resource that cannot be run here.
     pub fn resolve(&self, inputs: &Inputs) -> Result<Application, TemplateError> {
         let root = &self.root;
         let (parameters, faults) = parameters::values(&self.file, root.get("Parameters"), inputs);

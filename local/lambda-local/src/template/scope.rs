@@ -149,7 +149,7 @@ impl Scope<'_> {
         condition.ok_or_else(|| Problem::Undefined(format!("the condition {name}")))
     }
 
-    /// What an intrinsic function is given where it takes exactly so many values.
+    /// What an intrinsic function is given where it takes exactly this many values.
     pub(super) fn arguments<'n, const N: usize>(
         &self,
         given: &'n Node,

@@ -113,7 +113,7 @@ async fn a_single_moment_fires_once_and_a_disabled_schedule_never() {
 }
 
 #[tokio::test]
-async fn after_a_suspend_one_firing_is_made_up_for() {
+async fn after_a_suspend_one_missed_firing_is_caught_up() {
     let clock = stopped_clock();
     let (_scheduler, mut calls) = start(&clock, vec![every_minute()]);
     calls.next().await.answer("null");
@@ -129,7 +129,7 @@ async fn after_a_suspend_one_firing_is_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_firing_older_than_the_maximum_age_is_not_made_up_for() {
+async fn a_missed_firing_older_than_the_maximum_age_is_not_caught_up() {
     let clock = stopped_clock();
     let schedule = Schedule {
         maximum_event_age: seconds(300),

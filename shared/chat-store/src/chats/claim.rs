@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use crate::ids::OwnerId;
 
 // An account may have a chat that it calls as the guest called one: then one of the two is called
-// anew. 25 chats with a reply and 100 uploads each are below the row limit. Votes and shares belong
-// to their chat and need no change.
+// again. 25 chats with a reply and 100 uploads each are below the row limit. Votes and shares
+// belong to their chat and need no change.
 const CLAIM: &str = "\
 WITH moved AS (
     UPDATE chats SET owner_id = $2, expires_at = NULL, public_id = CASE

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::ids::ChatId;
 use crate::values::{Invalid, kept};
 
-/// Where a page of chats begins: behind this one.
+/// Where a page of chats begins: after this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     pub(crate) updated_at: Timestamp,

@@ -30,8 +30,8 @@ pub struct Listing<'a> {
     pub search: Option<&'a str>,
     /// Where the page begins.
     pub after: Option<&'a Cursor>,
-    /// The chat that it begins behind, for who has no cursor; behind a chat that is gone there is
-    /// nothing.
+    /// The chat after which it begins, for whoever has no cursor; after a chat that is gone there
+    /// is nothing.
     pub behind: Option<&'a ChatId>,
     /// How many at most.
     pub limit: u16,
@@ -51,8 +51,8 @@ WHERE owner_id = $1 AND (expires_at IS NULL OR expires_at > $7) AND archived = $
 ORDER BY updated_at DESC, c.id DESC LIMIT $6"
 );
 
-/// Lists a page of the owner's chats. One flight, and two more for each 500 titles of the owner's
-/// that no search has met since titles are folded.
+/// Lists a page of the owner's chats. One round trip, and two more for each 500 titles of the
+/// owner's that no search has met since titles are folded.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -154,7 +154,7 @@ fn lines(file: &str, extent: Extent) -> Result<Import, InvalidImport> {
             .fields(NAMES)
             .map_err(|refused| at(n)(unread(refused)))?;
         if import.end.is_some() {
-            return Err(malformed(n, "there is something behind the end"));
+            return Err(malformed(n, "something follows the end"));
         }
         match text(&line, "type").as_deref() {
             Some("meta") if number(&line, "version") != Some(1) => {

@@ -102,7 +102,7 @@ pub enum StoreError {
 /// also goes on with those of the parts before it.
 ///
 /// # Errors
-/// [`StoreError`]. Batches before it are stored; the same seed goes on behind them.
+/// [`StoreError`]. Batches before it are stored; the same seed goes on after them.
 pub async fn store(
     db: &Db,
     owner: &OwnerId,

@@ -1,4 +1,5 @@
-//! Job rows: work that is promised in the transaction that makes it necessary, and processed later.
+//! The outbox: job rows, written in the transaction that makes the work necessary, and processed
+//! later.
 
 use dsql::{Db, Error, Transaction, Type};
 use jiff::Timestamp;
@@ -101,7 +102,7 @@ SELECT (SELECT count(*) FROM hidden) >= $6 AS is_more,
 
 /// Hides the owner's chats, all that there are at the time of the request, and promises with the
 /// last of them the job that deletes them or everything. Returns the job's id: that of a pending
-/// erasure if nothing has come since. One flight for each 2,000 chats.
+/// erasure if nothing has come since. One round trip for each 2,000 chats.
 ///
 /// # Errors
 /// Any [`Error`]. Chats that are hidden by then are deleted by the next such job, or the purge.

@@ -236,7 +236,7 @@ struct WordRow {
     length: i32,
 }
 
-/// Writes the text of a post in the place of the one before. Several flights.
+/// Writes the text of a post in the place of the one before. Several round trips.
 ///
 /// # Errors
 /// Any [`Error`].
@@ -358,7 +358,7 @@ RETURNING leftover_id";
 
 const DELETE: &str = "DELETE FROM posts WHERE id = $1 AND text_id IS NULL AND leftover_id IS NULL";
 
-/// Forgets a post. Several flights.
+/// Forgets a post. Several round trips.
 ///
 /// # Errors
 /// Any [`Error`].

@@ -6,7 +6,7 @@ use unicode_segmentation::UnicodeSegmentation as _;
 
 use crate::fold::fold;
 
-/// Longer words are told apart by so many characters.
+/// Longer words are told apart by this many characters.
 const MAX_WORD_CHARS: usize = 40;
 /// Shorter words stand for themselves alone; others also for words that begin with them.
 const MIN_STEM_CHARS: usize = 4;

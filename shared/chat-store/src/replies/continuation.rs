@@ -1,9 +1,9 @@
 //! Going on with a reply that has ended because it asks its visitor something: whether tools may be
-//! called. Two flights: the first reads what is asked, the second takes the chat's lock, if that is
-//! still the question, and makes the reply one that is being written again. What is answered is
-//! answered once: the parts are exchanged for those with the answers. Only a reply that a model
-//! wrote here asks anything: one that a client or an import brought could ask for whatever it
-//! likes.
+//! called. Two round trips: the first reads what is asked, the second takes the chat's lock, if
+//! that is still the question, and makes the reply one that is being written again. What is
+//! answered is answered once: the parts are exchanged for those with the answers. Only a reply that
+//! a model wrote here asks anything: one that a client or an import brought could ask for whatever
+//! it likes.
 
 use dsql::{Db, Error, Type};
 use jiff::Timestamp;

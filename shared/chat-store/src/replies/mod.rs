@@ -1,7 +1,7 @@
 //! Writing a reply: its checkpoints, its end, and the refusal before it began. Only the holder of
 //! the chat's lock writes, with one exception: a reply that was stopped is given the words that its
 //! writer had sent by then. A writer is known by the chat and its lock alone, so a claim of the
-//! chat does not disturb it. Each function is one flight.
+//! chat does not disturb it. Each function is one round trip.
 
 mod awaited;
 mod continuation;
@@ -230,7 +230,7 @@ pub async fn close(db: &Db, reply: &Reply, closing: &Closing<'_>) -> Result<Ende
     })
 }
 
-// The chat's row is written so that a turn which opens behind the reply meanwhile conflicts.
+// The chat's row is written so that a turn which opens after the reply meanwhile conflicts.
 const ABANDON: &str = concat!(
     "\
 WITH released AS (

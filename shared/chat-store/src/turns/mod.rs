@@ -1,5 +1,5 @@
 //! Opening a turn: the one statement that stores the visitor's message, makes the row of the reply
-//! and takes the chat's lock, or says why it does not. A plain send is one flight. An edit or a
+//! and takes the chat's lock, or says why it does not. A plain send is one round trip. An edit or a
 //! regeneration is two: the first finds what is stored, the second sets it aside, unless the chat
 //! has changed in between. Nothing is deleted: what is set aside is a branch (`branches`).
 
@@ -43,14 +43,14 @@ pub enum Place {
         target: Option<MessageId>,
     },
     /// At the stored message: everything on the path with a higher `seq` is set aside, and so is
-    /// the message with its parts of before if they are others now.
+    /// the message with its old parts if it has other parts now.
     Behind {
         /// The last `seq` that stays.
         cut: i64,
         /// [`Stored::next_seq`] when that was decided.
         expected: i64,
     },
-    /// As a new message behind an older one: everything on the path with a higher `seq` is set
+    /// As a new message after an older one: everything on the path with a higher `seq` is set
     /// aside.
     After {
         /// The last `seq` that stays.
@@ -106,7 +106,7 @@ pub struct NewTurn<'a> {
     pub place: Place,
     /// The messages that the client shows before it, in their order: the last few will do.
     pub shown: &'a [MessageId],
-    /// The id that the message's parts of before get, if an edit replaces them.
+    /// The id that the message's old parts get, if an edit replaces them.
     pub replaced: &'a MessageId,
     /// The reply's id.
     pub reply: &'a MessageId,

@@ -25,7 +25,7 @@
 //! - `$29`, `$30`: most messages, and most bytes of them, that a model is shown.
 //! - `$32`, `$33`: the id of the job that makes a title, if one shall, and its payload.
 //! - `$34`: the messages that the client shows, oldest first.
-//! - `$35`: the id that the parts of before get, if an edit replaces them.
+//! - `$35`: the id that the old parts get, if an edit replaces them.
 //! - `$45`, `$46`: tokens that the question and the history are likely to have.
 //! - `$47`, `$49`, `$50`: tokens that the reply, the question and the history have at most.
 //! - `$52`, `$53`: the uploads that the message names, and the most that a chat may have.

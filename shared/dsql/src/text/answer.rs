@@ -1,4 +1,4 @@
-//! What a statement answered: its columns, its rows as the server sent them, its command tag.
+//! The answer of a statement: its columns, its rows as the server sent them, its command tag.
 
 use std::borrow::Cow;
 

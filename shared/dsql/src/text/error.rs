@@ -1,4 +1,4 @@
-//! What goes wrong with text statements. A server's error keeps all its fields: whoever asked for
+//! What can go wrong with text statements. A server's error keeps all its fields: whoever asked for
 //! the statement reads them.
 
 use fallible_iterator::FallibleIterator as _;

@@ -1,4 +1,4 @@
-//! What is sent at once: the messages of a request, up to the Sync that ends a flight.
+//! What is sent at once: the messages of a request, up to the Sync that ends a round trip.
 
 use bytes::BytesMut;
 use postgres_protocol::IsNull;
@@ -24,7 +24,7 @@ pub(super) fn check(statement: &TextStatement<'_>, position: usize) -> Result<()
     Ok(())
 }
 
-/// A request's first flight: all of it, unless its last statement is made from the answers.
+/// What a request sends first: all of it, unless its last statement is made from the answers.
 pub(super) fn first(request: TextRequest<'_>, plan: &Plan) -> Result<BytesMut, TextError> {
     let mut flight = BytesMut::new();
     for name in &plan.closing {
@@ -43,7 +43,7 @@ pub(super) fn first(request: TextRequest<'_>, plan: &Plan) -> Result<BytesMut, T
     Ok(flight)
 }
 
-/// The flight of the statement that was made from the answers, and COMMIT.
+/// The statement that was made from the answers, and COMMIT.
 pub(super) fn last(statement: &TextStatement<'_>, position: usize) -> Result<BytesMut, TextError> {
     check(statement, position)?;
     let mut flight = BytesMut::new();
@@ -54,7 +54,7 @@ pub(super) fn last(statement: &TextStatement<'_>, position: usize) -> Result<Byt
     Ok(flight)
 }
 
-/// Whether the first flight holds the COMMIT of a batch.
+/// Whether a batch's COMMIT is sent with its statements.
 pub(super) fn commits(request: TextRequest<'_>) -> bool {
     request.begin.is_some() && request.last.is_none()
 }

@@ -313,7 +313,7 @@ impl Inner {
     }
 }
 
-/// One bare flight; without an answer in time the session is given up.
+/// One bare round trip; without an answer in time the session is given up.
 async fn probe(lease: &mut Lease, deadline: SystemTime) -> bool {
     let warm = Arc::clone(&lease.place.0.warm);
     let limit = lease.probe_limit(deadline);

@@ -1,6 +1,6 @@
 //! The prepared statements of one text session, known by their texts. The second use of a text
-//! prepares it, in the flight in which it runs; from then on it is bound and executed alone. What
-//! is of no use any more is closed in front of a later flight.
+//! prepares it, in the round trip in which it runs; from then on it is bound and executed alone.
+//! What is of no use any more is closed in front of a later round trip.
 //!
 //! The server infers the types of parameters when it prepares a statement, and keeps to them. So
 //! whatever tells of a changed catalog makes a session forget its statements: OC001, which the

@@ -1,5 +1,5 @@
-//! What is worth being tried in a `READ ONLY` transaction. The server has the last word: nothing
-//! here has to be right, only seldom wrong.
+//! Which statements are tried in a `READ ONLY` transaction first. The server decides in the end: a
+//! guess here may be wrong, but should seldom be.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -1,4 +1,4 @@
-//! What is asked: whose session, which statements, how much their answers may hold.
+//! A request: whose session, which statements, and how large their answers may be.
 
 use std::borrow::Cow;
 
@@ -133,7 +133,7 @@ impl<'a> TextRequest<'a> {
         }
     }
 
-    /// All of `statements` or none, in one flight.
+    /// All of `statements` or none, in one round trip.
     pub fn batch(statements: &'a [TextStatement<'a>], begin: Begin, limits: AnswerLimits) -> Self {
         Self {
             statements,
@@ -145,8 +145,8 @@ impl<'a> TextRequest<'a> {
         }
     }
 
-    /// Adds a statement to a batch that is made from the answers of the others: one more flight,
-    /// the same transaction.
+    /// Adds a statement to a batch that is made from the answers of the others: one more round
+    /// trip, the same transaction.
     #[must_use]
     pub fn then(mut self, last: Last<'a>) -> Self {
         self.last = Some(last);

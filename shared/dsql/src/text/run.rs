@@ -1,4 +1,4 @@
-//! Running a request: attempts, what each came to, and whether another one is right.
+//! Running a request: its attempts, the outcome of each, and whether another one is safe.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -230,7 +230,7 @@ impl TextSessions {
         Attempt::Done(answers)
     }
 
-    /// The second flight of a batch whose last statement depends on the answers of the others.
+    /// The second round trip of a batch whose last statement depends on the answers of the others.
     async fn finish(
         &self,
         mut lease: Lease,

@@ -1,5 +1,5 @@
-//! One connection that speaks text: its startup, and the exchange of one flight. No task reads it
-//! between requests, so nothing of it runs while a container is frozen; a close by the server is
+//! One connection that speaks text: its startup, and the exchange of one round trip. No task reads
+//! it between requests, so nothing of it runs while a container is frozen; a close by the server is
 //! noticed when it is looked at.
 
 use std::convert::Infallible;
@@ -29,7 +29,7 @@ use crate::token::Token;
 const READ_BYTES: usize = 16 * 1024;
 /// An answer over its limit is read to its end, to learn the outcome, but no further than this.
 const DRAIN_BYTES: usize = 64 * 1024 * 1024;
-/// A message of so many bytes is read whatever the limits are: an error may have that.
+/// A message of this many bytes is read whatever the limits are: an error may have that.
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What a session needs before its first statement. The service refuses other names than those it
@@ -44,7 +44,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// For answers without rows.
 pub(super) const NO_ROWS: AnswerLimits = AnswerLimits { rows: 0, bytes: 0 };
 
-/// An open connection, between flights.
+/// An open connection, between round trips.
 #[derive(Debug)]
 pub(super) struct TextSession {
     stream: Box<TlsStream<TcpStream>>,
@@ -58,7 +58,7 @@ pub(super) struct TextSession {
     pub(super) retire_at: SystemTime,
 }
 
-/// What a flight was answered with.
+/// The answers of one round trip.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     /// One for each statement that ran to its end.
@@ -175,16 +175,16 @@ impl TextSession {
         }
     }
 
-    /// Whether the connection has ended, as far as this side knows. A server speaks between flights
-    /// only to say goodbye.
+    /// Whether the connection has ended, as far as this side knows. A server speaks between round
+    /// trips only to say goodbye.
     pub(super) fn is_closed(&mut self) -> bool {
         let mut byte = [0_u8; 1];
         self.stream.read(&mut byte).now_or_never().is_some()
     }
 
-    /// Sends a flight and reads its answers to the end. Reads while it writes: a server whose
-    /// answers nobody takes stops taking statements. With a `probe_limit` a bare question goes in
-    /// front, at once, and has to be answered within that time.
+    /// Sends a batch of messages and reads its answers to the end. Reads while it writes: a server
+    /// whose answers nobody takes stops taking statements. With a `probe_limit` a bare question
+    /// goes in front, at once, and has to be answered within that time.
     pub(super) async fn exchange(
         &mut self,
         probe_limit: Option<Duration>,
@@ -317,7 +317,7 @@ impl Size {
         }
     }
 
-    /// Whether what was read is kept. What comes behind an excess is read to its end, so that the
+    /// Whether what was read is kept. What comes after an excess is read to its end, so that the
     /// session can be used again, unless it is too much for that.
     fn admits_more(&self, excess: Option<Excess>, limits: AnswerLimits) -> Result<bool, Broken> {
         match excess {

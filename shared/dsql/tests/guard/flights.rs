@@ -5,7 +5,7 @@ use dsql::Type;
 use crate::fixture::Fixture;
 
 #[tokio::test]
-async fn a_typed_statement_on_a_warm_connection_is_one_flight() {
+async fn a_typed_statement_on_a_warm_connection_is_one_round_trip() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
     fixture.counters(&client).await;
@@ -23,7 +23,7 @@ async fn a_typed_statement_on_a_warm_connection_is_one_flight() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_one_flight_per_statement_and_two_for_begin_and_commit() {
+async fn a_transaction_is_one_round_trip_per_statement_and_two_for_begin_and_commit() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
     fixture.counters(&client).await;
@@ -42,7 +42,7 @@ async fn a_transaction_is_one_flight_per_statement_and_two_for_begin_and_commit(
 }
 
 #[tokio::test]
-async fn a_transaction_without_a_statement_is_no_flight() {
+async fn a_transaction_without_a_statement_is_no_round_trip() {
     let fixture = Fixture::start().await;
     let client = fixture.client();
     client.connect().await;

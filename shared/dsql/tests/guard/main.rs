@@ -1,5 +1,5 @@
 //! The `dsql` crate against `dsql-local`, in one process, with both clocks moved: sessions, tokens,
-//! conflicts, lost connections, flights.
+//! conflicts, lost connections, round trips.
 
 #![allow(
     clippy::panic,

@@ -17,7 +17,7 @@ async fn sixteen_streams_and_the_requests_beside_them_never_wait_for_each_other(
     let client = fixture.client();
     fixture.counters(&client).await;
     // Each holds its session until all hold theirs, and the requests beside them are answered: who
-    // waits, waits for ever.
+    // waits, waits indefinitely.
     let all = Barrier::new(STREAMS + 1);
     let stream = |pinned: Dsql| {
         let (all, fixture) = (&all, &fixture);

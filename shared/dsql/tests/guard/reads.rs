@@ -35,7 +35,7 @@ async fn each_session_answers_for_itself_after_a_freeze() {
     texts.as_role("bert", lookup).await.unwrap();
     texts.one(ADD, &[]).await.unwrap();
     assert_eq!(texts.value(READ).await, "2");
-    // The same for what may run twice, which needs no flight of its own to find out.
+    // The same for what may run twice, which needs no round trip of its own to find out.
     proxy.blackhole();
     texts.fixture.advance(Duration::from_secs(61));
     texts.as_role("bert", lookup).await.unwrap();
@@ -43,7 +43,7 @@ async fn each_session_answers_for_itself_after_a_freeze() {
 }
 
 #[tokio::test]
-async fn what_only_reads_is_one_flight_and_survives_a_lost_connection() {
+async fn what_only_reads_is_one_round_trip_and_survives_a_lost_connection() {
     let texts = Texts::start().await;
     texts.one(READ, &[]).await.unwrap();
     let before = texts.flights();

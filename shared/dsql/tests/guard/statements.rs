@@ -1,5 +1,5 @@
-//! Prepared statements: no flight more, none left behind, and nothing that another session's DDL
-//! could make wrong.
+//! Prepared statements: no round trip more, none left behind, and nothing that another session's
+//! DDL could make wrong.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn warm() -> (Fixture, Dsql) {
     (fixture, client)
 }
 
-/// Flights and messages that reached the server during `work`.
+/// Round trips and messages that reached the server during `work`.
 async fn spent(fixture: &Fixture, work: impl Future) -> (u64, u64) {
     let before = fixture.server.stats();
     work.await;
@@ -39,7 +39,7 @@ async fn read(fixture: &Fixture, client: &Dsql) -> i64 {
     rows.unwrap()[0].get(0)
 }
 
-/// Uses a statement until it is prepared. Each use is one flight.
+/// Uses a statement until it is prepared. Each use is one round trip.
 async fn prepare<F: Future>(fixture: &Fixture, mut run: impl FnMut() -> F) {
     for _ in 0..1_000 {
         let (flights, messages) = spent(fixture, run()).await;
@@ -57,7 +57,7 @@ fn fixed(sql: String) -> &'static str {
 }
 
 #[tokio::test]
-async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_flight() {
+async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_round_trip() {
     let (fixture, client) = warm().await;
     assert_eq!(
         spent(&fixture, read(&fixture, &client)).await,
@@ -74,7 +74,7 @@ async fn a_statement_s_first_use_prepares_nothing_and_every_use_is_one_flight() 
 }
 
 #[tokio::test]
-async fn a_hundred_different_statements_are_one_flight_each_and_more_are_not_kept() {
+async fn a_hundred_different_statements_are_one_round_trip_each_and_more_are_not_kept() {
     let (fixture, client) = warm().await;
     let statements: Vec<_> = (0..130).map(|n| fixed(format!("SELECT {n}"))).collect();
     let run = async |sql: &'static str| {
@@ -91,7 +91,7 @@ async fn a_hundred_different_statements_are_one_flight_each_and_more_are_not_kep
         }
     };
     assert_eq!(spent(&fixture, all).await, (100, 100 * PREPARED));
-    // The ones unused for longest make room. They are closed in flights that are sent anyway.
+    // The ones unused for longest make room. They are closed in round trips that are sent anyway.
     for sql in more {
         prepare(&fixture, || run(sql)).await;
     }

@@ -1,4 +1,5 @@
-//! Prepared statements of text sessions: by text, of one session, in the flights that there are.
+//! Prepared statements of text sessions: by text, of one session, in the round trips that there
+//! are.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const ADD: &str = "UPDATE counters SET n = n + 1 WHERE id = $1";
 /// How many statements the protocol has prepared on the session that is asked.
 const KEPT: &str = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql AND name <> ''";
 
-/// Flights and messages that reached the server during `work`.
+/// Round trips and messages that reached the server during `work`.
 async fn spent(texts: &Texts, work: impl AsyncFnOnce()) -> (u64, u64) {
     let before = texts.fixture.server.stats();
     Box::pin(work()).await;
@@ -38,7 +39,7 @@ async fn of_text(
 }
 
 #[tokio::test]
-async fn a_text_that_comes_again_is_prepared_in_the_flight_in_which_it_runs() {
+async fn a_repeated_text_is_prepared_in_the_round_trip_in_which_it_runs() {
     let texts = Texts::start().await;
     let add = async || {
         let answer = texts.one(ADD, &["a"]).await.unwrap();
@@ -110,7 +111,7 @@ async fn a_batch_whose_own_statement_is_refused_ends_at_once_and_with_no_name_of
 }
 
 #[tokio::test]
-async fn a_thousand_different_statements_are_one_flight_each_and_within_their_bound() {
+async fn a_thousand_different_statements_are_one_round_trip_each_and_within_their_bound() {
     let texts = Texts::start().await;
     texts.one("SELECT 1", &[]).await.unwrap();
     let kept = async || {
@@ -214,7 +215,7 @@ async fn after_a_conflict_an_error_or_a_lost_session_an_answer_is_the_right_one(
 }
 
 #[tokio::test]
-async fn a_value_that_is_refused_is_refused_each_time_and_costs_one_flight_more_at_most() {
+async fn a_refused_value_is_refused_each_time_and_costs_at_most_one_more_round_trip() {
     let texts = Texts::start().await;
     let by_number = "SELECT id FROM counters WHERE n = $1";
     for _ in 0..3 {
@@ -228,7 +229,7 @@ async fn a_value_that_is_refused_is_refused_each_time_and_costs_one_flight_more_
             };
             assert_eq!(error.code, "22P02");
         };
-        // Each refused block is rolled back in a flight of its own.
+        // Each refused block is rolled back in a round trip of its own.
         assert!(spent(&texts, refused).await.0 <= 4);
         assert_eq!(
             values(&texts.one(by_number, &["0"]).await.unwrap()),

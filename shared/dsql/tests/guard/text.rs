@@ -1,5 +1,5 @@
-//! Statements in text form: flights, sessions by role, conflicts, lost connections, state that does
-//! not cross requests.
+//! Statements in text form: round trips, sessions by role, conflicts, lost connections, state that
+//! does not cross requests.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Texts {
         (behind, proxy)
     }
 
-    /// With roles `anna` and `bert` for the admin principal, and at most so many sessions.
+    /// With roles `anna` and `bert` for the admin principal, and at most this many sessions.
     async fn of(max_open: usize) -> Self {
         let fixture = Fixture::start().await;
         let admin = fixture.client();
@@ -133,7 +133,7 @@ fn code(error: &TextError) -> (&str, Option<usize>) {
 }
 
 #[tokio::test]
-async fn a_statement_is_one_flight_and_answers_in_text() {
+async fn a_statement_is_one_round_trip_and_answers_in_text() {
     let texts = Texts::start().await;
     texts.one("SELECT 1", &[]).await.unwrap();
     let before = texts.flights();
@@ -157,7 +157,7 @@ async fn a_statement_is_one_flight_and_answers_in_text() {
 }
 
 #[tokio::test]
-async fn a_batch_is_one_flight_and_all_or_nothing() {
+async fn a_batch_is_one_round_trip_and_all_or_nothing() {
     let texts = Texts::start().await;
     texts.one("SELECT 1", &[]).await.unwrap();
     let before = texts.flights();
@@ -245,7 +245,7 @@ async fn a_commit_whose_answer_never_came_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_batch_with_a_last_statement_is_two_flights_in_one_transaction() {
+async fn a_batch_with_a_last_statement_is_two_round_trips_in_one_transaction() {
     let texts = Texts::start().await;
     let statements = [
         TextStatement::new(ADD, &[]),

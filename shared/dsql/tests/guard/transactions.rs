@@ -69,7 +69,7 @@ async fn of_statements_at_once_the_first_failure_decides_about_another_run() {
 }
 
 #[tokio::test]
-async fn statements_at_once_behind_a_refused_begin_do_not_run_alone() {
+async fn statements_sent_at_once_after_a_refused_begin_do_not_run_alone() {
     let (fixture, client) = counting(Faults {
         server_unavailable: 1,
         ..Faults::default()
@@ -109,9 +109,9 @@ enum Step {
     Fail,
     /// The same, refused before it is sent.
     Control,
-    /// A row whose future is dropped after so many polls.
+    /// A row whose future is dropped after this many polls.
     Drop(usize),
-    /// A row that takes 3 ms, under a time-out of so many.
+    /// A row that takes 3 ms, under a time-out of this many.
     TimeOut(u64),
     /// All at once, all waited for.
     Join(Vec<Step>),
@@ -128,7 +128,7 @@ struct Program {
     succeeds: bool,
     /// A statement is begun before the closure returns, and not waited for.
     leaves_one_running: bool,
-    /// The transaction's own future is dropped after so many milliseconds.
+    /// The transaction's own future is dropped after this many milliseconds.
     dropped_after_ms: Option<u64>,
     conflicts: u64,
     schema_conflicts: u64,

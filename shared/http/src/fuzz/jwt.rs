@@ -1,4 +1,4 @@
-//! A token is believed only if all of it was signed, and it says no more than a strict reader finds
+//! A token is accepted only if all of it was signed, and it says no more than a strict parser finds
 //! in it.
 
 use std::time::{Duration, UNIX_EPOCH};

@@ -9,7 +9,7 @@
 //! | `[[delay 200]]` | milliseconds before each word |
 //! | `[[accept 500]]` | milliseconds until the turn is accepted |
 //! | `[[reasoning]]` | reasons before it answers |
-//! | `[[words 400]]` | answers with so many words, `word1 word2 …` |
+//! | `[[words 400]]` | answers with this many words, `word1 word2 …` |
 //! | `[[source https://example.com/]]` | names that page as its source |
 //! | `[[parts]]` | has one of everything that a reply may hold besides text, before its last word |
 //! | `[[tool look {"at":"it"}]]` | calls that tool, if any is offered; a second one in the next step; in the end it says what they gave |
@@ -203,7 +203,7 @@ impl EchoReply {
             return Ok(Progress::More);
         }
         if !self.delay.is_zero() {
-            // Kept, so that a caller who looks away and back does not start the wait anew.
+            // Kept, so that a caller who looks away and back does not start the wait again.
             let delay = self.delay;
             self.wait
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep(delay)))

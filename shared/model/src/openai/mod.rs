@@ -1,5 +1,5 @@
 //! Any server that speaks chat completions as server-sent events: Ollama, vLLM, gateways, and the
-//! vendor who began it.
+//! vendor of the protocol.
 
 mod calls;
 mod chunk;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use model::{Error, ErrorKind, Event, Message, Provider, Reply, Role, Turn};
+use model::{Error, ErrorKind, Event, Message, Part, Provider, Reply, Role, Turn};
 
 /// A turn with an hour left.
 #[expect(
@@ -20,6 +20,20 @@ pub(crate) fn turn(text: &str) -> Turn {
         max_tokens: 64,
         deadline: SystemTime::now() + Duration::from_hours(1),
     }
+}
+
+/// A third message with a picture, and instructions.
+pub(crate) fn turn_with_picture() -> Turn {
+    let mut turn = turn("what is this?");
+    turn.system = Some("Be brief.".to_owned());
+    turn.messages.insert(0, Message::text(Role::User, "one"));
+    let reply = Message::text(Role::Assistant, "two");
+    turn.messages.insert(1, reply);
+    turn.messages[2].parts.push(Part::Image {
+        media_type: "image/png".to_owned(),
+        bytes: b"png".to_vec(),
+    });
+    turn
 }
 
 /// A provider with the variables given.
