@@ -68,8 +68,8 @@ pub(crate) fn file(request: &Request, part: Option<u16>) -> Result<Import, ApiEr
     })
 }
 
-/// Stores a file once for its key. Of a `part`, the number and the key of the whole import; the
-/// last one is only taken if the parts before it are there and add up.
+/// Stores a file once for its key. Of a `part`, the number and the key of the whole import; it is
+/// only taken if the parts before it are there, and the last one if they add up.
 async fn keyed(
     call: &Call<'_>,
     file: &Import,
@@ -82,10 +82,12 @@ async fn keyed(
     if let Some(before) = chat_store::idempotency::given(&call.db, &call.owner, key, now).await? {
         return idempotency::answer(before, |()| Err(ApiError::not_found()));
     }
-    if let (Some((number, whole)), Some(end)) = (part, file.end()) {
+    if let Some((number, whole)) = part
+        && (number > 1 || file.end().is_some())
+    {
         let before =
             chat_store::idempotency::given_parts(&call.db, &call.owner, whole, number, now).await?;
-        check_end(&before, number, file.counts(), end)?;
+        check_before(&before, number, file)?;
     }
     let imported = store(call, file, seed, now).await?;
     let kept = chat_store::idempotency::once(
@@ -132,9 +134,9 @@ struct Taken {
     skipped: u64,
 }
 
-/// Whether the parts before `number` and `last`, which is that part's, are what the export's `end`
-/// counts.
-fn check_end(before: &[String], number: u16, last: Counts, end: Counts) -> Result<(), ApiError> {
+/// Whether all parts before `number` are there, and with `file` are what the export's end counts,
+/// if that is in it.
+fn check_before(before: &[String], number: u16, file: &Import) -> Result<(), ApiError> {
     let taken: Vec<Taken> = before
         .iter()
         .filter_map(|answer| serde_json::from_str(answer).ok())
@@ -146,7 +148,10 @@ fn check_end(before: &[String], number: u16, last: Counts, end: Counts) -> Resul
             taken.len()
         )));
     }
-    let sum = taken.iter().fold(last, |sum, part| Counts {
+    let Some(end) = file.end() else {
+        return Ok(());
+    };
+    let sum = taken.iter().fold(file.counts(), |sum, part| Counts {
         chats: sum.chats + part.chats,
         messages: sum.messages + part.messages + part.skipped,
     });

@@ -211,3 +211,77 @@ async fn a_part_that_does_not_fit_the_others_is_refused() {
         .unwrap();
     assert_eq!(rows.len(), 500);
 }
+
+#[tokio::test]
+async fn what_follows_a_message_that_an_earlier_part_left_out_follows_what_that_one_followed() {
+    let stack = Stack::start().await;
+    let function = launch_chats(&stack).start().await;
+    let visitor = Visitor {
+        function: &function,
+        token: stack.token("visitor"),
+    };
+    let chat = json!({"type": "chat", "id": "c", "title": "T"});
+    let message = |id: &str, seq: usize, parent: Value, text: &str| {
+        let (role, parts) = match text {
+            "" => ("assistant", json!([])),
+            text => ("user", json!([{"type": "text", "text": text}])),
+        };
+        json!({"type": "message", "chatId": "c", "id": id, "seq": seq, "role": role, "parts": parts,
+            "parentId": parent, "isCurrent": !id.ends_with('x')})
+    };
+    // As exports were before they said what a message follows.
+    let untold = |id: &str, seq: usize| {
+        json!({"type": "message", "chatId": "d", "id": id, "seq": seq, "role": "user",
+            "parts": [{"type": "text", "text": "x"}]})
+    };
+    let parts = [
+        vec![
+            chat,
+            message("u1", 0, Value::Null, "x"),
+            message("a1", 1, json!("u1"), ""),
+            json!({"type": "chat", "id": "d", "title": "T"}),
+            untold("v1", 10),
+        ],
+        // A message and another version of it; their reply, of which nothing is kept either.
+        vec![
+            message("u2", 2, json!("a1"), "x"),
+            message("u2x", 3, json!("a1"), "x"),
+            message("a2", 4, json!("u2"), ""),
+        ],
+        // The last one is behind a branch that is there.
+        vec![
+            message("u4", 5, json!("a2"), "x"),
+            message("u5x", 6, json!("u2x"), "x"),
+            untold("v2", 11),
+            json!({"type": "end", "chats": 2, "messages": 9}),
+        ],
+    ];
+    let parts = parts.map(|lines| {
+        let lines: Vec<_> = lines.iter().map(Value::to_string).collect();
+        lines.join("\n")
+    });
+    // Only in their order: what comes before is looked for.
+    for (number, status) in [(2, 422), (1, 201), (3, 422), (2, 201), (3, 201), (2, 201)] {
+        let answer = visitor.import_part("k", number, &parts[number - 1]).await;
+        assert_eq!(answer.status, status, "{number}: {:?}", answer.json());
+    }
+    let rows = stack
+        .database("admin")
+        .query_idempotent(
+            "SELECT id || ' < ' || coalesce(parent_id, '') FROM messages ORDER BY seq",
+            &[],
+        )
+        .await
+        .unwrap();
+    let found: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+    let expected = [
+        "u1 < ",
+        "u2 < u1",
+        "u2x < u1",
+        "u4 < u2",
+        "u5x < u2x",
+        "v1 < ",
+        "v2 < v1",
+    ];
+    assert_eq!(found, expected);
+}

@@ -22,6 +22,8 @@ const MAX_SEQ: i64 = i32::MAX as i64;
 /// was stored.
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
+const NO_PARENT: Invalid = Invalid::Malformed("its parentId names no message above it");
+
 /// How much of an export a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
@@ -44,7 +46,18 @@ pub(crate) struct ImportedChat {
     pub(crate) votes: Vec<ImportedVote>,
     ids: HashSet<String>,
     /// Messages of which nothing is kept, and what each followed.
-    left_out: HashMap<String, Option<String>>,
+    left_out: HashMap<String, Parent>,
+    /// Messages that an earlier part has, or has left out, and the first place here that follows.
+    earlier: HashMap<String, i64>,
+}
+
+/// What a message follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) id: Option<String>,
+    /// It is in an earlier part. If that has left it out, or without an id, it is the last message
+    /// of the path before this place.
+    pub(crate) earlier_than: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +65,7 @@ pub(crate) struct ImportedMessage {
     pub(crate) id: String,
     /// Its place in the chat.
     pub(crate) seq: i64,
-    pub(crate) parent_id: Option<String>,
+    pub(crate) parent: Parent,
     /// Whether the chat's path leads through it.
     pub(crate) is_current: bool,
     pub(crate) role: Role,
@@ -136,6 +149,7 @@ impl ImportedChat {
             votes: Vec::new(),
             ids: HashSet::new(),
             left_out: HashMap::new(),
+            earlier: HashMap::new(),
         }
     }
 
@@ -155,15 +169,6 @@ impl ImportedChat {
 
     /// Takes a message; false: nothing of it is kept.
     pub(super) fn take(&mut self, fields: &Fields<'_>, extent: Extent) -> Result<bool, Invalid> {
-        let role = match text(fields, "role").as_deref() {
-            Some("user") => Role::User,
-            Some("assistant") => Role::Assistant,
-            Some(_) => {
-                self.leave_out(fields);
-                return Ok(false);
-            }
-            None => return Err(Invalid::Malformed("a message has a role")),
-        };
         let seq = match extent {
             Extent::Whole => i64::try_from(self.messages.len()).ok(),
             Extent::Part => number(fields, "seq")
@@ -173,12 +178,21 @@ impl ImportedChat {
         let seq = seq.ok_or(Invalid::Malformed(
             "a message of a part has the \"seq\" that its export gives it",
         ))?;
+        let role = match text(fields, "role").as_deref() {
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            Some(_) => {
+                self.leave_out(fields, seq);
+                return Ok(false);
+            }
+            None => return Err(Invalid::Malformed("a message has a role")),
+        };
         let id = match text(fields, "id").as_deref() {
             Some("") | None => format!("imported-{seq}"),
             Some(id) => MessageId::parse(id)?.as_str().to_owned(),
         };
         let Some(parts) = parts(fields, role)? else {
-            self.leave_out(fields);
+            self.leave_out(fields, seq);
             return Ok(false);
         };
         let metadata = fields.value("metadata");
@@ -189,7 +203,7 @@ impl ImportedChat {
             return Err(Invalid::NotAllowed("a message with this id is above it"));
         }
         let is_current = boolean(fields, "isCurrent") != Some(false);
-        let parent_id = self.parent(fields, &id)?;
+        let parent = self.parent(fields, &id, seq)?;
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let current = self.messages.iter().filter(|m| m.is_current).count();
         if is_current && count(current) >= MAX_MESSAGES {
@@ -203,7 +217,7 @@ impl ImportedChat {
         self.messages.push(ImportedMessage {
             id,
             seq,
-            parent_id,
+            parent,
             is_current,
             role,
             parts,
@@ -214,33 +228,46 @@ impl ImportedChat {
     }
 
     /// Keeps nothing of a message but what it followed, which those that follow it follow then.
-    fn leave_out(&mut self, fields: &Fields<'_>) {
+    fn leave_out(&mut self, fields: &Fields<'_>, seq: i64) {
         let Some(id) = text(fields, "id") else {
             return;
         };
-        let last = || self.last_current().map(|before| before.id.clone());
-        let before = self.parent(fields, &id).unwrap_or_else(|_| last());
+        let before = self.parent(fields, &id, seq);
+        let before = before.unwrap_or_else(|_| self.above(seq));
         self.left_out.insert(id, before);
     }
 
-    /// What the message `id` follows: what it says itself, as far as that is kept, or else what is
-    /// above it.
-    fn parent(&self, fields: &Fields<'_>, id: &str) -> Result<Option<String>, Invalid> {
-        let named = text(fields, "parentId");
-        if let Some(before) = named.as_ref().and_then(|parent| self.left_out.get(parent)) {
+    /// What the message `id` at `seq` follows: what it says itself, as far as that is kept, or else
+    /// what is above it.
+    fn parent(&mut self, fields: &Fields<'_>, id: &str, seq: i64) -> Result<Parent, Invalid> {
+        let Some(named) = text(fields, "parentId") else {
+            return match fields.value("parentId") {
+                Some(_) => Err(NO_PARENT),
+                None if fields.is_null("parentId") => Ok(Parent::default()),
+                None => Ok(self.above(seq)),
+            };
+        };
+        if let Some(before) = self.left_out.get(&named) {
             return Ok(before.clone());
         }
-        match (fields.value("parentId"), named) {
-            (_, Some(parent)) if self.has_above(&parent) && parent != id => Ok(Some(parent)),
-            (Some(_), _) => Err(Invalid::Malformed("its parentId names no message above it")),
-            (None, _) if fields.is_null("parentId") => Ok(None),
-            (None, _) => Ok(self.last_current().map(|before| before.id.clone())),
+        let is_here = self.ids.contains(&named);
+        if named == id || !is_here && (!self.is_continued || MessageId::parse(&named).is_err()) {
+            return Err(NO_PARENT);
         }
+        let first = |chat: &mut Self| *chat.earlier.entry(named.clone()).or_insert(seq);
+        Ok(Parent {
+            earlier_than: (!is_here).then(|| first(self)),
+            id: Some(named),
+        })
     }
 
-    /// Whether a message is above the next one; what an earlier part has is not known here.
-    fn has_above(&self, id: &str) -> bool {
-        self.ids.contains(id) || self.is_continued && MessageId::parse(id).is_ok()
+    /// The end of the path so far.
+    fn above(&self, seq: i64) -> Parent {
+        let last = self.last_current();
+        Parent {
+            earlier_than: (last.is_none() && self.is_continued).then_some(seq),
+            id: last.map(|message| message.id.clone()),
+        }
     }
 
     /// The last message of the path so far.

@@ -46,7 +46,8 @@ FROM unnest($3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::bigint[], 
 ON CONFLICT (id) DO NOTHING";
 
 // A chat takes its messages up to the most that a chat may have, those of earlier parts among them,
-// or none of the batch.
+// or none of the batch. What follows a message that an earlier part has left out follows the last one
+// before it on the path.
 const MESSAGES: &str = concat!(
     root!(
         "next_seq = GREATEST(next_seq, given.last + 1)
@@ -66,10 +67,15 @@ const MESSAGES: &str = concat!(
     ),
     ", stored AS (
 INSERT INTO messages (chat_id, id, seq, parent_id, aside_since, role, parts, metadata, status, created_at)
-SELECT chat.id, m.id, m.seq, m.parent_id, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
+SELECT chat.id, m.id, m.seq, CASE WHEN m.earlier_than IS NULL THEN m.parent_id ELSE (
+        SELECT x.id FROM messages x
+        WHERE x.chat_id = chat.id AND x.seq < m.earlier_than AND (x.id = m.parent_id OR x.aside_since IS NULL)
+        ORDER BY x.id = m.parent_id DESC, x.seq DESC LIMIT 1
+    ) END, CASE WHEN NOT m.is_current THEN $11 END, m.role, m.parts, m.metadata, 'complete',
     m.created_at
 FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::text[],
-    $10::boolean[]) AS m (chat_id, id, seq, role, parts, metadata, created_at, parent_id, is_current)
+    $10::boolean[], $14::bigint[]) AS m (chat_id, id, seq, role, parts, metadata, created_at, parent_id, is_current,
+    earlier_than)
 JOIN chat ON chat.id = m.chat_id
 ON CONFLICT (chat_id, id) DO NOTHING
 )
@@ -225,7 +231,8 @@ async fn store_messages(
         .iter()
         .map(|(_, m)| m.created_at.unwrap_or(now).min(now))
         .collect();
-    let parents: Vec<Option<&str>> = batch.iter().map(|(_, m)| m.parent_id.as_deref()).collect();
+    let parents: Vec<Option<&str>> = batch.iter().map(|(_, m)| m.parent.id.as_deref()).collect();
+    let earlier: Vec<Option<i64>> = batch.iter().map(|(_, m)| m.parent.earlier_than).collect();
     let current: Vec<bool> = batch.iter().map(|(_, m)| m.is_current).collect();
     let row = db
         .query_opt_idempotent(
@@ -244,6 +251,7 @@ async fn store_messages(
                 (&now, Type::TIMESTAMPTZ),
                 (&MAX_ROWS, Type::INT8),
                 (&MAX_MESSAGES, Type::INT8),
+                (&earlier, Type::INT8_ARRAY),
             ],
         )
         .await?;
