@@ -126,7 +126,7 @@ fn operations(chats: &dyn Fn(&str, &str) -> Request) -> Vec<(&'static str, bool,
             Box::new(move |n| {
                 chats("POST", "/api/chat").json(&json!({
                     "id": format!("cost-{n}"), "trigger": "submit-message",
-                    "messages": [{"id": format!("turn-{n}"), "role": "user", "parts": parts}],
+                    "message": {"id": format!("turn-{n}"), "role": "user", "parts": parts},
                 }))
             }),
         ),

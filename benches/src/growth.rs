@@ -126,7 +126,7 @@ impl Site {
                 let id = format!("u{:016x}", random.u64(..));
                 let message =
                     json!({"id": id, "role": "user", "parts": [{"type": "text", "text": "hi"}]});
-                let body = json!({"id": chat, "messages": [message], "trigger": "submit-message"});
+                let body = json!({"id": chat, "message": message, "trigger": "submit-message"});
                 let send = self.request(&chats_owner, "POST", "/api/chat").json(&body);
                 return self.time_send(&send).await;
             }

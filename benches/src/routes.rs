@@ -108,7 +108,7 @@ fn message(chat: &str, id: &str, role: &str, words: &str) -> (On, Request) {
 
 fn said(chat: &str, id: &str, words: &str, more: &Value) -> Request {
     let message = json!({"id": id, "role": "user", "parts": text(words)});
-    let mut body = json!({"id": chat, "trigger": "submit-message", "messages": [message]});
+    let mut body = json!({"id": chat, "trigger": "submit-message", "message": message});
     for (key, value) in more.as_object().unwrap() {
         body[key] = value.clone();
     }

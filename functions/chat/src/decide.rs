@@ -23,6 +23,9 @@ pub(crate) enum Decision {
     NotTheirs,
 }
 
+/// Below the place of every message.
+const BEFORE_ALL: i64 = -1;
+
 /// Where a turn is tried first.
 pub(crate) fn first_place(post: &Post) -> Place {
     let is_other = post
@@ -33,6 +36,8 @@ pub(crate) fn first_place(post: &Post) -> Place {
         Place::Look {
             target: post.message_id.clone(),
         }
+    } else if post.is_first {
+        Place::First
     } else {
         Place::End
     }
@@ -43,6 +48,11 @@ pub(crate) fn decide(post: &Post, stored: &Stored) -> Decision {
         return match (&stored.target, &stored.tip) {
             // A regeneration of a reply that is stored, for a message that is not.
             (Some(_), _) => Decision::Stale,
+            // An edit of the first message under a new id: a branch of its own.
+            (None, None) if post.is_first => Decision::Open(Place::After {
+                cut: BEFORE_ALL,
+                expected: stored.next_seq,
+            }),
             (None, None) => Decision::Open(Place::End),
             (None, Some(tip)) if tip.is_aside => Decision::Switch(tip.id.clone()),
             // A shorter history before a new message is an edit, or an outdated view: a branch in
@@ -132,6 +142,7 @@ mod tests {
                 metadata: None,
             },
             shown: Vec::new(),
+            is_first: false,
             trigger,
             message_id: message_id.map(|id| MessageId::parse(id).unwrap()),
             model: "m".to_owned(),

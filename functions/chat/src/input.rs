@@ -53,6 +53,9 @@ pub(crate) struct Post {
     pub(crate) message: NewMessage,
     /// The last messages that the client shows before it.
     pub(crate) shown: Vec<MessageId>,
+    /// Whether it is the first one that the client shows: the AI SDK, which says its `trigger`, posts
+    /// all that it shows as `messages`.
+    pub(crate) is_first: bool,
     pub(crate) trigger: Trigger,
     /// The message to replace.
     pub(crate) message_id: Option<MessageId>,
@@ -224,7 +227,8 @@ fn post(fields: &Fields<'_>, chat: ChatId, models: &[String]) -> Result<Post, Ap
         .text("messageId")?
         .map(|text| MessageId::parse(&text).map_err(refusal))
         .transpose()?;
-    let (message, shown) = message(fields)?;
+    let (message, shown, is_alone) = message(fields)?;
+    let is_new = trigger == Trigger::Submit && message_id.is_none();
     if trigger == Trigger::Submit && message_id.as_ref().is_some_and(|id| *id != message.id) {
         return Err(unprocessable(
             "\"messageId\" must be that of the message: only a visitor's message can be edited",
@@ -234,6 +238,7 @@ fn post(fields: &Fields<'_>, chat: ChatId, models: &[String]) -> Result<Post, Ap
         chat,
         message,
         shown,
+        is_first: is_alone && is_new && fields.text("trigger")?.is_some(),
         trigger,
         message_id,
         model: model(fields, models)?,
@@ -282,11 +287,11 @@ pub(crate) fn key(
         .map_err(refusal)
 }
 
-/// The visitor's message: `message`, or the last of `messages` with the role `user`, and the ids of
-/// those before it.
-fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>), ApiError> {
-    let (message, shown) = match (fields.value("message"), fields.value("messages")) {
-        (Some(message), _) => (message, Vec::new()),
+/// The visitor's message: `message`, or the last of `messages` with the role `user`; the ids of
+/// those before it; and whether `messages` has none before it.
+fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>, bool), ApiError> {
+    let (message, shown, is_alone) = match (fields.value("message"), fields.value("messages")) {
+        (Some(message), _) => (message, Vec::new(), false),
         (None, Some(messages)) => last_of_user(messages)?,
         (None, None) => return Err(ApiError::invalid("\"messages\" or \"message\" is missing")),
     };
@@ -311,7 +316,7 @@ fn message(fields: &Fields<'_>) -> Result<(NewMessage, Vec<MessageId>), ApiError
             .transpose()
             .map_err(refusal)?,
     };
-    Ok((message, shown))
+    Ok((message, shown, is_alone))
 }
 
 /// A field, if it is a text.
@@ -319,15 +324,17 @@ fn text(fields: &Fields<'_>, name: &'static str) -> Option<String> {
     fields.text(name).ok()?
 }
 
-/// The last message of `messages` with the role `user`, and the ids of the last ones before it.
-fn last_of_user(messages: &RawValue) -> Result<(&RawValue, Vec<MessageId>), ApiError> {
+/// The last message of `messages` with the role `user`, the ids of the last ones before it, and
+/// whether there are none.
+fn last_of_user(messages: &RawValue) -> Result<(&RawValue, Vec<MessageId>, bool), ApiError> {
     let mut before: VecDeque<Option<MessageId>> = VecDeque::with_capacity(SHOWN + 1);
     let mut last = None;
     items(messages.get(), |message| {
         let fields = Fields::of(message, MESSAGE);
         let text = |name| text(fields.as_ref()?, name);
         if text("role").as_deref() == Some("user") {
-            last = Some((message, before.iter().flatten().cloned().collect()));
+            let ids = before.iter().flatten().cloned().collect();
+            last = Some((message, ids, before.is_empty()));
         }
         before.push_back(text("id").and_then(|id| MessageId::parse(&id).ok()));
         if before.len() > SHOWN {
@@ -389,6 +396,7 @@ mod tests {
         let shown: Vec<&str> = post.shown.iter().map(MessageId::as_str).collect();
         assert_eq!(shown, ["u1", "a1"]);
         assert_eq!((post.trigger, post.model.as_str()), (Trigger::Submit, "m1"));
+        assert!(!post.is_first);
         let alone =
             json!({"id": "c", "model": "m2", "message": says("u3", "user"), "messageId": "u3"});
         let post = read(&alone).unwrap();
@@ -396,6 +404,26 @@ mod tests {
             (post.message.id.as_str(), post.model.as_str()),
             ("u3", "m2")
         );
+    }
+
+    #[test]
+    fn the_first_message_that_an_sdk_shows_is_told_from_the_last_one_that_is_posted_alone() {
+        let all = json!({"id": "c", "trigger": "submit-message", "messages": [says("u1", "user")]});
+        assert!(read(&all).unwrap().is_first);
+        for (key, value) in [
+            ("trigger", json!(null)),
+            ("trigger", json!("regenerate-message")),
+            ("messageId", json!("u1")),
+            ("message", says("u1", "user")),
+            (
+                "messages",
+                json!([{"id": "?", "role": "system"}, says("u1", "user")]),
+            ),
+        ] {
+            let mut body = all.clone();
+            body[key] = value;
+            assert!(!read(&body).unwrap().is_first, "{body}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { answered, comparable, partOf, raw, sameAfterReload, textOf, until, user } from './story.mjs'
+import { answered, comparable, partOf, raw, sameAfterReload, sameWhenImported, textOf, until, user } from './story.mjs'
 
 const HELD = ['text', 'reasoning', 'reasoning', 'source-url', 'source-document', 'file', 'tool-weather', 'tool-unknown_tool', 'text']
 
@@ -53,16 +53,7 @@ export const parts = {
     const { messages } = await sameAfterReload(visitor, page)
     await visitor.client.ai.validateUIMessages?.({ messages })
 
-    const response = await visitor.fetch('GET', '/api/me/export')
-    const lines = await response.text()
-    const exported = lines.trim().split('\n').map(line => JSON.parse(line)).filter(line => line.type === 'message' && line.chatId === id)
-    assert.deepEqual(exported.map(line => line.parts), messages.map(message => message.parts))
-
-    const { ids } = await visitor.json('POST', '/api/import', lines, 201)
-    const imported = await Promise.all(ids.map(one => visitor.stored(one)))
-    const parts = comparable(messages).map(message => message.parts)
-    assert.ok(imported.some(chat => JSON.stringify(comparable(chat.messages).map(message => message.parts)) === JSON.stringify(parts)))
-
+    await sameWhenImported(visitor, id, messages)
     await page.chat.sendMessage({ text: 'go on' })
     answered(page, 'You said: go on')
   },

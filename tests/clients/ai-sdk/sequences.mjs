@@ -1,8 +1,6 @@
 // What front ends make of the client: the order in which each of them asks.
 import assert from 'node:assert/strict'
-import { answered, sameAfterReload, textOf, until, user } from './story.mjs'
-
-const LONG = `${Array.from({ length: 60 }, (_, i) => `word${i}`).join(' ')} [[delay 60]]`
+import { MOMENTS, answered, sameAfterReload, stopped, textOf, user } from './story.mjs'
 
 /** A chat of two turns. */
 async function twoTurns(visitor, id) {
@@ -11,16 +9,6 @@ async function twoTurns(visitor, id) {
   await page.chat.sendMessage({ text: 'two' })
   answered(page, 'You said: two')
   return page
-}
-
-/** Stops the reply that is being written, as a button does, once it has said something. */
-async function stopMidWord(visitor, page, sent) {
-  await until('a word', () => {
-    const last = page.chat.messages.at(-1)
-    return last?.role === 'assistant' && textOf(last).includes('word2')
-  })
-  await Promise.all([visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202), page.chat.stop()])
-  await sent
 }
 
 /** What is read, by who said it and what. */
@@ -41,14 +29,16 @@ export const sequences = {
     assert.equal(branches.length, 1)
   },
 
-  async 'assistant-ui: a reply is cancelled and its question edited at once'(visitor, id) {
-    const page = await twoTurns(visitor, id)
-    await stopMidWord(visitor, page, page.chat.sendMessage({ text: LONG }))
-    page.chat.messages = page.chat.messages.slice(0, 4)
-    await page.chat.sendMessage({ text: 'short' })
-    answered(page, 'You said: short')
-    const stored = await sameAfterReload(visitor, page)
-    assert.deepEqual(said(stored.messages.slice(4)), ['user: short', 'assistant: short'])
+  async 'assistant-ui: a reply is cancelled at any moment and its question edited at once'(visitor, id) {
+    for (const [moment, asked] of Object.entries(MOMENTS)) {
+      const page = await twoTurns(visitor, `${id}-${moment}`)
+      await stopped(visitor, page, asked)
+      page.chat.messages = page.chat.messages.slice(0, 4)
+      await page.chat.sendMessage({ text: 'short' })
+      answered(page, 'You said: short')
+      const stored = await sameAfterReload(visitor, page)
+      assert.deepEqual(said(stored.messages.slice(4)), ['user: short', 'assistant: short'], moment)
+    }
   },
 
   async 'vercel/chatbot: an edit cuts, changes its copy, and asks for another reply'(visitor, id) {
@@ -62,15 +52,17 @@ export const sequences = {
     assert.deepEqual(said(stored.messages), ['user: one', 'assistant: one', 'user: two, edited', 'assistant: two, edited'])
   },
 
-  async 'vercel/chatbot: a reply is stopped and its question edited at once'(visitor, id) {
-    const page = visitor.page({ id })
-    await stopMidWord(visitor, page, page.chat.sendMessage({ text: LONG }))
-    const [question] = page.chat.messages
-    await cut(visitor, page, question, 'edit')
-    page.chat.messages = [{ ...question, parts: [{ type: 'text', text: 'short' }] }]
-    await page.chat.regenerate()
-    answered(page, 'You said: short')
-    assert.deepEqual(said((await sameAfterReload(visitor, page)).messages), ['user: short', 'assistant: short'])
+  async 'vercel/chatbot: a reply is stopped at any moment and its question edited at once'(visitor, id) {
+    for (const [moment, asked] of Object.entries(MOMENTS)) {
+      const page = visitor.page({ id: `${id}-${moment}` })
+      await stopped(visitor, page, asked)
+      const [question] = page.chat.messages
+      await cut(visitor, page, question, 'edit')
+      page.chat.messages = [{ ...question, parts: [{ type: 'text', text: 'short' }] }]
+      await page.chat.regenerate()
+      answered(page, 'You said: short')
+      assert.deepEqual(said((await sameAfterReload(visitor, page)).messages), ['user: short', 'assistant: short'], moment)
+    }
   },
 
   async 'the Nuxt template: the chat is made with its message, and its page asks for the reply'(visitor, id) {
@@ -80,20 +72,46 @@ export const sequences = {
     const page = visitor.page({ id, messages })
     await page.chat.regenerate()
     answered(page, 'You said: from the front page')
-    await stopMidWord(visitor, page, page.chat.sendMessage({ text: LONG }))
-    await page.chat.sendMessage({ text: 'next' })
-    assert.deepEqual(page.errors.map(String), [])
-    assert.equal((await visitor.settled(id)).messages.length, 6)
+    for (const [moment, asked] of Object.entries(MOMENTS)) {
+      await stopped(visitor, page, asked)
+      await page.chat.sendMessage({ text: `after ${moment}` })
+      assert.deepEqual(page.errors.map(String), [], moment)
+      const stored = await visitor.settled(id)
+      assert.equal(stored.messages.at(-1).id, page.chat.messages.at(-1).id, moment)
+      assert.equal(stored.messages.at(-1).metadata.status, 'complete', moment)
+      assert.deepEqual(said(stored.messages).filter(line => line.startsWith('user: after')).at(-1), `user: after ${moment}`)
+    }
   },
 
-  async 'a tab that is behind edits what it shows, and what it has not seen stays'(visitor, id) {
-    const page = await twoTurns(visitor, id)
-    const behind = visitor.page({ id, messages: page.chat.messages.slice(0, 2) })
-    await page.chat.sendMessage({ text: 'three' })
-    behind.chat.messages = []
-    await behind.chat.sendMessage({ text: 'one, edited' })
-    await visitor.settled(id)
-    const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
-    for (const text of ['one', 'two', 'three']) assert.ok(lines.includes(`"text":"${text}"`), text)
+  async 'a tab that is behind edits what it shows, as each of them does, and what it has not seen stays'(visitor, id) {
+    const edit = text => [{ type: 'text', text }]
+    for (const [name, change] of Object.entries({
+      'assistant-ui': async chat => {
+        chat.messages = []
+        await chat.sendMessage({ text: 'edited' })
+      },
+      chatbot: async (chat, page) => {
+        const [first] = chat.messages
+        await cut(visitor, page, first, 'edit')
+        chat.messages = [{ ...first, parts: edit('edited') }]
+        await chat.regenerate()
+      },
+      nuxt: chat => chat.sendMessage({ text: 'edited', messageId: chat.messages[0].id }),
+      again: chat => chat.regenerate({ messageId: chat.messages[1].id }),
+    })) {
+      const page = await twoTurns(visitor, `${id}-${name}`)
+      const behind = visitor.page({ id: page.id, messages: page.chat.messages.slice(0, 2) })
+      await page.chat.sendMessage({ text: 'three' })
+      await change(behind.chat, behind)
+      assert.deepEqual(behind.errors.map(String), [], name)
+      const { messages } = await visitor.settled(page.id)
+      assert.deepEqual(messages.length, 2, name)
+      assert.equal(messages[1].id, behind.chat.messages.at(-1).id, name)
+      const lines = (await (await visitor.fetch('GET', '/api/me/export')).text()).trim().split('\n').map(line => JSON.parse(line))
+      const kept = lines.filter(line => line.chatId === page.id && line.type === 'message').map(textOf)
+      for (const text of ['one', 'two', 'three']) {
+        assert.ok(kept.includes(text) && kept.includes(`You said: ${text}`), `${name}: ${text} of ${kept}`)
+      }
+    }
   },
 }

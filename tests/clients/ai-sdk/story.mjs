@@ -110,6 +110,17 @@ export async function sameAfterReload(visitor, page) {
   return stored
 }
 
+/** What is exported of these messages, and imported again, has the same parts. Gives the id of such an import. */
+export async function sameWhenImported(visitor, id, messages) {
+  const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
+  const parts = all => JSON.stringify(comparable(all).map(message => message.parts))
+  const exported = lines.trim().split('\n').map(line => JSON.parse(line)).filter(line => line.type === 'message' && line.chatId === id)
+  assert.equal(parts(exported), parts(messages))
+  const { ids } = await visitor.json('POST', '/api/import', lines, 201)
+  for (const one of ids) if (parts((await visitor.stored(one)).messages) === parts(messages)) return one
+  assert.fail('no import is the same')
+}
+
 /** A turn that went well: ready, no error, answered. */
 export function answered(page, text) {
   assert.deepEqual(page.errors.map(String), [])
@@ -120,6 +131,26 @@ export function answered(page, text) {
   assert.equal(textOf(reply), text)
   assert.ok(reply.parts.every(part => !part.state?.endsWith('streaming')))
   return reply
+}
+
+const long = count => `${Array.from({ length: count }, (_, i) => `word${i}`).join(' ')} [[delay 60]]`
+
+/** The moments of a reply at which somebody may stop it: what was asked, and what the page shows by then. */
+export const MOMENTS = {
+  acceptance: { text: 'one [[accept 1500]]', isShown: () => true },
+  start: { text: 'one [[delay 1500]]', isShown: last => last.parts.some(part => part.type === 'step-start') },
+  word: { text: long(60), isShown: last => textOf(last).includes('word2') },
+}
+
+/** Sends a message, and stops its reply at this moment, as the README's halt() does. */
+export async function stopped(visitor, page, { text, isShown }) {
+  const sent = page.chat.sendMessage({ text })
+  await until('the moment', async () => {
+    const response = await visitor.fetch('GET', `/api/chats/${page.id}`)
+    return response.status === 200 && (await response.json()).activeStreamId && isShown(page.chat.messages.at(-1))
+  })
+  await Promise.all([visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202), page.chat.stop()])
+  await sent
 }
 
 /** The problem that an error carries, as every page reads it. */

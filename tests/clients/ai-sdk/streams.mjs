@@ -1,6 +1,6 @@
 // Streams: stopped, left, resumed.
 import assert from 'node:assert/strict'
-import { answered, comparable, sameAfterReload, textOf, until, user } from './story.mjs'
+import { MOMENTS, answered, comparable, control, problem, sameAfterReload, stopped, textOf, until, user } from './story.mjs'
 
 const LONG = '[[words 400]] [[delay 30]]'
 const words = count => Array.from({ length: count }, (_, n) => `word${n + 1}`).join(' ')
@@ -38,21 +38,9 @@ export const streams = {
   },
 
   async 'what is sent right after a stop is answered, whatever the reply was doing'(visitor, id) {
-    for (const [moment, text, shown] of [
-      ['acceptance', 'one [[accept 1500]]', undefined],
-      ['start', 'one [[delay 1500]]', 'step-start'],
-      ['word', LONG, 'text'],
-    ]) {
+    for (const [moment, asked] of Object.entries(MOMENTS)) {
       const page = visitor.page({ id: `${id}-${moment}` })
-      const sent = page.chat.sendMessage({ text })
-      await until(moment, async () => {
-        const response = await visitor.fetch('GET', `/api/chats/${page.id}`)
-        const isActive = response.status === 200 && (await response.json()).activeStreamId
-        return isActive && (shown === undefined || page.chat.messages.at(-1).parts.some(part => part.type === shown))
-      })
-      // As the README's halt() does.
-      await Promise.all([visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202), page.chat.stop()])
-      await sent
+      await stopped(visitor, page, asked)
       await page.chat.sendMessage({ text: 'next' })
       assert.deepEqual(page.errors.map(String), [], moment)
       assert.equal(page.chat.status, 'ready', moment)
@@ -60,6 +48,29 @@ export const streams = {
       // Its text may be the first one's: the model is shown messages without an answer as one.
       assert.equal(reply.metadata.status, 'complete', moment)
       assert.deepEqual((await visitor.settled(page.id)).messages.at(-1).id, reply.id, moment)
+    }
+  },
+
+  async 'after a kill the next message is answered within ten seconds, and once it is stopped at once'(visitor, id) {
+    for (const end of ['left', 'stopped']) {
+      const page = visitor.page({ id: `${id}-${end}`, headers: { 'x-test-name': `${id}-${end}` } })
+      const { sent } = await begun(visitor, page, LONG)
+      await control(`kill/${page.id}`)
+      const killed = Date.now()
+      await sent
+      page.errors.length = 0 // some clients take the cut for an error
+      if (end === 'stopped') await visitor.json('POST', `/api/chat/${page.id}/stop`, {}, 202)
+      await page.chat.sendMessage({ text: 'next' })
+      // As it is told to: the same message again.
+      while (end === 'left' && page.chat.status === 'error') {
+        assert.equal(problem(page.errors.at(-1)).code, 'generation_in_progress')
+        assert.ok(Date.now() - killed < 10_000, `refused after ${Date.now() - killed} ms`)
+        page.errors.length = 0
+        await page.chat.sendMessage()
+      }
+      answered(page, 'You said: next')
+      const { messages } = await visitor.settled(page.id)
+      assert.deepEqual(messages.map(message => message.metadata?.status), [undefined, end === 'left' ? 'interrupted' : 'stopped', undefined, 'complete'])
     }
   },
 

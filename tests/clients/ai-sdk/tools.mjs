@@ -1,7 +1,7 @@
 // Tools: called on the way to an answer, and asked about first where they may change things. Only where the site has the
 // server of tests/clients/mcp.
 import assert from 'node:assert/strict'
-import { answered, comparable, partOf, sameAfterReload, textOf, until } from './story.mjs'
+import { answered, comparable, partOf, sameAfterReload, sameWhenImported, textOf, until } from './story.mjs'
 
 const REMOVE = '[[tool lab_remove {"what":"all"}]]'
 
@@ -13,17 +13,29 @@ function asking(visitor, options) {
 
 const asked = page => page.chat.messages.at(-1).parts.filter(part => part.state === 'approval-requested')
 
+/** A page that has the question alone is given the whole reply. */
+async function resumedTheSame(visitor, id, messages) {
+  const page = visitor.page({ id, messages: messages.slice(0, 1), headers: { 'last-event-id': messages[0].id } })
+  await page.chat.resumeStream()
+  assert.deepEqual(comparable(page.chat.messages), comparable(messages))
+}
+
 async function decide(visitor, id, approved, reason, { text = REMOVE, type = 'tool-lab_remove' } = {}) {
   const page = asking(visitor, { id })
   await page.chat.sendMessage({ text })
   const [part] = asked(page)
   assert.equal(part.type, type)
   assert.deepEqual(part.input, { what: 'all' })
-  const before = (await sameAfterReload(visitor, page)).messages.at(-1)
+  const { messages } = await sameAfterReload(visitor, page)
+  await resumedTheSame(visitor, id, messages)
+  await sameWhenImported(visitor, id, messages)
+  const before = messages.at(-1)
   await page.chat.addToolApprovalResponse({ id: part.approval.id, approved, reason })
   await until('the answer', () => page.chat.status === 'ready' && textOf(page.chat.messages.at(-1)) !== '')
   assert.equal(page.chat.messages.at(-1).id, before.id, 'it is the same message')
-  await sameAfterReload(visitor, page)
+  const { messages: after } = await sameAfterReload(visitor, page)
+  await resumedTheSame(visitor, id, after)
+  await sameWhenImported(visitor, id, after)
   return page
 }
 
@@ -37,11 +49,7 @@ export const tools = {
     assert.deepEqual(partOf(reply, 'tool-lab_measure').output, { length: 4 })
     const { messages } = await sameAfterReload(visitor, page)
     await visitor.client.ai.validateUIMessages?.({ messages })
-    const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
-    const { ids } = await visitor.json('POST', '/api/import', lines, 201)
-    const imported = await Promise.all(ids.map(one => visitor.stored(one)))
-    const parts = JSON.stringify(comparable(messages).map(message => message.parts))
-    assert.ok(imported.some(chat => JSON.stringify(comparable(chat.messages).map(message => message.parts)) === parts))
+    await sameWhenImported(visitor, id, messages)
     await page.chat.sendMessage({ text: 'go on' })
     answered(page, 'You said: go on')
   },
@@ -65,12 +73,10 @@ export const tools = {
     assert.deepEqual(comparable(third.chat.messages), comparable(first.chat.messages))
     const { messages } = await sameAfterReload(visitor, second)
     await visitor.client.ai.validateUIMessages?.({ messages })
-    const lines = await (await visitor.fetch('GET', '/api/me/export')).text()
-    const { ids } = await visitor.json('POST', '/api/import', lines, 201)
-    const { messages: imported } = await visitor.stored(ids[0])
-    assert.deepEqual(imported.map(message => message.parts), messages.map(message => message.parts))
+    const copy = await sameWhenImported(visitor, id, messages)
+    const { messages: imported } = await visitor.stored(copy)
     // A page of the import sends its last message again: what is there is replayed to it.
-    const page = visitor.page({ id: ids[0], messages: imported.slice(0, 1) })
+    const page = visitor.page({ id: copy, messages: imported.slice(0, 1) })
     await page.chat.sendMessage()
     assert.deepEqual(page.errors.map(String), [])
     assert.deepEqual(comparable(page.chat.messages)[1].parts, comparable(imported)[1].parts)

@@ -125,7 +125,7 @@ export const stories = {
         assert.equal(await visit.messages.count(), 1, 'the message stays');
         if (code === 'rate_limited') {
           await visit.accessible('a refusal');
-          await visit.picture('error');
+          await visit.pictures('error');
         }
         await visit.page.getByRole('button', { name: 'Try again' }).click();
         await visit.replies.first().waitFor();

@@ -112,7 +112,7 @@ export const stories = {
       await visit.page.getByRole('button', { name: /search/ }).click();
       await visit.page.getByText('"found": 2').waitFor();
       await visit.accessible('sources and tools');
-      await visit.picture('sources');
+      await visit.pictures('sources');
     },
   },
 

@@ -127,7 +127,6 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.test('suggestion').first().waitFor();
-      await visit.picture('first-visit-phone');
       await visit.field.fill('a');
       await visit.field.press('Enter');
       assert.equal(await visit.messages.count(), 0);

@@ -22,7 +22,7 @@ export const stories = {
         const { scrollTop, scrollHeight, clientHeight } = document.querySelector('[data-test=view]');
         return scrollHeight - clientHeight - scrollTop < 60;
       });
-      await visit.picture('long-chat');
+      await visit.pictures('long-chat');
       const oldest = visit.page.locator('article[data-id=m30]');
       await visit.test('earlier').scrollIntoViewIfNeeded();
       const before = await oldest.boundingBox();

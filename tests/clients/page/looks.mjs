@@ -54,13 +54,7 @@ export const stories = {
       await visit.open(id);
       await visit.replies.first().locator('pre span[style]').first().waitFor();
       await visit.accessible('a conversation');
-      await visit.picture('conversation');
-      await visit.page.setViewportSize({ width: 390, height: 844 });
-      await visit.picture('conversation-phone');
-      await visit.colour('dark');
-      await visit.picture('conversation-phone-dark');
-      await visit.page.setViewportSize({ width: 1280, height: 800 });
-      await visit.picture('conversation-dark');
+      await visit.pictures('conversation');
     },
   },
 

@@ -13,6 +13,7 @@ import * as input from './input.mjs';
 import * as list from './list.mjs';
 import * as looks from './looks.mjs';
 import * as posts from './posts.mjs';
+import * as states from './states.mjs';
 import * as tools from './tools.mjs';
 import * as turns from './turns.mjs';
 import * as uploads from './uploads.mjs';
@@ -26,7 +27,7 @@ const TELLERS = 3;
 mkdirSync(folder, { recursive: true });
 const special = { '--tools': tools, '--posts': posts, '--uploads': uploads }[chosen[0]];
 if (special) chosen.shift();
-const chapters = special ? [special] : [turns, failures, list, files, input, looks];
+const chapters = special ? [special] : [turns, failures, list, files, input, looks, states];
 const stories = chapters.flatMap((file) => Object.entries(file.stories))
   .map(([name, story], place) => ({ name, place, ...story }))
   .filter(({ name }) => !chosen.length || chosen.some((part) => name.includes(part)));

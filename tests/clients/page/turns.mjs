@@ -29,7 +29,7 @@ export const stories = {
       await visit.test('suggestion').first().waitFor();
       assert.equal(await visit.page.title(), 'Chat');
       await visit.accessible('the first visit');
-      await visit.picture('first-visit');
+      await visit.pictures('first-visit');
       await visit.test('suggestion').nth(1).click();
       await visit.replies.first().waitFor();
       await visit.idle();
@@ -62,9 +62,7 @@ export const stories = {
       assert.equal(await visit.page.evaluate(() => navigator.clipboard.readText()), 'BEGIN;\nCOMMIT; -- 40001');
       await reply.locator('time').waitFor();
       await visit.accessible('a Markdown reply');
-      await visit.picture('markdown');
-      await visit.colour('dark');
-      await visit.picture('markdown-dark');
+      await visit.pictures('markdown');
     },
   },
 
@@ -72,10 +70,14 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.page.evaluate(() => {
+        // Wherever a screen reader listens, not only where it is meant to.
         window.said = [];
-        const region = document.querySelector('[data-test=announcement]');
-        new MutationObserver(() => { if (region.textContent) window.said.push(region.textContent); })
-          .observe(region, { childList: true, characterData: true, subtree: true });
+        new MutationObserver((changes) => {
+          const parent = ({ target }) => (target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement);
+          const live = '[aria-live]:not([aria-live=off]), [role=status], [role=alert], [role=log]';
+          const regions = new Set(changes.map((change) => parent(change)?.closest(live)));
+          for (const region of regions) if (region?.textContent.includes('word')) window.said.push(region.textContent);
+        }).observe(document.body, { childList: true, characterData: true, subtree: true });
       });
       await visit.ask(words(40));
       const said = await visit.page.evaluate(() => window.said);
@@ -93,6 +95,7 @@ export const stories = {
       await visit.field.press('Escape');
       await visit.test('ending').waitFor();
       assert.equal(await visit.test('ending').innerText(), 'You stopped this reply.');
+      await visit.page.getByRole('heading', { level: 1, name: /word0/ }).waitFor(); // it has its name all the same
       await visit.ask('and on');
       await visit.page.reload();
       await visit.messages.nth(3).waitFor();
@@ -256,6 +259,8 @@ export const stories = {
       await thoughts.click();
       await visit.page.getByText('The user wants to hear this again.').waitFor();
       await visit.accessible('thoughts');
+      await visit.ask('[[finish content-filter]] and why');
+      await visit.page.getByText('The rest of this reply was withheld by a content filter.').waitFor();
       await visit.picture('thoughts');
     },
   },

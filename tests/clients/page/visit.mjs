@@ -153,6 +153,20 @@ export class Visit {
     await this.page.screenshot({ path: path.join(this.folder, `${name}.png`) });
   }
 
+  /** On a desk and on a telephone, by day and by night. */
+  async pictures(name) {
+    const desk = this.page.viewportSize();
+    for (const [device, size] of [['', desk], ['-phone', { width: 390, height: 844 }]]) {
+      await this.page.setViewportSize(size);
+      for (const [night, colour] of [['', 'light'], ['-dark', 'dark']]) {
+        await this.colour(colour);
+        await this.picture(`${name}${device}${night}`);
+      }
+    }
+    await this.colour('light');
+    await this.page.setViewportSize(desk);
+  }
+
   /** Every transition has ended. Looked at, not waited for by `finished`: of a transition whose element goes that may never settle. */
   settled() {
     return this.until('every transition has ended', () => document.getAnimations().every((animation) =>

@@ -31,7 +31,7 @@ use crate::stack::{Stack, launch_chats};
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How many scenarios there are: fewer would mean that some did not run.
-const SCENARIOS: usize = 42;
+const SCENARIOS: usize = 43;
 
 /// The same of those with tools.
 const WITH_TOOLS: usize = 7;

@@ -62,8 +62,15 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
             4,
         ),
         (
-            "an append by the message alone",
+            "an edit of the first message, which shows nothing before it",
             vec![],
+            "new",
+            submit.clone(),
+            0,
+        ),
+        (
+            "an append by the message alone",
+            vec!["alone"],
             "new",
             submit.clone(),
             4,
@@ -155,6 +162,9 @@ async fn nothing_that_a_client_has_not_seen_is_deleted_whatever_it_shows_and_ask
         };
         posted.push(message(&at(sent), text));
         let mut body = json!({"id": name, "messages": posted, "trigger": asks["trigger"]});
+        if shown == ["alone"] {
+            body = json!({"id": name, "message": message(sent, text), "trigger": asks["trigger"]});
+        }
         if let Some(place) = asks["place"].as_u64() {
             body["messageId"] = json!(before[usize::try_from(place).unwrap()]);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::stack::{Stack, Visitor, launch_chat, submit, with};
+use crate::stack::{LIMIT, Stack, Visitor, heard, launch_chat, submit, with};
 
 #[tokio::test]
 async fn a_turn_costs_as_few_round_trips_as_promised() {
@@ -77,4 +77,38 @@ async fn a_turn_costs_as_few_round_trips_as_promised() {
         (4..=most).contains(&flights),
         "{flights} flights, at most {most}"
     );
+}
+
+#[tokio::test]
+async fn a_stop_is_one_flight_and_beats_are_none_beside_the_checkpoints() {
+    let stack = Stack::start().await;
+    let chats = stack.launch("chats").start().await;
+    // As deployed: a checkpoint a second, which is a beat too.
+    let launch = || launch_chat(&stack).env("CHECKPOINT_MS", "1000");
+    let (chat, victim) = (launch().start().await, launch().start().await);
+    let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
+    visitor.post(&submit("before", "u", "hi")).await;
+    let before = stack.server.stats().client_flights;
+    let begun = tokio::time::Instant::now();
+    visitor
+        .post(&submit("c", "u1", "[[delay 100]][[words 60]]"))
+        .await;
+    let most = 1 + begun.elapsed().as_secs() + 1;
+    let flights = stack.server.stats().client_flights - before;
+    assert!((5..=most).contains(&flights), "{flights}, at most {most}");
+
+    // Its writer is gone, so that nobody else asks anything.
+    let writer = Visitor {
+        chat: &victim,
+        token: visitor.token.clone(),
+        ..visitor
+    };
+    let mut invocation = writer.begin(&submit("d", "u1", "[[hang 2]]one two three"), LIMIT);
+    heard(&mut invocation, "one ").await;
+    victim.kill().await;
+    visitor.ask("GET", "/api/chat/before/stream", None).await;
+    let before = stack.server.stats().client_flights;
+    let stopped = visitor.ask("POST", "/api/chat/d/stop", None).await;
+    assert_eq!(stopped.status(), 202);
+    assert_eq!(stack.server.stats().client_flights - before, 1);
 }

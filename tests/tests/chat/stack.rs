@@ -313,17 +313,20 @@ pub(crate) async fn until_true(db: &dsql::Db, what: &str, sql: &'static str) {
     wait::until_true(db, what, LIMIT, sql).await;
 }
 
-/// A turn's body as the AI SDK posts it.
+/// A turn's body with the new message alone.
 pub(crate) fn submit(chat: &str, id: &str, text: &str) -> Value {
-    json!({"id": chat, "messages": [message(id, text)], "trigger": "submit-message"})
+    json!({"id": chat, "message": message(id, text), "trigger": "submit-message"})
 }
 
 pub(crate) fn message(id: &str, text: &str) -> Value {
     json!({"id": id, "role": "user", "parts": [{"type": "text", "text": text}]})
 }
 
-/// `body` with one more key.
+/// `body` with one more key; `messages` stand in place of `message`.
 pub(crate) fn with(mut body: Value, key: &str, value: Value) -> Value {
+    if key == "messages" {
+        body["message"] = Value::Null;
+    }
     body[key] = value;
     body
 }

@@ -46,7 +46,7 @@ async fn announce(chats: &Function, token: &str, media_type: &str, size: usize) 
 /// A turn that shows files, and says a word.
 fn showing(chat: &str, id: &str, files: &[(&str, &str)]) -> Value {
     let mut turn = submit(chat, id, "this");
-    let parts = turn["messages"][0]["parts"].as_array_mut().unwrap();
+    let parts = turn["message"]["parts"].as_array_mut().unwrap();
     for (media_type, url) in files {
         parts.push(
             json!({"type": "file", "mediaType": media_type, "url": url, "filename": "cat.png"}),

@@ -1,6 +1,7 @@
 //! The API against a client that we did not write and that knows it by `docs/openapi.yaml` alone:
 //! it sends what the description allows and what it does not, and holds every answer to it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use tokio::time::timeout;
 
 use crate::stack::{Stack, launch_chat, launch_chats};
 
-/// Requests to each operation: some two thousand in all.
+/// Requests to each operation.
 const EXAMPLES: &str = "40";
+/// Requests in all, at least.
+const CASES: u64 = 2_000;
 /// The same run again; another one with `SCHEMATHESIS_SEED`.
 const SEED: &str = "20261129";
 const LIMIT: Duration = Duration::from_secs(900);
@@ -80,10 +83,20 @@ async fn a_client_that_knows_the_description_alone_finds_no_difference() {
         .kill_on_drop(true)
         .output();
     let run = timeout(LIMIT, run).await.expect("it ends").unwrap();
+    let told = String::from_utf8_lossy(&run.stdout);
     assert!(
         run.status.success(),
-        "{}\n{}",
-        String::from_utf8_lossy(&run.stdout),
+        "{told}\n{}",
         String::from_utf8_lossy(&run.stderr)
     );
+    let cases = told
+        .lines()
+        .find_map(|line| line.trim().split_once(" generated")?.0.parse::<u64>().ok());
+    let cases = cases.unwrap_or_else(|| panic!("it does not say how many: {told}"));
+    // Past what a test that succeeds is not heard with.
+    let _ = writeln!(
+        std::io::stderr(),
+        "schemathesis: seed {seed}, {cases} cases"
+    );
+    assert!(cases >= CASES, "{cases}: {told}");
 }

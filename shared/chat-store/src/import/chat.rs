@@ -45,10 +45,9 @@ pub(crate) struct ImportedChat {
     pub(crate) messages: Vec<ImportedMessage>,
     pub(crate) votes: Vec<ImportedVote>,
     ids: HashSet<String>,
-    /// Messages of which nothing is kept, and what each followed.
-    left_out: HashMap<String, Parent>,
-    /// Messages that an earlier part has, or has left out, and the first place here that follows.
-    earlier: HashMap<String, i64>,
+    /// What stands for a message that is not here: for one of which nothing is kept what it
+    /// followed, for one in an earlier part itself and the first place here that follows it.
+    elsewhere: HashMap<String, Parent>,
 }
 
 /// What a message follows.
@@ -148,8 +147,7 @@ impl ImportedChat {
             messages: Vec::new(),
             votes: Vec::new(),
             ids: HashSet::new(),
-            left_out: HashMap::new(),
-            earlier: HashMap::new(),
+            elsewhere: HashMap::new(),
         }
     }
 
@@ -234,7 +232,7 @@ impl ImportedChat {
         };
         let before = self.parent(fields, &id, seq);
         let before = before.unwrap_or_else(|_| self.above(seq));
-        self.left_out.insert(id, before);
+        self.elsewhere.insert(id, before);
     }
 
     /// What the message `id` at `seq` follows: what it says itself, as far as that is kept, or else
@@ -247,18 +245,21 @@ impl ImportedChat {
                 None => Ok(self.above(seq)),
             };
         };
-        if let Some(before) = self.left_out.get(&named) {
+        if let Some(before) = self.elsewhere.get(&named) {
             return Ok(before.clone());
         }
         let is_here = self.ids.contains(&named);
         if named == id || !is_here && (!self.is_continued || MessageId::parse(&named).is_err()) {
             return Err(NO_PARENT);
         }
-        let first = |chat: &mut Self| *chat.earlier.entry(named.clone()).or_insert(seq);
-        Ok(Parent {
-            earlier_than: (!is_here).then(|| first(self)),
-            id: Some(named),
-        })
+        let parent = Parent {
+            earlier_than: (!is_here).then_some(seq),
+            id: Some(named.clone()),
+        };
+        if !is_here {
+            self.elsewhere.insert(named, parent.clone());
+        }
+        Ok(parent)
     }
 
     /// The end of the path so far.

@@ -37,6 +37,8 @@ pub const EMPTY_REPLY: &str = r#"[{"type":"step-start"}]"#;
 pub enum Place {
     /// Behind everything, unless the message is stored already.
     End,
+    /// At the beginning, of a chat that has nothing on its path.
+    First,
     /// Nowhere: only tell what is stored about the message and `target`.
     Look {
         /// The message that the client names besides its own.
@@ -146,8 +148,8 @@ pub enum Opening {
         /// Whether the chat got its title now.
         is_titled_now: bool,
     },
-    /// The message is stored already, or the client shows another path than the chat's, or the
-    /// place was [`Place::Look`].
+    /// The message is stored already, or the client shows another path than the chat's, or nothing
+    /// of it ([`Place::First`]), or the place was [`Place::Look`].
     Stored(Box<Stored>),
     /// The chat has expired, or was claimed by another account.
     Foreign,
@@ -175,7 +177,7 @@ pub enum Opening {
 /// Any [`Error`].
 pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
     let (is_look, target, cut, expected) = match &turn.place {
-        Place::End => (false, None, None, None),
+        Place::End | Place::First => (false, None, None, None),
         Place::Look { target } => (true, target.as_ref(), None, None),
         Place::Behind { cut, expected } | Place::After { cut, expected } => {
             (false, None, Some(*cut), Some(*expected))
@@ -246,6 +248,7 @@ pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Openin
                 (&key::apart(owner, turn.chat), Type::TEXT),
                 (&texts(turn.uploads, UploadId::as_str), Type::TEXT_ARRAY),
                 (&MAX_CHAT_UPLOADS, Type::INT8),
+                (&(turn.place == Place::First), Type::BOOL),
             ],
         )
         .await?;

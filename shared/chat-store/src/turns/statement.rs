@@ -28,6 +28,7 @@
 //! - `$35`: the id that the old parts get, if an edit replaces them.
 //! - `$45`, `$46`: tokens that the question and the history are likely to have.
 //! - `$47`, `$49`, `$50`: tokens that the reply, the question and the history have at most.
+//! - `$54`: whether the chat has to have nothing on its path.
 //! - `$52`, `$53`: the uploads that the message names, and the most that a chat may have.
 
 use crate::key::key_of_new;
@@ -62,6 +63,8 @@ pub(super) const OPEN: &str = concat!(
                 SELECT FROM messages m
                 WHERE m.chat_id = (SELECT id FROM key) AND m.seq > tip.seq AND m.role = 'user' AND m.aside_since IS NULL
             )
+        ) OR $54::bool AND EXISTS (
+            SELECT FROM messages m WHERE m.chat_id = (SELECT id FROM key) AND m.aside_since IS NULL
         )) THEN 'stored'
         WHEN $17::bigint IS NOT NULL AND NOT EXISTS (SELECT FROM chat WHERE next_seq = $18)
             OR $17::bigint IS NOT NULL AND $36::bool = EXISTS (SELECT FROM stored) THEN 'changed'
@@ -214,6 +217,6 @@ mod tests {
     fn the_legend_names_every_parameter() {
         let legend = include_str!("statement.rs").split("\nuse ").next().unwrap();
         assert_eq!(parameters(legend), parameters(OPEN));
-        assert_eq!(parameters(OPEN).len(), 53);
+        assert_eq!(parameters(OPEN).len(), 54);
     }
 }

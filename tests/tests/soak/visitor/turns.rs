@@ -41,7 +41,7 @@ impl Visitor<'_> {
             Turn::New => marker,
         };
         let message = json!({"id": id, "role": "user", "parts": [{"type": "text", "text": text}]});
-        let mut body = json!({"id": chat, "messages": [message], "trigger": "submit-message"});
+        let mut body = json!({"id": chat, "message": message, "trigger": "submit-message"});
         match turn {
             Turn::New => {}
             Turn::Edit(id) => body["messageId"] = json!(id),
