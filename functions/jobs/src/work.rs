@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bucket::{Bucket, BucketError};
-use chat_store::erasure::{self, Receipt, StepError};
+use chat_store::erasure::{self, Pace, Receipt, StepError};
 use chat_store::jobs::{self, Job};
 use chat_store::{JobKind, OwnerId, microseconds, uploads};
 use dsql::Dsql;
@@ -121,16 +121,17 @@ impl Erasure<'_> {
     /// False: the time is up.
     async fn run(&self, receipt: &mut Receipt) -> Result<bool, Stopped> {
         let (db, job, owner) = (self.dsql.until(self.until), self.job, self.owner);
+        let pace = Pace::default();
         loop {
             if self.dsql.clock().now() + STEP > self.until {
                 return Ok(false);
             }
-            let mut more = erasure::erase_chats(&db, job, receipt, owner).await?;
+            let mut more = erasure::erase_chats(&db, job, receipt, owner, &pace).await?;
             if more.is_none() {
                 more = self.erase_uploads(receipt).await?;
             }
             if more.is_none() && self.kind == JobKind::EraseUser {
-                more = erasure::erase_traces(&db, job, receipt, owner).await?;
+                more = erasure::erase_traces(&db, job, receipt, owner, &pace).await?;
             }
             match more {
                 Some(sum) => *receipt = sum,

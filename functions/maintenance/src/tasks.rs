@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use chat_store::erasure::delete_expired_chats;
+use chat_store::erasure::{Pace, delete_expired_chats};
 use chat_store::microseconds;
 use chat_store::upkeep::{self, Expiring};
 use dsql::{Dsql, Error};
@@ -31,13 +31,13 @@ pub(crate) async fn purge(dsql: &Dsql, deadline: SystemTime) -> Result<Value, Er
     let now = microseconds(dsql.clock().now());
     let mut deleted = Map::new();
     let mut complete = true;
-    let mut chats = 0;
+    let (mut chats, pace) = (0, Pace::default());
     loop {
         if !has_time(dsql, deadline) {
             complete = false;
             break;
         }
-        match delete_expired_chats(&db, now - GRACE).await? {
+        match delete_expired_chats(&db, &pace, now - GRACE).await? {
             Some(count) => chats += count,
             None => break,
         }

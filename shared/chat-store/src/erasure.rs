@@ -18,6 +18,8 @@ use crate::replies::generations::settled;
 const MAX_ROWS: i64 = 2_000;
 /// Most chats looked at for one batch.
 const MAX_CHATS: i64 = 200;
+/// After so many a batch is one chat.
+const MOST_HALVINGS: u32 = MAX_CHATS.ilog2() + 1;
 
 /// What an erasure has deleted so far; the receipt when it is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,9 +127,7 @@ SELECT count(*) FROM s";
 
 pub(crate) type Counts = Vec<(&'static str, i64)>;
 
-/// Most rows and chats of a batch. Who writes to one of its chats meanwhile undoes all of it, so
-/// each attempt after a conflict takes half as much, down to one chat: an erasure gets on beside
-/// those who go on writing.
+/// Most rows and chats of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
     rows: i64,
@@ -145,13 +145,30 @@ impl Batch {
     }
 }
 
-/// Counts the attempts of one batch.
+/// How much the batches of one run take. A writer to one of a batch's chats undoes all of it, so
+/// each attempt after a conflict takes half as much, down to one chat, and each batch that was
+/// deleted lets the next one take twice as much: an erasure makes progress beside writers, and does
+/// not meet the same conflicts with every batch.
 #[derive(Debug, Default)]
-struct Attempts(AtomicU32);
+pub struct Pace {
+    halvings: AtomicU32,
+}
 
-impl Attempts {
-    fn next(&self) -> Batch {
-        Batch::after(self.0.fetch_add(1, Ordering::Relaxed))
+impl Pace {
+    /// What the next attempt takes; `attempts` counts those at this batch.
+    fn next(&self, attempts: &AtomicU32) -> Batch {
+        let is_again = attempts.fetch_add(1, Ordering::Relaxed) > 0;
+        let before = self
+            .halvings
+            .fetch_add(u32::from(is_again), Ordering::Relaxed);
+        Batch::after(before + u32::from(is_again))
+    }
+
+    /// A batch was deleted.
+    fn deleted(&self) {
+        let halvings = self.halvings.load(Ordering::Relaxed);
+        let fewer = halvings.min(MOST_HALVINGS).saturating_sub(1);
+        self.halvings.store(fewer, Ordering::Relaxed);
     }
 }
 
@@ -228,14 +245,19 @@ async fn delete_batch(
 ///
 /// # Errors
 /// Any [`Error`].
-pub async fn delete_expired_chats(db: &Db, now: Timestamp) -> Result<Option<i64>, Error> {
-    let attempts = Attempts::default();
+pub async fn delete_expired_chats(
+    db: &Db,
+    pace: &Pace,
+    now: Timestamp,
+) -> Result<Option<i64>, Error> {
+    let attempts = AtomicU32::default();
     let counts: Counts = db
         .transaction(|transaction| {
-            let most = attempts.next();
+            let most = pace.next(&attempts);
             async move { delete_batch(&transaction, Whose::Expired(now), most).await }
         })
         .await?;
+    pace.deleted();
     let chats = counts.iter().filter(|(kind, _)| *kind == "chats");
     Ok((!counts.is_empty()).then(|| chats.map(|(_, count)| count).sum()))
 }
@@ -250,11 +272,19 @@ pub async fn erase_chats(
     job: &Job,
     receipt: &Receipt,
     owner: &OwnerId,
+    pace: &Pace,
 ) -> Result<Option<Receipt>, StepError> {
-    step(db, job, receipt, "chats", |transaction, most| async move {
-        let whose = Whose::Owner(owner.as_str(), job.created_at);
-        delete_batch(&transaction, whose, most).await
-    })
+    step(
+        db,
+        job,
+        receipt,
+        "chats",
+        pace,
+        |transaction, most| async move {
+            let whose = Whose::Owner(owner.as_str(), job.created_at);
+            delete_batch(&transaction, whose, most).await
+        },
+    )
     .await
 }
 
@@ -289,26 +319,34 @@ pub async fn erase_traces(
     job: &Job,
     receipt: &Receipt,
     owner: &OwnerId,
+    pace: &Pace,
 ) -> Result<Option<Receipt>, StepError> {
     for (kind, sql) in TRACES {
-        let done = step(db, job, receipt, kind, |transaction, most| async move {
-            let row = transaction
-                .query_opt(
-                    sql,
-                    &[
-                        (&owner.as_str(), Type::TEXT),
-                        (&most.rows, Type::INT8),
-                        (&job.created_at, Type::TIMESTAMPTZ),
-                    ],
-                )
-                .await?;
-            let count: i64 = row.map_or(0, |row| row.get(0));
-            Ok(if count == 0 {
-                Vec::new()
-            } else {
-                vec![(*kind, count)]
-            })
-        })
+        let done = step(
+            db,
+            job,
+            receipt,
+            kind,
+            pace,
+            |transaction, most| async move {
+                let row = transaction
+                    .query_opt(
+                        sql,
+                        &[
+                            (&owner.as_str(), Type::TEXT),
+                            (&most.rows, Type::INT8),
+                            (&job.created_at, Type::TIMESTAMPTZ),
+                        ],
+                    )
+                    .await?;
+                let count: i64 = row.map_or(0, |row| row.get(0));
+                Ok(if count == 0 {
+                    Vec::new()
+                } else {
+                    vec![(*kind, count)]
+                })
+            },
+        )
         .await?;
         if done.is_some() {
             return Ok(done);
@@ -323,15 +361,16 @@ pub(crate) async fn step<'a, F, Fut>(
     job: &'a Job,
     receipt: &'a Receipt,
     cursor: &'a str,
+    pace: &Pace,
     delete: F,
 ) -> Result<Option<Receipt>, StepError>
 where
     F: Fn(Transaction, Batch) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Counts, Error>> + Send,
 {
-    let (delete, attempts) = (&delete, &Attempts::default());
-    db.transaction(|transaction| async move {
-        let counts = delete(transaction.clone(), attempts.next()).await?;
+    let (delete, attempts) = (&delete, &AtomicU32::default());
+    let done = db.transaction(|transaction| async move {
+        let counts = delete(transaction.clone(), pace.next(attempts)).await?;
         if counts.is_empty() {
             return Ok(None);
         }
@@ -346,8 +385,10 @@ where
         } else {
             Err(StepError::LeaseLost)
         }
-    })
-    .await
+    });
+    let done = done.await?;
+    pace.deleted();
+    Ok(done)
 }
 
 /// Ends a job with its receipt; what the payload said about a person is replaced by `payload`.
@@ -377,4 +418,31 @@ pub async fn finish(
     })
     .await?;
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The chats of each attempt at one batch that so many writers undo.
+    fn batch(pace: &Pace, conflicts: usize) -> Vec<i64> {
+        let attempts = AtomicU32::default();
+        let chats = (0..=conflicts).map(|_| pace.next(&attempts).chats);
+        let chats = chats.collect();
+        pace.deleted();
+        chats
+    }
+
+    #[test]
+    fn batches_shrink_with_each_conflict_and_grow_again_with_each_that_is_deleted() {
+        let pace = Pace::default();
+        assert_eq!(batch(&pace, 0), [200]);
+        assert_eq!(batch(&pace, 3), [200, 100, 50, 25]);
+        assert_eq!(batch(&pace, 1), [50, 25]);
+        assert_eq!(batch(&pace, 0), [50]);
+        assert_eq!(batch(&pace, 0), [100]);
+        assert_eq!(batch(&pace, 40).last(), Some(&1));
+        assert_eq!(batch(&pace, 0), [1], "no longer than it takes");
+        assert_eq!(batch(&pace, 0), [3]);
+    }
 }

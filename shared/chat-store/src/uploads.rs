@@ -11,7 +11,7 @@ use std::time::Duration;
 use dsql::{Db, Error, Row, Type};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::erasure::{Receipt, StepError, step};
+use crate::erasure::{Pace, Receipt, StepError, step};
 use crate::ids::{OwnerId, UploadId};
 use crate::jobs::Job;
 use crate::jobs::JobKind;
@@ -215,19 +215,27 @@ pub async fn forget(
     now: Timestamp,
 ) -> Result<Option<Receipt>, StepError> {
     let over = earlier(now, SignedDuration::try_from(UPLOAD_LIFE).unwrap_or(UNUSED));
-    step(db, job, receipt, "uploads", |transaction, _| async move {
-        let params = [
-            (&ids as _, Type::TEXT_ARRAY),
-            (&over as _, Type::TIMESTAMPTZ),
-        ];
-        let row = transaction.query_opt(FORGET, &params).await?;
-        let count: i64 = row.map_or(0, |row| row.get("n"));
-        Ok(if count == 0 {
-            Vec::new()
-        } else {
-            vec![("uploads", count)]
-        })
-    })
+    let pace = Pace::default(); // its size is that of a request to the bucket
+    step(
+        db,
+        job,
+        receipt,
+        "uploads",
+        &pace,
+        |transaction, _| async move {
+            let params = [
+                (&ids as _, Type::TEXT_ARRAY),
+                (&over as _, Type::TIMESTAMPTZ),
+            ];
+            let row = transaction.query_opt(FORGET, &params).await?;
+            let count: i64 = row.map_or(0, |row| row.get("n"));
+            Ok(if count == 0 {
+                Vec::new()
+            } else {
+                vec![("uploads", count)]
+            })
+        },
+    )
     .await
 }
 

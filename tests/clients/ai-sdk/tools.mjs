@@ -13,11 +13,17 @@ function asking(visitor, options) {
 
 const asked = page => page.chat.messages.at(-1).parts.filter(part => part.state === 'approval-requested')
 
+/** Without what the visitor answered: no chunk that every version of the SDK reads tells it. A page that loads the chat has it. */
+const unanswered = messages => comparable(messages).map(message => ({
+  ...message,
+  parts: message.parts.map(part => (part.approval ? { ...part, approval: { id: part.approval.id } } : part)),
+}))
+
 /** A page that has the question alone is given the whole reply. */
 async function resumedTheSame(visitor, id, messages) {
   const page = visitor.page({ id, messages: messages.slice(0, 1), headers: { 'last-event-id': messages[0].id } })
   await page.chat.resumeStream()
-  assert.deepEqual(comparable(page.chat.messages), comparable(messages))
+  assert.deepEqual(unanswered(page.chat.messages), unanswered(messages))
 }
 
 async function decide(visitor, id, approved, reason, { text = REMOVE, type = 'tool-lab_remove' } = {}) {

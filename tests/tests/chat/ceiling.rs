@@ -375,7 +375,7 @@ impl World<'_> {
             )
             .await
             .unwrap();
-        while erasure::delete_expired_chats(self.db, self.now)
+        while erasure::delete_expired_chats(self.db, &erasure::Pace::default(), self.now)
             .await
             .unwrap()
             .is_some()

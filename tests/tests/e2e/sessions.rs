@@ -1,9 +1,11 @@
 //! Sessions by a token of `POST /token` for programs outside of Node: psql as the documentation has
-//! it, psycopg, asyncpg, JDBC.
+//! it, psycopg, asyncpg, JDBC, `SQLx`.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use tests::binary::workspace;
+use tests::preload;
 use tests::python::{jdbc_driver, psql, python_path};
 
 use crate::sql_clients::Site;
@@ -238,4 +240,39 @@ async fn jdbc_holds_a_transaction_with_a_conflict_and_reads_the_catalogue() {
     let arguments = [by_name.as_str(), "-cp", &driver, &source];
     let answered = run(&site, "java", &arguments, folder.path()).await;
     assert_eq!(answered, "40001\n11\nid int4\nn int4\n");
+}
+
+/// The variables of libpq, which `SQLx` reads too, and a network in which the cluster's name leads to
+/// dsql-local.
+const SQLX: &str = r#"
+TOKEN=$(curl -sf -X POST "$API_URL/token" -H "Neon-Connection-String: $DATABASE_URL")
+field() { echo "$TOKEN" | jq -r ".$1"; }
+PGHOST=$(field host) PGPORT=$(field port) PGUSER=$(field user) PGPASSWORD=$(field password) PGDATABASE=$(field dbname) \
+  PGSSLMODE=$(field sslmode) PGSSLROOTCERT=$(field sslrootcert) PGOPTIONS=$(field options) LD_PRELOAD=$HOSTS_SHIM "$PROGRAM"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlx_holds_a_transaction_with_a_conflict() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("connectors-rust");
+    let package = workspace().join("local/dsql-local/tests/connectors/rust/Cargo.toml");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--locked", "--quiet", "--bin", "session"]);
+    build.arg("--manifest-path").arg(package);
+    build.arg("--target-dir").arg(&target);
+    let built = tokio::task::spawn_blocking(move || build.output()).await;
+    text(&built.unwrap().unwrap());
+    let hosts = folder.path().join("hosts");
+    let server = &site.stack.server;
+    let entry = format!("{} {}\n", server.hostaddr(), server.endpoint());
+    std::fs::write(&hosts, entry).unwrap();
+    let script = format!(
+        "export HOSTS_SHIM_FILE='{}'; HOSTS_SHIM='{}'; PROGRAM='{}'\n{SQLX}",
+        hosts.display(),
+        preload::hosts().display(),
+        target.join("debug/session").display()
+    );
+    let answered = run(&site, "bash", &["-euc", &script], folder.path()).await;
+    assert_eq!(answered, "40001\n11\n");
 }

@@ -78,6 +78,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "psql_connects_in_one_line_and_as_a_service",
             "jdbc_holds_a_transaction_with_a_conflict_and_reads_the_catalogue",
             "psycopg_holds_a_transaction_and_hears_that_its_cancel_request_arrived",
+            "sqlx_holds_a_transaction_with_a_conflict",
         ],
     ),
     (

@@ -62,6 +62,19 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Whether it is only looked at; the target; the last `seq` that stays, and the next one.
+    fn parameters(&self) -> (bool, Option<&MessageId>, Option<i64>, Option<i64>) {
+        match self {
+            Self::End | Self::First => (false, None, None, None),
+            Self::Look { target } => (true, target.as_ref(), None, None),
+            Self::Behind { cut, expected } | Self::After { cut, expected } => {
+                (false, None, Some(*cut), Some(*expected))
+            }
+        }
+    }
+}
+
 /// What an owner may still do; checked in the statement that opens.
 #[derive(Debug, Clone)]
 pub struct Allowance {
@@ -176,13 +189,7 @@ pub enum Opening {
 /// # Errors
 /// Any [`Error`].
 pub async fn open(db: &Db, owner: &OwnerId, turn: &NewTurn<'_>) -> Result<Opening, Error> {
-    let (is_look, target, cut, expected) = match &turn.place {
-        Place::End | Place::First => (false, None, None, None),
-        Place::Look { target } => (true, target.as_ref(), None, None),
-        Place::Behind { cut, expected } | Place::After { cut, expected } => {
-            (false, None, Some(*cut), Some(*expected))
-        }
-    };
+    let (is_look, target, cut, expected) = turn.place.parameters();
     let shown = texts(turn.shown, MessageId::as_str);
     let allowance = turn.allowance;
     let (first, second) = (allowance.buckets.first(), allowance.buckets.get(1));
