@@ -23,6 +23,7 @@ use crate::preload;
 use crate::python::pgbouncer;
 use crate::wait;
 
+const HOSTS_SHIM: &str = include_str!("../hosts_shim.c");
 /// The account `nobody` of most systems.
 const NOBODY: u32 = 65_534;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -74,7 +75,7 @@ impl Pooler {
         let (program, libraries) = pgbouncer();
         let [(preloaded, clock_shim), clock_file] = clock.env();
         readable(Path::new(&clock_file.1), 0o644);
-        let hosts_shim = preload::hosts();
+        let hosts_shim = preload::library("hosts_shim", HOSTS_SHIM);
         let both = format!("{clock_shim}:{}", hosts_shim.display());
         let mut command = Command::new(program);
         command

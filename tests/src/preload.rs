@@ -8,11 +8,6 @@ use std::sync::Mutex;
 
 use crate::binary::target_dir;
 
-/// The library by which names are looked up in the file that `HOSTS_SHIM_FILE` names.
-pub fn hosts() -> PathBuf {
-    library("hosts_shim", include_str!("../hosts_shim.c"))
-}
-
 /// The library of `tests/<name>.c`, whose text is `source`: its path, by which the text is known.
 ///
 /// # Panics

@@ -344,14 +344,15 @@ impl World<'_> {
             panic!("the job is nobody else's")
         };
         let mut receipt = erasure::Receipt::of(&job);
-        while let Some(more) = erasure::erase_chats(self.db, &job, &receipt, &owner)
+        let pace = erasure::Pace::default();
+        while let Some(more) = erasure::erase_chats(self.db, &job, &receipt, &owner, &pace)
             .await
             .unwrap()
         {
             receipt = more;
         }
         if is_erasure {
-            while let Some(more) = erasure::erase_traces(self.db, &job, &receipt, &owner)
+            while let Some(more) = erasure::erase_traces(self.db, &job, &receipt, &owner, &pace)
                 .await
                 .unwrap()
             {

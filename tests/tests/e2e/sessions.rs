@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tests::binary::workspace;
-use tests::preload;
 use tests::python::{jdbc_driver, psql, python_path};
 
 use crate::sql_clients::Site;
@@ -248,7 +247,8 @@ const SQLX: &str = r#"
 TOKEN=$(curl -sf -X POST "$API_URL/token" -H "Neon-Connection-String: $DATABASE_URL")
 field() { echo "$TOKEN" | jq -r ".$1"; }
 PGHOST=$(field host) PGPORT=$(field port) PGUSER=$(field user) PGPASSWORD=$(field password) PGDATABASE=$(field dbname) \
-  PGSSLMODE=$(field sslmode) PGSSLROOTCERT=$(field sslrootcert) PGOPTIONS=$(field options) LD_PRELOAD=$HOSTS_SHIM "$PROGRAM"
+  PGSSLMODE=$(field sslmode) PGSSLROOTCERT=$(field sslrootcert) PGOPTIONS=$(field options) \
+  DSQL_ENDPOINT=$(field host) DSQL_HOSTADDR=$(field hostaddr) LD_PRELOAD=$PWD/hosts.so "$PROGRAM"
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -256,21 +256,19 @@ async fn sqlx_holds_a_transaction_with_a_conflict() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("connectors-rust");
-    let package = workspace().join("local/dsql-local/tests/connectors/rust/Cargo.toml");
+    let connectors = workspace().join("local/dsql-local/tests/connectors");
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--locked", "--quiet", "--bin", "session"]);
-    build.arg("--manifest-path").arg(package);
+    build
+        .arg("--manifest-path")
+        .arg(connectors.join("rust/Cargo.toml"));
     build.arg("--target-dir").arg(&target);
     let built = tokio::task::spawn_blocking(move || build.output()).await;
     text(&built.unwrap().unwrap());
-    let hosts = folder.path().join("hosts");
-    let server = &site.stack.server;
-    let entry = format!("{} {}\n", server.hostaddr(), server.endpoint());
-    std::fs::write(&hosts, entry).unwrap();
     let script = format!(
-        "export HOSTS_SHIM_FILE='{}'; HOSTS_SHIM='{}'; PROGRAM='{}'\n{SQLX}",
-        hosts.display(),
-        preload::hosts().display(),
+        "cd '{}'; cc -shared -fPIC -O1 -o hosts.so '{}' -ldl; PROGRAM='{}'\n{SQLX}",
+        folder.path().display(),
+        connectors.join("hosts_shim.c").display(),
         target.join("debug/session").display()
     );
     let answered = run(&site, "bash", &["-euc", &script], folder.path()).await;
