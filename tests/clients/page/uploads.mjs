@@ -4,7 +4,7 @@ import { picture } from './files.mjs';
 
 const MOST = 8_000_000;
 /** Bytes a second: an upload of some megabytes is on its way as long as a story looks at it. */
-const SLOW = 60_000;
+const SLOW = 20_000;
 
 const pdf = (name, size) => ({
   name, mimeType: 'application/pdf', buffer: Buffer.concat([Buffer.from('%PDF-1.4\n'), Buffer.alloc(size - 9, 0xe2)]),

@@ -14,6 +14,8 @@ use crate::stack::{
 /// Beyond every lease of these tests.
 const LATER: Duration = Duration::from_secs(120);
 const SLOW: &str = "[[delay 10]][[words 200]]";
+/// A reply that a test ends.
+const ENDLESS: &str = "[[delay 50]][[words 500]]";
 
 /// Replies, tokens read and tokens written, by what is counted for the owner.
 async fn counted(db: &Db) -> (i64, i64, i64) {
@@ -118,7 +120,7 @@ async fn deleting_one_chat_or_all_does_not_hide_what_a_reply_has_used() {
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
     let mut before = (0, 0, 0);
     for (id, path, status) in [("c", "/api/chats/c", 204), ("d", "/api/chats", 202)] {
-        let mut invocation = visitor.begin(&submit(id, "u1", SLOW), LIMIT);
+        let mut invocation = visitor.begin(&submit(id, "u1", ENDLESS), LIMIT);
         heard(&mut invocation, "word6").await;
         checkpointed(&db).await;
         let deleted = visitor.ask_chats("DELETE", path, None).await;
@@ -152,7 +154,7 @@ async fn the_purge_of_a_chat_does_not_hide_what_its_reply_has_used() {
         stack.database("admin"),
     );
     let visitor = Visitor::of(&stack, &chat, &chats, "visitor");
-    let mut invocation = visitor.begin(&submit("c", "u1", SLOW), LIMIT);
+    let mut invocation = visitor.begin(&submit("c", "u1", ENDLESS), LIMIT);
     heard(&mut invocation, "word6").await;
     checkpointed(&db).await;
     db.execute_sql("UPDATE chats SET expires_at = now() - interval '1 day'")

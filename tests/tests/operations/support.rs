@@ -11,8 +11,8 @@ use tests::function::Function;
 use tests::logins::as_role;
 use tests::sample::Sample;
 
-/// What an invocation has.
-const INVOCATION: Duration = Duration::from_secs(300);
+use crate::stack::LIMIT;
+
 /// Longer than any test takes.
 const TEST: Duration = Duration::from_secs(1_800);
 
@@ -134,13 +134,14 @@ pub(crate) fn sample(function: &str, name: &str) -> Value {
         .event
 }
 
-/// Sends an event and returns the report. A job that has no time left goes on in the next
-/// invocation, so there is time for it on a machine that has much else to do.
+/// Sends an event and returns the report.
 pub(crate) async fn invoke(function: &Function, event: &Value) -> Value {
-    let answer = function
-        .invoke(event.to_string(), INVOCATION)
-        .await
-        .response();
+    invoke_within(function, event, LIMIT).await
+}
+
+/// The same, with so much time for it.
+pub(crate) async fn invoke_within(function: &Function, event: &Value, limit: Duration) -> Value {
+    let answer = function.invoke(event.to_string(), limit).await.response();
     serde_json::from_slice(&answer).unwrap()
 }
 
