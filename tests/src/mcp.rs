@@ -40,10 +40,19 @@ impl McpServer {
             .arg(workspace().join("tests/clients/mcp/server.mjs"))
             .env("MCP_ROOT", ROOT.as_path())
             .envs(variables.iter().copied())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // Not the test's own, which Node would make a stream that loses what is written fast.
+            .stderr(Stdio::piped())
             .spawn()
             .expect("node starts");
         let output = child.stdout.take().expect("its output is piped");
+        let complaints = child.stderr.take().expect("its output is piped");
+        std::thread::spawn(move || {
+            for line in BufReader::new(complaints).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+            }
+        });
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (sender, ready) = channel();
         let kept = Arc::clone(&lines);

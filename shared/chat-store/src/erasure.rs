@@ -151,23 +151,22 @@ impl Batch {
 /// not meet the same conflicts with every batch.
 #[derive(Debug, Default)]
 pub struct Pace {
+    /// Those of the next attempt.
     halvings: AtomicU32,
 }
 
 impl Pace {
-    /// What the next attempt takes; `attempts` counts those at this batch.
-    fn next(&self, attempts: &AtomicU32) -> Batch {
-        let is_again = attempts.fetch_add(1, Ordering::Relaxed) > 0;
-        let before = self
-            .halvings
-            .fetch_add(u32::from(is_again), Ordering::Relaxed);
-        Batch::after(before + u32::from(is_again))
+    /// What an attempt takes. The next one takes half as much, unless this one [succeeds].
+    ///
+    /// [succeeds]: Self::deleted
+    fn next(&self) -> Batch {
+        Batch::after(self.halvings.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A batch was deleted.
+    /// The last attempt succeeded.
     fn deleted(&self) {
-        let halvings = self.halvings.load(Ordering::Relaxed);
-        let fewer = halvings.min(MOST_HALVINGS).saturating_sub(1);
+        let last = self.halvings.load(Ordering::Relaxed).saturating_sub(1);
+        let fewer = last.min(MOST_HALVINGS).saturating_sub(1);
         self.halvings.store(fewer, Ordering::Relaxed);
     }
 }
@@ -250,10 +249,9 @@ pub async fn delete_expired_chats(
     pace: &Pace,
     now: Timestamp,
 ) -> Result<Option<i64>, Error> {
-    let attempts = AtomicU32::default();
     let counts: Counts = db
         .transaction(|transaction| {
-            let most = pace.next(&attempts);
+            let most = pace.next();
             async move { delete_batch(&transaction, Whose::Expired(now), most).await }
         })
         .await?;
@@ -368,9 +366,9 @@ where
     F: Fn(Transaction, Batch) -> Fut + Send + Sync,
     Fut: Future<Output = Result<Counts, Error>> + Send,
 {
-    let (delete, attempts) = (&delete, &AtomicU32::default());
+    let delete = &delete;
     let done = db.transaction(|transaction| async move {
-        let counts = delete(transaction.clone(), pace.next(attempts)).await?;
+        let counts = delete(transaction.clone(), pace.next()).await?;
         if counts.is_empty() {
             return Ok(None);
         }
@@ -426,9 +424,7 @@ mod tests {
 
     /// The chats of each attempt at one batch that so many writers undo.
     fn batch(pace: &Pace, conflicts: usize) -> Vec<i64> {
-        let attempts = AtomicU32::default();
-        let chats = (0..=conflicts).map(|_| pace.next(&attempts).chats);
-        let chats = chats.collect();
+        let chats = (0..=conflicts).map(|_| pace.next().chats).collect();
         pace.deleted();
         chats
     }

@@ -172,12 +172,7 @@ export const stories = {
       await visit.open();
       await visit.ask('first');
       const id = visit.chatId;
-      let release;
-      const held = new Promise((resolve) => { release = resolve; });
-      await visit.context.route(`**/api/chats/${id}`, async (route) => {
-        await held;
-        await route.continue();
-      }, { times: 1 });
+      const release = await visit.holdChat(id);
       await visit.page.goto('about:blank');
       await visit.open(id);
       await visit.page.getByRole('heading', { level: 1, name: /You said|first/ }).waitFor(); // its name, from the list

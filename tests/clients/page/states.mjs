@@ -32,13 +32,7 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.ask(Array.from({ length: 60 }, (_, i) => `line ${i}`).join('\n\n'));
-      const id = visit.chatId;
-      let release;
-      const held = new Promise((resolve) => { release = resolve; });
-      await visit.context.route(`**/api/chats/${id}`, async (route) => {
-        await held;
-        await route.continue();
-      }, { times: 1 });
+      const release = await visit.holdChat(visit.chatId);
       await visit.page.reload();
       await visit.page.getByRole('status', { name: 'Loading the chat', exact: true }).waitFor();
       await visit.accessible('a chat that loads');

@@ -121,6 +121,17 @@ export class Visit {
     await this.idle();
   }
 
+  /** The chat does not load, once, before what this gives is called. */
+  async holdChat(id) {
+    let release;
+    const held = new Promise((resolve) => { release = resolve; });
+    await this.context.route(`**/api/chats/${id}`, async (route) => {
+      await held;
+      await route.continue();
+    }, { times: 1 });
+    return release;
+  }
+
   async act(message, name) {
     await message.hover();
     await message.locator(`[data-test="${name}"]`).click();

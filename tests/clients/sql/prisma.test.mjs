@@ -1,33 +1,15 @@
 // Prisma Migrate, unmodified, on a cluster that a token opens: migrations by AWS's own tool, and models on what they make.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
+import { test } from 'node:test'
 import { PrismaPg } from '@prisma/adapter-pg'
-import pg from 'pg'
-import { sessionToken, settings } from './session.mjs'
+import { documented, project } from './project.mjs'
+import { settings } from './session.mjs'
 
-const here = (name) => fileURLToPath(new URL(name, import.meta.url))
-// The page's own; TOKEN is what POST /token answered.
-const page = await readFile(here('../../../docs/sql.md'), 'utf8')
-const [, CONFIG] = page.match(/```js\n(\/\/ prisma\.config\.ts\n[^]*?)```/)
-
-let folder, session
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'prisma-'))
-  await symlink(here('node_modules'), join(folder, 'node_modules'))
-  await writeFile(join(folder, 'prisma.config.ts'), CONFIG)
-  session = new pg.Client({ ...await settings(), ssl: true })
-  await session.connect()
-})
-after(async () => {
-  await session.end()
-  await rm(folder, { recursive: true })
-})
+const { path, rows, run } = project({ DATABASE_URL: 'postgresql://is.not.used/', CHECKPOINT_DISABLE: '1' })
+const prisma = (...args) => run('prisma/build/index.js', ...args)
+const awsTool = (...args) => run('@aws/aurora-dsql-prisma-tools/dist/cli/index.js', ...args)
 
 const SCHEMA = `
 generator client {
@@ -55,27 +37,6 @@ model Post {
 `
 const GROWN = SCHEMA.replace('title    String\n', 'title    String\n  body     String?\n')
 
-async function run(program, ...args) {
-  const started = spawn(process.execPath, [here(`node_modules/${program}`), ...args], {
-    cwd: folder,
-    env: {
-      ...process.env,
-      TOKEN: JSON.stringify(await sessionToken()),
-      DATABASE_URL: 'postgresql://is.not.used/',
-      CHECKPOINT_DISABLE: '1',
-      NODE_OPTIONS: `--import ${new URL('session.mjs', import.meta.url)}`,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let [answer, written] = ['', '']
-  started.stdout.on('data', (data) => { answer += data; written += data })
-  started.stderr.on('data', (data) => { written += data })
-  const code = await new Promise((done) => started.on('close', done))
-  return { code, answer, written }
-}
-const prisma = (...args) => run('prisma/build/index.js', ...args)
-const awsTool = (...args) => run('@aws/aurora-dsql-prisma-tools/dist/cli/index.js', ...args)
-
 async function succeeds(running) {
   const { code, answer, written } = await running
   assert.equal(code, 0, written)
@@ -85,29 +46,20 @@ async function succeeds(running) {
 // As docs/sql.md has it: what has changed in the schema, in DSQL's terms.
 async function writeMigration(name, from) {
   const difference = await succeeds(prisma('migrate', 'diff', ...from, '--to-schema-datamodel', 'prisma/schema.prisma', '--script'))
-  const at = join(folder, 'prisma/migrations', name)
+  const at = path(`prisma/migrations/${name}`)
   await mkdir(at, { recursive: true })
-  await writeFile(join(folder, 'difference.sql'), difference.replace(/^CREATE SCHEMA.*\n/m, ''))
-  await succeeds(awsTool('transform', 'difference.sql', '-o', join(at, 'migration.sql')))
-  return readFile(join(at, 'migration.sql'), 'utf8')
+  await writeFile(path('difference.sql'), difference.replace(/^CREATE SCHEMA.*\n/m, ''))
+  await succeeds(awsTool('transform', 'difference.sql', '-o', `${at}/migration.sql`))
+  return readFile(`${at}/migration.sql`, 'utf8')
 }
 
-// A statement; sent again where the catalog was changed since the session's last one.
-async function rows(text) {
-  for (;;) {
-    try {
-      return (await session.query(text)).rows
-    } catch (error) {
-      if (!/OC001/.test(error.message)) throw error
-    }
-  }
-}
 const isApplied = 'SELECT migration_name AS name FROM _prisma_migrations WHERE finished_at IS NOT NULL ORDER BY 1'
 
 test('a schema becomes tables and an index, once', async () => {
-  await mkdir(join(folder, 'prisma/migrations'), { recursive: true })
-  await writeFile(join(folder, 'prisma/schema.prisma'), SCHEMA)
-  await writeFile(join(folder, 'prisma/migrations/migration_lock.toml'), 'provider = "postgresql"\n')
+  await mkdir(path('prisma/migrations'), { recursive: true })
+  await writeFile(path('prisma.config.ts'), documented('prisma.config.ts'))
+  await writeFile(path('prisma/schema.prisma'), SCHEMA)
+  await writeFile(path('prisma/migrations/migration_lock.toml'), 'provider = "postgresql"\n')
   await succeeds(awsTool('validate', 'prisma/schema.prisma'))
   assert.match(await writeMigration('1_init', ['--from-empty']), /CREATE UNIQUE INDEX ASYNC "Author_email_key"/)
   assert.match(await succeeds(prisma('migrate', 'deploy')), /All migrations have been successfully applied/)
@@ -117,17 +69,17 @@ test('a schema becomes tables and an index, once', async () => {
 })
 
 test('a new column is a migration of its own', async () => {
-  await writeFile(join(folder, 'before.prisma'), SCHEMA)
-  await writeFile(join(folder, 'prisma/schema.prisma'), GROWN)
+  await writeFile(path('before.prisma'), SCHEMA)
+  await writeFile(path('prisma/schema.prisma'), GROWN)
   assert.match(await writeMigration('2_body', ['--from-schema-datamodel', 'before.prisma']), /ADD COLUMN +"body" TEXT;/)
   await succeeds(prisma('migrate', 'deploy'))
   assert.deepEqual(await rows(isApplied), [{ name: '1_init' }, { name: '2_body' }])
 })
 
 test('a migration that DSQL refuses is told, and keeps others back until it is marked', async () => {
-  const at = join(folder, 'prisma/migrations/3_serial')
+  const at = path('prisma/migrations/3_serial')
   await mkdir(at)
-  await writeFile(join(at, 'migration.sql'), 'CREATE TABLE serials (id SERIAL PRIMARY KEY);\n')
+  await writeFile(`${at}/migration.sql`, 'CREATE TABLE serials (id SERIAL PRIMARY KEY);\n')
   for (const reason of [/type "serial" does not exist[^]*3_serial/, /P3009[^]*3_serial/]) {
     const { code, written } = await prisma('migrate', 'deploy')
     assert.equal(code, 1)
@@ -140,7 +92,7 @@ test('a migration that DSQL refuses is told, and keeps others back until it is m
 
 test('models, relations, upsert and errors work as Prisma has them', async () => {
   await succeeds(prisma('generate'))
-  const { PrismaClient } = createRequire(join(folder, 'client/'))('./index.js')
+  const { PrismaClient } = createRequire(path('client/'))('./index.js')
   const db = new PrismaClient({ adapter: new PrismaPg({ ...await settings(), ssl: true }, { schema: 'blog' }) })
   const [email, other] = ['ada@example.com', 'ada@example.org']
   await db.author.create({ data: { email, posts: { create: [{ title: 'one', body: 'x' }, { title: 'two' }] } } })
