@@ -126,13 +126,14 @@ clients: ## clients of dsql-local, newest versions, into docs/clients.md: needs 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
 
+# Dependencies are those that this toolchain can build: the tool resolves them anew.
 # The tag of the last release, since the registry has none to compare with yet; a crate's version says how much may change.
 REV ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
 semver: ## the public API of dsql, dsql-dialect and dsql-local, compared with that of REV= (default: the last tag); builds its tool first, some minutes
 	@[ -n "$(REV)" ] || { echo "there is no tag yet: give a revision to compare with, as in make semver REV=HEAD~20" >&2; exit 1; }
 	@scripts/install-tools.sh semver
-	PATH="$(CURDIR)/.tools/semver/bin:$$PATH" cargo semver-checks --baseline-rev "$(REV)" -p dsql -p dsql-dialect -p dsql-local
+	CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS=fallback PATH="$(CURDIR)/.tools/semver/bin:$$PATH" cargo semver-checks --baseline-rev "$(REV)" -p dsql -p dsql-dialect -p dsql-local
 
 package: ## the crates dsql, dsql-dialect and dsql-local as they would be published: packed, and built from their packages (nothing is uploaded)
 	cargo publish --locked --dry-run --allow-dirty -p dsql -p dsql-dialect -p dsql-local
