@@ -3,9 +3,6 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::HeaderMap;
 use lambda_local::application::{Bucket as Described, CorsRule};
 use lambda_local::bucket::{Caller, Endpoint, Objects};
 use lambda_local::clock::Clock;
@@ -13,6 +10,7 @@ use lambda_local::sts::Keys;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::client::{Answer, send};
 use crate::function::Launch;
 use crate::stack::Stack;
 
@@ -36,17 +34,6 @@ pub struct Bucket {
     endpoint: Endpoint,
     objects: Objects,
     _folder: TempDir,
-}
-
-/// An answer of the bucket.
-#[derive(Debug)]
-pub struct Answer {
-    /// Of HTTP.
-    pub status: u16,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
 }
 
 impl Bucket {
@@ -130,27 +117,6 @@ impl Bucket {
     /// When its folder cannot be read.
     pub fn objects(&self) -> usize {
         self.objects.count(NAME).expect("a folder")
-    }
-}
-
-/// Sends a request to the bucket as it stands.
-///
-/// # Panics
-/// When there is no answer.
-pub async fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut request = hyper::Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let body = Full::from(Bytes::copy_from_slice(body));
-    let request = request.body(body).expect("a request");
-    let response = https::Client::new().send(request).await;
-    let (head, body) = response.expect("an answer").into_parts();
-    let body = body.collect().await.expect("a whole body");
-    Answer {
-        status: head.status.as_u16(),
-        headers: head.headers,
-        body: body.to_bytes(),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod background;
 pub mod binary;
 pub mod blog;
 pub mod bucket;
+pub mod client;
 pub mod clock;
 pub mod cloudflare;
 pub mod function;

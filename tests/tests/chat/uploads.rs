@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use tests::bucket::{Bucket, ORIGIN, put, send};
+use tests::bucket::{Bucket, ORIGIN, put};
+use tests::client::send;
 use tests::clock::WallClock;
 use tests::function::Function;
 use tests::http::{Request, Response};

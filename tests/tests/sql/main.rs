@@ -17,6 +17,7 @@ mod answers;
 mod errors;
 mod faults;
 mod flights;
+mod forged_sessions;
 mod guesses;
 mod hostile;
 mod idempotency;

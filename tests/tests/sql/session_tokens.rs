@@ -26,12 +26,23 @@ impl Site {
     }
 
     /// The token that the login `blog` is given.
-    async fn given(&self) -> Value {
+    pub(crate) async fn given(&self) -> Value {
         self.given_to(&self.blog.connection_string()).await
     }
 
-    async fn given_to(&self, connection: &str) -> Value {
-        let response = self.token(&asked(connection, "")).await;
+    /// The token that the login `blog` is given for so long.
+    pub(crate) async fn given_for(&self, seconds: u16) -> Value {
+        let body = format!("{{\"expiresIn\":{seconds}}}");
+        self.given_by(&asked(&self.blog.connection_string(), &body))
+            .await
+    }
+
+    pub(crate) async fn given_to(&self, connection: &str) -> Value {
+        self.given_by(&asked(connection, "")).await
+    }
+
+    async fn given_by(&self, request: &Request) -> Value {
+        let response = self.token(request).await;
         let body = response.json();
         assert_eq!(response.status, 200, "{body}");
         body

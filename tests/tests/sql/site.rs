@@ -41,6 +41,15 @@ impl Site {
         Self::start_on(Options::default(), |launch| launch).await
     }
 
+    /// With a control plane beside the database.
+    pub(crate) async fn start_with_control_plane() -> Self {
+        let options = Options {
+            control_plane: Some(([127, 0, 0, 1], 0).into()),
+            ..Options::default()
+        };
+        Self::start_on(options, |launch| launch).await
+    }
+
     async fn start_on(options: Options, change: impl FnOnce(Launch) -> Launch) -> Self {
         let server = DsqlLocal::start(options).await.expect("dsql-local starts");
         let logins = Logins::of(&server).await;
