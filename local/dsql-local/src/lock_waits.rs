@@ -2,8 +2,8 @@
 //! PostgreSQL has, so a session whose statement waits for another one's transaction asks that one
 //! to yield its locks.
 //!
-//! 1. A session that is not answered at once says so. While one does, PostgreSQL is asked who waits
-//!    for whom.
+//! 1. A session says when it begins to wait for PostgreSQL, which costs it no timer of its own. While
+//!    one has waited for longer than a statement takes, PostgreSQL is asked who waits for whom.
 //! 2. Whoever is waited for is asked, by a request in its mailbox, to yield. It does so as soon as
 //!    it is idle.
 //! 3. A request names the transaction as it was *before* PostgreSQL was asked, so that a later one
@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,15 @@ use tokio_postgres::{Client, Error};
 
 use crate::postgres::connect;
 
+/// Between two looks at the sessions, while there are statements. One that takes longer may be
+/// waiting for another session.
+const TICK: Duration = Duration::from_millis(3);
+/// A session that has waited since a tick before the last one has waited for longer than [`TICK`].
+const TICKS: u64 = 2;
+/// So many looks at which no session waited end them, until one does.
+const IDLE_TICKS: u32 = 100;
+/// A session that waits for nothing.
+const NOT_WAITING: u64 = 0;
 /// Pause between two questions while somebody waits for somebody.
 const BUSY_PAUSE: Duration = Duration::from_millis(4);
 /// The longest pause, while statements take their time without waiting for a lock.
@@ -76,6 +85,8 @@ struct State {
 struct Participant {
     state: Mutex<State>,
     requested: Notify,
+    /// The tick since which it has waited for PostgreSQL, or [`NOT_WAITING`].
+    waits_since: AtomicU64,
 }
 
 impl Participant {
@@ -113,9 +124,16 @@ impl Registration {
         self.participant.state().request.is_some()
     }
 
-    /// The session waits for longer than a statement takes.
+    /// The session waits for PostgreSQL, as long as what is returned lives.
     pub(crate) fn wait(&self) -> Waiting<'_> {
-        self.lock_waits.wait()
+        let LockWaits { ticks, .. } = &*self.lock_waits;
+        let waits_since = &self.participant.waits_since;
+        // Before the look at whether somebody ticks, whose last look comes after it stopped.
+        waits_since.store(ticks.now.load(Ordering::SeqCst), Ordering::SeqCst);
+        if !ticks.are_counted.load(Ordering::SeqCst) {
+            ticks.wanted.notify_one();
+        }
+        Waiting(waits_since)
     }
 
     /// The transaction yielded its locks: requests made until now are fulfilled.
@@ -144,19 +162,29 @@ impl Drop for Registration {
 }
 
 /// Says that a session waits for PostgreSQL, for as long as it lives.
-pub(crate) struct Waiting<'a>(&'a LockWaits);
+pub(crate) struct Waiting<'a>(&'a AtomicU64);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.send_modify(|count| *count -= 1);
+        self.0.store(NOT_WAITING, Ordering::SeqCst);
     }
+}
+
+/// A clock that runs while sessions wait.
+#[derive(Debug)]
+struct Ticks {
+    now: AtomicU64,
+    are_counted: AtomicBool,
+    wanted: Notify,
 }
 
 /// Knows all sessions that have a backend.
 pub(crate) struct LockWaits {
     socket: PathBuf,
     participants: Mutex<HashMap<i32, Arc<Participant>>>,
-    waiting: watch::Sender<usize>,
+    ticks: Ticks,
+    /// Whether a session has waited for longer than a statement takes.
+    is_late: watch::Sender<bool>,
 }
 
 impl LockWaits {
@@ -164,7 +192,12 @@ impl LockWaits {
         Self {
             socket: socket.to_owned(),
             participants: Mutex::default(),
-            waiting: watch::Sender::new(0),
+            ticks: Ticks {
+                now: AtomicU64::new(NOT_WAITING + 1),
+                are_counted: AtomicBool::new(false),
+                wanted: Notify::new(),
+            },
+            is_late: watch::Sender::new(false),
         }
     }
 
@@ -185,6 +218,7 @@ impl LockWaits {
                 request: None,
             }),
             requested: Notify::new(),
+            waits_since: AtomicU64::new(NOT_WAITING),
         });
         self.participants().insert(pid, participant.clone());
         Registration {
@@ -194,19 +228,53 @@ impl LockWaits {
         }
     }
 
-    /// A session waits for longer than a statement takes.
-    pub(crate) fn wait(&self) -> Waiting<'_> {
-        self.waiting.send_modify(|count| *count += 1);
-        Waiting(self)
-    }
-
     /// Settles waits until it is dropped.
     pub(crate) async fn run(self: Arc<Self>) {
-        let mut waiting = self.waiting.subscribe();
+        tokio::join!(self.count_ticks(), self.settle_waits());
+    }
+
+    /// Looks at the sessions while they have statements.
+    async fn count_ticks(&self) {
+        let Ticks {
+            now,
+            are_counted,
+            wanted,
+        } = &self.ticks;
+        loop {
+            wanted.notified().await;
+            are_counted.store(true, Ordering::SeqCst);
+            let mut idle = 0;
+            while idle < IDLE_TICKS {
+                tokio::time::sleep(TICK).await;
+                let tick = now.fetch_add(1, Ordering::SeqCst) + 1;
+                let longest = self.longest_wait();
+                idle = if longest.is_some() { 0 } else { idle + 1 };
+                let is_late = longest.is_some_and(|since| tick - since >= TICKS);
+                self.is_late
+                    .send_if_modified(|was_late| std::mem::replace(was_late, is_late) != is_late);
+            }
+            are_counted.store(false, Ordering::SeqCst);
+            if self.longest_wait().is_some() {
+                wanted.notify_one();
+            }
+        }
+    }
+
+    /// The tick since which a session has waited the longest, if any waits.
+    fn longest_wait(&self) -> Option<u64> {
+        let participants = self.participants();
+        let waits = participants
+            .values()
+            .map(|participant| participant.waits_since.load(Ordering::SeqCst));
+        waits.filter(|since| *since != NOT_WAITING).min()
+    }
+
+    async fn settle_waits(&self) {
+        let mut is_late = self.is_late.subscribe();
         let mut connected = None;
         let mut pause = BUSY_PAUSE;
         // The sender lives in `self`.
-        while waiting.wait_for(|count| *count > 0).await.is_ok() {
+        while is_late.wait_for(|is_late| *is_late).await.is_ok() {
             let (client, driver) = match connected.take() {
                 Some(connected) => connected,
                 None => match connect(&self.socket).await {
@@ -316,6 +384,40 @@ mod tests {
         ask(&participant, &transaction, Obstacle::Row, Some(&other));
         assert!(registration.take_request().is_none());
         assert!(transaction.commit.is_committed() && !other.is_committed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_late_while_it_waits_for_longer_than_a_statement_takes() {
+        let lock_waits = lock_waits();
+        let registration = lock_waits.register(7);
+        let counting = lock_waits.clone();
+        let counting = tokio::spawn(async move { counting.count_ticks().await });
+        let is_late = || *lock_waits.is_late.borrow();
+        for pause in [TICK, TICK * (IDLE_TICKS + 10)] {
+            let waiting = registration.wait();
+            tokio::time::sleep(TICK * 4).await;
+            assert!(is_late());
+            drop(waiting);
+            tokio::time::sleep(TICK * 2).await;
+            assert!(!is_late());
+            tokio::time::sleep(pause).await;
+        }
+        assert!(!lock_waits.ticks.are_counted.load(Ordering::SeqCst));
+        counting.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_short_waits_make_no_session_late() {
+        let lock_waits = lock_waits();
+        let registration = lock_waits.register(7);
+        let counting = lock_waits.clone();
+        let counting = tokio::spawn(async move { counting.count_ticks().await });
+        for _ in 0..100 {
+            let _waiting = registration.wait();
+            tokio::time::sleep(TICK / 2).await;
+            assert!(!*lock_waits.is_late.borrow());
+        }
+        counting.abort();
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! before, and registered with those that look at lock waits.
 
 use std::io;
-use std::time::Duration;
 
 use crate::backend::{AttachError, BackendConnection};
 use crate::cluster::Cluster;
@@ -10,9 +9,6 @@ use crate::lock_waits::Registration;
 use crate::prestart::Prestart;
 use crate::startup::Startup;
 use crate::wire::Backend;
-
-/// A statement that takes longer may be waiting for another session; real time.
-const ANSWER_PATIENCE: Duration = Duration::from_millis(3);
 
 /// A backend, and how others find its session.
 pub(super) struct Attached {
@@ -23,9 +19,6 @@ pub(super) struct Attached {
 impl Attached {
     /// The backend's next answer. Cancel-safe.
     pub(super) async fn answer(&mut self) -> io::Result<Backend> {
-        if let Ok(message) = tokio::time::timeout(ANSWER_PATIENCE, self.backend.next()).await {
-            return message;
-        }
         let _waiting = self.registration.wait();
         self.backend.next().await
     }

@@ -39,8 +39,8 @@ impl Session<'_> {
             return Ok(Reply::default());
         }
         let place = self.pipeline.place();
-        let _waiting = self.cluster.lock_waits.wait();
         let attached = self.attach().await?;
+        let _waiting = attached.registration.wait();
         Ok(attached.backend.ask(sql, parameters, place).await?)
     }
 

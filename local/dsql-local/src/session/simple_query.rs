@@ -187,8 +187,8 @@ impl Session<'_> {
         let has_failed = has_failed || self.refuses_to_commit(AfterFailure::BlockFailed).await?;
         let end = if has_failed { "ROLLBACK" } else { "COMMIT" };
         let error = {
-            let _waiting = self.cluster.lock_waits.wait();
             let attached = self.attach().await?;
+            let _waiting = attached.registration.wait();
             let ended = attached
                 .backend
                 .ask(end, Some(&[]), Place::BetweenStatements);
