@@ -13,7 +13,7 @@ use crate::report::{Report, Target};
 use crate::samples::{Samples, short};
 use crate::stack::{config, raw_config, tls};
 
-/// The service's limits (reference: connect limits).
+/// The service's limits (User Guide: *Cluster quotas and database limits*).
 const BURST: u32 = 1_000;
 const PER_SECOND: u32 = 100;
 

@@ -18,7 +18,7 @@ const GZIP_FROM_BYTES: usize = 1_024;
 /// takes a fifth more time for a few per cent less (measured with rows of prose).
 const GZIP_LEVEL: u32 = 2;
 /// What Lambda takes as a buffered answer: the JSON document in which the body is a string
-/// (lambda.md; 6 MB).
+/// (Lambda quotas; 6 MB).
 const MAX_ANSWER_BYTES: usize = 6 * 1024 * 1024;
 /// Of that, what status and headers may need.
 const ENVELOPE_BYTES: usize = 4 * 1024;

@@ -1,4 +1,4 @@
-//! Bodies of SQL functions (reference 11): each statement in one is judged as if it stood alone,
+//! Bodies of SQL functions: each statement in one is judged as if it stood alone,
 //! when the function is created, and none may change the catalog. What depends on values is refused
 //! by PostgreSQL when the function is called.
 

@@ -1,4 +1,4 @@
-//! `AWS IAM GRANT` and `AWS IAM REVOKE` (reference 5.1), which no PostgreSQL parser knows.
+//! `AWS IAM GRANT` and `AWS IAM REVOKE` (User Guide: *Using database roles with IAM*), which no PostgreSQL parser knows.
 
 use crate::{
     lexer::{Lexeme, Token, string_value},

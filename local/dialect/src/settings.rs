@@ -6,7 +6,7 @@ use crate::{
     statement::Isolation,
 };
 
-/// What may be set (reference 4.1, 11), by whatever way: `SET`, `set_config`, the startup message,
+/// What may be set (sources: README), by whatever way: `SET`, `set_config`, the startup message,
 /// a function's clause.
 pub const SETTABLE: &[&str] = &[
     "application_name",

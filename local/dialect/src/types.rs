@@ -1,5 +1,5 @@
 //! Data types: how a statement spells one, what PostgreSQL displays for it, and what DSQL does with
-//! it (reference 4.8: a column type is accepted only if it is listed).
+//! it (User Guide, *Supported data types*: a column type is accepted only if it is listed).
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 

@@ -8,7 +8,7 @@ use crate::principal::{Action, Principal, Principals};
 use crate::sigv4::SignatureError;
 use crate::token::Token;
 
-/// One week, the longest life of a token (reference: token expiry).
+/// One week, the longest life of a token (User Guide: *Generating an authentication token*).
 const LONGEST_LIFE_S: u64 = 604_800;
 
 /// Why a token is refused; the kinds that [`Stats`](crate::Stats) counts by name.

@@ -11,7 +11,7 @@ use crate::wire::ErrorAnswer;
 
 /// What the service calls itself.
 pub(crate) const SERVER_VERSION: &str = "16.15";
-/// Settings that a cluster reports otherwise than PostgreSQL (reference 1.8, 11), with their
+/// Settings that a cluster reports otherwise than PostgreSQL (recorded), with their
 /// values.
 pub(crate) const REPORTED: &[(&str, &str)] = &[
     ("server_version", SERVER_VERSION),

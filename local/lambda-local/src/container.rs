@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::runtime_api::{Invocation, Outcome, RuntimeApi};
 use crate::task::Task;
 
-/// Init on default Lambda (reference: Lambda quotas).
+/// Init on default Lambda (Lambda Developer Guide: *Lambda runtime environment lifecycle*).
 const INIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What to start and how.

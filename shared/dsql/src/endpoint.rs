@@ -1,4 +1,4 @@
-//! The cluster's address: its host name and the region in it (reference: AWS's own pattern
+//! The cluster's address: its host name and the region in it (AWS's own pattern is
 //! `<id>.dsql[-suffix].<region>.on.aws`, id of 26 lower-case letters and digits).
 
 use std::net::IpAddr;

@@ -6,7 +6,7 @@ use std::fmt;
 use dsql::{Db, Error, Row, Type};
 use logins::LoginName;
 
-/// A kind of object that a login can create (dsql.md 4.6), in the order in which they are dropped:
+/// A kind of object that a login can create, in the order in which they are dropped:
 /// what is made of others comes before them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {

@@ -1,4 +1,4 @@
-//! Columns and their types (reference 2.3, 4.5, 4.8).
+//! Columns and their types (sources: README).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

@@ -1,4 +1,4 @@
-//! Indexes and keys (reference 2.3, 4.4).
+//! Indexes and keys (sources: README).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

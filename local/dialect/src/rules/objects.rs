@@ -1,5 +1,4 @@
-//! Statements about objects other than tables and indexes, and about roles (reference 4.5, 4.6,
-//! 4.9, 5).
+//! Statements about objects other than tables and indexes, and about roles (sources: README).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 
@@ -227,7 +226,7 @@ pub(super) fn temporary_view(parsed: &Parsed<'_>) -> Option<String> {
         .then(String::new)
 }
 
-/// 512 KiB, the stricter of the two sizes that the reference has.
+/// 512 KiB, the stricter of the two sizes that are documented.
 pub(super) fn view_size(parsed: &Parsed<'_>) -> Option<String> {
     const LIMIT_BYTES: usize = 512 * 1024;
     let creates_view =

@@ -1,4 +1,4 @@
-//! Queries, functions and `CALL` (reference 3.4, 4.7, 4.8, 6).
+//! Queries, functions and `CALL` (sources: README).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

@@ -1,5 +1,5 @@
 //! Statements by their kind: the name that PostgreSQL's parser gives each, and which of them are
-//! part of the dialect (reference 4.9, 11). A refusal says the name of the parse node without
+//! part of the dialect (sources: README). A refusal says the name of the parse node without
 //! `Stmt`.
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};

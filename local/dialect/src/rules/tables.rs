@@ -1,4 +1,4 @@
-//! `CREATE TABLE` and `ALTER TABLE` (reference 4.2, 4.3).
+//! `CREATE TABLE` and `ALTER TABLE` (sources: README).
 
 use squawk_syntax::{SyntaxKind as K, SyntaxNode};
 

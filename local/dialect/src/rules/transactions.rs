@@ -1,4 +1,4 @@
-//! Transactions, settings and what belongs to a session (reference 1.8, 3.1, 4.1).
+//! Transactions, settings and what belongs to a session (sources: README).
 
 use squawk_syntax::SyntaxKind as K;
 

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Longest message that a client may send (reference: protocol message, 10 MiB); longer ones close
+/// Longest message that a client may send (User Guide, database limits: 10 MiB); longer ones close
 /// the connection.
 pub(crate) const MAX_CLIENT_MESSAGE_BYTES: usize = 10 * 1024 * 1024;
 /// Longest answer message that PostgreSQL can send.

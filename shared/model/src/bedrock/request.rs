@@ -84,7 +84,7 @@ fn message(message: Message) -> Result<Sent, Error> {
         .filter_map(|(n, part)| block(n, part).transpose())
         .collect::<Result<_, _>>()?;
     if has_pdf && !is_said {
-        // The service refuses a document without a text (reference: DocumentBlock).
+        // The service refuses a document without a text (Bedrock API Reference: *DocumentBlock*).
         content.push(ContentBlock::Text("See the document.".to_owned()));
     }
     Ok(Sent::builder()
