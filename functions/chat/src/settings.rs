@@ -24,7 +24,7 @@
 use std::time::Duration;
 
 use chat_store::{Limit, TokenLimits};
-use runtime::{ConfigError, Lookup, limit, number, tokens_per_day_all};
+use runtime::{ConfigError, Lookup, flag, limit, number, tokens_per_day_all};
 
 use crate::context::estimate_bytes;
 
@@ -135,14 +135,6 @@ impl Settings {
     /// Tokens of what stands before every conversation, roughly.
     pub(crate) fn system_tokens(&self) -> u64 {
         estimate_bytes(self.system.as_deref().unwrap_or_default().len())
-    }
-}
-
-fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, ConfigError> {
-    match lookup(name).as_deref().map(str::trim) {
-        None | Some("" | "false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(ConfigError::new(name, "must be true or false")),
     }
 }
 

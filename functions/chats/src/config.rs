@@ -8,12 +8,13 @@
 //! | `UPLOAD_BYTES_PER_DAY` | bytes that an owner may upload in a UTC day | 209715200 |
 //! | `UPLOAD_BYTES_PER_DAY_GUEST` | the same for a guest | 41943040 |
 //! | `MODEL_PROVIDER`, `MODEL_ID`, `MODEL_ALLOWED`, `MODEL_NAMES` | those of `chat`, for the list of models (docs/models.md) | none |
+//! | `MODEL_TOOLS` | whether `chat` has tools that models may call | false |
 
 use std::time::Duration;
 
 use bucket::Bucket;
 use chat_store::{FILE_TYPES, Limit};
-use runtime::{ConfigError, Lookup, limit};
+use runtime::{ConfigError, Lookup, flag, limit};
 use serde_json::{Value, json};
 
 /// Writes that a caller may make in a minute.
@@ -25,6 +26,8 @@ pub const UPLOAD_BYTES: &str = "UPLOAD_BYTES";
 pub const UPLOAD_BYTES_PER_DAY: &str = "UPLOAD_BYTES_PER_DAY";
 /// The same for a guest.
 pub const UPLOAD_BYTES_PER_DAY_GUEST: &str = "UPLOAD_BYTES_PER_DAY_GUEST";
+/// Whether `chat` has tools that models may call: those of MCP servers, or the search of posts.
+const MODEL_TOOLS: &str = "MODEL_TOOLS";
 
 const MIB: i64 = 1024 * 1024;
 
@@ -108,6 +111,7 @@ impl Uploads {
 pub(crate) fn models(lookup: Lookup<'_>, uploads: Option<&Uploads>) -> Result<Value, ConfigError> {
     let ids = model::models(lookup)
         .map_err(|error| ConfigError::new(error.variable(), error.reason().to_owned()))?;
+    let tools = flag(lookup, MODEL_TOOLS)?;
     let models: Vec<Value> = ids
         .iter()
         .map(|id| {
@@ -115,6 +119,7 @@ pub(crate) fn models(lookup: Lookup<'_>, uploads: Option<&Uploads>) -> Result<Va
                 "id": id,
                 "name": model::display_name(lookup, id),
                 "attachments": FILE_TYPES,
+                "tools": tools,
             })
         })
         .collect();
@@ -150,13 +155,16 @@ mod tests {
             listed(&[("MODEL_ID", "a"), ("MODEL_ALLOWED", "b-v1:0")]).unwrap(),
             json!({
                 "models": [
-                    {"id": "a", "name": "A", "attachments": FILE_TYPES},
-                    {"id": "b-v1:0", "name": "B", "attachments": FILE_TYPES},
+                    {"id": "a", "name": "A", "attachments": FILE_TYPES, "tools": false},
+                    {"id": "b-v1:0", "name": "B", "attachments": FILE_TYPES, "tools": false},
                 ],
                 "default": "a",
                 "uploads": null,
             })
         );
+        let with_tools = listed(&[("MODEL_ID", "a"), (MODEL_TOOLS, "true")]).unwrap();
+        assert_eq!(with_tools["models"][0]["tools"], true);
+        assert!(listed(&[("MODEL_ID", "a"), (MODEL_TOOLS, "some")]).is_err());
         let none = json!({"models": [], "default": null, "uploads": null});
         assert_eq!(listed(&[]).unwrap(), none);
         let bucket = [

@@ -111,6 +111,18 @@ pub fn limit(lookup: Lookup<'_>, name: &'static str, default: i64) -> Result<i64
     number(lookup, name, default, 1..=MAX_LIMIT)
 }
 
+/// Reads a switch: `true` or `false`, which is the default.
+///
+/// # Errors
+/// Anything else.
+pub fn flag(lookup: Lookup<'_>, name: &'static str) -> Result<bool, ConfigError> {
+    match lookup(name).as_deref().map(str::trim) {
+        None | Some("" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ConfigError::new(name, "must be true or false")),
+    }
+}
+
 /// Reads `TOKENS_PER_DAY_ALL`.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ pub use chain::chain;
 pub use deadline::known_deadline;
 pub use env::{
     AWS_LAMBDA_LOG_LEVEL, AWS_LAMBDA_MAX_CONCURRENCY, BLOG_FEED, ConfigError, Lookup, RUST_LOG,
-    STACK_NAME, TOKENS_PER_DAY_ALL, blog_feed, from_process, limit, number, required,
+    STACK_NAME, TOKENS_PER_DAY_ALL, blog_feed, flag, from_process, limit, number, required,
     tokens_per_day_all,
 };
 pub use lines::{Line, SilentLine, StandardOutput};

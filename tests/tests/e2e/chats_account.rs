@@ -303,5 +303,6 @@ async fn usage_is_read_by_day_and_summed() {
         listed["models"][0]["attachments"],
         json!(chat_store::FILE_TYPES)
     );
+    assert_eq!(listed["models"][0]["tools"], false, "it has none");
     assert_eq!(listed["uploads"], Value::Null, "there is no bucket");
 }
