@@ -124,6 +124,14 @@ fn first_turn(chat: &str, n: usize) -> Vec<(On, Request)> {
     }
 }
 
+/// Turns of a chat that branch it.
+const BRANCHES: usize = 100;
+
+/// The chat that the n-th branches: all branches of one count towards the messages that it may have.
+fn branched(what: &str, n: usize) -> String {
+    format!("{what}-{}", n / BRANCHES)
+}
+
 /// The n-th's chat among those that are written to.
 fn written(n: usize) -> String {
     format!("bench-{}", n % CHATS)
@@ -259,14 +267,14 @@ pub(crate) static ROUTES: [Route; 34] = [
     .after(|n| first_turn("replayed", n)),
     on(On::Chat, "edit", |_, n| {
         let edit = json!({"messageId": "first"});
-        said("edited", "first", &format!("hi {n}"), &edit)
+        said(&branched("edited", n), "first", &format!("hi {n}"), &edit)
     })
-    .after(|n| first_turn("edited", n)),
-    on(On::Chat, "regenerate", |_, _| {
+    .after(|n| first_turn(&branched("edited", n), n % BRANCHES)),
+    on(On::Chat, "regenerate", |_, n| {
         let again = json!({"trigger": "regenerate-message"});
-        said("regenerated", "first", "hi", &again)
+        said(&branched("regenerated", n), "first", "hi", &again)
     })
-    .after(|n| first_turn("regenerated", n)),
+    .after(|n| first_turn(&branched("regenerated", n), n % BRANCHES)),
     on(On::Chat, "follow, nothing runs", |_, _| {
         get("/api/chat/replayed/stream")
     }),

@@ -390,34 +390,40 @@ mod tests {
     async fn a_session_is_late_while_it_waits_for_longer_than_a_statement_takes() {
         let lock_waits = lock_waits();
         let registration = lock_waits.register(7);
-        let counting = lock_waits.clone();
-        let counting = tokio::spawn(async move { counting.count_ticks().await });
         let is_late = || *lock_waits.is_late.borrow();
-        for pause in [TICK, TICK * (IDLE_TICKS + 10)] {
-            let waiting = registration.wait();
-            tokio::time::sleep(TICK * 4).await;
-            assert!(is_late());
-            drop(waiting);
-            tokio::time::sleep(TICK * 2).await;
-            assert!(!is_late());
-            tokio::time::sleep(pause).await;
+        let story = async {
+            for pause in [TICK, TICK * (IDLE_TICKS + 10)] {
+                let waiting = registration.wait();
+                tokio::time::sleep(TICK * 4).await;
+                assert!(is_late());
+                drop(waiting);
+                tokio::time::sleep(TICK * 2).await;
+                assert!(!is_late());
+                tokio::time::sleep(pause).await;
+            }
+            assert!(!lock_waits.ticks.are_counted.load(Ordering::SeqCst));
+        };
+        tokio::select! {
+            () = lock_waits.count_ticks() => {}
+            () = story => {}
         }
-        assert!(!lock_waits.ticks.are_counted.load(Ordering::SeqCst));
-        counting.abort();
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_short_waits_make_no_session_late() {
         let lock_waits = lock_waits();
         let registration = lock_waits.register(7);
-        let counting = lock_waits.clone();
-        let counting = tokio::spawn(async move { counting.count_ticks().await });
-        for _ in 0..100 {
-            let _waiting = registration.wait();
-            tokio::time::sleep(TICK / 2).await;
-            assert!(!*lock_waits.is_late.borrow());
+        let story = async {
+            for _ in 0..100 {
+                let _waiting = registration.wait();
+                tokio::time::sleep(TICK / 2).await;
+                assert!(!*lock_waits.is_late.borrow());
+            }
+        };
+        tokio::select! {
+            () = lock_waits.count_ticks() => {}
+            () = story => {}
         }
-        counting.abort();
     }
 
     #[test]

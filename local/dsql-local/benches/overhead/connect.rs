@@ -2,12 +2,14 @@
 //! it, over loopback.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use aws_sdk_dsql::auth_token::{AuthTokenGenerator, Config as TokenConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -83,13 +85,36 @@ fn trusting(ca_file: &str) -> rustls::ClientConfig {
 }
 
 /// Sessions of the PostgreSQL behind, at an address of loopback that it was told to listen on too.
-pub(crate) struct Direct(pub(crate) IpAddr);
+pub(crate) struct Direct(SocketAddr);
 
 impl Direct {
+    const PORT: u16 = 5432;
+
+    pub(crate) fn at(address: IpAddr) -> Self {
+        Self((address, Self::PORT).into())
+    }
+
+    /// The same behind a relay that passes bytes on and does nothing else: what any server between
+    /// the two costs.
+    pub(crate) async fn relayed(&self) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (relay, behind) = (listener.local_addr().unwrap(), self.0);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut server = TcpStream::connect(behind).await.unwrap();
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+            }
+        });
+        Self(relay)
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         let mut config = Config::new();
         config
-            .host(self.0.to_string())
+            .host(self.0.ip().to_string())
+            .port(self.0.port())
             .user("postgres")
             .dbname("postgres");
         let (client, connection) = config.connect(NoTls).await.unwrap();

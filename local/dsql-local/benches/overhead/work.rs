@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-/// Turns that floor and subject take, one after the other, so that what disturbs one disturbs both.
+/// Turns that all of them take, one after the other, so that what disturbs one disturbs all.
 const TURNS: usize = 30;
 const PARAMETERS: usize = 33;
 
@@ -89,8 +89,12 @@ impl Work {
     }
 
     /// Sorted durations of each client, which take turns.
-    pub(crate) async fn measure(self, clients: [&Client; 2], samples: usize) -> [Vec<Duration>; 2] {
-        let mut measured = [Vec::new(), Vec::new()];
+    pub(crate) async fn measure<const N: usize>(
+        self,
+        clients: [&Client; N],
+        samples: usize,
+    ) -> [Vec<Duration>; N] {
+        let mut measured = [const { Vec::new() }; N];
         for turn in 0..=TURNS {
             for (client, durations) in clients.iter().zip(&mut measured) {
                 let taken = self.turn(client, samples.div_ceil(TURNS)).await;
