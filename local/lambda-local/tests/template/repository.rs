@@ -90,6 +90,7 @@ fn every_function_gets_its_variables_and_the_global_one() {
                 ("MODEL_PROVIDER", "bedrock"),
                 ("MODEL_ID", MODEL),
                 ("MODEL_ALLOWED", ""),
+                ("MODEL_TOOLS", "false"),
                 ("ADDRESS_HASH_KEY", HASH_KEY),
                 ("AUTH_JWKS", r#"{"keys":[]}"#),
                 ("AUTH_ISSUER", "https://blog.example.com"),
@@ -408,6 +409,24 @@ fn what_the_running_stack_knows_replaces_what_was_worked_out() {
         application.outputs["SqlHost"],
         "localapi.execute-api.us-east-1.amazonaws.com"
     );
+}
+
+#[test]
+fn models_have_tools_where_there_are_servers_or_posts() {
+    for (name, value) in [
+        (
+            "McpServers",
+            r#"[{"name":"docs","url":"https://docs.example.com/mcp"}]"#,
+        ),
+        ("BlogFeed", "https://blog.example.com/feed.xml"),
+    ] {
+        let mut inputs = inputs();
+        inputs.parameters.insert(name.to_owned(), value.to_owned());
+        let template = Template::read(&repository()).unwrap();
+        let application = template.resolve(&inputs).unwrap();
+        let chats = &function(&application, "ChatsFunction").environment;
+        assert_eq!(chats["MODEL_TOOLS"], "true", "{name}");
+    }
 }
 
 #[test]
