@@ -8,10 +8,12 @@ use clap::Parser;
 /// A feed or a sitemap of the blog: a variable of the caller that stands for the template's
 /// parameter.
 const BLOG_FEED: &str = "BLOG_FEED";
+/// MCP servers, likewise.
+const MCP_SERVERS: &str = "MCP_SERVERS";
 
 /// Variables of the caller that `chat`, `chats` and `jobs` are given, so that another model
-/// answers, or has tools.
-const MODEL_VARIABLES: [&str; 14] = [
+/// answers.
+const MODEL_VARIABLES: [&str; 13] = [
     "MODEL_PROVIDER",
     "MODEL_ID",
     "MODEL_ALLOWED",
@@ -24,7 +26,6 @@ const MODEL_VARIABLES: [&str; 14] = [
     "ECHO_REASONING",
     "ECHO_DIRECTIVES",
     "SYSTEM_PROMPT",
-    "MCP_SERVERS",
     "MCP_SECRET",
 ];
 
@@ -100,6 +101,7 @@ impl Settings {
         let model = std::env::var("MODEL_ID").unwrap_or_else(|_| "echo".to_owned());
         let allowed = std::env::var("MODEL_ALLOWED").unwrap_or_else(|_| model.clone());
         let feed = std::env::var(BLOG_FEED).unwrap_or_default();
+        let servers = std::env::var(MCP_SERVERS).unwrap_or_default();
         // The bucket is at another port, so it is told of the pages' origins.
         let origins = format!(
             "http://127.0.0.1:{0},http://localhost:{0},{DEVELOPMENT_SERVERS}",
@@ -110,6 +112,7 @@ impl Settings {
             ("Uploads", "on"),
             ("CorsAllowedOrigins", &origins),
             ("BlogFeed", &feed),
+            ("McpServers", &servers),
             ("AuthIssuer", issuer),
             ("SqlHostName", "localhost"),
             ("ModelId", &model),
