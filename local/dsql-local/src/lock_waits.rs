@@ -20,13 +20,12 @@ use tokio_postgres::{Client, Error};
 
 use crate::postgres::connect;
 
-/// Between two looks at the sessions, while there are statements. One that takes longer may be
-/// waiting for another session.
-const TICK: Duration = Duration::from_millis(3);
-/// A session that has waited since a tick before the last one has waited for longer than [`TICK`].
+/// Between two looks at the sessions, while there are statements.
+const TICK: Duration = Duration::from_millis(2);
+/// A session that waits for so many ticks, 2 to 4 ms, may be waiting for another session.
 const TICKS: u64 = 2;
 /// So many looks at which no session waited end them, until one does.
-const IDLE_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 150;
 /// A session that waits for nothing.
 const NOT_WAITING: u64 = 0;
 /// Pause between two questions while somebody waits for somebody.
