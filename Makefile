@@ -126,10 +126,10 @@ clients: ## clients of dsql-local, newest versions, into docs/clients.md: needs 
 audit: ## advisories, licences and sources of all crates, by deny.toml; needs the open network and cargo-deny
 	cargo deny check
 
-# Dependencies are those that this toolchain can build: the tool resolves them anew.
 # The tag of the last release, since the registry has none to compare with yet; a crate's version says how much may change.
 REV ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
+# The tool resolves dependencies anew: to those that this toolchain can build.
 semver: ## the public API of dsql, dsql-dialect and dsql-local, compared with that of REV= (default: the last tag); builds its tool first, some minutes
 	@[ -n "$(REV)" ] || { echo "there is no tag yet: give a revision to compare with, as in make semver REV=HEAD~20" >&2; exit 1; }
 	@scripts/install-tools.sh semver

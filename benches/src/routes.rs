@@ -127,7 +127,8 @@ fn first_turn(chat: &str, n: usize) -> Vec<(On, Request)> {
 /// Turns of a chat that branch it.
 const BRANCHES: usize = 100;
 
-/// The chat that the n-th branches: all branches of one count towards the messages that it may have.
+/// The chat that the n-th branches: all branches of one count towards the messages that it may
+/// have.
 fn branched(what: &str, n: usize) -> String {
     format!("{what}-{}", n / BRANCHES)
 }

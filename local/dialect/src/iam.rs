@@ -1,4 +1,5 @@
-//! `AWS IAM GRANT` and `AWS IAM REVOKE` (User Guide: *Using database roles with IAM*), which no PostgreSQL parser knows.
+//! `AWS IAM GRANT` and `AWS IAM REVOKE` (User Guide: *Using database roles with IAM*), which no
+//! PostgreSQL parser knows.
 
 use crate::{
     lexer::{Lexeme, Token, string_value},

@@ -45,7 +45,8 @@ const MAX_REQUEST_BYTES: usize = 10 * 1024 * 1024;
 const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
 /// Pieces of a stream that may wait for the client.
 const STREAM_BUFFER: usize = 64;
-/// How long a streaming integration may stay silent (API Gateway Developer Guide, *Stream the integration response*: Regional endpoints).
+/// How long a streaming integration may stay silent (API Gateway Developer Guide, *Stream the
+/// integration response*: Regional endpoints).
 const STREAM_IDLE_LIMIT: Duration = Duration::from_secs(300);
 /// Headers of one hop, which end here.
 const HOP_BY_HOP: [&str; 8] = [

@@ -33,7 +33,8 @@ const DRAIN_BYTES: usize = 64 * 1024 * 1024;
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// What a session needs before its first statement. The service refuses other names than those it
-/// lists, in SET as here (User Guide, supported settings); these give every client the same text for the same value.
+/// lists, in SET as here (User Guide, supported settings); these give every client the same text
+/// for the same value.
 const SETTINGS: [(&str, &str); 4] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, MDY"),
