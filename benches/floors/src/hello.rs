@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    lambda_runtime::run_concurrent(service_fn(|_: LambdaEvent<Value>| async {
-        Ok::<_, Error>(json!({"statusCode": 200, "headers": {}, "body": "hello"}))
-    }))
-    .await
+    // As a task, as the functions run.
+    tokio::spawn(lambda_runtime::run_concurrent(service_fn(
+        |_: LambdaEvent<Value>| async {
+            Ok::<_, Error>(json!({"statusCode": 200, "headers": {}, "body": "hello"}))
+        },
+    )))
+    .await?
 }

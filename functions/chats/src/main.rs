@@ -21,6 +21,6 @@ fn main() -> ExitCode {
             let app = Arc::clone(&app);
             async move { Ok::<_, Infallible>(chats::handle(&app, request).await) }
         });
-        lambda_http::run_concurrent(handler).await
+        http_api::serve(handler).await
     })
 }

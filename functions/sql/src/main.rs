@@ -18,6 +18,6 @@ fn main() -> ExitCode {
             let app = Arc::clone(&app);
             async move { Ok::<_, Infallible>(sql::handle(&app, request).await) }
         });
-        lambda_http::run_concurrent(handler).await
+        http_api::serve(handler).await
     })
 }

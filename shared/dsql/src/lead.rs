@@ -11,26 +11,45 @@
 /// assert_eq!(dsql::leading_words("(SELECT 1)"), ["", ""]);
 /// ```
 pub fn leading_words(sql: &str) -> [String; 2] {
-    let rest = skip(sql, true);
-    let (first, rest) = word(rest);
-    let second = if first.is_empty() {
+    let (first, rest) = first_word(sql);
+    [
+        first.to_ascii_lowercase(),
+        second_word(first, rest).to_ascii_lowercase(),
+    ]
+}
+
+/// The first word as it is written, and what comes after it.
+fn first_word(sql: &str) -> (&str, &str) {
+    word(skip(sql, true))
+}
+
+fn second_word<'a>(first: &str, rest: &'a str) -> &'a str {
+    if first.is_empty() {
         ""
     } else {
         word(skip(rest, false)).0
-    };
-    [first.to_ascii_lowercase(), second.to_ascii_lowercase()]
+    }
 }
 
-/// Whether the statement begins or ends a transaction, or a part of one.
+/// Words that begin or end a transaction, or a part of one; `PREPARE TRANSACTION` does too.
+const TRANSACTION_CONTROL: [&str; 8] = [
+    "begin",
+    "start",
+    "commit",
+    "end",
+    "rollback",
+    "abort",
+    "savepoint",
+    "release",
+];
+
+/// Whether the statement begins or ends a transaction, or a part of one. Asked of every statement:
+/// nothing is allocated.
 pub(crate) fn is_transaction_control(sql: &str) -> bool {
-    let [first, second] = leading_words(sql);
-    match first.as_str() {
-        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => {
-            true
-        }
-        "prepare" => second == "transaction",
-        _ => false,
-    }
+    let (first, rest) = first_word(sql);
+    let is_one_of = |words: &[&str]| words.iter().any(|word| first.eq_ignore_ascii_case(word));
+    is_one_of(&TRANSACTION_CONTROL)
+        || is_one_of(&["prepare"]) && second_word(first, rest).eq_ignore_ascii_case("transaction")
 }
 
 /// All words of `sql`, keywords and plain identifiers, outside quotes and comments. After a string

@@ -62,6 +62,17 @@ impl Scanner {
     fn read(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.body_left == 0 {
+                // Most messages come whole, and are no command's end.
+                if self.header.is_empty()
+                    && let Some(&[kind, ..]) = bytes.first_chunk::<HEADER_BYTES>()
+                    && kind != COMMAND_COMPLETE_TAG
+                    && let Some(header) = Header::parse(bytes)?
+                    && let Ok(length) = usize::try_from(header.len())
+                    && let Some(rest) = bytes.get(length + 1..)
+                {
+                    bytes = rest;
+                    continue;
+                }
                 let missing = HEADER_BYTES.saturating_sub(self.header.len());
                 let (header, rest) = bytes.split_at(missing.min(bytes.len()));
                 self.header.extend_from_slice(header);

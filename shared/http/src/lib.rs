@@ -15,6 +15,7 @@ mod jwt;
 mod problem;
 mod request;
 mod response;
+mod serve;
 
 pub use address::address_pseudonym;
 pub use admission::{Limiter, OpenStream, REQUESTS_PER_MINUTE};
@@ -29,3 +30,4 @@ pub use jwk::{Algorithm, JwkSet, VerifyingKey};
 pub use jwt::{Claims, Policy, Rejection, verify};
 pub use request::{BODY, MAX_DEPTH, body, bytes, deadline, query, segments};
 pub use response::{empty, json, json_text, with_tag};
+pub use serve::serve;

@@ -13,12 +13,14 @@ use crate::{
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Runs `work` to its end on a runtime that fits the platform.
-pub fn start(work: impl Future<Output = Result<(), AnyError>>) -> ExitCode {
+/// Runs `work` to its end on a runtime that fits the platform. It runs as a task: each time another
+/// task wakes the future that a runtime blocks on, the runtime asks the system for events once
+/// more, which is two system calls for a request and one for a statement.
+pub fn start(work: impl Future<Output = Result<(), AnyError>> + Send + 'static) -> ExitCode {
     let outcome = telemetry::init(&from_process, Arc::new(SystemClock))
         .map_err(AnyError::from)
         .and_then(|()| Ok(runtime(concurrency(&from_process)?)?))
-        .and_then(|runtime| runtime.block_on(work));
+        .and_then(|runtime| runtime.block_on(runtime.spawn(work))?);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -23,12 +23,12 @@ use tests::function::Launch;
 use tests::gateway::{Functions, Gateway};
 use tests::mcp::McpServer;
 use tokio::process::Command;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::stack::{Stack, launch_chats};
 
-/// One site at a time: each starts a dozen processes.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// So many sites at once: each starts a dozen processes, and a client waits for half of its time.
+static SITES: Semaphore = Semaphore::const_new(2);
 
 /// How many scenarios there are: fewer would mean that some did not run.
 const SCENARIOS: usize = 43;
@@ -91,14 +91,14 @@ fn in_this_rhythm(launch: Launch) -> Launch {
 
 /// Runs every scenario with one client.
 async fn run(client: &str) {
-    let _alone = ALONE.lock().await;
+    let _place = SITES.acquire().await.unwrap();
     let (_stack, gateway) = site(launch_chat).await;
     run_at(&gateway, client, &[], SCENARIOS).await;
 }
 
 /// Runs those with tools, on a site that has some.
 async fn run_with_tools(client: &str, only: &str, scenarios: usize) {
-    let _alone = ALONE.lock().await;
+    let _place = SITES.acquire().await.unwrap();
     let server = McpServer::start(&[]);
     let servers = json!([
         {"name": "lab", "url": server.url("mcp")},

@@ -15,6 +15,7 @@
 mod admin;
 mod alike;
 mod blog_worker;
+mod browser;
 mod chats;
 mod chats_account;
 mod chats_input;
@@ -34,7 +35,6 @@ mod logins_dropped;
 mod logins_wall;
 mod memory;
 mod openapi;
-mod page;
 mod samples;
 mod sessions;
 mod shapes;

@@ -1,4 +1,5 @@
-//! The chat page in a real browser, against the real functions.
+//! The chat page in a real browser, against the real functions. Its stories take longer than any
+//! other test here; tests begin in the order of their names, so by this one it is not the last.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
