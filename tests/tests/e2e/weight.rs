@@ -44,8 +44,9 @@ fn no_deployed_crate_depends_on_aws_lc_openssl_or_the_legacy_http_stack() {
 const BUDGETS: &[(&str, u64, usize)] = &[
     ("admin", 4_700_000, 210),
     ("chat", 9_000_000, 215),
-    // Uploads: 50 KB of routes, signing and deletion in chats and maintenance.
-    ("chats", 5_450_000, 210),
+    // Uploads: 50 KB of routes, signing and deletion in chats and maintenance. The loop as a task:
+    // 12 KB in every function, and two system calls less in each request.
+    ("chats", 5_460_000, 210),
     ("jobs", 7_500_000, 220),
     // Prepared statements: 45 KB in every function. A tokenizer of HTML, 400 KB, and a parser of
     // XML, 40 KB: the blog's posts.
