@@ -1,8 +1,10 @@
 //! A function on the official SQLx connector, unmodified: it connects in Init and keeps the
-//! connection, or a pool of as many as there are requests at once.
+//! connection, or a pool of as many as there are requests at once. With `STATEMENT_LIMIT_SECONDS`
+//! its statements are given up after so long, as all of ours are.
 
 use std::env::var;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurora_dsql_sqlx_connector::DsqlConnectOptions;
 use aurora_dsql_sqlx_connector::connection::connect;
@@ -11,6 +13,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -38,12 +41,18 @@ async fn main() -> Result<(), Error> {
         .await;
     }
     let connection = Arc::new(Mutex::new(connect(&url).await?));
+    let limit = var("STATEMENT_LIMIT_SECONDS").ok();
+    let limit = limit.map(|seconds| seconds.parse().map(Duration::from_secs));
+    let limit = limit.transpose()?;
     let handler = service_fn(move |_: LambdaEvent<Value>| {
         let connection = Arc::clone(&connection);
         async move {
-            sqlx::query("SELECT 1")
-                .execute(&mut *connection.lock().await)
-                .await?;
+            let mut connection = connection.lock().await;
+            let answer = sqlx::query("SELECT 1").execute(&mut *connection);
+            match limit {
+                Some(limit) => timeout(limit, answer).await??,
+                None => answer.await?,
+            };
             Ok::<_, Error>(ready())
         }
     });
