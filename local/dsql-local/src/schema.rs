@@ -1,5 +1,6 @@
 //! The version of the catalog: how a session learns that another one changed it (OC001).
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::wire::CommandTag;
@@ -15,6 +16,12 @@ pub(crate) struct Schema {
 /// The version that a session knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known(u64);
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Schema {
     pub(crate) fn new(is_watched: bool) -> Self {

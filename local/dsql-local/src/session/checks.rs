@@ -21,7 +21,7 @@ const COMPLETED_JOB: &str =
     "SELECT pg_catalog.postgresql_set_config('dsql_local.completed_job', $1, false)";
 const CHANGED_ROWS: &str = "SELECT pg_catalog.dsql_changed_rows()::text";
 const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
-const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized()";
+const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized($1)";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
 
 /// Whether a statement's rows count. What changes the catalog has none, and need not wait until
@@ -225,7 +225,12 @@ impl Session<'_> {
 
     /// The refusal of a value, row or key above its limit, if the transaction wrote one.
     async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
-        let found = self.ask(OVERSIZED, Some(&[])).await?.first;
+        let version = if self.transaction.block.changes_catalog() {
+            String::new()
+        } else {
+            self.cluster.schema.current().to_string()
+        };
+        let found = self.ask(OVERSIZED, Some(&[&version])).await?.first;
         Ok(found
             .as_deref()
             .and_then(TransactionUsage::oversize_failure))
