@@ -168,6 +168,38 @@ async fn an_expressions_key_has_the_bytes_of_its_text_and_what_an_index_includes
 }
 
 #[tokio::test]
+async fn what_another_session_has_made_of_a_table_since_the_last_write_is_held_to_the_limits() {
+    let (client, other) = (admin(steady()).await, admin(steady()).await);
+    let name = texts(&client).await;
+    let long = |column: &str| format!("INSERT INTO {name} (k, {column}) VALUES ($1, $2)");
+    client
+        .execute(&long("a"), &[&"1", &noise(3_000)])
+        .await
+        .unwrap();
+    for sql in [
+        format!("ALTER TABLE {name} RENAME COLUMN a TO renamed"),
+        format!("ALTER TABLE {name} ADD COLUMN added text"),
+        format!("CREATE INDEX ASYNC ON {name} (added)"),
+    ] {
+        other.batch_execute(&sql).await.unwrap();
+    }
+    let large = noise(1_100_000);
+    assert_eq!(
+        told(client.execute(&long("renamed"), &[&"2", &large]).await),
+        TEXT
+    );
+    assert_eq!(
+        told(client.execute(&long("added"), &[&"3", &noise(1_981)]).await),
+        KEY
+    );
+    client
+        .execute(&long("added"), &[&"4", &noise(1_980)])
+        .await
+        .unwrap();
+    assert_eq!(count(&client, &name).await, 2);
+}
+
+#[tokio::test]
 async fn a_large_value_of_a_domain_is_named_by_its_type() {
     let client = admin(steady()).await;
     let name = format!("t{:016x}", fastrand::u64(..));
