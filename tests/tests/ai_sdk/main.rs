@@ -27,7 +27,8 @@ use tokio::sync::Semaphore;
 
 use crate::stack::{Stack, launch_chats};
 
-/// So many sites at once: each starts a dozen processes, and a client waits for half of its time.
+/// At most two sites at once: each starts a dozen processes, but its client waits for half the
+/// time.
 static SITES: Semaphore = Semaphore::const_new(2);
 
 /// How many scenarios there are: fewer would mean that some did not run.

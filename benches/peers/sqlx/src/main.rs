@@ -1,6 +1,6 @@
 //! A function on the official SQLx connector, unmodified: it connects in Init and keeps the
 //! connection, or a pool of as many as there are requests at once. With `STATEMENT_LIMIT_SECONDS`
-//! its statements are given up after so long, as all of ours are.
+//! it gives up a statement on its one connection after so long, as all of ours are given up.
 
 use std::env::var;
 use std::sync::Arc;

@@ -66,9 +66,9 @@ BEGIN
 END
 $$;
 
--- What finds in a table, of the rows that the open transaction wrote: the type of a value that takes up more than 1 MiB as
--- it is stored, 'key' if a key has more than 1,981 bytes, or 'row' if all values of one take up more than 2 MiB. Empty: no
--- value of it can.
+-- The query that looks through the rows which the open transaction wrote into a table. It finds the type of a value that
+-- takes up more than 1 MiB as it is stored, 'key' if a key has more than 1,981 bytes, or 'row' if all values of one take up
+-- more than 2 MiB. Empty for a table whose columns all have a fixed size.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized_query(target oid)
 RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
@@ -95,13 +95,13 @@ BEGIN
 END
 $$;
 
--- Signs what a session notes for itself, so that nothing else is run from there.
+-- Signs the queries that a session keeps in its settings, so that no other text is run from there.
 CREATE TABLE IF NOT EXISTS pg_catalog.dsql_secret (value text NOT NULL);
 INSERT INTO pg_catalog.dsql_secret SELECT gen_random_uuid()::text || gen_random_uuid()::text
 WHERE NOT EXISTS (SELECT FROM pg_catalog.dsql_secret);
 
--- The first of them in any table that this transaction wrote into. To make a table's query takes longer than to run it, so
--- a session notes it, for a version of the catalogue. Without a version nothing is noted.
+-- What these queries find first in the tables that this transaction wrote into. Making one takes longer than running it, so
+-- the session keeps each in a setting, for one version of the catalogue. Without a version nothing is kept.
 DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized();
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized(version text)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
