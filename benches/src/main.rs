@@ -102,8 +102,10 @@ async fn measure(run: Run, subjects: &[&str]) {
     let load = machine::load();
     let mut report = Report::default();
     let stack = Stack::start().await;
-    for subject in subjects {
-        let begun = Instant::now();
+    let folder = target_dir().join("bench");
+    let mut path = folder.clone();
+    for (place, subject) in subjects.iter().enumerate() {
+        let started = Instant::now();
         match *subject {
             "admission" => admission::run(run, &mut report),
             "cold" => cold::run(&run, &stack, &mut report).await,
@@ -121,12 +123,14 @@ async fn measure(run: Run, subjects: &[&str]) {
             "emulator" => emulator::run(&run, &mut report).await,
             _ => unreachable!("chosen from the list"),
         }
-        println!("  {subject} took {:.0} s", begun.elapsed().as_secs_f64());
+        println!("  {subject} took {:.0} s", started.elapsed().as_secs_f64());
+        // After each, so that a run which is ended leaves what it has measured.
+        let measured = subjects.get(..=place).unwrap_or(subjects);
+        let preface = preface(run, measured, &load, begun);
+        path = report.write(&folder, &preface, include_str!("afterword.md"));
     }
+    report.print_ratios();
     stack.base.server.stop().await;
-    let preface = preface(run, subjects, &load, begun);
-    let folder = target_dir().join("bench");
-    let path = report.write(&folder, &preface, include_str!("afterword.md"));
     println!("{}", path.display());
 }
 

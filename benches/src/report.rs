@@ -102,8 +102,7 @@ impl Report {
         for (name, svg) in &self.plots {
             fs::write(folder.join(name), svg).unwrap();
         }
-        let rows: Vec<Vec<String>> = self.verdicts.iter().map(|v| v.row().to_vec()).collect();
-        let ratios = table(&["", "Measured", "Target", ""], &rows);
+        let ratios = self.ratios();
         let text = format!("{preface}\n## Ratios\n\n{ratios}{}{afterword}", self.body);
         let path = folder.join("report.md");
         fs::write(&path, &text).unwrap();
@@ -115,8 +114,16 @@ impl Report {
             excerpt = excerpt.replace("\n\n\n", "\n\n");
         }
         fs::write(folder.join("performance.md"), excerpt).unwrap();
-        println!("\n{ratios}");
         path
+    }
+
+    pub(crate) fn print_ratios(&self) {
+        println!("\n{}", self.ratios());
+    }
+
+    fn ratios(&self) -> String {
+        let rows: Vec<Vec<String>> = self.verdicts.iter().map(|v| v.row().to_vec()).collect();
+        table(&["", "Measured", "Target", ""], &rows)
     }
 }
 

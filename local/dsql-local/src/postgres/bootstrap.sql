@@ -215,7 +215,11 @@ BEGIN
         END IF;
     ELSIF ended.job_type = 'VALIDATE_CONSTRAINT' THEN
         BEGIN
+            -- As the table's owner: the constraint may call a function that a user has made.
+            EXECUTE format('SET LOCAL ROLE %I',
+                           (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = ended.object_id));
             EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', ended.object_id::regclass, ended.constraint_name);
+            RESET ROLE;
         EXCEPTION
             WHEN lock_not_available THEN RETURN;
             WHEN OTHERS THEN ended.failure := SQLERRM;

@@ -8,6 +8,10 @@ CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
         FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace) tables
     WHERE rows > 0;
 
+-- They for those who may not read the view.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_tables()
+RETURNS SETOF oid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS 'SELECT oid FROM dsql_written';
+
 -- Rows that this session has changed in them, by whatever statement, function or cascade.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_changed_rows()
 RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -15,14 +19,14 @@ RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
 $$;
 
 -- For each index of a table, what a row adds to it: bytes of its key, with the primary key's, and of what it includes
--- beside the key.
+-- beside the key. A computed one has an expression or a predicate, which may call functions of users.
 DROP FUNCTION IF EXISTS pg_catalog.dsql_index_bytes(oid);
 CREATE FUNCTION pg_catalog.dsql_index_bytes(target oid)
-RETURNS TABLE (is_primary boolean, predicate text, key text, included text)
+RETURNS TABLE (is_primary boolean, is_computed boolean, predicate text, key text, included text)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     WITH parts AS (
-        SELECT i.indexrelid, i.indisprimary, pg_get_expr(i.indpred, i.indrelid) AS predicate,
-               place < i.indnkeyatts AS is_key,
+        SELECT i.indexrelid, i.indisprimary, i.indexprs IS NOT NULL OR i.indpred IS NOT NULL AS is_computed,
+               pg_get_expr(i.indpred, i.indrelid) AS predicate, place < i.indnkeyatts AS is_key,
                format(CASE WHEN coalesce(nullif(t.typbasetype, 0), t.oid)
                                 IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype)
                            THEN 'coalesce(octet_length(%s), 0)' ELSE 'coalesce(pg_column_size(%s), 0)' END,
@@ -33,34 +37,64 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[place] AND a.attnum > 0
         WHERE i.indrelid = target
     ), sizes AS (
-        SELECT indexrelid, indisprimary, predicate, string_agg(bytes, ' + ') FILTER (WHERE is_key) AS key,
+        SELECT indexrelid, indisprimary, is_computed, predicate, string_agg(bytes, ' + ') FILTER (WHERE is_key) AS key,
                coalesce(string_agg(bytes, ' + ') FILTER (WHERE NOT is_key), '0') AS included
-        FROM parts GROUP BY 1, 2, 3
+        FROM parts GROUP BY 1, 2, 3, 4
     )
-    SELECT s.indisprimary, coalesce(s.predicate, 'true'),
+    SELECT s.indisprimary, s.is_computed, coalesce(s.predicate, 'true'),
            s.key || coalesce((SELECT ' + ' || p.key FROM sizes p WHERE p.indisprimary AND NOT s.indisprimary), ''),
            s.included
     FROM sizes s
 $$;
 
--- Bytes of the rows and index entries that the open transaction wrote: of whatever it sees and its snapshot does not.
--- Rows that are older than the transaction are left out by their age first, which takes a quarter of the time. The
--- primary key's index is the row itself.
+-- Which rows of a table the open transaction wrote: those it sees and its snapshot does not. Rows that are older than the
+-- transaction are left out by their age first, which takes a quarter of the time.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_written() RETURNS text LANGUAGE sql IMMUTABLE AS
+    'SELECT ''age(xmin) <= 0 AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())''';
+
+-- These rows themselves, for the functions below that run as the session's user, who may lack the right to read them. What
+-- an index computes is never run as a superuser: it may call a function that a user has made.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_rows(target oid)
+RETURNS SETOF record LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    RETURN QUERY EXECUTE format('SELECT * FROM ONLY %s WHERE %s', target::regclass, dsql_is_written());
+END
+$$;
+
+-- They as what a query reads from.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_source(target oid)
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT format('dsql_written_rows(%s) t (%s)', target,
+                  string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum))
+    FROM pg_attribute WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
+$$;
+
+-- Bytes of the rows and index entries that the open transaction wrote. The primary key's index is the row itself. What the
+-- user may not compute is left out.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes()
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+RETURNS bigint LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog AS $$
 DECLARE
     total bigint := 0;
     bytes bigint;
     written oid;
     entries text;
+    computed text;
 BEGIN
-    FOR written IN SELECT oid FROM dsql_written LOOP
-        SELECT coalesce(string_agg(format(' + CASE WHEN %s THEN %s + %s ELSE 0 END', i.predicate, i.key, i.included), ''), '')
-        INTO entries FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
-        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM ONLY %s t
-                        WHERE age(t.xmin) <= 0 AND NOT pg_visible_in_snapshot(t.xmin::text::xid8, pg_current_snapshot())',
-                       entries, written::regclass) INTO bytes;
+    FOR written IN SELECT * FROM dsql_written_tables() LOOP
+        SELECT coalesce(string_agg(format(' + %s + %s', i.key, i.included), '') FILTER (WHERE NOT i.is_computed), ''),
+               string_agg(format('CASE WHEN %s THEN %s + %s ELSE 0 END', i.predicate, i.key, i.included), ' + ')
+                   FILTER (WHERE i.is_computed)
+        INTO entries, computed FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
+        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM %s', entries, dsql_written_source(written))
+        INTO bytes;
         total := total + bytes;
+        CONTINUE WHEN computed IS NULL;
+        BEGIN
+            EXECUTE format('SELECT coalesce(sum(%s), 0) FROM %s', computed, dsql_written_source(written)) INTO bytes;
+            total := total + bytes;
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;
+        END;
     END LOOP;
     RETURN total;
 END
@@ -68,7 +102,7 @@ $$;
 
 -- The query that looks through the rows which the open transaction wrote into a table. It finds the type of a value that
 -- takes up more than 1 MiB as it is stored, 'key' if a key has more than 1,981 bytes, or 'row' if all values of one take up
--- more than 2 MiB. Empty for a table whose columns all have a fixed size.
+-- more than 2 MiB. Empty for a table whose columns all have a fixed size. Of indexes that are computed see below.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized_query(target oid)
 RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
@@ -85,13 +119,11 @@ BEGIN
     IF types IS NULL THEN
         RETURN '';
     END IF;
-    SELECT coalesce(string_agg(format('WHEN (%s) AND %s > 1981 THEN ''key''', i.predicate, i.key), ' '), '')
-    INTO keys FROM dsql_index_bytes(target) i;
-    RETURN format('SELECT found FROM (
-                       SELECT CASE %s %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s
-                       WHERE age(xmin) <= 0 AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())) t
+    SELECT coalesce(string_agg(format('WHEN %s > 1981 THEN ''key''', i.key), ' '), '')
+    INTO keys FROM dsql_index_bytes(target) i WHERE NOT i.is_computed;
+    RETURN format('SELECT found FROM (SELECT CASE %s %s WHEN %s > 2097152 THEN ''row'' END AS found FROM ONLY %s WHERE %s) t
                    WHERE found IS NOT NULL LIMIT 1',
-                  types, keys, bytes, target::regclass);
+                  types, keys, bytes, target::regclass, dsql_is_written());
 END
 $$;
 
@@ -100,34 +132,59 @@ CREATE TABLE IF NOT EXISTS pg_catalog.dsql_secret (value text NOT NULL);
 INSERT INTO pg_catalog.dsql_secret SELECT gen_random_uuid()::text || gen_random_uuid()::text
 WHERE NOT EXISTS (SELECT FROM pg_catalog.dsql_secret);
 
--- What these queries find first in the tables that this transaction wrote into. Making one takes longer than running it, so
--- the session keeps each in a setting, for one version of the catalogue. Without a version nothing is kept.
-DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized();
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized(version text)
-RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+-- What these queries find first in the tables that this transaction wrote into, and those of the tables that have a computed
+-- index. Making a query takes longer than running it, so the session keeps each in a setting, for one version of the
+-- catalogue. Without a version nothing is kept.
+DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized(text);
+CREATE FUNCTION pg_catalog.dsql_oversized(version text, OUT oversized text, OUT computed oid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     secret text := (SELECT value FROM dsql_secret LIMIT 1);
     written oid;
     setting text;
     note text;
-    query text;
-    found text;
+    kept text;
 BEGIN
     FOR written IN SELECT oid FROM dsql_written LOOP
         setting := 'dsql_local.oversized_' || written;
         note := current_setting(setting, true);
-        query := substr(note, 33);
-        IF version = '' OR query IS NULL OR left(note, 32) <> md5(secret || version || ' ' || written || query || secret) THEN
-            query := dsql_oversized_query(written);
+        kept := substr(note, 33);
+        IF version = '' OR kept IS NULL OR left(note, 32) <> md5(secret || version || ' ' || written || kept || secret) THEN
+            kept := CASE WHEN EXISTS (SELECT FROM dsql_index_bytes(written) i WHERE i.is_computed) THEN '+' ELSE '-' END
+                || dsql_oversized_query(written);
             IF version <> '' THEN
-                note := md5(secret || version || ' ' || written || query || secret) || query;
+                note := md5(secret || version || ' ' || written || kept || secret) || kept;
                 PERFORM postgresql_set_config(setting, note, false);
             END IF;
         END IF;
-        CONTINUE WHEN query = '';
-        EXECUTE query INTO found;
-        IF found IS NOT NULL THEN
-            RETURN found;
+        IF left(kept, 1) = '+' THEN
+            computed := computed || written;
+        END IF;
+        CONTINUE WHEN length(kept) = 1;
+        EXECUTE substr(kept, 2) INTO oversized;
+        EXIT WHEN oversized IS NOT NULL;
+    END LOOP;
+END
+$$;
+
+-- 'key' if a computed index of one of these tables got a key of more than 1,981 bytes. As far as the user may compute it.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_long_key(targets oid[])
+RETURNS text LANGUAGE plpgsql STRICT SECURITY INVOKER SET search_path = pg_catalog AS $$
+DECLARE
+    target oid;
+    keys text;
+    is_long boolean;
+BEGIN
+    FOREACH target IN ARRAY targets LOOP
+        SELECT string_agg(format('CASE WHEN %s THEN %s > 1981 END', i.predicate, i.key), ' OR ')
+        INTO keys FROM dsql_index_bytes(target) i WHERE i.is_computed;
+        BEGIN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', dsql_written_source(target), keys) INTO is_long;
+        EXCEPTION WHEN insufficient_privilege THEN
+            CONTINUE;
+        END;
+        IF is_long THEN
+            RETURN 'key';
         END IF;
     END LOOP;
     RETURN NULL;
@@ -179,7 +236,8 @@ RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- A copy, by the transaction's own snapshot, that hides the table from it: for a transaction that has lost and goes on
--- until its COMMIT. Both end with the transaction.
+-- until its COMMIT. Both end with the transaction. A table that computes something by a function of a user is not copied:
+-- that would run it as a superuser.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_shadow(source oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
@@ -189,6 +247,10 @@ DECLARE
 BEGIN
     IF pg_total_relation_size(source) > 32 * 1024 * 1024 THEN
         RAISE EXCEPTION 'too large to copy' USING ERRCODE = '40001';
+    END IF;
+    IF EXISTS (SELECT FROM pg_class c JOIN dsql_writers w ON w.how = 'call' AND w.name = c.relname
+               WHERE c.oid = source OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = source)) THEN
+        RAISE EXCEPTION 'calls a function of a user' USING ERRCODE = '40001';
     END IF;
     SELECT format('pg_temp.%I', relname) INTO shadow FROM pg_class WHERE oid = source;
     SELECT string_agg(format('%I', attname), ', ') INTO columns FROM pg_attribute

@@ -21,8 +21,11 @@ const COMPLETED_JOB: &str =
     "SELECT pg_catalog.postgresql_set_config('dsql_local.completed_job', $1, false)";
 const CHANGED_ROWS: &str = "SELECT pg_catalog.dsql_changed_rows()::text";
 const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
-const OVERSIZED: &str = "SELECT pg_catalog.dsql_oversized($1)";
+const OVERSIZED: &str = "SELECT coalesce(oversized, pg_catalog.dsql_long_key(computed)) FROM pg_catalog.dsql_oversized($1)";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
+
+/// An internal query failed, and the client has been told.
+struct Failed;
 
 /// Whether a statement's rows count. What changes the catalog has none, and need not wait until
 /// what it changed is read again for the next one.
@@ -42,6 +45,26 @@ impl Session<'_> {
         let attached = self.attach().await?;
         let _waiting = attached.registration.wait();
         Ok(attached.backend.ask(sql, parameters, place).await?)
+    }
+
+    /// What an internal query finds. Its failure is the statement's: PostgreSQL has failed the
+    /// transaction, and whoever asked must not go on as if nothing was found.
+    async fn find(
+        &mut self,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Flow<Result<Option<String>, Failed>> {
+        let reply = self.ask(sql, Some(parameters)).await?;
+        if let Some(error) = reply.error {
+            self.fail_asked(conflict::translate(error)).await?;
+            return Ok(Err(Failed));
+        }
+        Ok(Ok(reply.first))
+    }
+
+    async fn find_number(&mut self, sql: &str) -> Flow<Result<Option<u64>, Failed>> {
+        let found = self.find(sql, &[]).await?;
+        Ok(found.map(|found| found.and_then(|text| text.parse().ok())))
     }
 
     /// What goes wrong with this statement by what its transaction and the cluster have become, if
@@ -147,11 +170,16 @@ impl Session<'_> {
             rewrites_rows: facts.rewrites_rows,
         };
         if !cargo.is_bounded() && !self.transaction.usage().has_log_start() {
-            let position = self.log_position().await?;
+            let Ok(position) = self.find_number(LOG_POSITION).await? else {
+                return Ok(true);
+            };
             self.transaction.usage().start_log(position);
         }
         let counted_before = if hides_writes {
-            self.changed_rows().await?
+            let Ok(counted) = self.find_number(CHANGED_ROWS).await? else {
+                return Ok(true);
+            };
+            counted
         } else {
             None
         };
@@ -184,37 +212,33 @@ impl Session<'_> {
         names.hide_writes_of(facts) || self.transaction.block.changes_catalog()
     }
 
-    /// The rows that PostgreSQL has counted as changed by this session.
-    async fn changed_rows(&mut self) -> Flow<Option<u64>> {
-        let reply = self.ask(CHANGED_ROWS, Some(&[])).await?;
-        Ok(reply.first.and_then(|text| text.parse().ok()))
-    }
-
-    async fn log_position(&mut self) -> Flow<Option<u64>> {
-        let reply = self.ask(LOG_POSITION, Some(&[])).await?;
-        Ok(reply.first.and_then(|text| text.parse().ok()))
-    }
-
     /// Refuses the commit of a transaction that wrote too much. Whether it did.
     pub(super) async fn refuses_to_commit(&mut self, after: AfterFailure) -> Flow<bool> {
         if !self.transaction.usage().may_be_over_limits() {
             return Ok(false);
         }
-        let Some(log_end) = self.log_position().await? else {
-            return Ok(false);
+        let log_end = match self.find_number(LOG_POSITION).await? {
+            Ok(Some(log_end)) => log_end,
+            Ok(None) => return Ok(false),
+            Err(Failed) => return Ok(true),
         };
-        if self.transaction.usage().may_hold_large_value(log_end)
-            && let Some(answer) = self.oversized().await?
-        {
-            self.fail(Failure::new(answer, after)).await?;
-            return Ok(true);
+        if self.transaction.usage().may_hold_large_value(log_end) {
+            match self.oversized().await? {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    self.fail(Failure::new(answer, after)).await?;
+                    return Ok(true);
+                }
+                Err(Failed) => return Ok(true),
+            }
         }
         if !self.transaction.usage().may_be_too_large(log_end) {
             return Ok(false);
         }
-        let bytes = self.ask(WRITTEN_BYTES, Some(&[])).await?.first;
-        let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
-        match TransactionUsage::size_failure(bytes) {
+        let Ok(bytes) = self.find_number(WRITTEN_BYTES).await? else {
+            return Ok(true);
+        };
+        match TransactionUsage::size_failure(bytes.unwrap_or(0)) {
             Some(answer) => {
                 self.fail(Failure::new(answer, after)).await?;
                 Ok(true)
@@ -224,16 +248,14 @@ impl Session<'_> {
     }
 
     /// The refusal of a value, row or key above its limit, if the transaction wrote one.
-    async fn oversized(&mut self) -> Flow<Option<ErrorAnswer>> {
+    async fn oversized(&mut self) -> Flow<Result<Option<ErrorAnswer>, Failed>> {
         let version = if self.transaction.block.changes_catalog() {
             String::new()
         } else {
             self.cluster.schema.current().to_string()
         };
-        let found = self.ask(OVERSIZED, Some(&[&version])).await?.first;
-        Ok(found
-            .as_deref()
-            .and_then(TransactionUsage::oversize_failure))
+        let found = self.find(OVERSIZED, &[&version]).await?;
+        Ok(found.map(|what| what.as_deref().and_then(TransactionUsage::oversize_failure)))
     }
 
     /// Answers that a command changed too many rows or wrote too large a value, if it did; else
@@ -244,10 +266,11 @@ impl Session<'_> {
             self.fail_with(answer).await?;
             return Ok(true);
         }
-        if let Some(before) = self.transaction.usage().take_counted_before()
-            && let Some(counted) = self.changed_rows().await?
-        {
-            let rows = counted.saturating_sub(before);
+        if let Some(before) = self.transaction.usage().take_counted_before() {
+            let Ok(counted) = self.find_number(CHANGED_ROWS).await? else {
+                return Ok(true);
+            };
+            let rows = counted.unwrap_or(before).saturating_sub(before);
             if let Some(answer) = self.transaction.usage().add_counted(rows) {
                 self.fail_with(answer).await?;
                 return Ok(true);
@@ -257,9 +280,15 @@ impl Session<'_> {
         if held_back.is_empty() {
             return Ok(false);
         }
-        if may_be_large && let Some(answer) = self.oversized().await? {
-            self.fail_with(answer).await?;
-            return Ok(true);
+        if may_be_large {
+            match self.oversized().await? {
+                Ok(None) => {}
+                Ok(Some(answer)) => {
+                    self.fail_with(answer).await?;
+                    return Ok(true);
+                }
+                Err(Failed) => return Ok(true),
+            }
         }
         for message in &held_back {
             self.client.emit(message);

@@ -22,6 +22,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod packages;
+mod privileges;
 mod psql;
 mod session;
 mod sizes;
