@@ -8,7 +8,7 @@ use crate::{
     lexer::{Token, string_value},
     name::Name,
     parse::{self, Parsed},
-    rewrite, rules,
+    rewrite, rows, rules,
     session::Session,
     settings::{self, Setting},
     statement::{
@@ -254,6 +254,7 @@ fn dml(node: &SyntaxNode, verb: Verb, parsed: &Parsed<'_>) -> Kind {
     Kind::Dml(Dml {
         verb,
         targets: written(parsed),
+        rows: rows::read(node, parsed),
         returning: tree::child(node, &[K::RETURNING_CLAUSE]).is_some(),
     })
 }

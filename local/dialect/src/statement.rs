@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{catalog::CatalogCheck, iam::IamMapping, name::Name, refusal::Refusal};
+use crate::{catalog::CatalogCheck, iam::IamMapping, name::Name, refusal::Refusal, rows::Rows};
 
 /// One statement, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,6 +245,8 @@ pub struct Dml {
     pub verb: Verb,
     /// The table changed, and after it those that `WITH` parts change.
     pub targets: Vec<Name>,
+    /// How many rows it can change.
+    pub rows: Rows,
     /// It has a `RETURNING` clause.
     pub returning: bool,
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::postgres::Access;
+use crate::socket;
 use crate::startup::Startup;
 use crate::wire::{
     Backend, ErrorAnswer, ErrorResponse, Frontend, MAX_SERVER_MESSAGE_BYTES, MessageReader, strings,
@@ -19,8 +18,8 @@ use crate::wire::{
 const SLOT_PATIENCE: Duration = Duration::from_secs(30);
 /// An attached backend.
 pub(crate) struct BackendConnection {
-    reader: MessageReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    reader: MessageReader<socket::Reader>,
+    writer: socket::Writer,
     /// Queued and not yet written.
     unsent: BytesMut,
     /// Read, and given back.
@@ -56,7 +55,7 @@ impl BackendConnection {
             );
             return Err(AttachError::Refused((&error).into()));
         };
-        let (reader, writer) = UnixStream::connect(&access.socket).await?.into_split();
+        let (reader, writer) = socket::connect(&access.socket).await?;
         let mut backend = Self {
             reader: MessageReader::new(reader, MAX_SERVER_MESSAGE_BYTES),
             writer,

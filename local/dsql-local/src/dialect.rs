@@ -2,7 +2,7 @@
 //! DSQL's rules are off, only what no PostgreSQL knows is rewritten, and nothing is refused.
 
 use dsql_dialect::{
-    self as dialect, Effect, IamMapping, IndexBuild, Kind as Classified, Refusal, SYNC_INDEX,
+    self as dialect, Effect, IamMapping, IndexBuild, Kind as Classified, Refusal, Rows, SYNC_INDEX,
     Session, Validation, Verb, classify_in,
 };
 
@@ -111,6 +111,7 @@ pub(crate) fn read(sql: &str, session: &Session) -> Statement {
         hides_writes: classified.hides_writes,
         computes: classified.computes,
         rewrites_rows,
+        rows: rows(&classified.kind),
         identifiers: classified.identifiers,
         awaits: match &classified.kind {
             Classified::WaitForJob(argument) => Some(argument.clone()),
@@ -151,6 +152,13 @@ fn targets(classified: &Classified) -> Vec<String> {
             copy.table.iter().map(ToString::to_string).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+fn rows(classified: &Classified) -> Option<(String, Rows)> {
+    match classified {
+        Classified::Dml(dml) => Some((dml.targets.first()?.name.clone(), dml.rows.clone())),
+        _ => None,
     }
 }
 

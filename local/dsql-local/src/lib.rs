@@ -56,6 +56,7 @@ mod region;
 mod schema;
 mod session;
 pub mod sigv4;
+mod socket;
 mod startup;
 mod statement;
 mod stats;

@@ -2,7 +2,7 @@
 //! what it counts for in its transaction. The session acts on it and knows no SQL itself; `dialect`
 //! reads it.
 
-use dsql_dialect::{Argument, CatalogCheck, Effect};
+use dsql_dialect::{Argument, CatalogCheck, Effect, Rows};
 
 use crate::wire::{Bind, ErrorAnswer};
 
@@ -58,6 +58,8 @@ pub(crate) struct DialectFacts {
     pub(crate) computes: bool,
     /// The rows it writes have columns that it does not say.
     pub(crate) rewrites_rows: bool,
+    /// How many rows of which table, without its schema, it can change.
+    pub(crate) rows: Option<(String, Rows)>,
     /// Every identifier in it.
     pub(crate) identifiers: Vec<String>,
     /// The job that it waits for.

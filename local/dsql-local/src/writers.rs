@@ -2,14 +2,19 @@
 //! and cascades write rows that no command tag counts, and a key of text may be too long. Read once
 //! for each version of the catalogue.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use dsql_dialect::Rows;
+use serde::Deserialize;
 
 use crate::postgres::Catalog;
 use crate::schema::{Known, Schema};
 use crate::statement::DialectFacts;
 
-const NAMES: &str = "SELECT coalesce(json_agg(ARRAY[how, name]), '[]')::text FROM pg_catalog.dsql_writers WHERE $1 = ''";
+const NAMES: &str = "SELECT json_build_object(
+        'writers', (SELECT coalesce(json_agg(ARRAY[how, name]), '[]') FROM pg_catalog.dsql_writers),
+        'keys', (SELECT coalesce(json_agg(k), '[]') FROM pg_catalog.dsql_keys k))::text WHERE $1 = ''";
 
 /// Names without a schema: one too many is only looked at more closely.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(crate) struct Names {
     cascades: HashSet<String>,
     /// Tables with a key of a type without a fixed size.
     long_keys: HashSet<String>,
+    /// Of each relation of a name, the columns of each of its keys.
+    keys: HashMap<String, Vec<Vec<Vec<String>>>>,
 }
 
 impl Names {
@@ -33,6 +40,21 @@ impl Names {
     /// Whether a statement may write a key that is too long.
     pub(crate) fn may_lengthen_keys(&self, facts: &DialectFacts) -> bool {
         are_named(&self.long_keys, facts)
+    }
+
+    /// The rows that a statement changes at most, where its text and the keys tell.
+    pub(crate) fn most_rows(&self, facts: &DialectFacts) -> Option<u64> {
+        let (table, rows) = facts.rows.as_ref()?;
+        match rows {
+            Rows::AtMost(most) => Some(*most),
+            Rows::Fixed(columns) => {
+                let is_fixed = |key: &Vec<String>| key.iter().all(|part| columns.contains(part));
+                let relations = self.keys.get(table)?;
+                let all_fixed = relations.iter().all(|keys| keys.iter().any(is_fixed));
+                all_fixed.then_some(1)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -69,10 +91,26 @@ impl Writers {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+struct Read {
+    writers: Vec<(String, String)>,
+    keys: Vec<Relation>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Relation {
+    name: String,
+    keys: Vec<Vec<String>>,
+}
+
 fn read(text: &str) -> Names {
-    let rows: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
+    let read: Read = serde_json::from_str(text).unwrap_or_default();
     let mut names = Names::default();
-    for (how, name) in rows {
+    for relation in read.keys {
+        let of_name = names.keys.entry(relation.name).or_default();
+        of_name.push(relation.keys);
+    }
+    for (how, name) in read.writers {
         match how.as_str() {
             "call" => names.callers.insert(name),
             "cascade" => names.cascades.insert(name),

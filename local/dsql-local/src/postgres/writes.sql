@@ -223,6 +223,22 @@ CREATE OR REPLACE VIEW pg_catalog.dsql_writers AS
           JOIN pg_attribute a ON a.attrelid = i.indexrelid AND a.attlen = -1
           WHERE c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace;
 
+-- Of each relation that a name may mean, the columns of each of its keys. Left out are keys of types whose values may be
+-- equal to one value of another type though they differ, as those of numeric to a double.
+CREATE OR REPLACE VIEW pg_catalog.dsql_keys AS
+    SELECT c.relname::text AS name, coalesce(json_agg(k.columns) FILTER (WHERE k.columns IS NOT NULL), '[]') AS keys
+    FROM pg_class c LEFT JOIN LATERAL (
+        SELECT (SELECT json_agg(a.attname) FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])) AS columns
+        FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+        AND i.indpred IS NULL AND i.indexprs IS NULL
+        AND NOT EXISTS (SELECT FROM pg_attribute a
+                        WHERE a.attrelid = i.indexrelid AND a.attnum <= i.indnkeyatts AND a.atttypid NOT IN
+                        ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype, 'uuid'::regtype))
+        ) k ON true
+    WHERE c.relkind IN ('r', 'v') AND c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace
+    GROUP BY c.oid, c.relname;
+
 -- The words given, and those in the bodies of functions that one of them names.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_words(words text)
 RETURNS SETOF text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$

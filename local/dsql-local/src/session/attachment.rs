@@ -27,7 +27,7 @@ impl Attached {
 enum State {
     /// No statement was run yet; a backend may be on its way.
     Detached(Option<Prestart>),
-    Attached(Attached),
+    Attached(Box<Attached>),
 }
 
 /// A session's way to PostgreSQL.
@@ -90,10 +90,10 @@ impl<'a> Attachment<'a> {
             };
             self.cluster.counters.backends_attached.add_one();
             let registration = self.cluster.lock_waits.register(backend.pid);
-            self.state = State::Attached(Attached {
+            self.state = State::Attached(Box::new(Attached {
                 backend,
                 registration,
-            });
+            }));
         }
         match &mut self.state {
             State::Attached(attached) => Ok(attached),

@@ -163,12 +163,7 @@ impl Session<'_> {
         if facts.targets.is_empty() && !hides_writes {
             return Ok(false);
         }
-        let cargo = Cargo {
-            bytes,
-            may_grow: facts.computes || facts.is_copy_in || hides_writes,
-            has_long_keys: hides_writes || names.may_lengthen_keys(facts),
-            rewrites_rows: facts.rewrites_rows,
-        };
+        let cargo = Cargo::of(facts, bytes, hides_writes, &names);
         if !cargo.is_bounded() && !self.transaction.usage().has_log_start() {
             let Ok(position) = self.find_number(LOG_POSITION).await? else {
                 return Ok(true);
@@ -205,6 +200,19 @@ impl Session<'_> {
         };
         let names = self.writers().await;
         self.hides_writes(facts, &names)
+    }
+
+    /// Whether a statement may run in a transaction that PostgreSQL commits at once, since nothing
+    /// that it may do has to be looked at. `bytes`: of its text.
+    pub(super) async fn may_commit_at_once(&mut self, statement: &Statement, bytes: usize) -> bool {
+        let Some(facts) = statement.facts.as_ref().filter(|facts| is_judged(facts)) else {
+            return false;
+        };
+        let names = self.writers().await;
+        let hides_writes = self.hides_writes(facts, &names);
+        !hides_writes
+            && self.transaction.usage().has_no_writes()
+            && Cargo::of(facts, bytes, hides_writes, &names).is_harmless()
     }
 
     fn hides_writes(&self, facts: &DialectFacts, names: &Names) -> bool {

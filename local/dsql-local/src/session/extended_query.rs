@@ -63,6 +63,10 @@ impl Session<'_> {
         if let Some(failure) = self.failure(&statement) {
             return self.fail_sequence(failure).await;
         }
+        if self.transaction.usage().is_harmless() {
+            // The one before this was not waited for.
+            self.catch_up().await?;
+        }
         if self.refuses_to_run(&statement, execution.bytes).await? || self.pipeline.skips() {
             return Ok(());
         }
@@ -78,7 +82,7 @@ impl Session<'_> {
         self.note_settings(&statement);
         // The rows of a COPY come with later messages.
         let is_watched = statement.changes_rows() || self.transaction.usage().is_counted();
-        if is_watched && !statement.is_copy_in() {
+        if is_watched && !statement.is_copy_in() && !self.transaction.usage().is_harmless() {
             self.catch_up().await?;
             self.fails_by_limits().await?;
         }

@@ -156,13 +156,13 @@ impl Session<'_> {
         if self.refuses_text(statement).await? {
             return Ok(());
         }
-        let wraps =
-            statement.changes_rows() || alone.is_none() || self.may_hide_writes(statement).await;
+        let bytes = alone.map_or(text.len(), |sql| sql.as_bytes().len());
+        let writes = statement.changes_rows() || self.may_hide_writes(statement).await;
+        let wraps = alone.is_none() || (writes && !self.may_commit_at_once(statement, bytes).await);
         if wraps && !controls && !self.pipeline.is_wrapped() && self.transaction.is_idle() {
             self.attach().await?.backend.run("BEGIN").await?;
             self.pipeline.wrap_parts();
         }
-        let bytes = alone.map_or(text.len(), |sql| sql.as_bytes().len());
         if self.refuses_to_run(statement, bytes).await? {
             return Ok(());
         }

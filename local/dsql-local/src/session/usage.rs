@@ -7,6 +7,7 @@ use dsql_dialect::{DdlGuard, Effect, StateRule};
 
 use crate::statement::DialectFacts;
 use crate::wire::{CommandTag, ErrorAnswer};
+use crate::writers::Names;
 
 /// Rows that a transaction may change.
 const MAX_ROWS: u64 = 3000;
@@ -31,6 +32,8 @@ struct Command {
     is_over_limit: bool,
     /// What it brings along, if that bounds what it writes.
     cargo: Option<Cargo>,
+    /// Whatever it changes, its transaction stays within all limits.
+    is_harmless: bool,
 }
 
 /// What a command brings along.
@@ -44,15 +47,45 @@ pub(super) struct Cargo {
     pub(super) has_long_keys: bool,
     /// The rows it writes have columns that it does not bring.
     pub(super) rewrites_rows: bool,
+    /// The rows it changes at most, if that is known.
+    pub(super) most_rows: Option<u64>,
 }
 
 impl Cargo {
+    /// What a statement brings along with so many bytes of text and values.
+    pub(super) fn of(
+        facts: &DialectFacts,
+        bytes: usize,
+        hides_writes: bool,
+        names: &Names,
+    ) -> Self {
+        Self {
+            bytes,
+            may_grow: facts.computes || facts.is_copy_in || hides_writes,
+            has_long_keys: hides_writes || names.may_lengthen_keys(facts),
+            rewrites_rows: facts.rewrites_rows,
+            most_rows: names.most_rows(facts),
+        }
+    }
+
     /// Bytes of a row that is there, at most.
     const ROW: u64 = 2 * MIB;
 
     /// Whether the bytes that it can write follow from what it brings and from its count of rows.
     pub(super) fn is_bounded(&self) -> bool {
         !self.may_grow && self.bytes as u64 <= MAX_VALUE
+    }
+
+    /// Whether a value or a key that it writes may be above its limit.
+    fn may_be_large(&self) -> bool {
+        let may_be_long = self.has_long_keys && (self.may_grow || self.bytes > MAX_KEY);
+        may_be_long || self.bytes as u64 > MAX_VALUE
+    }
+
+    /// Whether a transaction of this command alone is within all limits, whatever it changes.
+    pub(super) fn is_harmless(&self) -> bool {
+        let within = |rows: u64| rows <= MAX_ROWS && self.bound(rows) <= MAX_BYTES;
+        self.is_bounded() && !self.may_be_large() && self.most_rows.is_some_and(within)
     }
 
     /// At most this many bytes, if it changes this many rows.
@@ -122,13 +155,24 @@ impl TransactionUsage {
     /// Takes note of what a writing command brings. `counted_before`: the rows that PostgreSQL had
     /// counted before it, if its tag does not tell what it changes.
     pub(super) fn carries(&mut self, cargo: Cargo, counted_before: Option<u64>) {
-        let may_be_long = cargo.has_long_keys && (cargo.may_grow || cargo.bytes > MAX_KEY);
         self.command = Command {
-            may_be_large: may_be_long || cargo.bytes as u64 > MAX_VALUE,
+            may_be_large: cargo.may_be_large(),
             counted_before,
             is_over_limit: false,
             cargo: cargo.is_bounded().then_some(cargo),
+            is_harmless: self.has_no_writes() && counted_before.is_none() && cargo.is_harmless(),
         };
+    }
+
+    /// Whether no command of it has written, or was about to.
+    pub(super) fn has_no_writes(&self) -> bool {
+        self.rows == 0 && self.log_start.is_none() && self.command == Command::default()
+    }
+
+    /// Whether its end need not be waited for: nothing that the command under way may do has to be
+    /// looked at.
+    pub(super) fn is_harmless(&self) -> bool {
+        self.command.is_harmless
     }
 
     /// Whether the rows of the command under way are PostgreSQL's to count.
@@ -259,6 +303,7 @@ mod tests {
             may_grow: false,
             has_long_keys: false,
             rewrites_rows: true,
+            most_rows: None,
         };
         let mut usage = TransactionUsage::default();
         for (tag, is_looked_at) in [("UPDATE 2", false), ("UPDATE 2", false), ("UPDATE 9", true)] {
@@ -266,6 +311,57 @@ mod tests {
             usage.complete(&CommandTag::new(tag));
             assert_eq!(usage.may_be_over_limits(), is_looked_at, "{tag}");
         }
+    }
+
+    #[test]
+    fn a_command_is_harmless_if_it_comes_first_and_its_rows_and_bytes_are_bounded() {
+        let one = Cargo {
+            bytes: 100,
+            may_grow: false,
+            has_long_keys: true,
+            rewrites_rows: true,
+            most_rows: Some(1),
+        };
+        let is_harmless = |cargo: Cargo| {
+            let mut usage = TransactionUsage::default();
+            usage.carries(cargo, None);
+            usage.is_harmless()
+        };
+        assert!(is_harmless(one));
+        let rewrites_rows = false;
+        for (most_rows, harmless) in [(Some(3000), true), (Some(3001), false), (None, false)] {
+            assert_eq!(
+                is_harmless(Cargo {
+                    rewrites_rows,
+                    most_rows,
+                    ..one
+                }),
+                harmless
+            );
+        }
+        for harmful in [
+            Cargo {
+                may_grow: true,
+                ..one
+            },
+            Cargo {
+                bytes: MAX_KEY + 1,
+                ..one
+            },
+            Cargo {
+                most_rows: Some(5),
+                ..one
+            },
+        ] {
+            assert!(!is_harmless(harmful), "{harmful:?}");
+        }
+        let mut usage = TransactionUsage::default();
+        usage.carries(one, Some(0));
+        assert!(!usage.is_harmless());
+        usage = TransactionUsage::default();
+        usage.carries(one, None);
+        usage.carries(one, None);
+        assert!(!usage.is_harmless());
     }
 
     #[test]
