@@ -202,3 +202,73 @@ async fn without_the_dialect_postgresql_gets_everything_untouched() {
     assert_eq!(count(&client, "b").await, 5000);
     dsql.stop().await;
 }
+
+/// What is known to change few rows is not looked at after it ran.
+#[tokio::test]
+async fn a_key_bounds_the_rows_of_its_own_table_alone() {
+    let client = admin(steady()).await;
+    let name = name();
+    for sql in [
+        format!("CREATE TABLE {name} (k int PRIMARY KEY, n int)"),
+        format!("INSERT INTO {name} VALUES (1, 0), (2, 0)"),
+        format!("CREATE SCHEMA {name}_s"),
+        format!("CREATE TABLE {name}_s.{name} (k int, n int)"),
+        format!("CREATE VIEW {name}_v AS SELECT 1 AS k, k AS other, n FROM {name}_s.{name}"),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let many = format!("INSERT INTO {name}_s.{name} SELECT 1, 0 FROM generate_series(1, $1)");
+    for rows in [3000, 1] {
+        client.execute(&many, &[&rows]).await.unwrap();
+    }
+    let update = |table: &str| format!("UPDATE {table} SET n = 1 WHERE k = 1");
+    let one = update(&name);
+    assert_eq!(client.execute(&one, &[]).await.unwrap(), 1);
+    client.batch_execute(&one).await.unwrap();
+    for table in [format!("{name}_s.{name}"), format!("{name}_v")] {
+        for sql in [update(&table), format!("DELETE FROM {table} WHERE k = 1")] {
+            assert_eq!(told(client.batch_execute(&sql).await), ROWS, "{sql}");
+            assert_eq!(told(client.execute(&sql, &[]).await), ROWS, "{sql}");
+        }
+    }
+    let changed = format!("{name}_s.{name} WHERE n = 1");
+    assert_eq!(count(&client, &changed).await, 0);
+    assert_eq!(count(&client, &format!("{name}_s.{name}")).await, 3001);
+}
+
+#[tokio::test]
+async fn a_key_that_another_session_has_dropped_bounds_nothing() {
+    let (client, other) = (admin(steady()).await, admin(steady()).await);
+    let name = name();
+    for sql in [
+        format!("CREATE TABLE {name} (k int CONSTRAINT {name}_k UNIQUE, n int)"),
+        format!("INSERT INTO {name} VALUES (1, 0)"),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    let update = format!("UPDATE {name} SET n = 1 WHERE k = 1");
+    assert_eq!(client.execute(&update, &[]).await.unwrap(), 1);
+    let drop = format!("ALTER TABLE {name} DROP CONSTRAINT {name}_k");
+    other.batch_execute(&drop).await.unwrap();
+    let many = format!("INSERT INTO {name} SELECT 1, 0 FROM generate_series(1, 3000)");
+    other.batch_execute(&many).await.unwrap();
+    let refused = async || told(client.execute(&update, &[]).await);
+    // The change of the catalogue is told first.
+    let first = refused().await;
+    assert!(first == ROWS || first.starts_with("40001"), "{first}");
+    assert_eq!(refused().await, ROWS);
+}
+
+#[tokio::test]
+async fn values_of_more_than_three_thousand_rows_are_refused_in_both_protocols() {
+    let client = admin(steady()).await;
+    let table = fresh(&client).await;
+    let insert = |rows: usize| {
+        let values: Vec<String> = (0..rows).map(|row| format!("({row})")).collect();
+        format!("INSERT INTO {table} VALUES {}", values.join(", "))
+    };
+    assert_eq!(told(client.batch_execute(&insert(3001)).await), ROWS);
+    assert_eq!(told(client.execute(&insert(3001), &[]).await), ROWS);
+    assert_eq!(count(&client, &table).await, 0);
+    assert_eq!(client.execute(&insert(3000), &[]).await.unwrap(), 3000);
+}
