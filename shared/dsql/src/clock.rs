@@ -33,6 +33,15 @@ pub struct ManualClock {
 
 impl ManualClock {
     /// A clock that shows `now`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use dsql::{Clock, ManualClock};
+    ///
+    /// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    /// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH);
+    /// ```
     pub fn new(now: SystemTime) -> Self {
         Self {
             now: Arc::new(Mutex::new(now)),
@@ -40,11 +49,31 @@ impl ManualClock {
     }
 
     /// Moves the clock forward.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use dsql::{Clock, ManualClock};
+    ///
+    /// let clock = ManualClock::new(SystemTime::UNIX_EPOCH);
+    /// clock.advance(Duration::from_mins(16)); // a token has expired
+    /// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH + Duration::from_secs(960));
+    /// ```
     pub fn advance(&self, by: Duration) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 
     /// Sets the clock, backwards too.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use dsql::{Clock, ManualClock};
+    ///
+    /// let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+    /// clock.set(SystemTime::UNIX_EPOCH);
+    /// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH);
+    /// ```
     pub fn set(&self, to: SystemTime) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }

@@ -103,6 +103,13 @@ impl Config {
     ///
     /// # Errors
     /// The first variable that is missing or wrong.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example() -> Result<(), dsql::ConfigError> {
+    /// let config = dsql::Config::from_env()?.with_role("reports");
+    /// # Ok(()) }
+    /// ```
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(&|name| std::env::var(name).ok())
     }
@@ -113,6 +120,23 @@ impl Config {
     ///
     /// # Errors
     /// The first variable that is missing or wrong.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::Config;
+    ///
+    /// let lookup = |name: &str| match name {
+    ///     "DSQL_ENDPOINT" => Some("abcdefghijklmnopqrstuvwxyz".to_owned()),
+    ///     "AWS_REGION" => Some("eu-west-1".to_owned()),
+    ///     _ => None,
+    /// };
+    /// let config = Config::from_lookup(&lookup)?;
+    /// assert_eq!(config.endpoint().host(), "abcdefghijklmnopqrstuvwxyz.dsql.eu-west-1.on.aws");
+    ///
+    /// let error = Config::from_lookup(&|_| None).unwrap_err();
+    /// assert!(error.to_string().contains("DSQL_ENDPOINT"));
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let var = |name: &str| {
             lookup(name)
@@ -185,6 +209,16 @@ impl Config {
     }
 
     /// Replaces the clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let clock = dsql::ManualClock::new(std::time::SystemTime::UNIX_EPOCH);
+    /// let config = config.with_clock(clock.clone()); // a test moves its own
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -193,6 +227,18 @@ impl Config {
 
     /// Replaces the credentials of the environment, for example with a provider chain of
     /// `aws-config`.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let (key_id, secret) = ("", "");
+    /// # use aws_credential_types::Credentials;
+    /// let credentials = Credentials::new(key_id, secret, None, None, "example");
+    /// let config = config.with_credentials(credentials);
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_credentials(mut self, provider: impl ProvideCredentials + 'static) -> Self {
         self.credentials = SharedCredentialsProvider::new(provider);
@@ -200,6 +246,16 @@ impl Config {
     }
 
     /// Replaces the retry policy for OCC conflicts and refused connections.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let impatient = dsql::RetryPolicy { attempts: 3, ..dsql::RetryPolicy::default() };
+    /// let config = config.with_retry(impatient);
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
@@ -207,6 +263,15 @@ impl Config {
     }
 
     /// The database role, in place of [`DSQL_ROLE`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// assert_eq!(config.with_role("reports").role(), "reports");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_role(mut self, role: impl Into<String>) -> Self {
         self.role = role.into();
@@ -216,6 +281,15 @@ impl Config {
     /// The `search_path` that every session starts with, schemas separated by commas; it costs no
     /// round trip. Without it the server's default holds, since the service keeps no settings by
     /// role.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let config = config.with_role("blog").with_search_path("blog, public");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_search_path(mut self, schemas: impl Into<String>) -> Self {
         self.search_path = Some(schemas.into());
@@ -223,6 +297,15 @@ impl Config {
     }
 
     /// Whether the token is sent with the startup message, in place of [`DSQL_PIPELINE_CONNECT`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let config = config.with_pipeline_connect(true); // a connect in three round trips
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_pipeline_connect(mut self, pipeline_connect: bool) -> Self {
         self.pipeline_connect = pipeline_connect;
@@ -230,6 +313,15 @@ impl Config {
     }
 
     /// The name sessions show in the server's views. At most 64 characters are sent.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let config = config.with_application_name("nightly reports");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_application_name(mut self, name: &str) -> Self {
         self.application_name = name.chars().take(64).collect();
@@ -237,11 +329,29 @@ impl Config {
     }
 
     /// The cluster.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// assert_eq!(config.endpoint().region(), "us-east-1");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// The database role.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// assert_eq!(config.role(), dsql::DEFAULT_ROLE);
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn role(&self) -> &str {
         &self.role
     }

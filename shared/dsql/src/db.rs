@@ -43,6 +43,13 @@ enum Replay {
 
 impl Db {
     /// When everything here ends.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(dsql: dsql::Dsql, deadline: std::time::SystemTime) {
+    /// assert_eq!(dsql.until(deadline).deadline(), deadline);
+    /// # }
+    /// ```
     pub fn deadline(&self) -> SystemTime {
         self.deadline
     }
@@ -54,6 +61,18 @@ impl Db {
     ///
     /// # Cancel safety
     /// A dropped future may leave the statement running to its end; the connection stays usable.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "UPDATE chats SET read = true WHERE owner_id = $1 RETURNING id";
+    /// for row in db.query(sql, &[(&me, Type::TEXT)]).await? {
+    ///     let id: String = row.get(0);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         Ok(self.run(Sql::Fixed(sql), params, Replay::Never).await?.rows)
     }
@@ -62,6 +81,16 @@ impl Db {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "INSERT INTO visits (name) VALUES ($1) RETURNING id";
+    /// let row = db.query_opt(sql, &[(&me, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn query_opt(
         &self,
         sql: &'static str,
@@ -74,6 +103,16 @@ impl Db {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "UPDATE chats SET visits = visits + 1 WHERE id = $1";
+    /// let changed = db.execute(sql, &[(&id, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
         Ok(self
             .run(Sql::Fixed(sql), params, Replay::Never)
@@ -88,6 +127,16 @@ impl Db {
     /// [`Error::OutcomeUnknown`] if an attempt was lost and none after it succeeded, unless the
     /// statement reads as one that only reads (functions that it calls are not examined); else any
     /// [`Error`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "SELECT id, title FROM chats WHERE owner_id = $1";
+    /// let rows = db.query_idempotent(sql, &[(&me, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn query_idempotent(
         &self,
         sql: &'static str,
@@ -103,6 +152,17 @@ impl Db {
     ///
     /// # Errors
     /// As [`query_idempotent`](Self::query_idempotent).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "SELECT title FROM chats WHERE id = $1 AND owner_id = $2";
+    /// let params = [(&id as _, Type::TEXT), (&me as _, Type::TEXT)];
+    /// let found = db.query_opt_idempotent(sql, &params).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn query_opt_idempotent(
         &self,
         sql: &'static str,
@@ -116,6 +176,17 @@ impl Db {
     ///
     /// # Errors
     /// As [`query_idempotent`](Self::query_idempotent).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, me: &str, id: &str) -> Result<(), dsql::Error> {
+    /// use dsql::Type;
+    ///
+    /// let sql = "DELETE FROM chats WHERE id = $1 AND owner_id = $2";
+    /// let params = [(&id as _, Type::TEXT), (&me as _, Type::TEXT)];
+    /// let deleted = db.execute_idempotent(sql, &params).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn execute_idempotent(
         &self,
         sql: &'static str,
@@ -132,6 +203,14 @@ impl Db {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db, schema: &str) -> Result<(), dsql::Error> {
+    /// let schema = dsql::quote_identifier(schema);
+    /// db.execute_sql(&format!("CREATE SCHEMA {schema}")).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
         Ok(self.run(Sql::Made(sql), &[], Replay::Never).await?.affected)
     }

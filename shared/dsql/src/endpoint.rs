@@ -65,11 +65,30 @@ impl Endpoint {
     }
 
     /// The host name: for TLS, SNI and the token.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let endpoint = config.endpoint();
+    /// assert_eq!(endpoint.host(), "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn host(&self) -> &str {
         &self.host
     }
 
     /// The region.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// assert_eq!(config.endpoint().region(), "us-east-1");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn region(&self) -> &str {
         &self.region
     }

@@ -174,6 +174,19 @@ const _: () = {
 
 impl Error {
     /// What to do about it.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::{Error, ErrorKind};
+    ///
+    /// let error = Error::Deadline { during: "connecting" };
+    /// let status = match error.kind() {
+    ///     ErrorKind::Client => 400,
+    ///     ErrorKind::Conflict | ErrorKind::Unavailable => 503,
+    ///     ErrorKind::Bug => 500,
+    /// };
+    /// assert_eq!(status, 503);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Conflict { .. } => ErrorKind::Conflict,
@@ -198,6 +211,15 @@ impl Error {
     }
 
     /// The server's SQLSTATE, where the error came from the server as such.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(error: dsql::Error) {
+    /// if error.sqlstate() == Some("23505") {
+    ///     println!("there is one of this name already");
+    /// }
+    /// # }
+    /// ```
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Conflict { .. } => Some("40001"),
@@ -207,6 +229,15 @@ impl Error {
     }
 
     /// The server's own error, where there is one.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(error: dsql::Error) {
+    /// if let Some(db) = error.as_db_error() {
+    ///     println!("{} of {:?}", db.message(), db.constraint());
+    /// }
+    /// # }
+    /// ```
     pub fn as_db_error(&self) -> Option<&DbError> {
         match self {
             Self::Database(error) => error.as_db_error(),
@@ -215,11 +246,27 @@ impl Error {
     }
 
     /// Whether a write may have happened although no answer came.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(db: dsql::Db) -> Result<(), dsql::Error> {
+    /// match db.execute("UPDATE counters SET n = n + 1 WHERE id = 'a'", &[]).await {
+    ///     Err(error) if error.is_outcome_unknown() => println!("look before trying again"),
+    ///     result => println!("{} changed", result?),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn is_outcome_unknown(&self) -> bool {
         matches!(self, Self::OutcomeUnknown { .. })
     }
 
     /// The whole chain of causes in one line, for the log.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = dsql::Error::Deadline { during: "connecting" };
+    /// assert_eq!(error.report(), "the deadline passed while connecting");
+    /// ```
     pub fn report(&self) -> String {
         chain(self)
     }

@@ -31,11 +31,48 @@ pub struct Token {
 
 impl Token {
     /// The token itself, for the password message alone.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    /// # use dsql::{Clock, SystemClock, TOKEN_LIFETIME, TokenSource};
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// # let credentials = SharedCredentialsProvider::new(credentials);
+    /// # let endpoint = config.endpoint().clone();
+    /// # let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let token = source.token().await.unwrap();
+    /// assert!(token.expose().contains("Action=DbConnect&"));
+    /// assert!(!format!("{token:?}").contains("DbConnect")); // no log shows it
+    /// # }); Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn expose(&self) -> &str {
         &self.text
     }
 
     /// When it stops opening connections: the earlier of its own expiry and the credentials'.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    /// # use dsql::{Clock, SystemClock, TOKEN_LIFETIME, TokenSource};
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// # let credentials = SharedCredentialsProvider::new(credentials);
+    /// # let endpoint = config.endpoint().clone();
+    /// # let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let token = source.token().await.unwrap();
+    /// assert!(token.expires_at() > SystemClock.now());
+    /// # }); Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn expires_at(&self) -> SystemTime {
         self.expires_at
     }
@@ -93,6 +130,24 @@ impl TimeSource for SigningTime {
 
 impl TokenSource {
     /// `role` decides the action: `admin`, exactly, is `DbConnectAdmin`; any other is `DbConnect`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use aws_credential_types::Credentials;
+    /// use aws_credential_types::provider::SharedCredentialsProvider;
+    /// use dsql::{SystemClock, TokenSource};
+    ///
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// let credentials = SharedCredentialsProvider::new(credentials);
+    /// let endpoint = config.endpoint().clone();
+    /// let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn new(
         endpoint: Endpoint,
         role: &str,
@@ -110,6 +165,25 @@ impl TokenSource {
     }
 
     /// How long its tokens are valid, from one second to a week; [`TOKEN_LIFETIME`] otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    /// # use dsql::{Clock, SystemClock, TOKEN_LIFETIME, TokenSource};
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// # let credentials = SharedCredentialsProvider::new(credentials);
+    /// # let endpoint = config.endpoint().clone();
+    /// # let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let hour = source.with_lifetime(std::time::Duration::from_hours(1));
+    /// let token = hour.token().await.unwrap();
+    /// assert!(token.expires_at() > SystemClock.now() + TOKEN_LIFETIME);
+    /// # }); Ok::<(), dsql::ConfigError>(())
+    /// ```
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
@@ -120,6 +194,25 @@ impl TokenSource {
     ///
     /// # Errors
     /// No credentials, expired credentials, or a failure to sign.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    /// # use dsql::{Clock, SystemClock, TOKEN_LIFETIME, TokenSource};
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// # let credentials = SharedCredentialsProvider::new(credentials);
+    /// # let endpoint = config.endpoint().clone();
+    /// # let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let token = source.token().await.unwrap();
+    /// let again = source.token().await.unwrap();
+    /// assert_eq!(token.expose(), again.expose()); // made once
+    /// # }); Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub async fn token(&self) -> Result<Token, TokenError> {
         let now = self.clock.now();
         let cached = self
@@ -134,6 +227,26 @@ impl TokenSource {
     }
 
     /// Forgets the cached token, for example after the server called its signature expired.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    /// # use dsql::{Clock, SystemClock, TOKEN_LIFETIME, TokenSource};
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// # let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "example");
+    /// # let credentials = SharedCredentialsProvider::new(credentials);
+    /// # let endpoint = config.endpoint().clone();
+    /// # let source = TokenSource::new(endpoint, "app", credentials, Arc::new(SystemClock));
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let token = source.token().await.unwrap();
+    /// source.forget();
+    /// let other = source.token().await.unwrap(); // signed anew
+    /// assert!(other.expires_at() >= token.expires_at());
+    /// # }); Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn forget(&self) {
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -89,6 +89,15 @@ impl Transaction {
     ///
     /// # Cancel safety
     /// Dropping the future after its first poll fails the transaction: nothing of it is committed.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::{Error, Transaction, Type};
+    /// # async fn f(tx: Transaction, id: &str, title: &str) -> Result<(), Error> {
+    /// let sql = "SELECT title FROM chats WHERE owner_id = $1";
+    /// let rows = tx.query(sql, &[(&id, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn query(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         Ok(self.run(Sql::Fixed(sql), params).await?.rows)
     }
@@ -97,6 +106,15 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::{Error, Transaction, Type};
+    /// # async fn f(tx: Transaction, id: &str, title: &str) -> Result<(), Error> {
+    /// let sql = "SELECT title FROM chats WHERE id = $1 FOR UPDATE";
+    /// let found = tx.query_opt(sql, &[(&id, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn query_opt(
         &self,
         sql: &'static str,
@@ -110,6 +128,15 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::{Error, Transaction, Type};
+    /// # async fn f(tx: Transaction, id: &str, title: &str) -> Result<(), Error> {
+    /// let sql = "UPDATE chats SET title = $1 WHERE id = $2";
+    /// let changed = tx.execute(sql, &[(&title, Type::TEXT), (&id, Type::TEXT)]).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn execute(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Error> {
         Ok(self.run(Sql::Fixed(sql), params).await?.affected)
     }
@@ -118,6 +145,14 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`query`](Self::query).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(tx: dsql::Transaction, table: &str) -> Result<(), dsql::Error> {
+    /// let table = dsql::quote_identifier(table);
+    /// tx.execute_sql(&format!("DELETE FROM {table}")).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn execute_sql(&self, sql: &str) -> Result<u64, Error> {
         Ok(self.run(Sql::Made(sql), &[]).await?.affected)
     }
@@ -276,6 +311,19 @@ impl Db {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection, which rolls back, unless COMMIT had been sent.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::Type;
+    /// # async fn example(db: dsql::Db, from: &str, to: &str) -> Result<(), dsql::Error> {
+    /// let sql = "UPDATE accounts SET balance = balance + $1 WHERE id = $2";
+    /// db.transaction(|tx| async move {
+    ///     tx.execute(sql, &[(&-7_i64, Type::INT8), (&from, Type::TEXT)]).await?;
+    ///     tx.execute(sql, &[(&7_i64, Type::INT8), (&to, Type::TEXT)]).await
+    /// })
+    /// .await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn transaction<T, E, F, Fut>(&self, work: F) -> Result<T, E>
     where
         F: Fn(Transaction) -> Fut + Send,

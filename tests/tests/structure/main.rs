@@ -195,3 +195,31 @@ fn a_circle_is_found_however_its_imports_are_written() {
     ];
     assert_eq!(circles(&only_in_tests), BTreeSet::new());
 }
+
+/// What a reader of docs.rs looks for first.
+#[test]
+fn every_public_function_of_dsql_has_an_example() {
+    let crates = crates();
+    let dsql = crates.iter().find(|one| one.name == "dsql").unwrap();
+    let (mut seen, mut without) = (0, Vec::new());
+    for source in sources(&dsql.root()) {
+        let lines: Vec<&str> = source.text.lines().map(str::trim_start).collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !["pub fn ", "pub async fn "]
+                .iter()
+                .any(|start| line.starts_with(start))
+            {
+                continue;
+            }
+            seen += 1;
+            let above = lines.iter().take(at).rev();
+            let mut docs =
+                above.take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            if !docs.any(|line| line.starts_with("/// ```")) {
+                without.push(format!("{}: {line}", source.file));
+            }
+        }
+    }
+    assert!(seen > 50, "the crate has moved");
+    assert!(without.is_empty(), "{without:#?}");
+}

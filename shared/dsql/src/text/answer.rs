@@ -18,11 +18,27 @@ pub struct TextAnswer {
 
 impl TextAnswer {
     /// The tag's first word.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::TextAnswer;
+    ///
+    /// let answer = TextAnswer { tag: Some("INSERT 0 5".to_owned()), ..TextAnswer::default() };
+    /// assert_eq!(answer.command(), Some("INSERT"));
+    /// ```
     pub fn command(&self) -> Option<&str> {
         self.tag.as_deref()?.split(' ').next()
     }
 
     /// The number of rows in the tag, where it has one.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::TextAnswer;
+    ///
+    /// let answer = TextAnswer { tag: Some("INSERT 0 5".to_owned()), ..TextAnswer::default() };
+    /// assert_eq!(answer.row_count(), Some(5));
+    /// ```
     pub fn row_count(&self) -> Option<u64> {
         let (_, count) = self.tag.as_deref()?.rsplit_once(' ')?;
         count.parse().ok()
@@ -84,6 +100,16 @@ impl TextRow {
     }
 
     /// Its values in order; `None` is NULL.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn example(answer: dsql::text::TextAnswer) {
+    /// for row in &answer.rows {
+    ///     let line: Vec<_> = row.values().map(|value| value.unwrap_or("NULL".into())).collect();
+    ///     println!("{}", line.join("\t"));
+    /// }
+    /// # }
+    /// ```
     pub fn values(&self) -> impl Iterator<Item = Option<Cow<'_, str>>> {
         let buffer = self.0.buffer();
         // A length that does not fit ends the row; the server sends none.

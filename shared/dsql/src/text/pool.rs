@@ -110,17 +110,51 @@ pub struct OpenedSession(Lease);
 
 impl OpenedSession {
     /// When it was opened: what changed of its role later, it does not know.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use std::time::SystemTime;
+    /// # use dsql::text::{TextRole, TextSessions};
+    /// # async fn example(sessions: TextSessions, role: TextRole, changed_at: SystemTime,
+    /// #     deadline: SystemTime) -> Result<(), dsql::Error> {
+    /// let opened = sessions.open(&role, deadline).await?;
+    /// if opened.opened_at() > changed_at {
+    ///     opened.keep_for(&role);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn opened_at(&self) -> SystemTime {
         self.0.session.opened_at
     }
 
     /// Whether it was opened as `role` starts its sessions.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::text::{OpenedSession, TextRole};
+    /// # fn example(opened: OpenedSession) {
+    /// let role = TextRole { name: "blog".to_owned(), ..TextRole::default() };
+    /// if !opened.fits(&role) {
+    ///     drop(opened); // closes it
+    /// }
+    /// # }
+    /// ```
     pub fn fits(&self, role: &TextRole) -> bool {
         let own = &self.0.role;
         (&own.name, &own.search_path) == (&role.name, &role.search_path)
     }
 
     /// Keeps it for requests of `role`; closes it if it does not [fit](Self::fits).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::text::{TextRole, TextSessions};
+    /// # async fn example(sessions: TextSessions, role: TextRole, deadline: std::time::SystemTime)
+    /// # -> Result<(), dsql::Error> {
+    /// let opened = sessions.open(&role, deadline).await?;
+    /// opened.keep_for(&role); // the next request finds it
+    /// # Ok(()) }
+    /// ```
     pub fn keep_for(mut self, role: &TextRole) {
         if self.fits(role) {
             self.0.role.clone_from(role);
@@ -131,6 +165,16 @@ impl OpenedSession {
 
 impl TextSessions {
     /// At most `max_open` sessions, over all roles, with the configuration of `dsql`. Without I/O.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let dsql = dsql::Dsql::new(config);
+    /// let sessions = dsql::text::TextSessions::new(&dsql, 8);
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn new(dsql: &Dsql, max_open: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -145,6 +189,17 @@ impl TextSessions {
     }
 
     /// The role that `dsql` was configured with.
+    ///
+    /// # Examples
+    /// ```
+    /// # let lookup = |name: &str| (name == "DSQL_ENDPOINT")
+    /// #     .then(|| "abcdefghijklmnopqrstuvwxyz.dsql.us-east-1.on.aws".to_owned());
+    /// # let config = dsql::Config::from_lookup(&lookup)?;
+    /// let dsql = dsql::Dsql::new(config.with_role("blog"));
+    /// let sessions = dsql::text::TextSessions::new(&dsql, 8);
+    /// assert_eq!(sessions.own_role().name, "blog");
+    /// # Ok::<(), dsql::ConfigError>(())
+    /// ```
     pub fn own_role(&self) -> TextRole {
         TextRole {
             name: self.inner.warm.config.role.clone(),
@@ -155,6 +210,14 @@ impl TextSessions {
 
     /// Opens a session of the configuration's own role, unless one is open. Returns whether one is;
     /// a failure is logged.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn init(dsql: dsql::Dsql) {
+    /// let sessions = dsql::text::TextSessions::new(&dsql, 8);
+    /// sessions.connect(dsql.clock().now() + std::time::Duration::from_secs(5)).await;
+    /// # }
+    /// ```
     pub async fn connect(&self, deadline: SystemTime) -> bool {
         match self.lease(&self.own_role(), true, deadline).await {
             Ok(lease) => {
@@ -173,6 +236,13 @@ impl TextSessions {
 
     /// Opens a connection, TCP and TLS, for whichever role is the next to need one, within 5 s: two
     /// of its four round trips do not depend on the role. A failure is logged.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn init(dsql: dsql::Dsql, sessions: dsql::text::TextSessions) {
+    /// sessions.open_spare(dsql.clock().now() + std::time::Duration::from_secs(5)).await;
+    /// # }
+    /// ```
     pub async fn open_spare(&self, deadline: SystemTime) {
         let warm = &*self.inner.warm;
         let limit = remaining(warm.config.clock.now(), deadline);
@@ -186,6 +256,16 @@ impl TextSessions {
     ///
     /// # Errors
     /// As when a request finds no session.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use dsql::text::{TextRole, TextSessions};
+    /// # async fn example(sessions: TextSessions, deadline: std::time::SystemTime)
+    /// # -> Result<(), dsql::Error> {
+    /// let role = TextRole { name: "blog".to_owned(), ..TextRole::default() };
+    /// let opened = sessions.open(&role, deadline).await?; // while what it may do is looked up
+    /// # Ok(()) }
+    /// ```
     pub async fn open(
         &self,
         role: &TextRole,

@@ -29,6 +29,14 @@ pub struct TextStatement<'a> {
 
 impl<'a> TextStatement<'a> {
     /// A statement of our own, with values bound.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::TextStatement;
+    ///
+    /// let statement = TextStatement::new("SELECT title FROM posts WHERE id = $1", &["7"]);
+    /// assert_eq!(statement.params, [Some("7".into())]);
+    /// ```
     pub fn new(sql: &'static str, params: &[&'a str]) -> Self {
         Self {
             sql: Cow::Borrowed(sql),
@@ -122,6 +130,15 @@ impl std::fmt::Debug for TextRequest<'_> {
 
 impl<'a> TextRequest<'a> {
     /// One statement.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::{AnswerLimits, TextRequest, TextStatement};
+    ///
+    /// let statement = TextStatement::new("SELECT 1", &[]);
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let request = TextRequest::one(&statement, limits);
+    /// ```
     pub fn one(statement: &'a TextStatement<'a>, limits: AnswerLimits) -> Self {
         Self {
             statements: std::slice::from_ref(statement),
@@ -134,6 +151,18 @@ impl<'a> TextRequest<'a> {
     }
 
     /// All of `statements` or none, in one round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::{AnswerLimits, Begin, TextRequest, TextStatement};
+    ///
+    /// let statements = [
+    ///     TextStatement::new("INSERT INTO posts (id) VALUES ($1)", &["7"]),
+    ///     TextStatement::new("SELECT count(*) FROM posts", &[]),
+    /// ];
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let request = TextRequest::batch(&statements, Begin::default(), limits);
+    /// ```
     pub fn batch(statements: &'a [TextStatement<'a>], begin: Begin, limits: AnswerLimits) -> Self {
         Self {
             statements,
@@ -147,6 +176,20 @@ impl<'a> TextRequest<'a> {
 
     /// Adds a statement to a batch that is made from the answers of the others: one more round
     /// trip, the same transaction.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::{AnswerLimits, Begin, TextAnswer, TextRequest, TextStatement};
+    ///
+    /// let statements = [TextStatement::new("SELECT name FROM tables", &[])];
+    /// let drop_first = |answers: &[TextAnswer]| {
+    ///     let name = answers.first().and_then(|answer| answer.rows.first()?.values().next()?);
+    ///     let name = dsql::quote_identifier(&name.unwrap_or_default());
+    ///     TextStatement { sql: format!("DELETE FROM {name}").into(), params: Vec::new() }
+    /// };
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let request = TextRequest::batch(&statements, Begin::default(), limits).then(&drop_first);
+    /// ```
     #[must_use]
     pub fn then(mut self, last: Last<'a>) -> Self {
         self.last = Some(last);
@@ -155,6 +198,15 @@ impl<'a> TextRequest<'a> {
 
     /// Declares that running it twice equals running it once: it is sent again after a lost
     /// connection.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::{AnswerLimits, TextRequest, TextStatement};
+    ///
+    /// let statement = TextStatement::new("DELETE FROM posts WHERE id = $1", &["7"]);
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let request = TextRequest::one(&statement, limits).harmless();
+    /// ```
     #[must_use]
     pub fn harmless(mut self) -> Self {
         self.harmless = true;
@@ -163,6 +215,15 @@ impl<'a> TextRequest<'a> {
 
     /// Declares a statement of the caller's own to be a read: [harmless](Self::harmless), and sent
     /// as it is.
+    ///
+    /// # Examples
+    /// ```
+    /// use dsql::text::{AnswerLimits, TextRequest, TextStatement};
+    ///
+    /// let statement = TextStatement::new("SELECT rights FROM logins WHERE name = $1", &["blog"]);
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let request = TextRequest::one(&statement, limits).lookup();
+    /// ```
     #[must_use]
     pub fn lookup(mut self) -> Self {
         self.only_reads = true;

@@ -42,6 +42,21 @@ impl TextSessions {
     ///
     /// # Cancel safety
     /// A dropped future closes its session; the request may still run to its end.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use dsql::text::{AnswerLimits, TextRequest, TextRole, TextStatement};
+    ///
+    /// # use dsql::text::{TextError, TextSessions};
+    /// # async fn example(sessions: TextSessions, deadline: std::time::SystemTime)
+    /// # -> Result<(), TextError> {
+    /// let role = TextRole { name: "blog".to_owned(), ..TextRole::default() };
+    /// let limits = AnswerLimits { rows: 1_000, bytes: 1 << 20 };
+    /// let statement = TextStatement::new("SELECT title FROM posts WHERE id = $1", &["7"]);
+    /// let request = TextRequest::one(&statement, limits);
+    /// let answers = sessions.run(&role, request, deadline).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn run(
         &self,
         role: &TextRole,
