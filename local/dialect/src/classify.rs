@@ -99,7 +99,10 @@ fn computes(parsed: &Parsed<'_>) -> bool {
         "now",
         "statement_timestamp",
     ];
-    let copies = parsed.has(&[K::INSERT, K::UPDATE]) && parsed.has(&[K::SELECT, K::TABLE]);
+    let copies = parsed.has(&[K::INSERT, K::UPDATE]) && parsed.has(&[K::SELECT, K::TABLE])
+        || parsed
+            .all(&[K::SET_EXPR])
+            .any(|set| set.children().any(|value| copies(&value)));
     let joins = || {
         let pairs = parsed.tokens.windows(2);
         pairs
@@ -112,6 +115,22 @@ fn computes(parsed: &Parsed<'_>) -> bool {
         })
     };
     copies || calls() || joins()
+}
+
+/// Whether what a column is set to may be what another one has. What a statement brings along
+/// itself (`excluded`) and what arithmetic makes is no copy; of functions see above.
+fn copies(value: &SyntaxNode) -> bool {
+    const ARITHMETIC: &[K] = &[K::PLUS, K::MINUS, K::STAR, K::SLASH, K::PERCENT];
+    match value.kind() {
+        K::NAME_REF => true,
+        K::FIELD_EXPR => {
+            let table = value.children().next();
+            table.and_then(|table| tree::identifier(&table)).as_deref() != Some("excluded")
+        }
+        K::CALL_EXPR => false,
+        K::BIN_EXPR if ARITHMETIC.iter().any(|sign| tree::has_token(value, *sign)) => false,
+        _ => value.children().any(|part| copies(&part)),
+    }
 }
 
 fn identifiers(parsed: &Parsed<'_>) -> Vec<String> {

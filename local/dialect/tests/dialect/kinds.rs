@@ -279,3 +279,29 @@ fn a_byte_order_mark_is_a_letter_as_for_postgresql() {
         classify("SELECT 1 AS a").kind
     );
 }
+
+#[test]
+fn what_writes_more_than_it_says_computes() {
+    for sql in [
+        "UPDATE t SET a = b",
+        "UPDATE t SET a = x.b FROM x",
+        "UPDATE t SET n = 1, a = (b)",
+        "UPDATE t SET a = CASE WHEN n > 1 THEN b ELSE c END",
+        "UPDATE t SET (a, b) = ROW (b, a)",
+        "UPDATE t SET a = b::jsonb -> 'c'",
+        "UPDATE t SET a = a || $1",
+        "UPDATE t SET a = upper(a)",
+        "INSERT INTO t VALUES ($1) ON CONFLICT (k) DO UPDATE SET a = t.b",
+        "INSERT INTO t SELECT * FROM u",
+    ] {
+        assert!(classify(sql).computes, "{sql}");
+    }
+    for sql in [
+        "UPDATE t SET n = n + 1, m = m - 2 * n",
+        "UPDATE t SET a = $1, at = now(), b = DEFAULT, c = NULL WHERE k = b",
+        "INSERT INTO t VALUES ($1) ON CONFLICT (k) DO UPDATE SET a = excluded.a",
+        "DELETE FROM t WHERE a = b",
+    ] {
+        assert!(!classify(sql).computes, "{sql}");
+    }
+}

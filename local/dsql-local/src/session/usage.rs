@@ -16,6 +16,8 @@ const MAX_BYTES: u64 = 10 * MIB;
 const MIB: u64 = 1024 * 1024;
 /// Bytes that a value may take up as it is stored, compressed.
 const MAX_VALUE: u64 = MIB;
+/// Bytes with which a row that is there is taken to stay within its limit.
+const SMALL_CHANGE: usize = 64 * 1024;
 /// Bytes that a key may have.
 const MAX_KEY: usize = 1981;
 /// How old a transaction may become.
@@ -76,10 +78,11 @@ impl Cargo {
         !self.may_grow && self.bytes as u64 <= MAX_VALUE
     }
 
-    /// Whether a value or a key that it writes may be above its limit.
+    /// Whether a value, a key or a row that it writes may be above its limit.
     fn may_be_large(&self) -> bool {
         let may_be_long = self.has_long_keys && (self.may_grow || self.bytes > MAX_KEY);
-        may_be_long || self.bytes as u64 > MAX_VALUE
+        let may_fill_row = self.rewrites_rows && self.bytes > SMALL_CHANGE;
+        may_be_long || may_fill_row || self.bytes as u64 > MAX_VALUE
     }
 
     /// Whether a transaction of this command alone is within all limits, whatever it changes.

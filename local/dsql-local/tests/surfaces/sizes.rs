@@ -91,6 +91,17 @@ async fn a_row_above_two_mebibytes_is_refused() {
     let (a, b, c) = (noise(900_000), noise(900_000), noise(900_000));
     assert_eq!(told(client.execute(&insert, &[&a, &b, &c]).await), ROW);
     client.execute(&insert, &[&a, &b, &"c"]).await.unwrap();
+    // A row that is there is filled up, or filled with what it has.
+    let fill = format!("UPDATE {name} SET c = $1 WHERE k = '1'");
+    assert_eq!(told(client.execute(&fill, &[&c]).await), ROW);
+    for copy in ["c = a", "c = CASE WHEN k = '1' THEN b END"] {
+        let copy = format!("UPDATE {name} SET {copy}");
+        assert_eq!(told(client.execute(&copy, &[]).await), ROW, "{copy}");
+        assert_eq!(told(client.batch_execute(&copy).await), ROW, "{copy}");
+    }
+    let length = format!("SELECT length(c) FROM {name}");
+    let row = client.query_one(&length, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), 1);
 }
 
 #[tokio::test]
