@@ -131,13 +131,14 @@ export const stories = {
   'after a reload in its middle a reply goes on to its end, and nothing is there twice': {
     async tell(visit) {
       await visit.open();
-      await visit.say(`[[delay 60]] ${words(300)}`);
+      // Half of the time that a reply may take, so that a busy machine does not interrupt it.
+      await visit.say(`[[delay 60]] ${words(200)}`);
       await visit.writing(60);
       await visit.page.reload();
       await visit.writing(60);
       await visit.idle();
       const live = await visit.replies.first().innerText();
-      assert.equal(live.split('word299').length, 2);
+      assert.equal(live.split('word199').length, 2);
       assert.equal(await visit.messages.count(), 2);
       await visit.page.reload();
       await visit.replies.first().waitFor();
@@ -149,7 +150,8 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       await visit.ask(`[[delay 0]] ${Array.from({ length: 60 }, (_, i) => `line ${i}`).join('\n\n')}`);
-      await visit.say(`[[delay 60]] ${Array.from({ length: 400 }, (_, i) => `text ${i}`).join('\n\n')}`);
+      const long = (_, i) => `${'long'.repeat(6)}${i}`;
+      await visit.say(`[[delay 60]] ${Array.from({ length: 400 }, long).join('\n\n')}`);
       await visit.writing(400);
       const view = visit.test('view');
       await view.hover();
