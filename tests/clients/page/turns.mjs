@@ -132,13 +132,13 @@ export const stories = {
     async tell(visit) {
       await visit.open();
       // Half of the time that a reply may take, so that a busy machine does not interrupt it.
-      await visit.say(`[[delay 60]] ${words(200)}`);
+      await visit.say(`[[delay 60]] ${words(150)}`);
       await visit.writing(60);
       await visit.page.reload();
       await visit.writing(60);
       await visit.idle();
       const live = await visit.replies.first().innerText();
-      assert.equal(live.split('word199').length, 2);
+      assert.equal(live.split('word149').length, 2);
       assert.equal(await visit.messages.count(), 2);
       await visit.page.reload();
       await visit.replies.first().waitFor();
