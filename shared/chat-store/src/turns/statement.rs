@@ -1,5 +1,5 @@
 //! The statement that opens a turn. Four of its clauses are those of other statements too and are
-//! written where their rule is, so that it is no file of SQL alone. Its parameters:
+//! written where their rule is, so that it is no file of SQL alone (ADR 34). Its parameters:
 //!
 //! - `$1`, `$2`, `$51`: the chat as its owner calls it, the owner, and the key that it gets if
 //!   that id is taken.
