@@ -215,11 +215,15 @@ BEGIN
         END IF;
     ELSIF ended.job_type = 'VALIDATE_CONSTRAINT' THEN
         BEGIN
-            -- As the table's owner: the constraint may call a function that a user has made.
-            EXECUTE format('SET LOCAL ROLE %I',
+            -- As the table's owner, since the constraint may call a function that a user has made: in a function of
+            -- the owner's, out of which no SET ROLE leads back.
+            EXECUTE format('CREATE FUNCTION pg_temp.dsql_validate() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS %L',
+                           format('BEGIN ALTER TABLE %s VALIDATE CONSTRAINT %I; END', ended.object_id::regclass,
+                                  ended.constraint_name));
+            EXECUTE format('ALTER FUNCTION pg_temp.dsql_validate() OWNER TO %I',
                            (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = ended.object_id));
-            EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', ended.object_id::regclass, ended.constraint_name);
-            RESET ROLE;
+            PERFORM pg_temp.dsql_validate();
+            DROP FUNCTION pg_temp.dsql_validate();
         EXCEPTION
             WHEN lock_not_available THEN RETURN;
             WHEN OTHERS THEN ended.failure := SQLERRM;

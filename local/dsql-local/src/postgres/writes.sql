@@ -8,7 +8,7 @@ CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
         FROM pg_class WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace) tables
     WHERE rows > 0;
 
--- They for those who may not read the view.
+-- The same, for those who may not read the view.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_tables()
 RETURNS SETOF oid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS 'SELECT oid FROM dsql_written';
 
@@ -61,7 +61,7 @@ BEGIN
 END
 $$;
 
--- They as what a query reads from.
+-- The same as what a query reads from: a function needs its columns named.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_source(target oid)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT format('dsql_written_rows(%s) t (%s)', target,
@@ -233,8 +233,9 @@ CREATE OR REPLACE VIEW pg_catalog.dsql_keys AS
         FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
         AND i.indpred IS NULL AND i.indexprs IS NULL
         AND NOT EXISTS (SELECT FROM pg_attribute a
-                        WHERE a.attrelid = i.indexrelid AND a.attnum <= i.indnkeyatts AND a.atttypid NOT IN
-                        ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype, 'uuid'::regtype))
+                        WHERE a.attrelid = i.indexrelid AND a.attnum <= i.indnkeyatts
+                        AND format_type(a.atttypid, NULL) NOT IN
+                            ('smallint', 'integer', 'bigint', 'text', 'character varying', 'uuid'))
         ) k ON true
     WHERE c.relkind IN ('r', 'v') AND c.oid >= 16384 AND c.relnamespace <> 'pg_catalog'::regnamespace
     GROUP BY c.oid, c.relname;
