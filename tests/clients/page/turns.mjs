@@ -131,7 +131,7 @@ export const stories = {
   'after a reload in its middle a reply goes on to its end, and nothing is there twice': {
     async tell(visit) {
       await visit.open();
-      // Half of the time that a reply may take, so that a busy machine does not interrupt it.
+      // A third of the time that a reply may take, so that a busy machine does not interrupt it.
       await visit.say(`[[delay 60]] ${words(150)}`);
       await visit.writing(60);
       await visit.page.reload();
