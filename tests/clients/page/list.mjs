@@ -1,6 +1,7 @@
 // The list of chats, and what is done with a chat.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { words } from './visit.mjs';
 
 const turnsOf = (count) => Array.from({ length: count }, (_, i) => ({
   id: `m${i}`, role: i % 2 ? 'assistant' : 'user', parts: [{ type: 'text', text: `message ${i}` }],
@@ -176,13 +177,13 @@ export const stories = {
   'a chat that is left during its first reply is listed, and its reply is there later': {
     async tell(visit) {
       await visit.open();
-      await visit.say('[[delay 40]] one two three four five six seven eight');
+      await visit.say(`[[delay 60]] ${words(80)}`);
       await visit.writing();
       await visit.test('new').click();
       await visit.test('suggestion').first().waitFor();
       assert.equal(await visit.listed.count(), 1);
       await visit.listed.first().click();
-      await visit.until('its reply is there', () => document.querySelector('article[data-role=assistant][data-id]')?.innerText.includes('eight'));
+      await visit.until('its reply is there', () => document.querySelector('article[data-role=assistant][data-id]')?.innerText.includes('word79'));
       await visit.idle();
       assert.equal(await visit.messages.count(), 2);
     },

@@ -15,7 +15,6 @@
 mod admin;
 mod alike;
 mod blog_worker;
-mod browser;
 mod chats;
 mod chats_account;
 mod chats_input;
@@ -45,4 +44,5 @@ mod strangers;
 mod threats;
 mod visitor;
 mod warm;
+mod web_page;
 mod weight;

@@ -1,5 +1,6 @@
-//! The chat page in a real browser, against the real functions. Its stories take longer than any
-//! other test here; tests begin in the order of their names, so by this one it is not the last.
+//! The chat page in a real browser, against the real functions. Two browsers keep two processors
+//! busy, and a story waits as a person does; tests begin in the order of their names, so by this one
+//! it begins when little else runs.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
