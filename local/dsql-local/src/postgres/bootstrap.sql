@@ -366,6 +366,23 @@ BEGIN
 END
 $$;
 
+-- What PostgreSQL's log says of pages, where the server comes with a library that reads it, as 16 does.
+DO $$
+BEGIN
+    CREATE OR REPLACE FUNCTION pg_catalog.dsql_log(
+        low pg_lsn, beyond pg_lsn, show_data boolean,
+        OUT start_lsn pg_lsn, OUT end_lsn pg_lsn, OUT prev_lsn pg_lsn, OUT block_id int2,
+        OUT reltablespace oid, OUT reldatabase oid, OUT relfilenode oid, OUT relforknumber int2, OUT relblocknumber int8,
+        OUT xid xid, OUT resource_manager text, OUT record_type text, OUT record_length int4, OUT main_data_length int4,
+        OUT block_data_length int4, OUT block_fpi_length int4, OUT block_fpi_info text[], OUT description text,
+        OUT block_data bytea, OUT block_fpi_data bytea)
+    RETURNS SETOF record LANGUAGE c STRICT AS '$libdir/pg_walinspect', 'pg_get_wal_block_info';
+    REVOKE EXECUTE ON FUNCTION pg_catalog.dsql_log FROM PUBLIC;
+EXCEPTION WHEN undefined_file OR undefined_function THEN
+    NULL;
+END
+$$;
+
 -- A dump has no privilege of the system's own objects that is as it was when the cluster was made.
 DELETE FROM pg_catalog.pg_init_privs WHERE classoid IN ('pg_proc'::regclass, 'pg_class'::regclass) AND objsubid = 0
     AND objoid IN (SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace

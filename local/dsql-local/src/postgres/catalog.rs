@@ -12,6 +12,10 @@ use crate::principal::{Identity, Principal};
 /// PostgreSQL's superuser; unreachable for clients, which see it as an owner alone.
 pub(super) const SUPERUSER: &str = "postgres";
 
+/// A commit writes the log out if its own transaction has put something into it.
+const FLUSH_LOG: &str = "SELECT (pg_catalog.pg_logical_emit_message(true, 'dsql-local', $1)
+    - '0/0'::pg_catalog.pg_lsn)::bigint::text";
+
 /// One connection as the superuser, made again when it is lost.
 pub(crate) struct Catalog {
     socket: PathBuf,
@@ -45,6 +49,11 @@ impl Catalog {
             .query_typed(sql, &[(&parameter, Type::TEXT)])
             .await?;
         Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
+    /// Has PostgreSQL write its log out, and tells how far it then is.
+    pub(crate) async fn flush_log(&self) -> Result<Option<String>, Error> {
+        self.text(FLUSH_LOG, "").await
     }
 
     /// Whether `principal` may log in as `role` by a mapping.

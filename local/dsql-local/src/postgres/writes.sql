@@ -47,32 +47,77 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     FROM sizes s
 $$;
 
--- Which rows of a table the open transaction wrote: those it sees and its snapshot does not. Rows that are older than the
--- transaction are left out by their age first, which takes a quarter of the time.
+-- Which rows the open transaction wrote, of those between two places in a table: those it sees and its snapshot does not.
+-- Rows that are older than the transaction are left out by their age first, which takes a quarter of the time.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_written() RETURNS text LANGUAGE sql IMMUTABLE AS
-    'SELECT ''age(xmin) <= 0 AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())''';
+    'SELECT ''ctid >= $1 AND ctid < $2 AND age(xmin) <= 0
+              AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())''';
+
+-- Whether a table is so large that the log tells first which of its pages to read: from 8 MiB on, if the stretch of the log
+-- is far shorter than the table.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_large(target oid, log_start text)
+RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT coalesce(size >= 8388608 AND to_regproc('pg_catalog.dsql_log') IS NOT NULL
+                    AND (pg_current_wal_insert_lsn() - '0/0'::pg_lsn - nullif(log_start, '')::bigint) * 8 < size, false)
+    FROM pg_relation_size(target) size
+$$;
+
+-- Where in a table the open transaction wrote after a place in the log: up to 32 stretches of a large one, by the log, which
+-- has been written out up to `log_end`; else the whole of it.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_pages(target oid, log_start text, log_end text, OUT low tid, OUT beyond tid)
+RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    stretch bigint := pg_relation_size(target) / current_setting('block_size')::int / 32 + 1;
+BEGIN
+    IF log_end <> '' AND dsql_is_large(target, log_start) THEN
+        BEGIN
+            RETURN QUERY
+                SELECT format('(%s,0)', min(relblocknumber))::tid, format('(%s,0)', max(relblocknumber) + 1)::tid
+                FROM dsql_log('0/0'::pg_lsn + log_start::bigint, '0/0'::pg_lsn + log_end::bigint, false)
+                WHERE relfilenode = pg_relation_filenode(target) AND relforknumber = 0
+                AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+                GROUP BY relblocknumber / stretch;
+            RETURN;
+        EXCEPTION WHEN OTHERS THEN
+            -- So old a part of the log is gone, or the library with the server of today.
+            NULL;
+        END;
+    END IF;
+    low := '(0,0)';
+    beyond := '(4294967295,0)';
+    RETURN NEXT;
+END
+$$;
 
 -- These rows themselves, for the functions below that run as the session's user, who may lack the right to read them. What
 -- an index computes is never run as a superuser: it may call a function that a user has made.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_rows(target oid)
+DROP FUNCTION IF EXISTS pg_catalog.dsql_written_rows(oid);
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_rows(target oid, log_start text, log_end text)
 RETURNS SETOF record LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+DECLARE
+    pages record;
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT * FROM ONLY %s WHERE %s', target::regclass, dsql_is_written());
+    FOR pages IN SELECT * FROM dsql_written_pages(target, log_start, log_end) LOOP
+        RETURN QUERY EXECUTE format('SELECT * FROM ONLY %s WHERE %s', target::regclass, dsql_is_written())
+            USING pages.low, pages.beyond;
+    END LOOP;
 END
 $$;
 
 -- The same as what a query reads from: a function needs its columns named.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_source(target oid)
+DROP FUNCTION IF EXISTS pg_catalog.dsql_written_source(oid);
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_source(target oid, log_start text, log_end text)
 RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    SELECT format('dsql_written_rows(%s) t (%s)', target,
+    SELECT format('dsql_written_rows(%s, %L, %L) t (%s)', target, log_start, log_end,
                   string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum))
     FROM pg_attribute WHERE attrelid = target AND attnum > 0 AND NOT attisdropped
 $$;
 
 -- Bytes of the rows and index entries that the open transaction wrote. The primary key's index is the row itself. What the
--- user may not compute is left out.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes()
-RETURNS bigint LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog AS $$
+-- user may not compute is left out. 'unflushed' if it needs to know where the log ends.
+DROP FUNCTION IF EXISTS pg_catalog.dsql_written_bytes();
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_bytes(log_start text, log_end text)
+RETURNS text LANGUAGE plpgsql SECURITY INVOKER SET search_path = pg_catalog AS $$
 DECLARE
     total bigint := 0;
     bytes bigint;
@@ -81,16 +126,21 @@ DECLARE
     computed text;
 BEGIN
     FOR written IN SELECT * FROM dsql_written_tables() LOOP
+        IF log_end = '' AND dsql_is_large(written, log_start) THEN
+            RETURN 'unflushed';
+        END IF;
         SELECT coalesce(string_agg(format(' + %s + %s', i.key, i.included), '') FILTER (WHERE NOT i.is_computed), ''),
                string_agg(format('CASE WHEN %s THEN %s + %s ELSE 0 END', i.predicate, i.key, i.included), ' + ')
                    FILTER (WHERE i.is_computed)
         INTO entries, computed FROM dsql_index_bytes(written) i WHERE NOT i.is_primary;
-        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM %s', entries, dsql_written_source(written))
+        EXECUTE format('SELECT coalesce(sum(pg_column_size(t.*)%s), 0) FROM %s', entries,
+                       dsql_written_source(written, log_start, log_end))
         INTO bytes;
         total := total + bytes;
         CONTINUE WHEN computed IS NULL;
         BEGIN
-            EXECUTE format('SELECT coalesce(sum(%s), 0) FROM %s', computed, dsql_written_source(written)) INTO bytes;
+            EXECUTE format('SELECT coalesce(sum(%s), 0) FROM %s', computed,
+                           dsql_written_source(written, log_start, log_end)) INTO bytes;
             total := total + bytes;
         EXCEPTION WHEN insufficient_privilege THEN
             NULL;
@@ -100,9 +150,10 @@ BEGIN
 END
 $$;
 
--- The query that looks through the rows which the open transaction wrote into a table. It finds the type of a value that
--- takes up more than 1 MiB as it is stored, 'key' if a key has more than 1,981 bytes, or 'row' if all values of one take up
--- more than 2 MiB. Empty for a table whose columns all have a fixed size. Of indexes that are computed see below.
+-- The query that looks through the rows which the open transaction wrote between two places in a table. It finds the type
+-- of a value that takes up more than 1 MiB as it is stored, 'key' if a key has more than 1,981 bytes, or 'row' if all values
+-- of one take up more than 2 MiB. Empty for a table whose columns all have a fixed size. Of indexes that are computed see
+-- below.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized_query(target oid)
 RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 DECLARE
@@ -134,9 +185,10 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.dsql_secret);
 
 -- What these queries find first in the tables that this transaction wrote into, and those of the tables that have a computed
 -- index. Making a query takes longer than running it, so the session keeps each in a setting, for one version of the
--- catalogue. Without a version nothing is kept.
+-- catalogue. Without a version nothing is kept. 'unflushed' if it needs to know where the log ends.
 DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized(text);
-CREATE FUNCTION pg_catalog.dsql_oversized(version text, OUT oversized text, OUT computed oid[])
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized(
+    version text, log_start text, log_end text, OUT oversized text, OUT computed oid[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     secret text := (SELECT value FROM dsql_secret LIMIT 1);
@@ -144,8 +196,13 @@ DECLARE
     setting text;
     note text;
     kept text;
+    pages record;
 BEGIN
     FOR written IN SELECT oid FROM dsql_written LOOP
+        IF log_end = '' AND dsql_is_large(written, log_start) THEN
+            oversized := 'unflushed';
+            RETURN;
+        END IF;
         setting := 'dsql_local.oversized_' || written;
         note := current_setting(setting, true);
         kept := substr(note, 33);
@@ -161,14 +218,19 @@ BEGIN
             computed := computed || written;
         END IF;
         CONTINUE WHEN length(kept) = 1;
-        EXECUTE substr(kept, 2) INTO oversized;
-        EXIT WHEN oversized IS NOT NULL;
+        FOR pages IN SELECT * FROM dsql_written_pages(written, log_start, log_end) LOOP
+            EXECUTE substr(kept, 2) INTO oversized USING pages.low, pages.beyond;
+            IF oversized IS NOT NULL THEN
+                RETURN;
+            END IF;
+        END LOOP;
     END LOOP;
 END
 $$;
 
 -- 'key' if a computed index of one of these tables got a key of more than 1,981 bytes. As far as the user may compute it.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_long_key(targets oid[])
+DROP FUNCTION IF EXISTS pg_catalog.dsql_long_key(oid[]);
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_long_key(targets oid[], log_start text, log_end text)
 RETURNS text LANGUAGE plpgsql STRICT SECURITY INVOKER SET search_path = pg_catalog AS $$
 DECLARE
     target oid;
@@ -179,7 +241,8 @@ BEGIN
         SELECT string_agg(format('CASE WHEN %s THEN %s > 1981 END', i.predicate, i.key), ' OR ')
         INTO keys FROM dsql_index_bytes(target) i WHERE i.is_computed;
         BEGIN
-            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', dsql_written_source(target), keys) INTO is_long;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s)', dsql_written_source(target, log_start, log_end),
+                           keys) INTO is_long;
         EXCEPTION WHEN insufficient_privilege THEN
             CONTINUE;
         END;

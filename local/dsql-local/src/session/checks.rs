@@ -20,8 +20,11 @@ const LOG_POSITION: &str =
 const COMPLETED_JOB: &str =
     "SELECT pg_catalog.postgresql_set_config('dsql_local.completed_job', $1, false)";
 const CHANGED_ROWS: &str = "SELECT pg_catalog.dsql_changed_rows()::text";
-const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes()::text";
-const OVERSIZED: &str = "SELECT coalesce(oversized, pg_catalog.dsql_long_key(computed)) FROM pg_catalog.dsql_oversized($1)";
+const WRITTEN_BYTES: &str = "SELECT pg_catalog.dsql_written_bytes($1, $2)";
+const OVERSIZED: &str = "SELECT coalesce(oversized, pg_catalog.dsql_long_key(computed, $1, $2))
+    FROM pg_catalog.dsql_oversized($3, $1, $2)";
+/// What these two find if they need to know where PostgreSQL's log ends, written out up to there.
+const UNFLUSHED: &str = "unflushed";
 const SYNTAX_ERROR: Option<&[u8]> = Some(b"42601");
 
 /// An internal query failed, and the client has been told.
@@ -60,6 +63,30 @@ impl Session<'_> {
             return Ok(Err(Failed));
         }
         Ok(Ok(reply.first))
+    }
+
+    /// What an internal query finds in the rows that the transaction wrote since PostgreSQL's log
+    /// stood at `start`, or in all. It gets the places in the log between which they are; of tables
+    /// that are small it needs no last one.
+    async fn find_written(
+        &mut self,
+        sql: &str,
+        start: Option<u64>,
+        further: &[&str],
+    ) -> Flow<Result<Option<String>, Failed>> {
+        let start = start.map(|start| start.to_string()).unwrap_or_default();
+        let found = self.find(sql, &[&[&start, ""], further].concat()).await?;
+        if !matches!(&found, Ok(Some(text)) if text == UNFLUSHED) {
+            return Ok(found);
+        }
+        let flushed = self.cluster.postgres.catalog.flush_log().await;
+        let (start, end) = match flushed {
+            Ok(Some(end)) => (start, end),
+            // The whole of each table is read then.
+            _ => Default::default(),
+        };
+        self.find(sql, &[&[start.as_str(), &end], further].concat())
+            .await
     }
 
     async fn find_number(&mut self, sql: &str) -> Flow<Result<Option<u64>, Failed>> {
@@ -164,7 +191,7 @@ impl Session<'_> {
             return Ok(false);
         }
         let cargo = Cargo::of(facts, bytes, hides_writes, &names);
-        if !cargo.is_bounded() && !self.transaction.usage().has_log_start() {
+        if cargo.is_looked_at() && !self.transaction.usage().has_log_start() {
             let Ok(position) = self.find_number(LOG_POSITION).await? else {
                 return Ok(true);
             };
@@ -243,10 +270,12 @@ impl Session<'_> {
         if !self.transaction.usage().may_be_too_large(log_end) {
             return Ok(false);
         }
-        let Ok(bytes) = self.find_number(WRITTEN_BYTES).await? else {
+        let start = self.transaction.usage().whole_log_start();
+        let Ok(bytes) = self.find_written(WRITTEN_BYTES, start, &[]).await? else {
             return Ok(true);
         };
-        match TransactionUsage::size_failure(bytes.unwrap_or(0)) {
+        let bytes = bytes.and_then(|text| text.parse().ok()).unwrap_or(0);
+        match TransactionUsage::size_failure(bytes) {
             Some(answer) => {
                 self.fail(Failure::new(answer, after)).await?;
                 Ok(true)
@@ -262,7 +291,8 @@ impl Session<'_> {
         } else {
             self.cluster.schema.current().to_string()
         };
-        let found = self.find(OVERSIZED, &[&version]).await?;
+        let start = self.transaction.usage().log_start();
+        let found = self.find_written(OVERSIZED, start, &[&version]).await?;
         Ok(found.map(|what| what.as_deref().and_then(TransactionUsage::oversize_failure)))
     }
 

@@ -73,8 +73,13 @@ impl Cargo {
     /// Bytes of a row that is there, at most.
     const ROW: u64 = 2 * MIB;
 
+    /// Whether what it wrote may have to be looked at.
+    pub(super) fn is_looked_at(&self) -> bool {
+        !self.is_bounded() || self.may_be_large()
+    }
+
     /// Whether the bytes that it can write follow from what it brings and from its count of rows.
-    pub(super) fn is_bounded(&self) -> bool {
+    fn is_bounded(&self) -> bool {
         !self.may_grow && self.bytes as u64 <= MAX_VALUE
     }
 
@@ -120,8 +125,12 @@ pub(super) struct TransactionUsage {
     command: Command,
     /// Bytes at most of the commands whose own bytes bound what they write.
     bounded_bytes: u64,
-    /// Where PostgreSQL's log stood before the first command that nothing bounds.
+    /// Where PostgreSQL's log stood before the first command that may have to be looked at.
     log_start: Option<u64>,
+    /// Commands before that one changed rows.
+    wrote_before_log: bool,
+    /// Nothing bounds what one of its commands wrote.
+    is_unbounded: bool,
     /// When the transaction block began.
     began_at: Option<SystemTime>,
     starts_job: bool,
@@ -150,20 +159,32 @@ impl TransactionUsage {
         self.log_start.is_some()
     }
 
-    /// Where PostgreSQL's log stands before the first command that nothing bounds.
+    pub(super) fn log_start(&self) -> Option<u64> {
+        self.log_start
+    }
+
+    /// Where PostgreSQL's log stood before whatever the transaction wrote.
+    pub(super) fn whole_log_start(&self) -> Option<u64> {
+        self.log_start.filter(|_| !self.wrote_before_log)
+    }
+
+    /// Where PostgreSQL's log stands before the first command that may have to be looked at.
     pub(super) fn start_log(&mut self, position: Option<u64>) {
         self.log_start = position;
+        self.wrote_before_log = self.rows > 0;
     }
 
     /// Takes note of what a writing command brings. `counted_before`: the rows that PostgreSQL had
     /// counted before it, if its tag does not tell what it changes.
     pub(super) fn carries(&mut self, cargo: Cargo, counted_before: Option<u64>) {
+        let is_harmless = self.has_no_writes() && counted_before.is_none() && cargo.is_harmless();
+        self.is_unbounded |= !cargo.is_bounded();
         self.command = Command {
             may_be_large: cargo.may_be_large(),
             counted_before,
             is_over_limit: false,
             cargo: cargo.is_bounded().then_some(cargo),
-            is_harmless: self.has_no_writes() && counted_before.is_none() && cargo.is_harmless(),
+            is_harmless,
         };
     }
 
@@ -242,7 +263,7 @@ impl TransactionUsage {
 
     /// Whether its commit has to be looked at.
     pub(super) fn may_be_over_limits(&self) -> bool {
-        self.rows > 0 && (self.log_start.is_some() || self.bounded_bytes > MAX_BYTES)
+        self.rows > 0 && (self.is_unbounded || self.bounded_bytes > MAX_BYTES)
     }
 
     /// Whether the transaction is too old.
@@ -254,8 +275,10 @@ impl TransactionUsage {
     /// Whether it can have written a value above its limit, given where PostgreSQL's log stands
     /// now.
     pub(super) fn may_hold_large_value(&self, log_end: u64) -> bool {
-        self.log_start
-            .is_some_and(|start| log_end.saturating_sub(start) > MAX_VALUE)
+        self.is_unbounded
+            && self
+                .log_start
+                .is_some_and(|start| log_end.saturating_sub(start) > MAX_VALUE)
     }
 
     /// The refusal of what is above a limit: a value of the type named, a whole row, a key, or

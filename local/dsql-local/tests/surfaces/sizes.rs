@@ -1,5 +1,6 @@
 //! How large a value, a row and a key may be.
 
+use dsql_local::{DsqlLocal, Options};
 use futures_util::SinkExt;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -223,4 +224,101 @@ async fn a_large_value_of_a_domain_is_named_by_its_type() {
     let insert = format!("INSERT INTO {name} VALUES (1, $1::text)");
     let large = noise(1_100_000);
     assert_eq!(told(client.execute(&insert, &[&large]).await), TEXT);
+}
+
+/// A table of 12 MB, some of whose pages have room again.
+async fn large_table(client: &Client) -> String {
+    let name = texts(client).await;
+    for batch in 0..5 {
+        let fill = format!(
+            "INSERT INTO {name} (k, a) SELECT 'k' || n, md5(n::text) || repeat(md5(n::text), 60)
+             FROM generate_series({batch} * 1000, {batch} * 1000 + 999) n"
+        );
+        client.batch_execute(&fill).await.unwrap();
+    }
+    name
+}
+
+#[tokio::test]
+async fn of_a_large_table_only_the_pages_that_a_transaction_wrote_are_read_again() {
+    let server = DsqlLocal::start(Options::default()).await.unwrap();
+    let client = admin(&server).await;
+    let name = large_table(&client).await;
+    let rows_read =
+        format!("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = '{name}'");
+    for (write, at_most) in [
+        ("INSERT INTO {} VALUES (lower('NEW'), 'a')", 100),
+        (
+            "INSERT INTO {} (k, b) SELECT k || '+', repeat('b', 3000) FROM {} WHERE k = 'k7'",
+            100,
+        ),
+        (
+            "UPDATE {} SET b = upper(k) WHERE k IN ('k1', 'k2500', 'k4999')",
+            300,
+        ),
+    ] {
+        client.batch_execute("BEGIN").await.unwrap();
+        let before: i64 = client.query_one(&rows_read, &[]).await.unwrap().get(0);
+        client
+            .batch_execute(&write.replace("{}", &name))
+            .await
+            .unwrap();
+        let after: i64 = client.query_one(&rows_read, &[]).await.unwrap().get(0);
+        let read = after - before;
+        assert!((1..=at_most).contains(&read), "{read} rows: {write}");
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn in_a_large_table_every_limit_holds() {
+    let server = DsqlLocal::start(Options::default()).await.unwrap();
+    let client = admin(&server).await;
+    let name = large_table(&client).await;
+    let set = |what: &str, key: &str| format!("UPDATE {name} SET {what} WHERE k = '{key}'");
+    let (half, large) = (noise(600_000), noise(1_100_000));
+    client
+        .execute(&set("a = $1", "k17"), &[&half])
+        .await
+        .unwrap();
+    for (refused, refusal) in [
+        (set("a = a || reverse(a)", "k17"), TEXT),
+        (
+            set("b = a, c = a, e = to_jsonb(a), d = a::bytea", "k17"),
+            ROW,
+        ),
+        (set("k = repeat(k, 700)", "k3000"), KEY),
+        (
+            format!("INSERT INTO {name} VALUES ('new', '{large}')"),
+            TEXT,
+        ),
+        (
+            format!("INSERT INTO {name} VALUES ('{}')", noise(1_982)),
+            KEY,
+        ),
+    ] {
+        assert_eq!(told(client.batch_execute(&refused).await), refusal);
+        assert_eq!(told(client.execute(&refused, &[]).await), refusal);
+        client.batch_execute("BEGIN").await.unwrap();
+        client.batch_execute(&set("b = 'b'", "k1")).await.unwrap();
+        assert_eq!(told(client.batch_execute(&refused).await), refusal);
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    // What comes before the first statement that is looked at counts too.
+    let bulk = format!("INSERT INTO {name} (k, a) VALUES ($1, $2)");
+    let value = noise(1_000_000);
+    client.batch_execute("BEGIN").await.unwrap();
+    for n in 0..9 {
+        client
+            .execute(&bulk, &[&format!("bulk {n}"), &value])
+            .await
+            .unwrap();
+    }
+    let double = format!("INSERT INTO {name} SELECT k || '+', a, a FROM {name} WHERE k = 'bulk 0'");
+    client.batch_execute(&double).await.unwrap();
+    let ended = told(client.batch_execute("COMMIT").await);
+    assert!(ended.starts_with("54000 transaction size limit"), "{ended}");
+    assert_eq!(count(&client, &name).await, 5_000);
+    server.stop().await;
 }
