@@ -120,7 +120,7 @@ async fn measure(run: Run, subjects: &[&str]) {
             "distance" => distance::run(&run, &stack, &mut report).await,
             "cost" => cost::run(&mut report).await,
             "growth" => growth::run(&run, &mut report).await,
-            "emulator" => emulator::run(&run, &mut report).await,
+            "emulator" => emulator::run(&run, &stack, &mut report).await,
             _ => unreachable!("chosen from the list"),
         }
         println!("  {subject} took {:.0} s", started.elapsed().as_secs_f64());

@@ -223,9 +223,15 @@ impl Stack {
     }
 
     fn bare(&self, launch: Launch) -> Launch {
-        launch
-            .envs(self.base.server.env())
-            .env("DSQL_ROLE", "chats")
+        launch.envs(self.variables())
+    }
+
+    /// With which a function finds the database.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let role = ("DSQL_ROLE".to_owned(), "chats".to_owned());
+        let mut variables = self.base.server.env();
+        variables.push(role);
+        variables
     }
 
     /// Runs the raw program on a port of the database: nanoseconds from its start to the first
@@ -337,7 +343,7 @@ pub(crate) fn database(server: &DsqlLocal) -> dsql::Db {
     Dsql::new(config).until(SystemTime::now() + Duration::from_secs(3_000))
 }
 
-fn floor(name: &str) -> PathBuf {
+pub(crate) fn floor(name: &str) -> PathBuf {
     release_binary(name).expect("make bench builds the floors first")
 }
 

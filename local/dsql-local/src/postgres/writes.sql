@@ -53,11 +53,11 @@ CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_written() RETURNS text LANGUAGE sq
     'SELECT ''ctid >= $1 AND ctid < $2 AND age(xmin) <= 0
               AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())''';
 
--- Whether a table is so large that the log tells first which of its pages to read: from 8 MiB on, if the stretch of the log
+-- Whether a table is so large that the log tells first which of its pages to read: from 4 MiB on, if the stretch of the log
 -- is far shorter than the table.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_large(target oid, log_start text)
 RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-    SELECT coalesce(size >= 8388608 AND to_regproc('pg_catalog.dsql_log') IS NOT NULL
+    SELECT coalesce(size >= 4194304 AND to_regproc('pg_catalog.dsql_log') IS NOT NULL
                     AND (pg_current_wal_insert_lsn() - '0/0'::pg_lsn - nullif(log_start, '')::bigint) * 8 < size, false)
     FROM pg_relation_size(target) size
 $$;
@@ -69,7 +69,8 @@ RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     stretch bigint := pg_relation_size(target) / current_setting('block_size')::int / 32 + 1;
 BEGIN
-    IF log_end <> '' AND dsql_is_large(target, log_start) THEN
+    IF log_end <> '' AND dsql_is_large(target, log_start)
+        AND pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= log_end::bigint THEN
         BEGIN
             RETURN QUERY
                 SELECT format('(%s,0)', min(relblocknumber))::tid, format('(%s,0)', max(relblocknumber) + 1)::tid
