@@ -16,6 +16,9 @@ pub(super) const SUPERUSER: &str = "postgres";
 const FLUSH_LOG: &str = "SELECT (pg_catalog.pg_logical_emit_message(true, 'dsql-local', $1)
     - '0/0'::pg_catalog.pg_lsn)::bigint::text";
 
+const MAKE_CHECK: &str =
+    "SELECT pg_catalog.dsql_make_check(split_part($1, ' ', 1)::oid, split_part($1, ' ', 2))::text";
+
 /// One connection as the superuser, made again when it is lost.
 pub(crate) struct Catalog {
     socket: PathBuf,
@@ -54,6 +57,15 @@ impl Catalog {
     /// Has PostgreSQL write its log out, and tells how far it then is.
     pub(crate) async fn flush_log(&self) -> Result<Option<String>, Error> {
         self.text(FLUSH_LOG, "").await
+    }
+
+    /// Makes the functions that look for what is too large in tables, named by their oids, as of a
+    /// version of the catalogue.
+    pub(crate) async fn make_checks(&self, tables: &str, version: &str) -> Result<(), Error> {
+        for table in tables.split(' ') {
+            self.text(MAKE_CHECK, &format!("{table} {version}")).await?;
+        }
+        Ok(())
     }
 
     /// Whether `principal` may log in as `role` by a mapping.

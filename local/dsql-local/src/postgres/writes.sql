@@ -12,6 +12,10 @@ CREATE OR REPLACE VIEW pg_catalog.dsql_written AS
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_tables()
 RETURNS SETOF oid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS 'SELECT oid FROM dsql_written';
 
+-- Where the server's log stands, in bytes.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_log_position()
+RETURNS bigint LANGUAGE sql AS $$SELECT (pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_catalog.pg_lsn)::bigint$$;
+
 -- Rows that this session has changed in them, by whatever statement, function or cascade.
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_changed_rows()
 RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -53,13 +57,12 @@ CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_written() RETURNS text LANGUAGE sq
     'SELECT ''ctid >= $1 AND ctid < $2 AND age(xmin) <= 0
               AND NOT pg_visible_in_snapshot(xmin::text::xid8, pg_current_snapshot())''';
 
--- Whether a table is so large that the log tells first which of its pages to read: from 4 MiB on, if the stretch of the log
--- is far shorter than the table.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_is_large(target oid, log_start text)
-RETURNS boolean LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-    SELECT coalesce(size >= 4194304 AND to_regproc('pg_catalog.dsql_log') IS NOT NULL
-                    AND (pg_current_wal_insert_lsn() - '0/0'::pg_lsn - nullif(log_start, '')::bigint) * 8 < size, false)
-    FROM pg_relation_size(target) size
+-- How large a table is from which on the log tells first which of its pages to read: 4 MiB, and far more than the log's
+-- stretch. Nothing if there is no such stretch.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_large(log_start text)
+RETURNS numeric LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT greatest(4194304, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn - log_start::bigint) * 8)
+    WHERE log_start <> '' AND to_regproc('pg_catalog.dsql_log') IS NOT NULL
 $$;
 
 -- Where in a table the open transaction wrote after a place in the log: up to 32 stretches of a large one, by the log, which
@@ -67,9 +70,10 @@ $$;
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_written_pages(target oid, log_start text, log_end text, OUT low tid, OUT beyond tid)
 RETURNS SETOF record LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    stretch bigint := pg_relation_size(target) / current_setting('block_size')::int / 32 + 1;
+    size bigint := pg_relation_size(target);
+    stretch bigint := size / current_setting('block_size')::int / 32 + 1;
 BEGIN
-    IF log_end <> '' AND dsql_is_large(target, log_start)
+    IF log_end <> '' AND size >= dsql_large(log_start)
         AND pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= log_end::bigint THEN
         BEGIN
             RETURN QUERY
@@ -125,9 +129,10 @@ DECLARE
     written oid;
     entries text;
     computed text;
+    large numeric := CASE WHEN log_end = '' THEN dsql_large(log_start) END;
 BEGIN
     FOR written IN SELECT * FROM dsql_written_tables() LOOP
-        IF log_end = '' AND dsql_is_large(written, log_start) THEN
+        IF pg_relation_size(written) >= large THEN
             RETURN 'unflushed';
         END IF;
         SELECT coalesce(string_agg(format(' + %s + %s', i.key, i.included), '') FILTER (WHERE NOT i.is_computed), ''),
@@ -179,53 +184,90 @@ BEGIN
 END
 $$;
 
--- Signs the queries that a session keeps in its settings, so that no other text is run from there.
-CREATE TABLE IF NOT EXISTS pg_catalog.dsql_secret (value text NOT NULL);
-INSERT INTO pg_catalog.dsql_secret SELECT gen_random_uuid()::text || gen_random_uuid()::text
-WHERE NOT EXISTS (SELECT FROM pg_catalog.dsql_secret);
+-- Makes that query a function of its table, for one version of the catalogue: a session plans it once. By its own rights
+-- alone it reads nothing.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_make_check(target oid, version text)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    name text := format('dsql_check_%s_%s', target, version);
+    query text := coalesce(nullif(dsql_oversized_query(target), ''), 'SELECT NULL');
+    stale regprocedure;
+BEGIN
+    IF to_regproc(name) IS NULL THEN
+        FOR stale IN SELECT oid FROM pg_proc
+            WHERE proname ^@ format('dsql_check_%s_', target) AND pronamespace = 'pg_catalog'::regnamespace
+        LOOP
+            EXECUTE format('DROP FUNCTION %s', stale);
+        END LOOP;
+        EXECUTE format('CREATE FUNCTION pg_catalog.%I(tid, tid) RETURNS text LANGUAGE plpgsql AS %L',
+                       name, format(E'#variable_conflict use_column\nBEGIN RETURN (%s); END', query));
+    END IF;
+END
+$$;
 
--- What these queries find first in the tables that this transaction wrote into, and those of the tables that have a computed
--- index. Making a query takes longer than running it, so the session keeps each in a setting, for one version of the
--- catalogue. Without a version nothing is kept. 'unflushed' if it needs to know where the log ends.
+-- Versions begin anew with the program.
+DO $$
+DECLARE
+    stale regprocedure;
+BEGIN
+    FOR stale IN SELECT oid FROM pg_proc WHERE proname ^@ 'dsql_check_' AND proargtypes = '27 27'::oidvector LOOP
+        EXECUTE format('DROP FUNCTION %s', stale);
+    END LOOP;
+END
+$$;
+
+-- What these queries find first in the tables that this transaction wrote rows into, and those of the tables that have a
+-- computed index. Without a version they are made anew. 'unflushed' if it needs to know where the log ends, 'unmade' and
+-- the tables whose functions are not there.
+DROP TABLE IF EXISTS pg_catalog.dsql_secret;
 DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized(text);
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized(
     version text, log_start text, log_end text, OUT oversized text, OUT computed oid[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
-    secret text := (SELECT value FROM dsql_secret LIMIT 1);
-    written oid;
-    setting text;
-    note text;
-    kept text;
+    large numeric := dsql_large(log_start);
+    written record;
     pages record;
+    query text;
+    calls text := '';
+    unmade text := '';
 BEGIN
-    FOR written IN SELECT oid FROM dsql_written LOOP
-        IF log_end = '' AND dsql_is_large(written, log_start) THEN
+    FOR written IN
+        SELECT oid, pg_relation_size(oid) >= large IS TRUE AS is_large,
+               EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+                   AS is_computed
+        FROM pg_class c WHERE relkind = 'r' AND oid >= 16384 AND relnamespace <> 'pg_catalog'::regnamespace
+        AND pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid) > 0
+    LOOP
+        IF written.is_large AND log_end = '' THEN
             oversized := 'unflushed';
             RETURN;
+        ELSIF version <> '' AND to_regproc(format('dsql_check_%s_%s', written.oid, version)) IS NULL THEN
+            unmade := unmade || ' ' || written.oid;
+            CONTINUE;
         END IF;
-        setting := 'dsql_local.oversized_' || written;
-        note := current_setting(setting, true);
-        kept := substr(note, 33);
-        IF version = '' OR kept IS NULL OR left(note, 32) <> md5(secret || version || ' ' || written || kept || secret) THEN
-            kept := CASE WHEN EXISTS (SELECT FROM dsql_index_bytes(written) i WHERE i.is_computed) THEN '+' ELSE '-' END
-                || dsql_oversized_query(written);
-            IF version <> '' THEN
-                note := md5(secret || version || ' ' || written || kept || secret) || kept;
-                PERFORM postgresql_set_config(setting, note, false);
-            END IF;
+        IF written.is_computed THEN
+            computed := computed || written.oid;
         END IF;
-        IF left(kept, 1) = '+' THEN
-            computed := computed || written;
+        query := CASE WHEN version = '' THEN dsql_oversized_query(written.oid) END;
+        CONTINUE WHEN query = '';
+        IF written.is_large OR version = '' THEN
+            query := coalesce(query, format('SELECT dsql_check_%s_%s($1, $2)', written.oid, version));
+            FOR pages IN SELECT * FROM dsql_written_pages(written.oid, log_start, log_end) LOOP
+                EXECUTE query INTO oversized USING pages.low, pages.beyond;
+                IF oversized IS NOT NULL THEN
+                    RETURN;
+                END IF;
+            END LOOP;
+        ELSE
+            calls := calls || format('dsql_check_%s_%s($1, $2), ', written.oid, version);
         END IF;
-        CONTINUE WHEN length(kept) = 1;
-        FOR pages IN SELECT * FROM dsql_written_pages(written, log_start, log_end) LOOP
-            EXECUTE substr(kept, 2) INTO oversized USING pages.low, pages.beyond;
-            IF oversized IS NOT NULL THEN
-                RETURN;
-            END IF;
-        END LOOP;
     END LOOP;
+    IF unmade <> '' THEN
+        oversized := 'unmade' || unmade;
+    ELSIF calls <> '' THEN
+        EXECUTE format('SELECT coalesce(%sNULL)', calls) INTO oversized USING '(0,0)'::tid, '(4294967295,0)'::tid;
+    END IF;
 END
 $$;
 

@@ -31,6 +31,7 @@ mod simple_query;
 mod transaction;
 mod usage;
 mod wiring;
+mod written;
 mod yielding;
 
 pub(crate) use self::wiring::{End, Session};

@@ -127,6 +127,8 @@ pub(super) struct TransactionUsage {
     bounded_bytes: u64,
     /// Where PostgreSQL's log stood before the first command that may have to be looked at.
     log_start: Option<u64>,
+    /// Where it stood after the last command, if that was asked.
+    log_seen: Option<u64>,
     /// Commands before that one changed rows.
     wrote_before_log: bool,
     /// Nothing bounds what one of its commands wrote.
@@ -163,14 +165,24 @@ impl TransactionUsage {
         self.log_start
     }
 
+    /// Where PostgreSQL's log stood after the last command, if that was asked.
+    pub(super) fn log_seen(&self) -> Option<u64> {
+        self.log_seen
+    }
+
+    /// Where PostgreSQL's log stands after a command.
+    pub(super) fn see_log(&mut self, position: u64) {
+        self.log_seen = Some(position);
+    }
+
     /// Where PostgreSQL's log stood before whatever the transaction wrote.
     pub(super) fn whole_log_start(&self) -> Option<u64> {
         self.log_start.filter(|_| !self.wrote_before_log)
     }
 
     /// Where PostgreSQL's log stands before the first command that may have to be looked at.
-    pub(super) fn start_log(&mut self, position: Option<u64>) {
-        self.log_start = position;
+    pub(super) fn start_log(&mut self, position: u64) {
+        self.log_start = Some(position);
         self.wrote_before_log = self.rows > 0;
     }
 
@@ -179,6 +191,7 @@ impl TransactionUsage {
     pub(super) fn carries(&mut self, cargo: Cargo, counted_before: Option<u64>) {
         let is_harmless = self.has_no_writes() && counted_before.is_none() && cargo.is_harmless();
         self.is_unbounded |= !cargo.is_bounded();
+        self.log_seen = None;
         self.command = Command {
             may_be_large: cargo.may_be_large(),
             counted_before,

@@ -322,3 +322,19 @@ async fn in_a_large_table_every_limit_holds() {
     assert_eq!(count(&client, &name).await, 5_000);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn columns_may_have_the_names_of_what_looks_through_them() {
+    let client = admin(steady()).await;
+    let name = format!("t{:016x}", fastrand::u64(..));
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE {name} (t text PRIMARY KEY, found text, version text, target text)"
+        ))
+        .await
+        .unwrap();
+    let insert = format!("INSERT INTO {name} SELECT lower($1), lower($2)");
+    client.execute(&insert, &[&"k", &"F"]).await.unwrap();
+    let large = noise(1_100_000);
+    assert_eq!(told(client.execute(&insert, &[&"l", &large]).await), TEXT);
+}
