@@ -16,8 +16,8 @@ pub(super) const SUPERUSER: &str = "postgres";
 const FLUSH_LOG: &str = "SELECT (pg_catalog.pg_logical_emit_message(true, 'dsql-local', $1)
     - '0/0'::pg_catalog.pg_lsn)::bigint::text";
 
-const MAKE_CHECK: &str =
-    "SELECT pg_catalog.dsql_make_check(split_part($1, ' ', 1)::oid, split_part($1, ' ', 2))::text";
+const MAKE_CHECK: &str = "SELECT pg_catalog.dsql_make_check(split_part($1, ' ', 1)::oid, \
+     split_part($1, ' ', 2)::bigint)::text";
 
 /// One connection as the superuser, made again when it is lost.
 pub(crate) struct Catalog {

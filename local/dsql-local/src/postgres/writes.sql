@@ -184,10 +184,10 @@ BEGIN
 END
 $$;
 
--- Makes that query a function of its table, for one version of the catalogue: a session plans it once. By its own rights
--- alone it reads nothing.
-CREATE OR REPLACE FUNCTION pg_catalog.dsql_make_check(target oid, version text)
-RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+-- Makes that query a function of its table, for one version of the catalogue: a session plans it once. It runs with the
+-- rights of whoever calls it. It does not wait for who may be waiting for the session that it is made for.
+CREATE OR REPLACE FUNCTION pg_catalog.dsql_make_check(target oid, version bigint)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog SET lock_timeout = '50ms' AS $$
 DECLARE
     name text := format('dsql_check_%s_%s', target, version);
     query text := coalesce(nullif(dsql_oversized_query(target), ''), 'SELECT NULL');
@@ -196,6 +196,7 @@ BEGIN
     IF to_regproc(name) IS NULL THEN
         FOR stale IN SELECT oid FROM pg_proc
             WHERE proname ^@ format('dsql_check_%s_', target) AND pronamespace = 'pg_catalog'::regnamespace
+            AND split_part(proname, '_', 4)::bigint < version - 1
         LOOP
             EXECUTE format('DROP FUNCTION %s', stale);
         END LOOP;
@@ -222,7 +223,7 @@ $$;
 DROP TABLE IF EXISTS pg_catalog.dsql_secret;
 DROP FUNCTION IF EXISTS pg_catalog.dsql_oversized(text);
 CREATE OR REPLACE FUNCTION pg_catalog.dsql_oversized(
-    version text, log_start text, log_end text, OUT oversized text, OUT computed oid[])
+    version bigint, log_start text, log_end text, OUT oversized text, OUT computed oid[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE
     large numeric := dsql_large(log_start);
@@ -242,16 +243,16 @@ BEGIN
         IF written.is_large AND log_end = '' THEN
             oversized := 'unflushed';
             RETURN;
-        ELSIF version <> '' AND to_regproc(format('dsql_check_%s_%s', written.oid, version)) IS NULL THEN
+        ELSIF version IS NOT NULL AND to_regproc(format('dsql_check_%s_%s', written.oid, version)) IS NULL THEN
             unmade := unmade || ' ' || written.oid;
             CONTINUE;
         END IF;
         IF written.is_computed THEN
             computed := computed || written.oid;
         END IF;
-        query := CASE WHEN version = '' THEN dsql_oversized_query(written.oid) END;
+        query := CASE WHEN version IS NULL THEN dsql_oversized_query(written.oid) END;
         CONTINUE WHEN query = '';
-        IF written.is_large OR version = '' THEN
+        IF written.is_large OR version IS NULL THEN
             query := coalesce(query, format('SELECT dsql_check_%s_%s($1, $2)', written.oid, version));
             FOR pages IN SELECT * FROM dsql_written_pages(written.oid, log_start, log_end) LOOP
                 EXECUTE query INTO oversized USING pages.low, pages.beyond;

@@ -171,8 +171,8 @@ impl TransactionUsage {
     }
 
     /// Where PostgreSQL's log stands after a command.
-    pub(super) fn see_log(&mut self, position: u64) {
-        self.log_seen = Some(position);
+    pub(super) fn see_log(&mut self, position: Option<u64>) {
+        self.log_seen = position;
     }
 
     /// Where PostgreSQL's log stood before whatever the transaction wrote.
@@ -181,8 +181,8 @@ impl TransactionUsage {
     }
 
     /// Where PostgreSQL's log stands before the first command that may have to be looked at.
-    pub(super) fn start_log(&mut self, position: u64) {
-        self.log_start = Some(position);
+    pub(super) fn start_log(&mut self, position: Option<u64>) {
+        self.log_start = position;
         self.wrote_before_log = self.rows > 0;
     }
 

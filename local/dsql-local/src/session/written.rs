@@ -9,14 +9,17 @@ use crate::conflict;
 /// Where PostgreSQL's log stands; beside it the rows that this session has changed, and what is
 /// too large among those that its transaction wrote.
 const LOG_POSITION: &str = "SELECT pg_catalog.dsql_log_position()::text";
-const COUNTED: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), pg_catalog.dsql_changed_rows())";
+const COUNTED: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), \
+     pg_catalog.dsql_changed_rows())";
 const OVERSIZED: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), 0, \
-     coalesce(oversized, pg_catalog.dsql_long_key(computed, $1, $2))) FROM pg_catalog.dsql_oversized($3, $1, $2)";
-const COUNTED_AND_OVERSIZED: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), \
-     pg_catalog.dsql_changed_rows(), coalesce(oversized, pg_catalog.dsql_long_key(computed, $1, $2))) \
-     FROM pg_catalog.dsql_oversized($3, $1, $2)";
-const WRITTEN_BYTES: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), 0, pg_catalog.dsql_written_bytes($1, $2))";
-
+     coalesce(oversized, pg_catalog.dsql_long_key(computed, $1, $2))) \
+     FROM pg_catalog.dsql_oversized(nullif($3, '')::bigint, $1, $2)";
+const COUNTED_AND_OVERSIZED: &str = "SELECT pg_catalog.concat_ws(' ', \
+     pg_catalog.dsql_log_position(), pg_catalog.dsql_changed_rows(), \
+     coalesce(oversized, pg_catalog.dsql_long_key(computed, $1, $2))) \
+     FROM pg_catalog.dsql_oversized(nullif($3, '')::bigint, $1, $2)";
+const WRITTEN_BYTES: &str = "SELECT pg_catalog.concat_ws(' ', pg_catalog.dsql_log_position(), 0, \
+     pg_catalog.dsql_written_bytes($1, $2))";
 /// What is found in place of that if PostgreSQL's log has to be written out, and where it ends
 /// told.
 const UNFLUSHED: &str = "unflushed";
@@ -29,7 +32,8 @@ pub(super) struct Failed;
 /// What one of these queries tells.
 #[derive(Debug, Default)]
 struct Found {
-    log_position: u64,
+    /// None if it was skipped with the client's messages, whose sequence has failed.
+    log_position: Option<u64>,
     rows: u64,
     what: Option<String>,
 }
@@ -37,10 +41,10 @@ struct Found {
 impl Found {
     fn read(text: &str) -> Self {
         let mut parts = text.splitn(3, ' ');
-        let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+        let mut number = || parts.next().and_then(|part| part.parse().ok());
         Self {
             log_position: number(),
-            rows: number(),
+            rows: number().unwrap_or(0),
             what: parts.next().map(str::to_owned),
         }
     }
@@ -75,9 +79,12 @@ impl Session<'_> {
             self.cluster.schema.current().to_string()
         };
         loop {
-            let parameters = [start.as_str(), &end, &version];
-            let given = if is_versioned { 3 } else { 2 };
-            let found = self.find(sql, &parameters[..given]).await?;
+            let places = [start.as_str(), &end];
+            let found = if is_versioned {
+                self.find(sql, &[&places[..], &[&version]].concat()).await?
+            } else {
+                self.find(sql, &places).await?
+            };
             let Ok(found) = found else {
                 return Ok(Err(Failed));
             };
@@ -88,15 +95,14 @@ impl Session<'_> {
                     // The whole of each table is read then.
                     _ => start.clear(),
                 },
-                Some(what) => match what.strip_prefix(UNMADE) {
-                    // It is done without where it cannot be made.
-                    Some(tables) => {
-                        if catalog.make_checks(tables, &version).await.is_err() {
-                            version.clear();
-                        }
-                    }
-                    None => return Ok(Ok(found)),
-                },
+                Some(what) => {
+                    let Some(tables) = what.strip_prefix(UNMADE) else {
+                        return Ok(Ok(found));
+                    };
+                    // For later transactions: this one may have kept that they are not there.
+                    let _waits = catalog.make_checks(tables, &version).await;
+                    version.clear();
+                }
                 None => return Ok(Ok(found)),
             }
         }
@@ -185,7 +191,11 @@ impl Session<'_> {
         let log_end = match self.transaction.usage().log_seen() {
             Some(seen) => seen,
             None => match self.find(LOG_POSITION, &[]).await? {
-                Ok(found) => found.log_position,
+                Ok(Found {
+                    log_position: Some(log_position),
+                    ..
+                }) => log_position,
+                Ok(_) => return Ok(false),
                 Err(Failed) => return Ok(true),
             },
         };

@@ -95,3 +95,27 @@ async fn a_table_that_computes_by_a_function_of_a_user_is_not_copied_for_a_trans
     one.batch_execute("ROLLBACK").await.unwrap();
     one.batch_execute(&update).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_looks_for_large_values_calls_nothing_that_its_caller_names() {
+    let client = admin(steady()).await;
+    let name = format!("t{:016x}", fastrand::u64(..));
+    let create = format!("CREATE TABLE {name} (k int PRIMARY KEY, v text)");
+    client.batch_execute(&create).await.unwrap();
+    let oid = format!("SELECT '{name}'::regclass::oid");
+    let oid: u32 = client.query_one(&oid, &[]).await.unwrap().get(0);
+    for sql in [
+        format!("CREATE SCHEMA dsql_check_{oid}_1"),
+        format!(
+            "CREATE FUNCTION dsql_check_{oid}_1.named(low tid, beyond tid) RETURNS text LANGUAGE sql
+             AS $$ SELECT current_user::text $$"
+        ),
+    ] {
+        client.batch_execute(&sql).await.unwrap();
+    }
+    client.batch_execute("BEGIN").await.unwrap();
+    let insert = format!("INSERT INTO {name} VALUES (1, 'v')");
+    client.batch_execute(&insert).await.unwrap();
+    let look = "SELECT (pg_catalog.dsql_oversized('1.named', '', '')).oversized";
+    assert_eq!(sqlstate(client.query(look, &[]).await), "22P02");
+}
