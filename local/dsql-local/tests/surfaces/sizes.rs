@@ -240,7 +240,7 @@ async fn large_table(client: &Client) -> String {
 }
 
 #[tokio::test]
-async fn of_a_large_table_only_the_pages_that_a_transaction_wrote_are_read_again() {
+async fn on_postgresql_16_only_the_pages_of_a_large_table_that_were_written_are_read_again() {
     let server = DsqlLocal::start(Options::default()).await.unwrap();
     let client = admin(&server).await;
     let name = large_table(&client).await;
