@@ -140,7 +140,10 @@ impl Session<'_> {
         }
         let counted_before = self.transaction.usage().take_counted_before();
         let may_be_large = self.transaction.usage().take_may_be_large() && !held_back.is_empty();
+        // A command that failed has told so, and wrote nothing.
+        let has_failed = self.pipeline.has_failed() || self.transaction.has_failed();
         let found = match (counted_before.is_some(), may_be_large) {
+            _ if has_failed => None,
             (false, false) => None,
             (true, false) => Some(self.find(COUNTED, &[]).await?),
             (is_counted, true) => {

@@ -98,6 +98,23 @@ async fn psql_connects_directly_where_it_can() {
 }
 
 #[tokio::test]
+async fn a_statement_that_fails_tells_its_own_error_alone_though_its_rows_were_to_be_counted() {
+    let name = format!("f{:016x}", fastrand::u64(..));
+    let made = format!("CREATE FUNCTION {name}() RETURNS int LANGUAGE sql AS 'SELECT 1'");
+    let failing = format!("SELECT {name}() FROM absent");
+    let several = format!("SELECT 1; {failing}; SELECT 2");
+    for statements in [&[&*failing][..], &[&several], &["BEGIN", &failing]] {
+        let made = psql("", &made.replace("CREATE", "CREATE OR REPLACE")).await;
+        assert!(made.status.success(), "{made:?}");
+        let output = psql_all("", statements).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<&str> = said.lines().filter(|line| line.contains("ERROR")).collect();
+        let expected = "ERROR:  relation \"absent\" does not exist";
+        assert_eq!(errors, [expected], "{statements:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_command_of_psql_that_describes_the_database_is_answered() {
     let name = format!("t{:016x}", fastrand::u64(..));
     let made = [
