@@ -163,10 +163,13 @@ async fn without(run: &Run, report: &mut Report) {
         &crowd,
     ));
     report.table(&["", "requests/s", "p50 ms", "p99 ms"], &rows);
-    let [one, more] = [&found, &many].map(|ours| short(ours.per_s / theirs.per_s));
-    report.text(&format!(
-        "Of the invocations of `cargo lambda watch`, `lambda-local` makes {one} × in one container and {more} × as `make dev` runs it."
-    ));
+    report.verdict(
+        "Invocations per second of a function that answers at once, lambda-local as make dev runs it, of cargo lambda watch"
+            .to_owned(),
+        many.per_s / theirs.per_s,
+        Target::AtLeast(3.0),
+        "×",
+    );
 }
 
 fn row(name: &str, found: &Found) -> Vec<String> {
